@@ -1,0 +1,5 @@
+"""Pulumi components: IAM groups with managed policies, and users with access keys."""
+
+from components.programmatic_access import GroupArgs, ProgrammaticAccess, ProgrammaticAccessArgs, UserArgs
+
+__all__ = ["GroupArgs", "ProgrammaticAccess", "ProgrammaticAccessArgs", "UserArgs"]

@@ -1,0 +1,16 @@
+"""AWS IAM's limits.
+
+Source: IAM and AWS STS quotas, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+"""
+
+GROUP_NAME_LENGTH = 128  # characters
+USER_NAME_LENGTH = 64  # characters
+PATH_LENGTH = 512  # characters
+POLICIES_PER_GROUP = 10  # managed policies; AWS does not raise it
+GROUPS_PER_USER = 10  # AWS does not raise it
+GROUPS_PER_ACCOUNT = 300  # AWS raises it to 500 on request
+USERS_PER_ACCOUNT = 5000  # AWS does not raise it
+KEYS_PER_USER = 2  # an inactive key counts; AWS does not raise it
+TAGS_PER_USER = 50
+TAG_KEY_LENGTH = 128  # characters
+TAG_VALUE_LENGTH = 256  # characters

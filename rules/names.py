@@ -1,0 +1,89 @@
+"""Names, paths and tags that IAM accepts.
+
+Sources: IAM identifiers, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html, and the
+parameters of CreateGroup, CreateUser and TagUser in the IAM API reference.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from rules.limits import (
+    GROUP_NAME_LENGTH,
+    PATH_LENGTH,
+    TAG_KEY_LENGTH,
+    TAG_VALUE_LENGTH,
+    TAGS_PER_USER,
+    USER_NAME_LENGTH,
+)
+from rules.problem import Problem
+
+_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]+")
+_PATH = re.compile(r"/|/[!-~]+/")
+_TAG = re.compile(r"[\w\s.:/=+@-]*")
+
+_LENGTHS = {"group": GROUP_NAME_LENGTH, "user": USER_NAME_LENGTH}
+
+
+def name_problems(kind: str, names: Iterable[str]) -> Iterator[Problem]:
+    """Problems of the names of all groups or all users of a stack; `kind` is `group` or `user`."""
+    limit = _LENGTHS[kind]
+    same: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        where = f"{kind}s.{name}"
+        same[name.lower()].append(name)
+        if not name:
+            yield Problem(f"{kind}s", f"a {kind} has an empty name; give it one.")
+        elif not _NAME.fullmatch(name):
+            illegal = "".join(dict.fromkeys(c for c in name if not _NAME.fullmatch(c)))
+            yield Problem(
+                where,
+                f"the {kind} name '{name}' has characters that IAM does not take: '{illegal}'. "
+                "Use ASCII letters, digits and _+=,.@- only.",
+            )
+        if len(name) > limit:
+            yield Problem(
+                where, f"the {kind} name has {len(name)} characters, IAM takes {limit} at most. Choose a shorter one."
+            )
+    for alike in same.values():
+        if len(alike) > 1:
+            listed = " and ".join(f"'{name}'" for name in sorted(alike))
+            yield Problem(
+                f"{kind}s.{sorted(alike)[1]}",
+                f"{listed} differ only in case, and to IAM they are the same {kind}. Keep one of them.",
+            )
+
+
+def path_problems(where: str, path: str) -> Iterator[Problem]:
+    """Problems of an IAM path such as `/` or `/data/`."""
+    if not _PATH.fullmatch(path) or len(path) > PATH_LENGTH:
+        yield Problem(
+            where,
+            f"'{path}' is no IAM path. It starts and ends with '/', has no spaces, and is at most "
+            f"{PATH_LENGTH} characters long, for example '/data/'.",
+        )
+
+
+def tag_problems(where: str, tags: Mapping[str, str]) -> Iterator[Problem]:
+    """Problems of the tags that one user gets."""
+    if len(tags) > TAGS_PER_USER:
+        yield Problem(where, f"{len(tags)} tags; IAM takes {TAGS_PER_USER} on a user at most. Remove some.")
+    seen: dict[str, str] = {}
+    for key, value in tags.items():
+        place = f"{where}.{key}"
+        if not key or len(key) > TAG_KEY_LENGTH or not _TAG.fullmatch(key):
+            yield Problem(
+                place,
+                f"'{key}' is no IAM tag key. Use 1 to {TAG_KEY_LENGTH} letters, digits, spaces and _.:/=+-@ characters.",
+            )
+        if key.lower().startswith("aws:"):
+            yield Problem(place, f"tag keys that start with 'aws:' belong to AWS. Rename '{key}'.")
+        if len(value) > TAG_VALUE_LENGTH or not _TAG.fullmatch(value):
+            yield Problem(
+                place,
+                f"the value of tag '{key}' is no IAM tag value. Use at most {TAG_VALUE_LENGTH} letters, digits, "
+                "spaces and _.:/=+-@ characters.",
+            )
+        if key.lower() in seen:
+            yield Problem(place, f"'{seen[key.lower()]}' and '{key}' differ only in case. Keep one of them.")
+        seen[key.lower()] = key

@@ -1,0 +1,78 @@
+"""The AWS account that moto keeps in memory: moto's WSGI application and its IAM and STS stores.
+
+moto keeps everything in module globals, so there is one account per process. Its settings are environment variables
+that it reads when its modules are imported; they are set here, before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moto.iam.models import IAMBackend
+    from moto.sts.models import STSBackend
+
+ACCOUNT_ID = "123456789012"
+
+SETTINGS = {
+    "MOTO_ACCOUNT_ID": ACCOUNT_ID,
+    "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+    "MOTO_DISABLE_GLOBAL_CORS": "true",  # no web page on this machine has business here
+}
+
+# Paths that moto keeps for itself (its own API, the EC2 metadata service): not part of AWS's API.
+MOTO_PATHS = ("/moto-api", "/favicon.ico", "/latest/meta-data", "/latest/api")
+
+WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def application() -> WsgiApplication:
+    """moto's WSGI application for all services; a service's modules load when it is first called."""
+    os.environ.update(SETTINGS)
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    return DomainDispatcherApplication(create_backend_app)
+
+
+def iam(region: str) -> IAMBackend:
+    """The IAM store of the partition (aws, aws-cn, aws-us-gov) that `region` lies in."""
+    from moto.iam.models import iam_backends
+    from moto.utilities.utils import get_partition
+
+    return iam_backends[ACCOUNT_ID][get_partition(region)]
+
+
+def sts(region: str) -> STSBackend:
+    """The STS store of the partition that `region` lies in."""
+    from moto.sts.models import sts_backends
+    from moto.utilities.utils import get_partition
+
+    return sts_backends[ACCOUNT_ID][get_partition(region)]
+
+
+def partition(region: str) -> str:
+    """aws, aws-cn or aws-us-gov."""
+    from moto.utilities.utils import get_partition
+
+    return get_partition(region)
+
+
+def serves(service: str) -> bool:
+    """Whether moto knows a service by this signing name."""
+    from moto.backend_index import backend_url_patterns
+    from moto.moto_server.werkzeug_app import SIGNING_ALIASES
+
+    host = f"http://{SIGNING_ALIASES.get(service, service)}.us-east-1.amazonaws.com"
+    plain = f"http://{service}.amazonaws.com"
+    return any(pattern.match(host) or pattern.match(plain) for _, pattern in backend_url_patterns)
+
+
+def reset() -> None:
+    """Empty the account: every service forgets everything."""
+    from moto.core.base_backend import BackendDict
+    from moto.core.model_instances import reset_model_data
+
+    BackendDict.reset()
+    reset_model_data()

@@ -1,0 +1,144 @@
+"""AWS's answers, in the form each wire protocol gives them.
+
+Query services (IAM, STS) answer XML with the error wrapped in ErrorResponse, EC2 wraps it in Response, S3 sends a bare
+Error element (and nothing at all to HEAD), JSON services send {"__type", "message"}.
+Sources: "Common errors" of each service's API reference, and the error shapes in botocore's service models.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from xml.sax.saxutils import escape
+
+from sandbox.aws import call as calls
+
+NAMESPACES = {
+    "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
+    "sts": "https://sts.amazonaws.com/doc/2011-06-15/",
+}
+
+# HTTP status by error code where it is not 400 (IAM's error shapes, and the common errors).
+STATUS = {
+    "NoSuchEntity": 404,
+    "EntityAlreadyExists": 409,
+    "DeleteConflict": 409,
+    "LimitExceeded": 409,
+    "ConcurrentModification": 409,
+    "EntityTemporarilyUnmodifiable": 409,
+    "ServiceFailure": 500,
+    "InternalFailure": 500,
+    "InternalError": 500,
+    "NotImplemented": 501,
+    "ServiceUnavailable": 503,
+    "SlowDown": 503,
+    "RequestLimitExceeded": 503,
+    "AccessDenied": 403,
+    "UnauthorizedOperation": 403,
+    "AuthFailure": 401,
+    "InvalidClientTokenId": 403,
+    "InvalidAccessKeyId": 403,
+    "SignatureDoesNotMatch": 403,
+    "MissingAuthenticationToken": 403,
+    "RequestTimeTooSkewed": 403,
+    "RequestExpired": 403,
+    "ExpiredToken": 403,
+    "NoSuchBucket": 404,
+    "EntityTooLarge": 400,
+    "RequestEntityTooLarge": 413,
+    "MethodNotAllowed": 405,
+}
+
+
+class AwsError(Exception):
+    """An error that AWS answers. `extra` are further elements of an S3 error."""
+
+    def __init__(self, code: str, message: str, status: int | None = None, **extra: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status or STATUS.get(code, 400)
+        self.extra = extra
+
+
+@dataclass
+class Answer:
+    """An HTTP answer; `code` is AWS's error code, None when the call succeeded."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    body: bytes = field(default=b"", repr=False)
+    code: str | None = None
+
+    @property
+    def status_line(self) -> str:
+        """The status with its reason phrase, as WSGI wants it."""
+        try:
+            return f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            return f"{self.status} Unknown"
+
+
+def error(call: calls.Call, problem: AwsError) -> Answer:
+    """`problem` as the service of `call` words it on the wire."""
+    request_id = str(uuid.uuid4())
+    headers = [("x-amzn-RequestId", request_id)]
+    code, message = escape(problem.code), escape(_printable(problem.message))
+    if call.protocol == calls.S3:
+        extra = "".join(f"<{name}>{escape(_printable(value))}</{name}>" for name, value in problem.extra.items())
+        text = (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{extra}'
+            f"<RequestId>{request_id}</RequestId><HostId>sandbox</HostId></Error>"
+        )
+        body = b"" if call.method == "HEAD" else text.encode()
+        headers = [("x-amz-request-id", request_id), ("Content-Type", "application/xml")]
+    elif call.protocol == calls.EC2:
+        body = (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error><Code>{code}</Code>'
+            f"<Message>{message}</Message></Error></Errors><RequestID>{request_id}</RequestID></Response>"
+        ).encode()
+        headers.append(("Content-Type", "text/xml;charset=UTF-8"))
+    elif call.protocol == calls.QUERY:
+        kind = "Sender" if problem.status < 500 else "Receiver"
+        namespace = NAMESPACES.get(call.service)
+        opening = f'<ErrorResponse xmlns="{namespace}">' if namespace else "<ErrorResponse>"
+        body = (
+            f"{opening}<Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+            f"<RequestId>{request_id}</RequestId></ErrorResponse>"
+        ).encode()
+        headers.append(("Content-Type", "text/xml"))
+    else:
+        body = json.dumps({"__type": problem.code, "message": problem.message}).encode()
+        headers += [("x-amzn-ErrorType", problem.code), ("Content-Type", "application/x-amz-json-1.1")]
+    return Answer(problem.status, headers, body, problem.code)
+
+
+def result(call: calls.Call, content: dict[str, Any] | None = None) -> Answer:
+    """A query service's success: `content` nested in <ActionResult>, or only the metadata when there is none."""
+    request_id = str(uuid.uuid4())
+    inner = f"<{call.action}Result>{_xml(content)}</{call.action}Result>" if content is not None else ""
+    body = (
+        f'<{call.action}Response xmlns="{NAMESPACES[call.service]}">{inner}'
+        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{call.action}Response>"
+    )
+    return Answer(200, [("x-amzn-RequestId", request_id), ("Content-Type", "text/xml")], body.encode())
+
+
+def _xml(value: Any) -> str:
+    if isinstance(value, dict):
+        members: dict[str, Any] = value
+        return "".join(f"<{name}>{_xml(inner)}</{name}>" for name, inner in members.items() if inner is not None)
+    if isinstance(value, list):
+        items: list[Any] = value
+        return "".join(f"<member>{_xml(inner)}</member>" for inner in items)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return escape(_printable(str(value)))
+
+
+def _printable(text: str) -> str:
+    """`text` without the characters that XML 1.0 cannot carry."""
+    return "".join(letter if letter in "\t\n\r" or letter >= " " else "\N{REPLACEMENT CHARACTER}" for letter in text)

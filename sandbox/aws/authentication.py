@@ -1,0 +1,257 @@
+"""Who calls: checks the Signature Version 4 of every call and finds the principal behind the key.
+
+The signature is computed again by botocore's own signer from the key's secret and compared. Root is the account's root
+key, which is no IAM user. Errors per protocol are those of each service's "Common errors" page and of S3's "Error
+responses" page. Not accepted: unsigned S3 calls (public buckets), Signature Version 2 (AWS refuses it for buckets made
+since June 2020). The signatures inside an aws-chunked S3 body are not checked, only that of its header.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.compat import HTTPHeaders
+from botocore.credentials import Credentials as SigningCredentials
+
+from sandbox.aws import account
+from sandbox.aws import call as calls
+from sandbox.aws.answers import AwsError
+
+if TYPE_CHECKING:
+    from moto.iam.models import User
+    from moto.sts.models import AssumedRole
+
+CLOCK_SKEW = 15 * 60  # seconds a signature's date may differ from the server's, in AWS
+MAX_PRESIGNED = 7 * 24 * 3600  # seconds a presigned URL may be valid, in AWS
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+
+_TIMESTAMP = re.compile(r"\d{8}T\d{6}Z")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key: its id and its secret."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The principal of a call: the account's root, an IAM user, or an assumed role."""
+
+    arn: str
+    key_id: str
+    user: User | None = None
+    role: AssumedRole | None = None
+
+    @property
+    def is_root(self) -> bool:
+        """Root is allowed everything."""
+        return self.user is None and self.role is None
+
+
+def authenticate(call: calls.Call, root: Credentials, now: float, is_born: Any) -> Caller:
+    """The caller, or AwsError as AWS answers. `now` is the sandbox's time in seconds since 1970; `is_born(key_id)`
+    says whether a new key works already."""
+    if call.malformed:
+        raise _malformed(call, call.malformed)
+    signature = call.signature
+    if signature is None:
+        raise _unsigned(call)
+    if not _TIMESTAMP.fullmatch(signature.date):
+        raise _malformed(call, "Date in the signature must be in ISO-8601 'basic format', as in 20250131T235959Z.")
+    caller, secret = _principal(call, signature.key_id, root, now, is_born)
+    _check_date(call, signature, now)
+    if not hmac.compare_digest(_expected(call, signature, secret).encode(), signature.value.encode()):
+        raise _mismatch(call)
+    _check_body(call)
+    return caller
+
+
+def _principal(
+    call: calls.Call, key_id: str, root: Credentials, now: float, is_born: Any
+) -> tuple[Caller, str]:
+    token = call.header("x-amz-security-token") or call.form.get("X-Amz-Security-Token")
+    partition = account.partition(call.region)
+    if hmac.compare_digest(key_id.encode(), root.access_key_id.encode()):
+        if token:
+            raise _invalid_token(call)
+        return Caller(f"arn:{partition}:iam::{account.ACCOUNT_ID}:root", key_id), root.secret_access_key
+    store = account.iam(call.region)
+    key = store.access_keys.get(key_id)
+    if key is None or key.status != "Active" or not is_born(key_id):
+        raise _unknown_key(call, key_id)
+    if key.user_name is not None:
+        if token:
+            raise _invalid_token(call)
+        user = store.users.get(key.user_name)
+        if user is None:
+            raise _unknown_key(call, key_id)
+        return Caller(user.arn, key_id, user=user), key.secret_access_key
+    role = account.sts(call.region).get_assumed_role_from_access_key(key_id)
+    if role is None:
+        raise _unknown_key(call, key_id)
+    if token is None or not hmac.compare_digest(token.encode(), role.session_token.encode()):
+        raise _invalid_token(call)
+    if role.expiration.replace(tzinfo=timezone.utc).timestamp() < now:
+        raise _expired_token(call)
+    return Caller(role.arn, key_id, role=role), role.secret_access_key
+
+
+class _Verifier(SigV4Auth):
+    """botocore's signer, signing exactly the headers that the client signed and the payload hash it is given."""
+
+    def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:
+        return request.headers
+
+    def payload(self, request: AWSRequest) -> str:
+        return request.context["payload"]
+
+    def canonical_request(self, request: AWSRequest) -> str:
+        # botocore's own takes the payload hash from a header that a client need not have signed.
+        lines = super().canonical_request(request).split("\n")
+        return "\n".join([*lines[:-1], self.payload(request)])
+
+
+class _S3Verifier(_Verifier, S3SigV4Auth):
+    """The same with S3's rule for the path: taken as sent."""
+
+    def _normalize_url_path(self, path: str) -> str:
+        return path
+
+
+def _expected(call: calls.Call, signature: calls.Signature, secret: str) -> str:
+    request = AWSRequest(method=call.method, url=f"http://sandbox{call.path}?{_query_to_sign(call)}")
+    for name in signature.signed_headers:
+        request.headers[name] = call.header(name)
+    request.context["timestamp"] = signature.date
+    request.context["payload"] = _payload_hash(call, signature)
+    verifier = _S3Verifier if signature.service == "s3" else _Verifier
+    signer = verifier(SigningCredentials(signature.key_id, secret), signature.service, signature.region)
+    return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+
+
+def _query_to_sign(call: calls.Call) -> str:
+    parts = [part for part in call.query.split("&") if part and not part.startswith("X-Amz-Signature=")]
+    return "&".join(part if "=" in part else f"{part}=" for part in parts)
+
+
+def _payload_hash(call: calls.Call, signature: calls.Signature) -> str:
+    if signature.service == "s3":
+        declared = call.header("x-amz-content-sha256")
+        if declared:
+            return declared
+        if signature.presigned:
+            return UNSIGNED_PAYLOAD
+    return sha256(call.body).hexdigest()
+
+
+def _check_body(call: calls.Call) -> None:
+    declared = call.header("x-amz-content-sha256")
+    if call.service != "s3" or not re.fullmatch(r"[0-9a-f]{64}", declared):
+        return
+    if declared != (actual := sha256(call.body).hexdigest()):
+        raise AwsError(
+            "XAmzContentSHA256Mismatch",
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+            400,
+            ClientComputedContentSHA256=declared,
+            S3ComputedContentSHA256=actual,
+        )
+
+
+def _check_date(call: calls.Call, signature: calls.Signature, now: float) -> None:
+    """A signature is fresh by the sandbox's clock or by the real one, on which the client's clock runs."""
+    signed = datetime.strptime(signature.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc).timestamp()
+    clocks = (now, time.time())
+    if signature.presigned:
+        lifetime = call.form.get("X-Amz-Expires", "3600")
+        if not lifetime.isdigit() or not 0 < int(lifetime) <= MAX_PRESIGNED:
+            raise _malformed(call, f"X-Amz-Expires must be a number of seconds between 1 and {MAX_PRESIGNED}.")
+        if not any(-CLOCK_SKEW <= clock - signed <= int(lifetime) for clock in clocks):
+            raise AwsError("AccessDenied", "Request has expired", 403) if call.protocol == calls.S3 else _stale(call)
+    elif not any(abs(clock - signed) <= CLOCK_SKEW for clock in clocks):
+        raise _stale(call)
+
+
+# ---- errors per protocol
+
+
+def _unsigned(call: calls.Call) -> AwsError:
+    if call.protocol == calls.S3:
+        return AwsError("AccessDenied", "Access Denied")
+    if call.protocol == calls.JSON:
+        return AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
+    if call.protocol == calls.REST:
+        return AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
+    return AwsError("MissingAuthenticationToken", "Request is missing Authentication Token")
+
+
+def _malformed(call: calls.Call, text: str) -> AwsError:
+    if call.protocol == calls.S3:
+        if "not supported" in text:
+            return AwsError("InvalidRequest", text, 400)
+        return AwsError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {text}", 400)
+    if call.protocol in (calls.JSON, calls.REST):
+        return AwsError("IncompleteSignatureException", text, 400 if call.protocol == calls.JSON else 403)
+    return AwsError("IncompleteSignature", text, 400)
+
+
+def _unknown_key(call: calls.Call, key_id: str) -> AwsError:
+    if call.protocol == calls.S3:
+        text = "The AWS Access Key Id you provided does not exist in our records."
+        return AwsError("InvalidAccessKeyId", text, AWSAccessKeyId=key_id)
+    return _invalid_token(call)
+
+
+def _invalid_token(call: calls.Call) -> AwsError:
+    text = "The security token included in the request is invalid."
+    if call.protocol == calls.S3:
+        return AwsError("InvalidToken", "The provided token is malformed or otherwise invalid.", 400)
+    if call.protocol == calls.EC2:
+        return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
+    if call.protocol in (calls.JSON, calls.REST):
+        return AwsError("UnrecognizedClientException", text, 400 if call.protocol == calls.JSON else 403)
+    return AwsError("InvalidClientTokenId", text)
+
+
+def _expired_token(call: calls.Call) -> AwsError:
+    text = "The security token included in the request is expired"
+    if call.protocol in (calls.JSON, calls.REST):
+        return AwsError("ExpiredTokenException", text, 400 if call.protocol == calls.JSON else 403)
+    if call.protocol == calls.S3:
+        return AwsError("ExpiredToken", "The provided token has expired.", 400)
+    return AwsError("ExpiredToken", text)
+
+
+def _mismatch(call: calls.Call) -> AwsError:
+    text = "The request signature we calculated does not match the signature you provided. Check your "
+    if call.protocol == calls.S3:
+        return AwsError("SignatureDoesNotMatch", f"{text}key and signing method.", AWSAccessKeyId=call.key_id or "")
+    text += "AWS Secret Access Key and signing method. Consult the service documentation for details."
+    if call.protocol == calls.EC2:
+        return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
+    if call.protocol in (calls.JSON, calls.REST):
+        return AwsError("InvalidSignatureException", text, 400 if call.protocol == calls.JSON else 403)
+    return AwsError("SignatureDoesNotMatch", text)
+
+
+def _stale(call: calls.Call) -> AwsError:
+    if call.protocol == calls.S3:
+        return AwsError("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
+    date = call.signature.date if call.signature else ""
+    text = f"Signature not valid at this time: {date} differs from the server's time by more than 15 min."
+    if call.protocol == calls.EC2:
+        return AwsError("RequestExpired", "Request has expired.", 400)
+    if call.protocol in (calls.JSON, calls.REST):
+        return AwsError("InvalidSignatureException", text, 400 if call.protocol == calls.JSON else 403)
+    return AwsError("SignatureDoesNotMatch", text)

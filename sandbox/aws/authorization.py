@@ -1,0 +1,213 @@
+"""What a caller may do: the IAM actions and resources behind an API call, and the policies that decide on them.
+
+Root may do everything. A user's policies are its own and those of its groups, bounded by its permissions boundary; an
+assumed role's are the role's. Resource-based policies (bucket policies, key policies) are not evaluated.
+Source of the S3 actions: service authorization reference, "Actions, resources, and condition keys for Amazon S3".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from sandbox.aws import account
+from sandbox.aws import call as calls
+from sandbox.aws.answers import AwsError
+from sandbox.aws.authentication import Caller
+from sandbox.aws.policies import Request, Verdict, evaluate
+
+ALWAYS_ALLOWED = {"sts:GetCallerIdentity", "sts:GetSessionToken"}
+
+# S3 operations whose IAM action has another name than the operation.
+S3_ACTIONS = {
+    "ListBuckets": "ListAllMyBuckets",
+    "HeadBucket": "ListBucket",
+    "ListObjects": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "ListParts": "ListMultipartUploadParts",
+    "HeadObject": "GetObject",
+    "GetObjectAttributes": "GetObject",
+    "CopyObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "UploadPartCopy": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "DeleteObjects": "DeleteObject",
+    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "DeleteBucketLifecycle": "PutLifecycleConfiguration",
+    "PutBucketEncryption": "PutEncryptionConfiguration",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "DeleteBucketEncryption": "PutEncryptionConfiguration",
+    "GetBucketCors": "GetBucketCORS",
+    "PutBucketCors": "PutBucketCORS",
+    "DeleteBucketCors": "PutBucketCORS",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+    "DeletePublicAccessBlock": "PutBucketPublicAccessBlock",
+    "DeleteBucketTagging": "PutBucketTagging",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "PutBucketNotificationConfiguration": "PutBucketNotification",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
+    "GetBucketReplication": "GetReplicationConfiguration",
+    "PutBucketReplication": "PutReplicationConfiguration",
+    "DeleteBucketReplication": "PutReplicationConfiguration",
+}
+
+
+def authorize(call: calls.Call, caller: Caller, now: str) -> None:
+    """Raise AwsError, in the words of the service, unless the caller may do what `call` asks. `now`: ISO 8601."""
+    if caller.is_root:
+        return
+    policies, boundary = _documents(call, caller)
+    context = _context(call, caller, now)
+    for action, resource in needed(call, caller):
+        if action in ALWAYS_ALLOWED:
+            continue
+        request = Request(action, resource, context)
+        verdict = evaluate(policies, request)
+        if verdict is Verdict.ALLOWED and boundary is not None:
+            if evaluate([boundary], request) is not Verdict.ALLOWED:
+                raise _refusal(call, caller, request, f"because no permissions boundary allows the {action} action")
+        elif verdict is Verdict.SILENT:
+            raise _refusal(call, caller, request, f"because no identity-based policy allows the {action} action")
+        elif verdict is Verdict.DENIED:
+            raise _refusal(call, caller, request, "with an explicit deny in an identity-based policy")
+
+
+def needed(call: calls.Call, caller: Caller) -> Iterator[tuple[str, str]]:
+    """The (IAM action, resource ARN) pairs that a call needs."""
+    partition = account.partition(call.region)
+    if call.service == "s3":
+        yield f"s3:{S3_ACTIONS.get(call.action or '', call.action)}", _s3_resource(call, partition)
+        if call.action in ("CopyObject", "UploadPartCopy"):
+            source = unquote(call.header("x-amz-copy-source")).lstrip("/").partition("?")[0]
+            yield "s3:GetObject", f"arn:{partition}:s3:::{source}"
+    elif call.service == "iam":
+        yield f"iam:{call.action}", _iam_resource(call, caller)
+    elif call.service == "sts":
+        yield f"sts:{call.action}", call.form.get("RoleArn", "*")
+    else:
+        yield f"{call.service}:{call.action}", _json_resource(call, partition)
+
+
+def _s3_resource(call: calls.Call, partition: str) -> str:
+    bucket, key = call.parameters.get("Bucket"), call.parameters.get("Key")
+    if not bucket:
+        return "*"
+    if call.action == "DeleteObjects":
+        key = "*"
+    return f"arn:{partition}:s3:::{bucket}/{key}" if key else f"arn:{partition}:s3:::{bucket}"
+
+
+def _iam_resource(call: calls.Call, caller: Caller) -> str:
+    form, store = call.form, account.iam(call.region)
+    action = call.action or ""
+    prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:"
+    path = form.get("Path") or "/"
+    if "GroupName" in form:
+        group = store.groups.get(form["GroupName"])
+        return group.arn if group else f"{prefix}group{path}{form['GroupName']}"
+    if "UserName" in form:
+        user = store.users.get(form["UserName"])
+        return user.arn if user else f"{prefix}user{path}{form['UserName']}"
+    if "RoleName" in form:
+        role = store.roles.get(form["RoleName"])
+        return role.arn if role else f"{prefix}role{path}{form['RoleName']}"
+    if "PolicyArn" in form:
+        return form["PolicyArn"]
+    if "PolicyName" in form:
+        return f"{prefix}policy{path}{form['PolicyName']}"
+    if caller.user and any(word in action for word in ("AccessKey", "MFADevice", "GetUser", "LoginProfile")):
+        return caller.arn
+    return "*"
+
+
+def _json_resource(call: calls.Call, partition: str) -> str:
+    """The ARN a Secrets Manager, SSM or KMS call is about; `*` where it names none."""
+    if call.service not in ("secretsmanager", "ssm", "kms"):
+        return "*"
+    try:
+        body: Any = json.loads(call.body or b"{}")
+    except ValueError:
+        return "*"
+    if not isinstance(body, dict):
+        return "*"
+    member = {"secretsmanager": "SecretId", "ssm": "Name", "kms": "KeyId"}[call.service]
+    name: Any = body.get(member) or (body.get("Name") if call.service == "secretsmanager" else None)
+    if not isinstance(name, str):
+        return "*"
+    if name.startswith("arn:"):
+        return name
+    kind = {"secretsmanager": "secret:", "ssm": "parameter/", "kms": "" if name.startswith("alias/") else "key/"}
+    suffix = "-??????" if call.service == "secretsmanager" else ""
+    resource = f"{kind[call.service]}{name.lstrip('/')}{suffix}"
+    return f"arn:{partition}:{call.service}:{call.region}:{account.ACCOUNT_ID}:{resource}"
+
+
+def _documents(call: calls.Call, caller: Caller) -> tuple[list[str], str | None]:
+    """The policy documents of the caller, and that of its permissions boundary if it has one."""
+    store = account.iam(call.region)
+    if caller.user is not None:
+        holders: list[Any] = [caller.user, *store.get_groups_for_user(caller.user.name)]
+    elif caller.role is not None and (role := store.roles.get(caller.role.role_arn.rpartition("/")[2])):
+        holders = [role]
+    else:
+        holders = []
+    documents: list[str] = []
+    for holder in holders:
+        documents += holder.policies.values()
+        documents += [_default_document(policy) for policy in holder.managed_policies.values()]
+    boundary: str | None = None
+    if holders and (limit := getattr(holders[0], "permissions_boundary", None)):
+        policy = store.managed_policies.get(limit["PermissionsBoundaryArn"])
+        boundary = _default_document(policy) if policy else '{"Statement": []}'
+    return documents, boundary
+
+
+def _default_document(policy: Any) -> str:
+    return next(version.document for version in policy.versions if version.is_default)
+
+
+def _context(call: calls.Call, caller: Caller, now: str) -> dict[str, tuple[str, ...]]:
+    """The global condition keys. Long-lived keys carry no aws:MultiFactorAuthPresent; loopback stands in for TLS."""
+    context = {
+        "aws:principalarn": (caller.arn,),
+        "aws:principalaccount": (account.ACCOUNT_ID,),
+        "aws:principaltype": ("User" if caller.user else "AssumedRole",),
+        "aws:requestedregion": (call.region,),
+        "aws:sourceip": (call.environ.get("REMOTE_ADDR", "127.0.0.1"),),
+        "aws:securetransport": ("true",),
+        "aws:currenttime": (now,),
+        "aws:useragent": (call.header("user-agent"),),
+    }
+    if caller.user:
+        context["aws:username"] = (caller.user.name,)
+        context["aws:userid"] = (caller.user.id,)
+        for tag in caller.user.tags or []:
+            context[f"aws:principaltag/{tag['Key'].lower()}"] = (tag["Value"],)
+    for name, key in (("PolicyArn", "iam:policyarn"), ("PermissionsBoundary", "iam:permissionsboundary")):
+        if name in call.form:
+            context[key] = (call.form[name],)
+    if call.service == "s3":
+        context |= {f"s3:{name}": (call.form[name],) for name in ("prefix", "delimiter", "max-keys") if name in call.form}
+    return context
+
+
+def _refusal(call: calls.Call, caller: Caller, request: Request, reason: str) -> AwsError:
+    what = f"User: {caller.arn} is not authorized to perform: {request.action}"
+    if call.protocol == calls.EC2:
+        return AwsError("UnauthorizedOperation", f"You are not authorized to perform this operation. {what} {reason}")
+    if request.resource != "*":
+        resource = f'"{request.resource}"' if call.protocol == calls.S3 else request.resource
+        what = f"{what} on resource: {resource}"
+    if call.protocol == calls.JSON:
+        return AwsError("AccessDeniedException", f"{what} {reason}", 400)
+    if call.protocol == calls.REST:
+        return AwsError("AccessDeniedException", f"{what} {reason}", 403)
+    return AwsError("AccessDenied", f"{what} {reason}")

@@ -1,0 +1,102 @@
+"""`python -m sandbox COMMAND`: what people and the Makefile call."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from sandbox import daemon, engine, server
+from sandbox.environment import inside
+from sandbox.folder import default, prepare
+from sandbox.server import SandboxError
+
+Command = Callable[[argparse.Namespace, list[str]], int]
+
+
+def main() -> NoReturn:
+    """Parse, do, exit with the command's code; a SandboxError or EngineError becomes one message and exit code 1."""
+    arguments = sys.argv[1:]
+    rest: list[str] = []
+    if "--" in arguments:
+        cut = arguments.index("--")
+        arguments, rest = arguments[:cut], arguments[cut + 1 :]
+    parsed = _parser().parse_args(arguments)
+    try:
+        sys.exit(parsed.command(parsed, rest))
+    except (SandboxError, engine.EngineError) as error:
+        sys.exit(f"sandbox: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox", description="An AWS account and a Pulumi engine on this machine."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, does: Command, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=does)
+        return sub
+
+    run = command("run", _run, "run a command in the sandbox: python -m sandbox run -- pulumi preview")
+    run.add_argument("--quiet", action="store_true", help="say nothing of starting the sandbox")
+    start = command("start", _start, "start the sandbox, if it does not run")
+    daemon.add_arguments(start)
+    command("stop", _stop, "stop the sandbox; what its AWS account holds is kept")
+    command("status", _status, "say whether the sandbox runs, and where")
+    return parser
+
+
+def _start(arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
+    running = server.start(default(), sys.argv[2:])
+    print(f"The sandbox runs (process {running.pid}). AWS: {running.endpoint_url}")
+    return 0
+
+
+def _stop(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
+    print("The sandbox is stopped." if server.stop(default()) else "No sandbox runs here.")
+    return 0
+
+
+def _status(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
+    running = server.find(default())
+    if running is None:
+        print("No sandbox runs here. Start one: python -m sandbox start")
+        return 1
+    provider = "the real plugin" if running.real_plugin else f"the stand-in, port {running.provider_port}"
+    print(f"The sandbox runs (process {running.pid}, since {running.started}).")
+    print(f"  AWS            {running.endpoint_url}")
+    print(f"  aws provider   {provider}")
+    print(f"  settings       {' '.join(running.options) or 'none'}")
+    print(f"  folder         {default().root}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    if not rest:
+        raise SandboxError("Say what to run, behind two dashes: python -m sandbox run -- pulumi preview")
+    folder = default()
+    secrets = prepare(folder)
+    running = server.start(folder)
+    environment = inside(os.environ, folder, secrets, running, engine.find())
+    return run_forwarding_signals(rest, environment)
+
+
+def run_forwarding_signals(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Run a command to its end, leaving Ctrl-C to it: pulumi wants to finish what it is doing."""
+    try:
+        child = subprocess.Popen(command, env=environment)
+    except FileNotFoundError:
+        raise SandboxError(f"There is no command '{command[0]}' here.") from None
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    forward = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        return child.wait()
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+        signal.signal(signal.SIGTERM, forward)

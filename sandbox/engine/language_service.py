@@ -1,0 +1,301 @@
+"""The gRPC service of the language host: LanguageRuntime, as far as running programs needs it.
+
+Messages and methods are described in the SDK's language.proto. Failures that the person can mend come back as one
+sentence: from Run in its response, from the others as the status of the call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import MessageToDict
+from interpreter import Interpreter, OptionError, choose, same_environment
+from language_host import start_program
+
+if TYPE_CHECKING:
+    from program import Order
+    from pulumi.runtime.proto import language_pb2 as messages
+    from pulumi.runtime.proto import language_pb2_grpc as services
+    from pulumi.runtime.proto.plugin_pb2 import PluginInfo
+else:
+    # Importing `pulumi` takes a second, and every `pulumi` command waits for it. Its protobuf modules alone take a third
+    # of that: they are reached through empty stand-ins for the packages around them. This process runs no program, so
+    # nobody misses the rest.
+    folder = Path(str(importlib.metadata.distribution("pulumi").locate_file("pulumi")))
+    for name in ("pulumi", "pulumi.runtime", "pulumi.runtime.proto"):
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = [str(folder.joinpath(*name.split(".")[1:]))]
+    messages = importlib.import_module("pulumi.runtime.proto.language_pb2")
+    services = importlib.import_module("pulumi.runtime.proto.language_pb2_grpc")
+    PluginInfo = importlib.import_module("pulumi.runtime.proto.plugin_pb2").PluginInfo
+
+TOLD = 32
+"""Exit code of a program that has already told the engine what went wrong (see program.py)."""
+
+PATIENCE = 5.0
+"""Seconds that a cancelled process has to end by itself."""
+
+
+class LanguageHost(services.LanguageRuntimeServicer):
+    """Serves one engine process: usually one program, and any number of policy packs and component packages."""
+
+    def __init__(self, engine: str, waiting: subprocess.Popen[str]) -> None:
+        """`engine` is its address; `waiting` a process of this interpreter that will run a program (program.py)."""
+        self.engine = engine
+        self.waiting: subprocess.Popen[str] | None = waiting
+        self.children: set[subprocess.Popen[Any]] = {waiting}
+
+    # -- a program --
+
+    def Run(self, request: messages.RunRequest, context: grpc.ServicerContext) -> messages.RunResponse:  # noqa: N802
+        try:
+            chosen = choose_for(request.info)
+            child = self.take_program(chosen)
+        except OptionError as error:
+            return messages.RunResponse(error=str(error))
+        order: Order = {
+            "settings": {
+                "monitor": request.monitor_address,
+                "engine": self.engine,
+                "project": request.project,
+                "stack": request.stack,
+                "organization": request.organization,
+                "root_directory": request.info.root_directory,
+                "parallel": request.parallel,
+                "dry_run": request.dryRun,
+            },
+            "config": dict(request.config),
+            "secret_keys": list(request.configSecretKeys),
+            "environment": chosen.variables,
+            "directory": request.pwd or request.info.program_directory,
+            "entry_point": request.info.entry_point or ".",
+            "arguments": list(request.args),
+        }
+        context.add_callback(lambda: stop(child))
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # It has ended already; its exit code says more.
+            child.stdin.write(json.dumps(order) + "\n")
+            child.stdin.close()
+        code = child.wait()
+        self.children.discard(child)
+        if code == TOLD:
+            return messages.RunResponse(bail=True)
+        return messages.RunResponse(error=f"program exited with {describe(code)}" if code else "")
+
+    def take_program(self, chosen: Interpreter) -> subprocess.Popen[str]:
+        python = chosen.python
+        waiting, self.waiting = self.waiting, None
+        if waiting and same_environment(python, sys.executable):
+            return waiting
+        if waiting:
+            waiting.kill()
+        child = start_program(python, chosen.environment)
+        self.children.add(child)
+        return child
+
+    # -- a policy pack or a component package --
+
+    def RunPlugin(  # noqa: N802
+        self, request: messages.RunPluginRequest, context: grpc.ServicerContext
+    ) -> Iterator[messages.RunPluginResponse]:
+        folder = request.info.program_directory
+        policies = request.kind == "analyzer"
+        try:
+            chosen = choose_for(request.info, default="" if policies else "venv")
+            if policies:
+                arguments = ["-m", "pulumi.policy", *request.args, folder]
+            elif Path(folder, "__main__.py").is_file():
+                arguments = [folder, *request.args]
+            else:
+                arguments = ["-m", "pulumi.run.plugin", distribution_name(Path(folder)), *request.args]
+            command = [chosen.python, "-u", *arguments]
+        except OptionError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            raise  # abort() has raised already; the type checker does not know it
+        environment = dict(entry.split("=", 1) for entry in request.env) | chosen.variables
+        for name, data in self.stream(context, command, folder if policies else request.pwd, environment):
+            yield messages.RunPluginResponse(**{name: data})
+
+    def InstallDependencies(  # noqa: N802
+        self, request: messages.InstallDependenciesRequest, context: grpc.ServicerContext
+    ) -> Iterator[messages.InstallDependenciesResponse]:
+        folder = request.info.program_directory
+        try:
+            chosen = choose_for(request.info, default="venv" if request.is_plugin else "")
+            commands = chosen.installation(Path(folder))
+        except OptionError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            raise
+        for command in commands:
+            for name, data in self.stream(context, command, folder, chosen.environment):
+                if name != "exitcode":
+                    yield messages.InstallDependenciesResponse(**{name: data})
+                elif data != 0:
+                    context.abort(grpc.StatusCode.INTERNAL, f"`{' '.join(command)}` ended with {describe(data)}")
+
+    def stream(
+        self, context: grpc.ServicerContext, command: list[str], folder: str, environment: dict[str, str]
+    ) -> Iterator[tuple[str, Any]]:
+        """Runs a command; gives ("stdout" | "stderr", bytes) as they come, then ("exitcode", number)."""
+        try:
+            child = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"cannot start {command[0]}: {error.strerror}")
+            raise
+        self.children.add(child)
+        context.add_callback(lambda: stop(child))
+        chunks: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+
+        def pump(name: str, pipe: IO[bytes]) -> None:
+            while data := pipe.read1(65536):  # type: ignore[attr-defined]
+                chunks.put((name, data))
+            chunks.put((name, b""))
+
+        for name in ("stdout", "stderr"):
+            threading.Thread(target=pump, args=(name, getattr(child, name)), daemon=True).start()
+        ended = 0
+        while ended < 2:
+            name, data = chunks.get()
+            if data:
+                yield name, data
+            else:
+                ended += 1
+        code = child.wait()
+        self.children.discard(child)
+        yield "exitcode", code
+
+    # -- questions --
+
+    def Handshake(  # noqa: N802
+        self, request: messages.LanguageHandshakeRequest, context: grpc.ServicerContext
+    ) -> messages.LanguageHandshakeResponse:
+        self.engine = request.engine_address
+        return messages.LanguageHandshakeResponse()
+
+    def Cancel(self, request: Empty, context: grpc.ServicerContext) -> Empty:  # noqa: N802
+        for child in list(self.children):
+            stop(child)
+        return Empty()
+
+    def GetPluginInfo(self, request: Empty, context: grpc.ServicerContext) -> PluginInfo:  # noqa: N802
+        return PluginInfo(version=importlib.metadata.version("pulumi"))
+
+    def GetRequiredPackages(  # noqa: N802
+        self, request: messages.GetRequiredPackagesRequest, context: grpc.ServicerContext
+    ) -> messages.GetRequiredPackagesResponse:
+        # Naming the packages would make the engine download their plugins before the program starts. It asks for each
+        # plugin again when the program first uses it, and takes the attached provider then.
+        return messages.GetRequiredPackagesResponse()
+
+    def GetProgramDependencies(  # noqa: N802
+        self, request: messages.GetProgramDependenciesRequest, context: grpc.ServicerContext
+    ) -> messages.GetProgramDependenciesResponse:
+        script = (
+            "import importlib.metadata, json\n"
+            "print(json.dumps([[d.name, d.version, d.requires or []] for d in importlib.metadata.distributions()]))"
+        )
+        answer = ask(choose_for(request.info), context, script)
+        found: list[tuple[str, str, list[str]]] = json.loads(answer)
+        required = {normal(requirement) for _, _, requirements in found for requirement in requirements}
+        kept = [(n, v) for n, v, _ in found if request.transitiveDependencies or normal(n) not in required]
+        return messages.GetProgramDependenciesResponse(
+            dependencies=[messages.DependencyInfo(name=name, version=version) for name, version in sorted(kept)]
+        )
+
+    def About(self, request: messages.AboutRequest, context: grpc.ServicerContext) -> messages.AboutResponse:  # noqa: N802
+        chosen = choose_for(request.info)
+        script = "import platform, sys; print(sys.executable); print(platform.python_version())"
+        executable, version = ask(chosen, context, script).splitlines()
+        return messages.AboutResponse(executable=executable, version=version, metadata={"toolchain": chosen.toolchain})
+
+    def RuntimeOptionsPrompts(  # noqa: N802
+        self, request: messages.RuntimeOptionsRequest, context: grpc.ServicerContext
+    ) -> messages.RuntimeOptionsResponse:
+        return messages.RuntimeOptionsResponse()
+
+    def close(self) -> None:
+        for child in list(self.children):
+            child.terminate()
+
+
+def choose_for(info: messages.ProgramInfo, default: str = "") -> Interpreter:
+    return choose(info.root_directory, MessageToDict(info.options), default)
+
+
+def ask(chosen: Interpreter, context: grpc.ServicerContext, script: str) -> str:
+    """What a few lines of Python print in the program's environment."""
+    try:
+        done = subprocess.run(
+            [chosen.python, "-c", script], env=chosen.environment, capture_output=True, text=True, check=True
+        )
+    except (OptionError, OSError, subprocess.CalledProcessError) as error:
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        raise
+    return done.stdout
+
+
+def normal(requirement: str) -> str:
+    """The normalised name of the distribution in a requirement (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]).lower()
+
+
+def distribution_name(folder: Path) -> str:
+    """The name in a component package's pyproject.toml. OptionError if there is none."""
+    file = folder / "pyproject.toml"
+    text = file.read_text() if file.is_file() else ""
+    project = re.search(r"^\[project\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    name = re.search(r"""^name\s*=\s*["']([^"']+)["']""", project[1], re.MULTILINE) if project else None
+    if not name:
+        raise OptionError(f"{folder} has neither a __main__.py nor a pyproject.toml with a project name")
+    return name[1]
+
+
+def describe(code: int) -> str:
+    if code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"non-zero exit code: {code}"
+
+
+def stop(child: subprocess.Popen[Any]) -> None:
+    """Interrupts a process that still runs, as Ctrl-C would, and kills it if it does not end."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+        killer = threading.Timer(PATIENCE, child.kill)
+        killer.daemon = True
+        killer.start()
+
+
+def serve(host: LanguageHost) -> tuple[grpc.Server, int]:
+    """The running server and its port, on loopback."""
+    # A program occupies a thread for as long as it runs, a plugin as well.
+    server = grpc.server(
+        ThreadPoolExecutor(max_workers=64),
+        options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+    )
+    services.add_LanguageRuntimeServicer_to_server(host, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, port

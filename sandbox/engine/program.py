@@ -1,0 +1,115 @@
+"""Runs one Pulumi program in its own process, for language_host.py.
+
+The process is started before it is known what to run, because importing the SDK takes about a second. It then reads one
+line of JSON from stdin (see `Order`) and runs that program. Exit codes, as the engine's hosts agree on them: 0 success,
+32 the program failed and the person has been told why, anything else is reported by the language host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import runpy
+import signal
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypedDict
+
+TOLD = 32
+"""Exit code by which a program says: the engine has my error already, add nothing to it."""
+
+
+class Order(TypedDict):
+    """What language_host.py sends, as one line of JSON."""
+
+    settings: dict[str, Any]
+    """Keyword arguments of pulumi.runtime.Settings: monitor, engine, project, stack, parallel, dry_run, ..."""
+    config: dict[str, str]
+    secret_keys: list[str]
+    environment: dict[str, str]
+    directory: str
+    entry_point: str
+    """`.` for a folder with a __main__.py, or a file, relative to `directory`."""
+    arguments: list[str]
+
+
+def main() -> None:
+    # The folder of this file must not offer its modules to the program.
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
+    try:
+        import pulumi
+        import pulumi.runtime
+    except ImportError as error:
+        print(
+            f"{sys.executable} cannot import the Pulumi SDK ({error}). Install the program's requirements there, or name"
+            " the virtual environment that has them in Pulumi.yaml (runtime: options: virtualenv:).",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+
+    line = sys.stdin.readline()
+    if not line:  # The language host has ended, or needs another interpreter.
+        return
+    order: Order = json.loads(line)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(order["environment"])
+    os.chdir(order["directory"])
+    pulumi.runtime.set_all_config(order["config"], order["secret_keys"])
+    pulumi.runtime.configure(pulumi.runtime.Settings(**order["settings"]))
+    sys.argv = [order["entry_point"], *order["arguments"]]
+    raise SystemExit(run(order["entry_point"], order["settings"]["parallel"]))
+
+
+def run(entry_point: str, parallel: int) -> int:
+    """Runs the program to its end, the resources it registers included; gives the exit code."""
+    import pulumi
+    import pulumi.runtime
+
+    program = Path(entry_point).resolve()
+    if program.is_dir() and not (program / "__main__.py").is_file():
+        pulumi.log.error(f"there is no __main__.py in {program}: a Pulumi program in Python starts there")
+        return TOLD
+
+    # A program that fails leaves futures nobody has looked at. asyncio would list them all after the real error.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    # Output.apply and the registrations run on these threads: as many as `pulumi up --parallel` may keep busy.
+    workers = ThreadPoolExecutor(max_workers=4 * max(parallel, 1))
+    loop.set_default_executor(workers)
+
+    def start() -> None:
+        runpy.run_path(entry_point, run_name="__main__")
+
+    try:
+        loop.run_until_complete(pulumi.runtime.run_in_stack(start))
+    except pulumi.RunError as error:
+        pulumi.log.error(str(error))
+        return TOLD
+    except Exception as error:  # whatever a program can raise is shown to the person, as Python would show it
+        pulumi.log.error("Program failed with an unhandled exception:\n" + _traceback(error, program))
+        return TOLD
+    finally:
+        workers.shutdown(wait=True)
+        loop.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def _traceback(error: Exception, program: Path) -> str:
+    """The traceback from the program's own first line on, without the frames of the SDK and of this file before it."""
+    start = program / "__main__.py" if program.is_dir() else program
+    frames = traceback.extract_tb(error.__traceback__)
+    own = next((i for i, frame in enumerate(frames) if Path(frame.filename).resolve() == start), 0)
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=own - len(frames)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The walls: the environment in which a command runs inside the sandbox.
+
+What the user's machine says about AWS and Pulumi is taken out, and the sandbox's own is put in. Nothing is written
+outside the sandbox's folder, and nothing outside it points here.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from sandbox import engine
+from sandbox.folder import CHECKOUT, VARIABLE, Folder, Secrets
+from sandbox.server import Running
+
+PYTHON = "ACCESS_KEYS_SANDBOX_PYTHON"
+ENGINE = "ACCESS_KEYS_SANDBOX_ENGINE"
+DEFAULT_REGION = "us-east-1"
+
+_OURS_TO_SET = ("AWS_", "PULUMI_", "BOTO_CONFIG", "MOTO_")
+_LOOPBACK = "127.0.0.1,localhost,::1"
+
+
+def inside(
+    outside: Mapping[str, str], folder: Folder, secrets: Secrets, running: Running, pulumi: engine.Engine | None
+) -> dict[str, str]:
+    """The environment of a command in the sandbox, made from the one outside.
+
+    pulumi: the engine that `pulumi` means inside; None leaves the command without one.
+    """
+    environment = {name: value for name, value in outside.items() if not name.startswith(_OURS_TO_SET)}
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy would carry loopback traffic out of the machine
+        environment[name] = ",".join(filter(None, (environment.get(name), _LOOPBACK)))
+    environment |= {
+        VARIABLE: str(folder.root),
+        PYTHON: sys.executable,
+        "VIRTUAL_ENV": sys.prefix,
+        "AWS_ENDPOINT_URL": running.endpoint_url,
+        "AWS_ACCESS_KEY_ID": secrets.root_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": secrets.root_secret_access_key,
+        "AWS_REGION": DEFAULT_REGION,
+        "AWS_DEFAULT_REGION": DEFAULT_REGION,
+        "AWS_CONFIG_FILE": str(folder.aws / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder.aws / "credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_PAGER": "",
+        "PULUMI_HOME": str(folder.pulumi_home),
+        "PULUMI_BACKEND_URL": folder.state.as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder.passphrase),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+    if not running.real_plugin:
+        environment["PULUMI_DEBUG_PROVIDERS"] = f"aws:{running.provider_port}"
+        environment["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"
+    path = [str(CHECKOUT / "sandbox" / "bin"), os.path.dirname(sys.executable), outside.get("PATH", os.defpath)]
+    if pulumi is not None:
+        environment |= engine.environment(pulumi)
+        environment[ENGINE] = str(pulumi.pulumi)
+        if pulumi.language_host:
+            path.insert(1, str(pulumi.language_host))
+    environment["PATH"] = os.pathsep.join(path)
+    return environment

@@ -1,0 +1,126 @@
+"""Calls to AWS: boto3 clients that reach the given endpoint and nothing else, and AWS's errors in plain words."""
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+
+from .tags import TagSettings
+from .values import Refusal
+
+# What AWS's services say when a thing is not there.
+GONE = frozenset({"NoSuchEntity", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound",
+                  "NoSuchBucket", "404"})
+
+_CONFIG = Config(
+    proxies={},                              # never the proxies of the environment
+    max_pool_connections=64,
+    connect_timeout=5,
+    read_timeout=60,
+    retries={"mode": "standard", "total_max_attempts": 10},
+    s3={"addressing_style": "path"},
+    parameter_validation=True,
+)
+
+
+class Endpoint:
+    """The one address all calls go to, with the clients made so far. Safe to use from many threads."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str, Credentials], Any] = {}
+        # Every session variable keeps its default: neither environment nor config files are asked.
+        isolated = {name: (None, None, default, convert)
+                    for name, (_, _, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
+        isolated |= {name: (None, None, "", None) for name in ("config_file", "credentials_file")}
+        self._session = boto3.Session(botocore_session=botocore.session.Session(session_vars=isolated))
+
+    def client(self, service: str, region: str, credentials: Credentials) -> Any:
+        """The boto3 client for a service; boto3 clients are thread-safe, making them is not."""
+        key = (service, region, credentials)
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = self._session.client(
+                    service, region_name=region, endpoint_url=self.url, config=_CONFIG,
+                    aws_access_key_id=credentials.access_key_id,
+                    aws_secret_access_key=credentials.secret_access_key,
+                    aws_session_token=credentials.session_token)
+            return self._clients[key]
+
+    def partition(self, region: str) -> str:
+        """aws, aws-cn, aws-us-gov..."""
+        return self._session.get_partition_for_region(region)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key; its secret is kept out of its repr."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Aws:
+    """AWS as one configured provider sees it: an endpoint, a key, a region and the settings for tags."""
+
+    endpoint: Endpoint
+    credentials: Credentials
+    region: str
+    tagging: TagSettings = TagSettings()
+
+    def in_region(self, region: str | None) -> Aws:
+        """The same in another region, for resources that choose their own; None changes nothing."""
+        return self if region in (None, self.region) else replace(self, region=region)
+
+    def client(self, service: str) -> Any:
+        return self.endpoint.client(service, self.region, self.credentials)
+
+    @property
+    def iam(self) -> Any:
+        return self.client("iam")
+
+    @property
+    def sts(self) -> Any:
+        return self.client("sts")
+
+    @property
+    def partition(self) -> str:
+        return self.endpoint.partition(self.region)
+
+    @cached_property
+    def account_id(self) -> str:
+        return self.sts.get_caller_identity()["Account"]
+
+
+def is_gone(error: ClientError) -> bool:
+    """Whether AWS says that the thing asked for does not exist."""
+    return error.response["Error"]["Code"] in GONE
+
+
+def in_words(error: ClientError | BotoCoreError, endpoint: str) -> str:
+    """One line: the operation, AWS's error code and its message."""
+    if isinstance(error, ClientError):
+        told = error.response["Error"]
+        return f"{error.operation_name} failed: {told['Code']}: {told.get('Message') or 'no message'}"
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return (f"nothing answers at {endpoint}, where the sandbox's AWS should be ({type(error).__name__}); "
+                "start it with `python -m sandbox start`")
+    return f"the AWS SDK refused the request: {error}"
+
+
+def all_pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
+    """The items under ``key`` of every page of a listing."""
+    return [item for page in client.get_paginator(operation).paginate(**arguments) for item in page.get(key, [])]
+
+
+__all__ = ["GONE", "Aws", "Credentials", "Endpoint", "Refusal", "all_pages", "in_words", "is_gone"]

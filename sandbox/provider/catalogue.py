@@ -1,0 +1,38 @@
+"""Everything this provider knows, by token."""
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from . import functions, iam_identities, iam_keys, iam_policies
+from .schema import Function, Resource
+from .values import Refusal
+
+RESOURCES: dict[str, Resource] = {row.token: row for row in (
+    iam_identities.GROUP, iam_identities.USER,
+    iam_identities.USER_GROUP_MEMBERSHIP, iam_identities.GROUP_MEMBERSHIP,
+    iam_policies.GROUP_POLICY_ATTACHMENT, iam_policies.USER_POLICY_ATTACHMENT,
+    iam_keys.ACCESS_KEY,
+)}
+FUNCTIONS: dict[str, Function] = {row.token: row for row in functions.FUNCTIONS}
+
+
+def resource(token: str) -> Resource:
+    """The description of a resource type; Refusal lists the known ones."""
+    if token not in RESOURCES:
+        raise Refusal(_unknown("resource type", token, RESOURCES))
+    return RESOURCES[token]
+
+
+def function(token: str) -> Function:
+    """The description of a function; Refusal lists the known ones."""
+    if token not in FUNCTIONS:
+        raise Refusal(_unknown("function", token, FUNCTIONS))
+    return FUNCTIONS[token]
+
+
+def _unknown(what: str, token: str, known: dict[str, Resource] | dict[str, Function]) -> str:
+    near = get_close_matches(token, known, 1, 0.8)
+    return (f"the sandbox's aws provider does not know the {what} {token}"
+            + (f" (did you mean {near[0]}?)" if near else "")
+            + f". It knows {', '.join(sorted(known))}. For anything else use the real plugin: "
+              "see the sandbox section of the README")

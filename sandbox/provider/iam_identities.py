@@ -1,0 +1,226 @@
+"""IAM groups and users, and who is in which group."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from . import limits, tags
+from .aws import Aws, all_pages, is_gone
+from .schema import TAGS, Property, Resource, output
+from .unique import unique_id
+from .values import Refusal, State
+
+# ---- groups
+
+
+def _create_group(aws: Aws, want: State, state: State) -> None:
+    aws.iam.create_group(GroupName=want["name"], Path=want["path"])
+    state["id"] = want["name"]
+
+
+def _read_group(aws: Aws, state: State) -> State | None:
+    group = aws.iam.get_group(GroupName=state["id"])["Group"]
+    return {"id": group["GroupName"], "name": group["GroupName"], "path": group["Path"],
+            "arn": group["Arn"], "uniqueId": group["GroupId"]}
+
+
+def _update_group(aws: Aws, want: State, state: State) -> None:
+    changes = _renaming(want, state, "NewGroupName")
+    if changes:
+        aws.iam.update_group(GroupName=state["id"], **changes)
+    state["id"] = want["name"]
+
+
+def _renaming(want: State, state: State, name_argument: str) -> dict[str, str]:
+    """The arguments of UpdateGroup or UpdateUser that lead to the wanted name and path."""
+    new = {name_argument: want["name"]} if want["name"] != state["id"] else {}
+    return new | ({"NewPath": want["path"]} if want["path"] != state.get("path") else {})
+
+
+def _delete_group(aws: Aws, state: State) -> None:
+    aws.iam.delete_group(GroupName=state["id"])
+
+
+GROUP = Resource(
+    "aws:iam/group:Group",
+    {"name": Property(required=True, rule=limits.iam_name(128)),
+     "path": Property(default="/", rule=limits.iam_path),
+     "arn": output(follows=("name", "path")),
+     "uniqueId": output()},
+    _create_group, _read_group, _delete_group, _update_group, autoname="name")
+
+# ---- users
+
+
+def _create_user(aws: Aws, want: State, state: State) -> None:
+    boundary = {"PermissionsBoundary": want["permissionsBoundary"]} if want.get("permissionsBoundary") else {}
+    tagged = aws.tagging.all(want["tags"])
+    aws.iam.create_user(UserName=want["name"], Path=want["path"], **boundary,
+                        **({"Tags": tags.to_list(tagged)} if tagged else {}))
+    state["id"] = want["name"]
+
+
+def _read_user(aws: Aws, state: State) -> State | None:
+    user = aws.iam.get_user(UserName=state["id"])["User"]
+    own, everything = aws.tagging.split(tags.from_list(user.get("Tags")), state.get("tags"))
+    return {"id": user["UserName"], "name": user["UserName"], "path": user["Path"], "arn": user["Arn"],
+            "uniqueId": user["UserId"], "tags": own, "tagsAll": everything,
+            "permissionsBoundary": user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")}
+
+
+def _update_user(aws: Aws, want: State, state: State) -> None:
+    changes = _renaming(want, state, "NewUserName")
+    if changes:
+        aws.iam.update_user(UserName=state["id"], **changes)
+    state["id"] = user = want["name"]
+    boundary = want.get("permissionsBoundary") or ""
+    if boundary != (state.get("permissionsBoundary") or ""):
+        if boundary:
+            aws.iam.put_user_permissions_boundary(UserName=user, PermissionsBoundary=boundary)
+        else:
+            aws.iam.delete_user_permissions_boundary(UserName=user)
+    gone, new = tags.difference(state.get("tagsAll"), want["tagsAll"])
+    if gone:
+        aws.iam.untag_user(UserName=user, TagKeys=gone)
+    if new:
+        aws.iam.tag_user(UserName=user, Tags=tags.to_list(new))
+
+
+def _delete_user(aws: Aws, state: State) -> None:
+    user = state["id"]
+    for group in all_pages(aws.iam, "list_groups_for_user", "Groups", UserName=user):
+        _remove(aws, user, group["GroupName"])
+    if state.get("forceDestroy"):
+        _strip_user(aws, user)
+    aws.iam.delete_user(UserName=user)
+
+
+def _strip_user(aws: Aws, user: str) -> None:
+    """Remove all that AWS wants gone before a user can be deleted."""
+    iam, of = aws.iam, {"UserName": user}
+
+    def each(operation: str, key: str, name: str, remove: Callable[..., Any]) -> None:
+        for item in all_pages(iam, operation, key, **of):
+            remove(**of, **{name: item[name] if isinstance(item, dict) else item})
+
+    each("list_user_policies", "PolicyNames", "PolicyName", iam.delete_user_policy)
+    each("list_attached_user_policies", "AttachedPolicies", "PolicyArn", iam.detach_user_policy)
+    each("list_access_keys", "AccessKeyMetadata", "AccessKeyId", iam.delete_access_key)
+    each("list_ssh_public_keys", "SSHPublicKeys", "SSHPublicKeyId", iam.delete_ssh_public_key)
+    each("list_signing_certificates", "Certificates", "CertificateId", iam.delete_signing_certificate)
+    each("list_mfa_devices", "MFADevices", "SerialNumber", iam.deactivate_mfa_device)
+    for device in all_pages(iam, "list_virtual_mfa_devices", "VirtualMFADevices"):
+        if device["SerialNumber"].endswith(f":mfa/{user}"):
+            iam.delete_virtual_mfa_device(SerialNumber=device["SerialNumber"])
+    try:
+        iam.delete_login_profile(**of)
+    except ClientError as error:
+        if not is_gone(error):               # most users have no password
+            raise
+
+
+USER = Resource(
+    "aws:iam/user:User",
+    {"name": Property(required=True, rule=limits.iam_name(64)),
+     "path": Property(default="/", rule=limits.iam_path),
+     "forceDestroy": Property("bool", default=False),
+     "permissionsBoundary": Property(rule=limits.arn),
+     "arn": output(), "uniqueId": output(), **TAGS},
+    _create_user, _read_user, _delete_user, _update_user, autoname="name")
+
+# ---- memberships
+
+
+def _add(aws: Aws, user: str, group: str) -> None:
+    aws.iam.add_user_to_group(UserName=user, GroupName=group)
+
+
+def _remove(aws: Aws, user: str, group: str) -> None:
+    try:
+        aws.iam.remove_user_from_group(UserName=user, GroupName=group)
+    except ClientError as error:
+        if not is_gone(error):
+            raise
+
+
+def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    taken = set(others)
+    return [name for name in names if name not in taken]
+
+
+def _create_user_membership(aws: Aws, want: State, state: State) -> None:
+    for group in want["groups"]:
+        _add(aws, want["user"], group)
+    state["id"] = unique_id()
+
+
+def _read_user_membership(aws: Aws, state: State) -> State | None:
+    """Only the groups that this resource lists: a user's other memberships are somebody else's."""
+    actual = {group["GroupName"] for group in
+              all_pages(aws.iam, "list_groups_for_user", "Groups", UserName=state["user"])}
+    return {"user": state["user"], "groups": [group for group in state["groups"] if group in actual]}
+
+
+def _update_user_membership(aws: Aws, want: State, state: State) -> None:
+    for group in _without(state["groups"], want["groups"]):
+        _remove(aws, want["user"], group)
+    for group in _without(want["groups"], state["groups"]):
+        _add(aws, want["user"], group)
+
+
+def _delete_user_membership(aws: Aws, state: State) -> None:
+    for group in state["groups"]:
+        _remove(aws, state["user"], group)
+
+
+def _locate_user_membership(aws: Aws, import_id: str) -> State:
+    user, *groups = import_id.split("/")
+    if not user or not groups or not all(groups):
+        raise Refusal(f"the import id of a UserGroupMembership is user/group1/group2..., not {import_id!r}")
+    return {"id": unique_id(), "user": user, "groups": groups}
+
+
+USER_GROUP_MEMBERSHIP = Resource(
+    "aws:iam/userGroupMembership:UserGroupMembership",
+    {"user": Property(required=True, replaces=True), "groups": Property("set", required=True)},
+    _create_user_membership, _read_user_membership, _delete_user_membership, _update_user_membership,
+    locate=_locate_user_membership)
+
+
+def _create_group_membership(aws: Aws, want: State, state: State) -> None:
+    for user in want["users"]:
+        _add(aws, user, want["group"])
+    state["id"] = want["name"]
+
+
+def _read_group_membership(aws: Aws, state: State) -> State | None:
+    """Everybody in the group: this resource is exclusive."""
+    return {"users": [user["UserName"] for user in
+                      all_pages(aws.iam, "get_group", "Users", GroupName=state["group"])]}
+
+
+def _update_group_membership(aws: Aws, want: State, state: State) -> None:
+    for user in _without(state["users"], want["users"]):
+        _remove(aws, user, want["group"])
+    for user in _without(want["users"], state["users"]):
+        _add(aws, user, want["group"])
+
+
+def _delete_group_membership(aws: Aws, state: State) -> None:
+    for user in state["users"]:
+        _remove(aws, user, state["group"])
+
+
+def _locate_group_membership(aws: Aws, import_id: str) -> State:
+    raise Refusal("a GroupMembership cannot be imported: the real provider has no import for it either")
+
+
+GROUP_MEMBERSHIP = Resource(
+    "aws:iam/groupMembership:GroupMembership",
+    {"name": Property(required=True, replaces=True),
+     "group": Property(required=True, replaces=True),
+     "users": Property("set", required=True)},
+    _create_group_membership, _read_group_membership, _delete_group_membership, _update_group_membership,
+    locate=_locate_group_membership, autoname="name")

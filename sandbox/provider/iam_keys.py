@@ -1,0 +1,63 @@
+"""IAM access keys: the secret exists once, at creation, and is only ever kept in the stack's state."""
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+from . import limits
+from .aws import Aws, all_pages
+from .schema import Property, Resource, output
+from .values import Refusal, State
+
+
+def ses_smtp_password_v4(secret_access_key: str, region: str) -> str:
+    """The password for SES's SMTP interface in a region, as the SES developer guide derives it from a key."""
+    signature = f"AWS4{secret_access_key}".encode()
+    for part in ("11111111", region, "ses", "aws4_request", "SendRawEmail"):
+        signature = hmac.new(signature, part.encode(), hashlib.sha256).digest()
+    return base64.b64encode(b"\x04" + signature).decode()
+
+
+def _create(aws: Aws, want: State, state: State) -> None:
+    key = aws.iam.create_access_key(UserName=want["user"])["AccessKey"]
+    state["id"] = key["AccessKeyId"]
+    state["secret"] = key["SecretAccessKey"]
+    state["sesSmtpPasswordV4"] = ses_smtp_password_v4(key["SecretAccessKey"], aws.region)
+    if want["status"] == "Inactive":
+        _set_status(aws, want, state)
+
+
+def _set_status(aws: Aws, want: State, state: State) -> None:
+    aws.iam.update_access_key(UserName=state["user"], AccessKeyId=state["id"], Status=want["status"])
+
+
+def _read(aws: Aws, state: State) -> State | None:
+    for key in all_pages(aws.iam, "list_access_keys", "AccessKeyMetadata", UserName=state["user"]):
+        if key["AccessKeyId"] == state["id"]:
+            return {"user": key["UserName"], "status": key["Status"],
+                    "createDate": f"{key['CreateDate']:%Y-%m-%dT%H:%M:%SZ}"}
+    return None
+
+
+def _delete(aws: Aws, state: State) -> None:
+    aws.iam.delete_access_key(UserName=state["user"], AccessKeyId=state["id"])
+
+
+def _locate(aws: Aws, import_id: str) -> State:
+    user = aws.iam.get_access_key_last_used(AccessKeyId=import_id).get("UserName")
+    if not user:
+        raise Refusal(f"AWS knows no user of the access key {import_id}")
+    return {"user": user}
+
+
+ACCESS_KEY = Resource(
+    "aws:iam/accessKey:AccessKey",
+    {"user": Property(required=True, replaces=True),
+     "pgpKey": Property(replaces=True),
+     "status": Property(default="Active", rule=limits.one_of("Active", "Inactive", "Expired")),
+     "createDate": output(),
+     "secret": output(secret=True),
+     "sesSmtpPasswordV4": output(secret=True),
+     "encryptedSecret": output(), "encryptedSesSmtpPasswordV4": output(), "keyFingerprint": output()},
+    _create, _read, _delete, _set_status, locate=_locate)

@@ -1,0 +1,83 @@
+"""The words in which resources and functions are described: a row of data and a few small functions each."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .aws import Aws
+from .values import State
+
+Kind = Literal["string", "bool", "int", "document", "map", "set", "list", "blocks"]
+"""``document`` is a JSON text (a mapping is taken too); ``set`` and ``list`` hold strings; ``blocks`` anything."""
+
+Rule = Callable[[Any], "str | None"]
+"""Looks at a known value of an input and says what is wrong with it, or None."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property of a resource, an input unless it is made with ``output``."""
+
+    kind: Kind = "string"
+    required: bool = False
+    default: Any = None              # filled in by check when the program says nothing
+    computed: bool = False           # AWS or the provider decides it when the program says nothing
+    is_output: bool = False          # never an input
+    replaces: bool = False           # a change needs a new resource
+    secret: bool = False
+    rule: Rule | None = None
+    conflicts: tuple[str, ...] = ()  # inputs that cannot be given beside this one
+    follows: tuple[str, ...] = ()    # unknown in a preview in which one of these changes
+
+
+def output(kind: Kind = "string", *, secret: bool = False, follows: tuple[str, ...] = ()) -> Property:
+    """A property that only AWS or the provider sets."""
+    return Property(kind, computed=True, is_output=True, secret=secret, follows=follows)
+
+
+def _same_id(aws: Aws, resource_id: str) -> State:
+    return {}
+
+
+def _nothing_to_update(aws: Aws, want: State, state: State) -> None:
+    """For resources of which every input replaces, or is the provider's own business only."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource type: its properties, and how it is made, found, changed and removed.
+
+    The functions raise boto3's ClientError as it comes; the engine words it. ``state`` holds the properties and
+    "id"; a function changes it step by step, so that a failure half-way leaves in it what is true by then.
+    """
+
+    token: str                                         # aws:iam/group:Group
+    properties: dict[str, Property]
+    create: Callable[[Aws, State, State], None]        # (aws, wanted inputs, state): sets state["id"] once it exists
+    read: Callable[[Aws, State], "State | None"]       # fresh properties; None, or an error of GONE: it is gone
+    delete: Callable[[Aws, State], None]               # an error of GONE is taken as done
+    update: Callable[[Aws, State, State], None] = _nothing_to_update    # (aws, wanted inputs, state)
+    locate: Callable[[Aws, str], State] = _same_id     # what read needs, from an import id; may set another "id"
+    autoname: str = ""                                 # input filled with "<logical name>-<7 hex digits>" when absent
+    autoname_lower: bool = False
+    autoname_limit: int = 255
+    delete_first: bool = False                         # always delete before replace
+    regional: bool = False                             # takes a region of its own
+
+    def inputs(self) -> dict[str, Property]:
+        return {name: p for name, p in self.properties.items() if not p.is_output}
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function (``aws.iam.get_user``...): its arguments and how it is answered."""
+
+    token: str
+    arguments: dict[str, Property]
+    answer: Callable[[Aws, State], State]
+    secrets: frozenset[str] = field(default_factory=frozenset)
+
+
+TAGS = {"tags": Property("map"), "tagsAll": output("map")}
+"""The properties of everything that can be tagged."""
