@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     daemon.add_arguments(start)
     command("stop", _stop, "stop the sandbox; what its AWS account holds is kept")
     command("status", _status, "say whether the sandbox runs, and where")
+    down = command("down", _down, "destroy a stack in the sandbox, and stop the sandbox")
+    down.add_argument("stack", nargs="?", default="dev")
+    command("doctor", _doctor, "say what is installed and what is missing")
     return parser
 
 
@@ -80,11 +83,43 @@ def _status(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
 def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     if not rest:
         raise SandboxError("Say what to run, behind two dashes: python -m sandbox run -- pulumi preview")
+    return _run_inside(rest)
+
+
+def _down(arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
+    folder = default()
+    if not folder.pulumi_home.exists() or engine.find() is None:
+        server.stop(folder)
+        print("Nothing is up here.")
+        return 0
+    stacks = [path.stem for path in folder.state.rglob("stacks/**/*.json")]
+    if arguments.stack in stacks:
+        for command in (("destroy", "--yes", "--skip-preview"), ("stack", "rm", "--yes", "--preserve-config")):
+            code = _run_inside(["pulumi", *command, "--stack", arguments.stack])
+            if code:
+                return code
+    server.stop(folder)
+    print("The sandbox is stopped.")
+    return 0
+
+
+def _doctor(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
+    running = server.find(default())
+    findings = [
+        engine.Finding("Python", True, f"{sys.version.split()[0]}, {sys.executable}"),
+        *engine.examine(),
+        engine.Finding("sandbox", True, f"runs at {running.endpoint_url}" if running else "stopped; make up starts it"),
+    ]
+    for what, found, detail in findings:
+        print(f"  {'ok     ' if found else 'MISSING'}  {what:<16} {detail}")
+    return 0
+
+
+def _run_inside(command: Sequence[str]) -> int:
     folder = default()
     secrets = prepare(folder)
     running = server.start(folder)
-    environment = inside(os.environ, folder, secrets, running, engine.find())
-    return run_forwarding_signals(rest, environment)
+    return run_forwarding_signals(command, inside(os.environ, folder, secrets, running, engine.find()))
 
 
 def run_forwarding_signals(command: Sequence[str], environment: dict[str, str]) -> int:

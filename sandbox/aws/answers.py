@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 from xml.sax.saxutils import escape
 
-from sandbox.aws import call as calls
+from sandbox.aws import apicall
 
 NAMESPACES = {
     "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
@@ -82,12 +82,12 @@ class Answer:
             return f"{self.status} Unknown"
 
 
-def error(call: calls.Call, problem: AwsError) -> Answer:
+def error(call: apicall.Call, problem: AwsError) -> Answer:
     """`problem` as the service of `call` words it on the wire."""
     request_id = str(uuid.uuid4())
     headers = [("x-amzn-RequestId", request_id)]
     code, message = escape(problem.code), escape(_printable(problem.message))
-    if call.protocol == calls.S3:
+    if call.protocol == apicall.S3:
         extra = "".join(f"<{name}>{escape(_printable(value))}</{name}>" for name, value in problem.extra.items())
         text = (
             f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{extra}'
@@ -95,13 +95,13 @@ def error(call: calls.Call, problem: AwsError) -> Answer:
         )
         body = b"" if call.method == "HEAD" else text.encode()
         headers = [("x-amz-request-id", request_id), ("Content-Type", "application/xml")]
-    elif call.protocol == calls.EC2:
+    elif call.protocol == apicall.EC2:
         body = (
             f'<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error><Code>{code}</Code>'
             f"<Message>{message}</Message></Error></Errors><RequestID>{request_id}</RequestID></Response>"
         ).encode()
         headers.append(("Content-Type", "text/xml;charset=UTF-8"))
-    elif call.protocol == calls.QUERY:
+    elif call.protocol == apicall.QUERY:
         kind = "Sender" if problem.status < 500 else "Receiver"
         namespace = NAMESPACES.get(call.service)
         opening = f'<ErrorResponse xmlns="{namespace}">' if namespace else "<ErrorResponse>"
@@ -116,7 +116,7 @@ def error(call: calls.Call, problem: AwsError) -> Answer:
     return Answer(problem.status, headers, body, problem.code)
 
 
-def result(call: calls.Call, content: dict[str, Any] | None = None) -> Answer:
+def result(call: apicall.Call, content: dict[str, Any] | None = None) -> Answer:
     """A query service's success: `content` nested in <ActionResult>, or only the metadata when there is none."""
     request_id = str(uuid.uuid4())
     inner = f"<{call.action}Result>{_xml(content)}</{call.action}Result>" if content is not None else ""

@@ -22,7 +22,7 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials as SigningCredentials
 
 from sandbox.aws import account
-from sandbox.aws import call as calls
+from sandbox.aws import apicall
 from sandbox.aws.answers import AwsError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Caller:
         return self.user is None and self.role is None
 
 
-def authenticate(call: calls.Call, root: Credentials, now: float, is_born: Any) -> Caller:
+def authenticate(call: apicall.Call, root: Credentials, now: float, is_born: Any) -> Caller:
     """The caller, or AwsError as AWS answers. `now` is the sandbox's time in seconds since 1970; `is_born(key_id)`
     says whether a new key works already."""
     if call.malformed:
@@ -78,7 +78,7 @@ def authenticate(call: calls.Call, root: Credentials, now: float, is_born: Any) 
 
 
 def _principal(
-    call: calls.Call, key_id: str, root: Credentials, now: float, is_born: Any
+    call: apicall.Call, key_id: str, root: Credentials, now: float, is_born: Any
 ) -> tuple[Caller, str]:
     token = call.header("x-amz-security-token") or call.form.get("X-Amz-Security-Token")
     partition = account.partition(call.region)
@@ -129,7 +129,7 @@ class _S3Verifier(_Verifier, S3SigV4Auth):
         return path
 
 
-def _expected(call: calls.Call, signature: calls.Signature, secret: str) -> str:
+def _expected(call: apicall.Call, signature: apicall.Signature, secret: str) -> str:
     request = AWSRequest(method=call.method, url=f"http://sandbox{call.path}?{_query_to_sign(call)}")
     for name in signature.signed_headers:
         request.headers[name] = call.header(name)
@@ -140,12 +140,12 @@ def _expected(call: calls.Call, signature: calls.Signature, secret: str) -> str:
     return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
 
 
-def _query_to_sign(call: calls.Call) -> str:
+def _query_to_sign(call: apicall.Call) -> str:
     parts = [part for part in call.query.split("&") if part and not part.startswith("X-Amz-Signature=")]
     return "&".join(part if "=" in part else f"{part}=" for part in parts)
 
 
-def _payload_hash(call: calls.Call, signature: calls.Signature) -> str:
+def _payload_hash(call: apicall.Call, signature: apicall.Signature) -> str:
     if signature.service == "s3":
         declared = call.header("x-amz-content-sha256")
         if declared:
@@ -155,7 +155,7 @@ def _payload_hash(call: calls.Call, signature: calls.Signature) -> str:
     return sha256(call.body).hexdigest()
 
 
-def _check_body(call: calls.Call) -> None:
+def _check_body(call: apicall.Call) -> None:
     declared = call.header("x-amz-content-sha256")
     if call.service != "s3" or not re.fullmatch(r"[0-9a-f]{64}", declared):
         return
@@ -169,7 +169,7 @@ def _check_body(call: calls.Call) -> None:
         )
 
 
-def _check_date(call: calls.Call, signature: calls.Signature, now: float) -> None:
+def _check_date(call: apicall.Call, signature: apicall.Signature, now: float) -> None:
     """A signature is fresh by the sandbox's clock or by the real one, on which the client's clock runs."""
     signed = datetime.strptime(signature.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc).timestamp()
     clocks = (now, time.time())
@@ -178,7 +178,7 @@ def _check_date(call: calls.Call, signature: calls.Signature, now: float) -> Non
         if not lifetime.isdigit() or not 0 < int(lifetime) <= MAX_PRESIGNED:
             raise _malformed(call, f"X-Amz-Expires must be a number of seconds between 1 and {MAX_PRESIGNED}.")
         if not any(-CLOCK_SKEW <= clock - signed <= int(lifetime) for clock in clocks):
-            raise AwsError("AccessDenied", "Request has expired", 403) if call.protocol == calls.S3 else _stale(call)
+            raise AwsError("AccessDenied", "Request has expired", 403) if call.protocol == apicall.S3 else _stale(call)
     elif not any(abs(clock - signed) <= CLOCK_SKEW for clock in clocks):
         raise _stale(call)
 
@@ -186,72 +186,72 @@ def _check_date(call: calls.Call, signature: calls.Signature, now: float) -> Non
 # ---- errors per protocol
 
 
-def _unsigned(call: calls.Call) -> AwsError:
-    if call.protocol == calls.S3:
+def _unsigned(call: apicall.Call) -> AwsError:
+    if call.protocol == apicall.S3:
         return AwsError("AccessDenied", "Access Denied")
-    if call.protocol == calls.JSON:
+    if call.protocol == apicall.JSON:
         return AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
-    if call.protocol == calls.REST:
+    if call.protocol == apicall.REST:
         return AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
     return AwsError("MissingAuthenticationToken", "Request is missing Authentication Token")
 
 
-def _malformed(call: calls.Call, text: str) -> AwsError:
-    if call.protocol == calls.S3:
+def _malformed(call: apicall.Call, text: str) -> AwsError:
+    if call.protocol == apicall.S3:
         if "not supported" in text:
             return AwsError("InvalidRequest", text, 400)
         return AwsError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {text}", 400)
-    if call.protocol in (calls.JSON, calls.REST):
-        return AwsError("IncompleteSignatureException", text, 400 if call.protocol == calls.JSON else 403)
+    if call.protocol in (apicall.JSON, apicall.REST):
+        return AwsError("IncompleteSignatureException", text, 400 if call.protocol == apicall.JSON else 403)
     return AwsError("IncompleteSignature", text, 400)
 
 
-def _unknown_key(call: calls.Call, key_id: str) -> AwsError:
-    if call.protocol == calls.S3:
+def _unknown_key(call: apicall.Call, key_id: str) -> AwsError:
+    if call.protocol == apicall.S3:
         text = "The AWS Access Key Id you provided does not exist in our records."
         return AwsError("InvalidAccessKeyId", text, AWSAccessKeyId=key_id)
     return _invalid_token(call)
 
 
-def _invalid_token(call: calls.Call) -> AwsError:
+def _invalid_token(call: apicall.Call) -> AwsError:
     text = "The security token included in the request is invalid."
-    if call.protocol == calls.S3:
+    if call.protocol == apicall.S3:
         return AwsError("InvalidToken", "The provided token is malformed or otherwise invalid.", 400)
-    if call.protocol == calls.EC2:
+    if call.protocol == apicall.EC2:
         return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
-    if call.protocol in (calls.JSON, calls.REST):
-        return AwsError("UnrecognizedClientException", text, 400 if call.protocol == calls.JSON else 403)
+    if call.protocol in (apicall.JSON, apicall.REST):
+        return AwsError("UnrecognizedClientException", text, 400 if call.protocol == apicall.JSON else 403)
     return AwsError("InvalidClientTokenId", text)
 
 
-def _expired_token(call: calls.Call) -> AwsError:
+def _expired_token(call: apicall.Call) -> AwsError:
     text = "The security token included in the request is expired"
-    if call.protocol in (calls.JSON, calls.REST):
-        return AwsError("ExpiredTokenException", text, 400 if call.protocol == calls.JSON else 403)
-    if call.protocol == calls.S3:
+    if call.protocol in (apicall.JSON, apicall.REST):
+        return AwsError("ExpiredTokenException", text, 400 if call.protocol == apicall.JSON else 403)
+    if call.protocol == apicall.S3:
         return AwsError("ExpiredToken", "The provided token has expired.", 400)
     return AwsError("ExpiredToken", text)
 
 
-def _mismatch(call: calls.Call) -> AwsError:
+def _mismatch(call: apicall.Call) -> AwsError:
     text = "The request signature we calculated does not match the signature you provided. Check your "
-    if call.protocol == calls.S3:
+    if call.protocol == apicall.S3:
         return AwsError("SignatureDoesNotMatch", f"{text}key and signing method.", AWSAccessKeyId=call.key_id or "")
     text += "AWS Secret Access Key and signing method. Consult the service documentation for details."
-    if call.protocol == calls.EC2:
+    if call.protocol == apicall.EC2:
         return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
-    if call.protocol in (calls.JSON, calls.REST):
-        return AwsError("InvalidSignatureException", text, 400 if call.protocol == calls.JSON else 403)
+    if call.protocol in (apicall.JSON, apicall.REST):
+        return AwsError("InvalidSignatureException", text, 400 if call.protocol == apicall.JSON else 403)
     return AwsError("SignatureDoesNotMatch", text)
 
 
-def _stale(call: calls.Call) -> AwsError:
-    if call.protocol == calls.S3:
+def _stale(call: apicall.Call) -> AwsError:
+    if call.protocol == apicall.S3:
         return AwsError("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
     date = call.signature.date if call.signature else ""
     text = f"Signature not valid at this time: {date} differs from the server's time by more than 15 min."
-    if call.protocol == calls.EC2:
+    if call.protocol == apicall.EC2:
         return AwsError("RequestExpired", "Request has expired.", 400)
-    if call.protocol in (calls.JSON, calls.REST):
-        return AwsError("InvalidSignatureException", text, 400 if call.protocol == calls.JSON else 403)
+    if call.protocol in (apicall.JSON, apicall.REST):
+        return AwsError("InvalidSignatureException", text, 400 if call.protocol == apicall.JSON else 403)
     return AwsError("SignatureDoesNotMatch", text)

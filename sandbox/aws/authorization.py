@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from sandbox.aws import account
-from sandbox.aws import call as calls
+from sandbox.aws import apicall
 from sandbox.aws.answers import AwsError
 from sandbox.aws.authentication import Caller
 from sandbox.aws.policies import Request, Verdict, evaluate
@@ -60,7 +60,7 @@ S3_ACTIONS = {
 }
 
 
-def authorize(call: calls.Call, caller: Caller, now: str) -> None:
+def authorize(call: apicall.Call, caller: Caller, now: str) -> None:
     """Raise AwsError, in the words of the service, unless the caller may do what `call` asks. `now`: ISO 8601."""
     if caller.is_root:
         return
@@ -80,7 +80,7 @@ def authorize(call: calls.Call, caller: Caller, now: str) -> None:
             raise _refusal(call, caller, request, "with an explicit deny in an identity-based policy")
 
 
-def needed(call: calls.Call, caller: Caller) -> Iterator[tuple[str, str]]:
+def needed(call: apicall.Call, caller: Caller) -> Iterator[tuple[str, str]]:
     """The (IAM action, resource ARN) pairs that a call needs."""
     partition = account.partition(call.region)
     if call.service == "s3":
@@ -96,7 +96,7 @@ def needed(call: calls.Call, caller: Caller) -> Iterator[tuple[str, str]]:
         yield f"{call.service}:{call.action}", _json_resource(call, partition)
 
 
-def _s3_resource(call: calls.Call, partition: str) -> str:
+def _s3_resource(call: apicall.Call, partition: str) -> str:
     bucket, key = call.parameters.get("Bucket"), call.parameters.get("Key")
     if not bucket:
         return "*"
@@ -105,7 +105,7 @@ def _s3_resource(call: calls.Call, partition: str) -> str:
     return f"arn:{partition}:s3:::{bucket}/{key}" if key else f"arn:{partition}:s3:::{bucket}"
 
 
-def _iam_resource(call: calls.Call, caller: Caller) -> str:
+def _iam_resource(call: apicall.Call, caller: Caller) -> str:
     form, store = call.form, account.iam(call.region)
     action = call.action or ""
     prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:"
@@ -117,7 +117,7 @@ def _iam_resource(call: calls.Call, caller: Caller) -> str:
         user = store.users.get(form["UserName"])
         return user.arn if user else f"{prefix}user{path}{form['UserName']}"
     if "RoleName" in form:
-        role = store.roles.get(form["RoleName"])
+        role = next((role for role in store.roles.values() if role.name == form["RoleName"]), None)
         return role.arn if role else f"{prefix}role{path}{form['RoleName']}"
     if "PolicyArn" in form:
         return form["PolicyArn"]
@@ -128,7 +128,7 @@ def _iam_resource(call: calls.Call, caller: Caller) -> str:
     return "*"
 
 
-def _json_resource(call: calls.Call, partition: str) -> str:
+def _json_resource(call: apicall.Call, partition: str) -> str:
     """The ARN a Secrets Manager, SSM or KMS call is about; `*` where it names none."""
     if call.service not in ("secretsmanager", "ssm", "kms"):
         return "*"
@@ -150,15 +150,14 @@ def _json_resource(call: calls.Call, partition: str) -> str:
     return f"arn:{partition}:{call.service}:{call.region}:{account.ACCOUNT_ID}:{resource}"
 
 
-def _documents(call: calls.Call, caller: Caller) -> tuple[list[str], str | None]:
+def _documents(call: apicall.Call, caller: Caller) -> tuple[list[str], str | None]:
     """The policy documents of the caller, and that of its permissions boundary if it has one."""
     store = account.iam(call.region)
     if caller.user is not None:
         holders: list[Any] = [caller.user, *store.get_groups_for_user(caller.user.name)]
-    elif caller.role is not None and (role := store.roles.get(caller.role.role_arn.rpartition("/")[2])):
-        holders = [role]
     else:
-        holders = []
+        assumed = caller.role.role_arn if caller.role else ""
+        holders = [role for role in store.roles.values() if role.arn == assumed]
     documents: list[str] = []
     for holder in holders:
         documents += holder.policies.values()
@@ -174,7 +173,7 @@ def _default_document(policy: Any) -> str:
     return next(version.document for version in policy.versions if version.is_default)
 
 
-def _context(call: calls.Call, caller: Caller, now: str) -> dict[str, tuple[str, ...]]:
+def _context(call: apicall.Call, caller: Caller, now: str) -> dict[str, tuple[str, ...]]:
     """The global condition keys. Long-lived keys carry no aws:MultiFactorAuthPresent; loopback stands in for TLS."""
     context = {
         "aws:principalarn": (caller.arn,),
@@ -199,15 +198,15 @@ def _context(call: calls.Call, caller: Caller, now: str) -> dict[str, tuple[str,
     return context
 
 
-def _refusal(call: calls.Call, caller: Caller, request: Request, reason: str) -> AwsError:
+def _refusal(call: apicall.Call, caller: Caller, request: Request, reason: str) -> AwsError:
     what = f"User: {caller.arn} is not authorized to perform: {request.action}"
-    if call.protocol == calls.EC2:
+    if call.protocol == apicall.EC2:
         return AwsError("UnauthorizedOperation", f"You are not authorized to perform this operation. {what} {reason}")
     if request.resource != "*":
-        resource = f'"{request.resource}"' if call.protocol == calls.S3 else request.resource
+        resource = f'"{request.resource}"' if call.protocol == apicall.S3 else request.resource
         what = f"{what} on resource: {resource}"
-    if call.protocol == calls.JSON:
+    if call.protocol == apicall.JSON:
         return AwsError("AccessDeniedException", f"{what} {reason}", 400)
-    if call.protocol == calls.REST:
+    if call.protocol == apicall.REST:
         return AwsError("AccessDeniedException", f"{what} {reason}", 403)
     return AwsError("AccessDenied", f"{what} {reason}")

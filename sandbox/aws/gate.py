@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from sandbox.aws import account, answers, authentication, authorization
-from sandbox.aws import call as calls
+from sandbox.aws import apicall
 from sandbox.aws.answers import Answer, AwsError
 from sandbox.aws.authentication import Credentials
 
@@ -26,7 +26,7 @@ class Gate:
         self._lock = threading.RLock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        call = calls.read(environ)
+        call = apicall.read(environ)
         try:
             answer = self._answer(call)
         except AwsError as problem:
@@ -37,7 +37,7 @@ class Gate:
         start_response(answer.status_line, answer.headers)
         return [answer.body]
 
-    def _answer(self, call: calls.Call) -> Answer:
+    def _answer(self, call: apicall.Call) -> Answer:
         if call.path.startswith(account.MOTO_PATHS) or not account.serves(call.service):
             raise AwsError("NotImplemented", f"The sandbox has no {call.service!r} service.")
         if call.service == "s3":
@@ -47,23 +47,23 @@ class Gate:
             authorization.authorize(call, caller, datetime.now(timezone.utc).isoformat())
             return self._to_moto(call)
 
-    def _to_moto(self, call: calls.Call) -> Answer:
+    def _to_moto(self, call: apicall.Call) -> Answer:
         answer = Answer(500)
 
         def start_response(status: str, headers: list[tuple[str, str]], _exc_info: Any = None) -> None:
             answer.status, answer.headers = int(status.split(" ", 1)[0]), headers
 
-        answer.body = b"".join(self._moto(calls.for_moto(call), start_response))
+        answer.body = b"".join(self._moto(apicall.for_moto(call), start_response))
         return answer
 
 
-def _route_s3(call: calls.Call) -> None:
+def _route_s3(call: apicall.Call) -> None:
     """Find the operation, bucket and key of an S3 call with moto's router over botocore's service model."""
     from moto.core.request import Request
     from moto.core.routing import NotFound, get_service_router
 
     try:
-        operation, parameters = get_service_router("s3").match(Request(calls.for_moto(call)))
+        operation, parameters = get_service_router("s3").match(Request(apicall.for_moto(call)))
     except NotFound:
         raise AwsError("MethodNotAllowed", "The specified method is not allowed against this resource.") from None
     call.action, call.parameters = operation.name, dict(parameters)

@@ -2,26 +2,141 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.engine.locate import Engine, EngineError, kept, on_path
+from sandbox.engine.build import Failure, build, find_go, needed_go
+from sandbox.engine.install import install
+from sandbox.engine.locate import HERE, HOST, MINIMUM_VERSION, VERSION, Engine, EngineError, Origin, cache, kept, on_path
+from sandbox.engine.progress import Phase
+
+
+def ensure() -> Engine:
+    """An engine that can be used: found, else installed, else built. Raises EngineError.
+
+    Where another process is getting one, this one waits for it.
+    """
+    engine, no_path = on_path()
+    if engine:
+        return engine
+    folder = cache()
+    try:
+        engine, no_cache = kept()
+        if not engine:
+            folder.mkdir(parents=True, exist_ok=True)
+            with only_one(folder / "lock"):
+                engine, no_cache = kept()
+                if not engine:
+                    return obtain(folder, {"pulumi on PATH": no_path, "kept engine": no_cache})
+        renew_language_host(engine)
+        return engine
+    except OSError as error:
+        raise EngineError(f"cannot keep a Pulumi engine in {folder}: {error.strerror}: {error.filename}") from error
+
+
+def obtain(folder: Path, reasons: dict[str, str]) -> Engine:
+    """Installs or builds the engine into `folder`/bin. `reasons` says why none was found."""
+    print(f"{reasons['pulumi on PATH']}: getting Pulumi {VERSION}, once, into {folder}", file=sys.stderr, flush=True)
+    ways: list[tuple[Origin, str, Callable[[Path], None]]] = [
+        ("installer", "official installer", install),
+        ("modules", "build from Go modules", build),
+    ]
+    for origin, name, way in ways:
+        work = folder / origin
+        try:
+            way(work)
+        except Failure as failure:
+            reasons[name] = str(failure)
+            continue
+        # Whoever sees the folder sees it whole.
+        shutil.rmtree(folder / "bin", ignore_errors=True)
+        os.rename(work / "bin", folder / "bin")
+        shutil.rmtree(work)
+        engine, reason = kept()
+        assert engine, reason
+        return replace(engine, origin=origin)
+    raise EngineError(message(reasons))
+
+
+def message(reasons: dict[str, str]) -> str:
+    tried = "\n".join(f"  {number}. {way}: {reason}" for number, (way, reason) in enumerate(reasons.items(), 1))
+    return (
+        f"There is no Pulumi engine to run with. Tried, in this order:\n{tried}\n"
+        f"Install either Pulumi {MINIMUM_VERSION} or later (https://www.pulumi.com/docs/iac/download-install/)"
+        f" or Go {needed_go()} or later (https://go.dev/dl/) with access to a Go module proxy, and run the command again."
+    )
+
+
+def renew_language_host(engine: Engine) -> None:
+    """Brings the starter of our language host beside a built engine up to this checkout's."""
+    ours, there = HERE / "bin" / HOST, engine.pulumi.with_name(HOST)
+    official = there.with_name(f"{HOST}-exec").exists()
+    if official or (there.exists() and there.read_bytes() == ours.read_bytes()):
+        return
+    fresh = there.with_name(f".{HOST}.{os.getpid()}")
+    shutil.copy(ours, fresh)
+    os.replace(fresh, there)
+
+
+@contextlib.contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Holds a lock that goes with the process; waits for it, and says so."""
+    with lock.open("a+") as file:
+        if not locked(file.fileno()):
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            with Phase(f"Another process (id {holder}) is getting Pulumi {VERSION}; waiting for it"):
+                while not locked(file.fileno()):
+                    time.sleep(0.5)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Finding(NamedTuple):
+    """A line of `make doctor`."""
+
     what: str
     found: bool
     detail: str
 
 
-def ensure() -> Engine:
-    engine, reason = on_path()
-    if engine:
-        return engine
-    engine, other = kept()
-    if engine:
-        return engine
-    raise EngineError(f"{reason}; {other}")
-
-
 def examine() -> list[Finding]:
-    return []
+    """What there is to run Pulumi with, or to build it. Looks only; the network is not tried."""
+    path_engine, no_path = on_path()
+    cache_engine, no_cache = kept()
+    findings = [
+        Finding("Pulumi on PATH", bool(path_engine), described(path_engine) if path_engine else no_path),
+        Finding("Pulumi in the cache", bool(cache_engine), described(cache_engine) if cache_engine else no_cache),
+    ]
+    engine = path_engine or cache_engine
+    if engine:
+        ours = engine.language_host or not engine.pulumi.resolve().with_name(f"{HOST}-exec").exists()
+        findings.append(Finding("Python language host", True, "the one of this project" if ours else "Pulumi's own"))
+    try:
+        go = find_go()
+        findings.append(Finding("Go", True, f"{go} (only needed to build Pulumi)"))
+    except Failure as failure:
+        findings.append(Finding("Go", False, f"{failure} (only needed where Pulumi is not installed)"))
+    return findings
+
+
+def described(engine: Engine) -> str:
+    return f"{engine.pulumi}, version {engine.version}"

@@ -3,15 +3,18 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from . import functions, iam_identities, iam_keys, iam_policies
+from . import functions, iam_identities, iam_keys, iam_policies, kms, s3, secretsmanager, ssm
 from .schema import Function, Resource
 from .values import Refusal
 
 RESOURCES: dict[str, Resource] = {row.token: row for row in (
     iam_identities.GROUP, iam_identities.USER,
     iam_identities.USER_GROUP_MEMBERSHIP, iam_identities.GROUP_MEMBERSHIP,
-    iam_policies.GROUP_POLICY_ATTACHMENT, iam_policies.USER_POLICY_ATTACHMENT,
     iam_keys.ACCESS_KEY,
+    iam_policies.POLICY, iam_policies.GROUP_POLICY, iam_policies.USER_POLICY,
+    iam_policies.GROUP_POLICY_ATTACHMENT, iam_policies.USER_POLICY_ATTACHMENT,
+    secretsmanager.SECRET, secretsmanager.SECRET_VERSION,
+    ssm.PARAMETER, kms.KEY, kms.ALIAS, s3.BUCKET,
 )}
 FUNCTIONS: dict[str, Function] = {row.token: row for row in functions.FUNCTIONS}
 

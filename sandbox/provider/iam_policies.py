@@ -3,11 +3,126 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import limits
+from . import documents, limits, tags
 from .aws import Aws, all_pages
-from .schema import Property, Resource
-from .unique import unique_id
+from .schema import TAGS, Property, Resource, output
+from .unique import prefix_of, unique_id
 from .values import Refusal, State
+
+_MOST_VERSIONS = 5                       # of a managed policy
+
+
+def _name(want: State) -> str:
+    """The wanted name, or a new one with the wanted prefix."""
+    return want.get("name") or unique_id(want.get("namePrefix") or "terraform-")
+
+
+# ---- managed policies
+
+
+def _create(aws: Aws, want: State, state: State) -> None:
+    tagged = aws.tagging.all(want["tags"])
+    policy = aws.iam.create_policy(
+        PolicyName=_name(want), Path=want["path"], PolicyDocument=documents.compact(want["policy"]),
+        **({"Description": want["description"]} if want.get("description") else {}),
+        **({"Tags": tags.to_list(tagged)} if tagged else {}))
+    state["id"] = policy["Policy"]["Arn"]
+
+
+def _read(aws: Aws, state: State) -> State | None:
+    arn = state["id"]
+    policy = aws.iam.get_policy(PolicyArn=arn)["Policy"]
+    version = aws.iam.get_policy_version(PolicyArn=arn, VersionId=policy["DefaultVersionId"])["PolicyVersion"]
+    own, everything = aws.tagging.split(tags.from_list(policy.get("Tags")), state.get("tags"))
+    return {"arn": policy["Arn"], "name": policy["PolicyName"], "namePrefix": prefix_of(policy["PolicyName"]),
+            "path": policy["Path"], "description": policy.get("Description", ""), "policyId": policy["PolicyId"],
+            "attachmentCount": policy["AttachmentCount"], "tags": own, "tagsAll": everything,
+            "policy": documents.compact(documents.kept(state.get("policy"), version["Document"]))}
+
+
+def _update(aws: Aws, want: State, state: State) -> None:
+    arn = state["id"]
+    if documents.meaning(want["policy"]) != documents.meaning(state.get("policy")):
+        older = [version for version in _versions(aws, arn) if not version["IsDefaultVersion"]]
+        if len(older) + 1 >= _MOST_VERSIONS:
+            oldest = min(older, key=lambda version: version["CreateDate"])
+            aws.iam.delete_policy_version(PolicyArn=arn, VersionId=oldest["VersionId"])
+        aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=documents.compact(want["policy"]),
+                                      SetAsDefault=True)
+    gone, new = tags.difference(state.get("tagsAll"), want["tagsAll"])
+    if gone:
+        aws.iam.untag_policy(PolicyArn=arn, TagKeys=gone)
+    if new:
+        aws.iam.tag_policy(PolicyArn=arn, Tags=tags.to_list(new))
+
+
+def _versions(aws: Aws, arn: str) -> list[Any]:
+    return all_pages(aws.iam, "list_policy_versions", "Versions", PolicyArn=arn)
+
+
+def _delete(aws: Aws, state: State) -> None:
+    arn = state["id"]
+    for version in _versions(aws, arn):
+        if not version["IsDefaultVersion"]:
+            aws.iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
+    aws.iam.delete_policy(PolicyArn=arn)
+
+
+POLICY = Resource(
+    "aws:iam/policy:Policy",
+    {"policy": Property("document", required=True, rule=limits.document),
+     "name": Property(computed=True, replaces=True, rule=limits.iam_name(128), conflicts=("namePrefix",)),
+     "namePrefix": Property(computed=True, replaces=True, rule=limits.iam_name(102), conflicts=("name",)),
+     "path": Property(default="/", replaces=True, rule=limits.iam_path),
+     "description": Property(replaces=True, rule=limits.at_most(1000)),
+     # The stand-in's AWS is consistent at once; the real provider waits this long after a create.
+     "delayAfterPolicyCreationInMs": Property("int"),
+     "arn": output(), "policyId": output(), "attachmentCount": output("int"), **TAGS},
+    _create, _read, _delete, _update, autoname="name")
+
+# ---- inline policies
+
+
+def _inline(owner: str, token: str) -> Resource:
+    """GroupPolicy and UserPolicy; ``owner`` is "group" or "user"."""
+
+    def call(aws: Aws, operation: str, owner_name: str, name: str, **arguments: str) -> Any:
+        method = getattr(aws.iam, f"{operation}_{owner}_policy")
+        return method(**{f"{owner.capitalize()}Name": owner_name, "PolicyName": name}, **arguments)
+
+    def parts(resource_id: str) -> tuple[str, str]:
+        owner_name, colon, name = resource_id.partition(":")
+        if not (owner_name and colon and name):
+            raise Refusal(f"the id of a {owner.capitalize()}Policy is {owner}:policy-name, not {resource_id!r}")
+        return owner_name, name
+
+    def create(aws: Aws, want: State, state: State) -> None:
+        name = _name(want)
+        call(aws, "put", want[owner], name, PolicyDocument=documents.version_first(want["policy"]))
+        state["id"] = f"{want[owner]}:{name}"
+
+    def read(aws: Aws, state: State) -> State | None:
+        owner_name, name = parts(state["id"])
+        on_aws = call(aws, "get", owner_name, name)["PolicyDocument"]
+        return {owner: owner_name, "name": name, "namePrefix": prefix_of(name),
+                "policy": documents.version_first(documents.kept(state.get("policy"), on_aws))}
+
+    def update(aws: Aws, want: State, state: State) -> None:
+        call(aws, "put", *parts(state["id"]), PolicyDocument=documents.version_first(want["policy"]))
+
+    def delete(aws: Aws, state: State) -> None:
+        call(aws, "delete", *parts(state["id"]))
+
+    properties = {
+        owner: Property(required=True, replaces=True),
+        "policy": Property("document", required=True, rule=limits.document),
+        "name": Property(computed=True, replaces=True, rule=limits.iam_name(128), conflicts=("namePrefix",)),
+        "namePrefix": Property(computed=True, replaces=True, rule=limits.iam_name(102), conflicts=("name",))}
+    return Resource(token, properties, create, read, delete, update, autoname="name")
+
+
+GROUP_POLICY = _inline("group", "aws:iam/groupPolicy:GroupPolicy")
+USER_POLICY = _inline("user", "aws:iam/userPolicy:UserPolicy")
 
 # ---- attachments
 
@@ -16,9 +131,9 @@ def _attachment(owner: str, token: str) -> Resource:
     """GroupPolicyAttachment and UserPolicyAttachment; ``owner`` is "group" or "user"."""
     name_argument = f"{owner.capitalize()}Name"
 
-    def call(aws: Aws, operation: str, state: State) -> Any:
+    def call(aws: Aws, operation: str, state: State) -> None:
         method = getattr(aws.iam, f"{operation}_{owner}_policy")
-        return method(**{name_argument: state[owner], "PolicyArn": state["policyArn"]})
+        method(**{name_argument: state[owner], "PolicyArn": state["policyArn"]})
 
     def create(aws: Aws, want: State, state: State) -> None:
         call(aws, "attach", want)

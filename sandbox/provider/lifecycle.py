@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from . import documents
 from .aws import Aws, is_gone
 from .schema import Function, Property, Resource
 from .values import UNKNOWN, Refusal, Secret, State, has_unknown
@@ -168,7 +169,7 @@ def planned(row: Resource, aws: Aws, inputs: State, prior: State | None = None, 
         state["tagsAll"] = UNKNOWN if prior is None and tags_all == {} else tags_all
     if prior is not None:
         for key, prop in row.properties.items():
-            if any(not _same(row.properties[other].kind, prior.get(other), state.get(other)) for other in prop.follows):
+            if any(not _same(row.properties[other], prior.get(other), state.get(other)) for other in prop.follows):
                 state[key] = UNKNOWN
     return state
 
@@ -199,7 +200,7 @@ def diff(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[str
     """What the new inputs change of the last state (not of the last inputs: so drift that a refresh saw counts)."""
     plan = planned(row, aws, inputs, prior, ignored)
     changes = {key: _change(prior.get(key), plan.get(key)) for key, prop in row.properties.items()
-               if not _same(prop.kind, prior.get(key), plan.get(key))}
+               if not _same(prop, prior.get(key), plan.get(key))}
     shown = {key: kind for key, kind in changes.items() if not row.properties[key].is_output} or changes
     replaces = [key for key in changes if row.properties[key].replaces]
     # A name of the program's own choice cannot exist twice.
@@ -211,35 +212,20 @@ def _change(old: Any, new: Any) -> str:
     return "ADD" if old is None else "DELETE" if new is None else "UPDATE"
 
 
-def _same(kind: str, old: Any, new: Any) -> bool:
+def _same(prop: Property, old: Any, new: Any) -> bool:
     """Equality as AWS sees it: absent is empty, sets have no order, documents no layout."""
     if has_unknown(old) or has_unknown(new):
         return old is new
-    return _comparable(kind, old) == _comparable(kind, new)
+    alike = prop.alike or _ALIKE.get(prop.kind, lambda value: value or None)
+    return alike(old) == alike(new)
 
 
-def _comparable(kind: str, value: Any) -> Any:
-    match kind:
-        case "bool":
-            return bool(value)
-        case "set":
-            return sorted(value or [])
-        case "document":
-            return _policy(json.loads(value)) if value else None
-        case "int":
-            return value
-        case _:
-            return value or None
-
-
-def _policy(value: Any) -> Any:
-    """A policy document in which a list of one and its only element are the same, and lists have no order."""
-    if isinstance(value, dict):
-        return {key: _policy(part) for key, part in value.items()}
-    if isinstance(value, list):
-        parts = sorted((_policy(part) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
-        return parts[0] if len(parts) == 1 else parts
-    return value
+_ALIKE: dict[str, Callable[[Any], Any]] = {
+    "bool": bool,
+    "int": lambda value: value,
+    "set": lambda value: sorted(value or []),
+    "document": documents.meaning,
+}
 
 
 # ---- the steps that change something

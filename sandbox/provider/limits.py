@@ -62,3 +62,8 @@ def iam_path(value: Any) -> str | None:
     if re.fullmatch(r"/|/[\x21-\x7e]{0,510}/", value):
         return None
     return f"{value!r} is no path; a path is / or /team/, printable ASCII, at most 512 characters"
+
+
+def at_most(longest: int) -> Rule:
+    """Any text up to a length."""
+    return lambda value: None if len(value) <= longest else f"has {len(value)} characters; at most {longest} are allowed"

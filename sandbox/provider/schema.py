@@ -28,6 +28,7 @@ class Property:
     secret: bool = False
     rule: Rule | None = None
     conflicts: tuple[str, ...] = ()  # inputs that cannot be given beside this one
+    alike: Callable[[Any], Any] | None = None     # values with the same image under this are the same
     follows: tuple[str, ...] = ()    # unknown in a preview in which one of these changes
 
 
@@ -65,8 +66,13 @@ class Resource:
     delete_first: bool = False                         # always delete before replace
     regional: bool = False                             # takes a region of its own
 
+    def __post_init__(self) -> None:
+        if self.regional:
+            self.properties["region"] = Property(computed=True, replaces=True)
+
     def inputs(self) -> dict[str, Property]:
-        return {name: p for name, p in self.properties.items() if not p.is_output}
+        """The properties a program may give."""
+        return {name: prop for name, prop in self.properties.items() if not prop.is_output}
 
 
 @dataclass(frozen=True)

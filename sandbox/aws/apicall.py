@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -75,6 +75,12 @@ class Call:
     def header(self, name: str, default: str = "") -> str:
         """A header by its lower-case name."""
         return self.headers.get(name, default)
+
+    def set_parameter(self, name: str, value: str) -> None:
+        """Add a parameter to a query call, for moto to see."""
+        self.parameters[name] = self.form[name] = value
+        self.body = urlencode(self.form).encode()
+        self.environ.update(REQUEST_METHOD="POST", CONTENT_TYPE="application/x-www-form-urlencoded")
 
 
 def read(environ: dict[str, Any]) -> Call:

@@ -1,0 +1,80 @@
+# Two commands do everything on a fresh machine: make up, make test. `make help` lists the rest.
+
+PYTHON ?= python3
+STACK  ?= dev
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+RUN     := $(BIN)/python -m sandbox run --
+UV      := 0.13.9
+export UV_SYSTEM_CERTS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup engine up preview down shell doctor \
+        test test-unit lint format schema lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- set-up
+
+setup: $(VENV)/.installed ## the virtual environment and its packages
+
+$(VENV)/.installed: requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo "make needs Python 3.10 or newer; '$(PYTHON)' is not. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet uv==$(UV)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.lock || \
+	  $(BIN)/python -m pip install --quiet -r requirements-dev.lock
+	@touch $@
+
+engine: setup ## the Pulumi engine: found, installed or built once
+	@$(BIN)/python -m sandbox.engine >/dev/null
+
+# ---- the sandbox
+
+up: engine ## pulumi up in the sandbox, then what was made, and a proof that the key works
+	@$(RUN) $(BIN)/python -m sandbox.walkthrough up $(STACK)
+
+preview: engine ## pulumi preview in the sandbox
+	@$(RUN) $(BIN)/python -m sandbox.walkthrough preview $(STACK)
+
+down: setup ## destroy the stack in the sandbox, and stop the sandbox
+	@$(BIN)/python -m sandbox down $(STACK)
+
+shell: engine ## a shell in which pulumi, aws and python mean the sandbox
+	@$(RUN) $${SHELL:-sh}
+
+doctor: setup ## what is installed, what is missing
+	@$(BIN)/python -m sandbox doctor
+
+# ---- for developers
+
+test: engine ## every test: unit, sandbox, and whole lives of stacks on the real engine
+	@$(BIN)/python -m pytest
+
+test-unit: setup ## the tests that need no engine
+	@$(BIN)/python -m pytest tests/unit
+
+lint: setup ## ruff and a strict type checker
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright
+
+format: setup ## put the code into ruff's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+schema: setup ## write stack.schema.json anew, after a change in settings/shape.py
+	@$(BIN)/python -m settings.schema > stack.schema.json
+
+lock: setup ## pin every package anew, after a change in requirements*.txt
+	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock
+
+clean: ## remove the virtual environment and the sandbox with all it holds
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m sandbox stop; fi
+	@rm -rf $(VENV) .sandbox

@@ -1,0 +1,227 @@
+"""What can be set about the sandbox's AWS: quotas, and how much like the real, slow, unreliable AWS it behaves.
+
+The same settings come from the command line (`add_arguments`, `from_args`), from Python, and, for realism, over the
+control endpoint while the sandbox runs (`Realism.from_json`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+
+class BadOption(ValueError):
+    """A setting that makes no sense; the text names it, its value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Let calls of an action fail: the `call`-th one from now on, and the `times` - 1 after it.
+
+    With `code` the call is refused with that error before it does anything; without, it is carried out and its answer
+    is lost (the connection closes). `action` is `CreateUser` or `iam:CreateUser`, or `*` for any.
+    """
+
+    action: str
+    call: int = 1
+    times: int = 1
+    code: str | None = None
+    message: str | None = None
+    status: int | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\*|([a-z0-9-]+:)?[A-Za-z0-9]+", self.action):
+            raise BadOption(f"failure action {self.action!r}: must be like iam:CreateUser, CreateUser or *")
+        if self.call < 1 or self.times < 1:
+            raise BadOption(f"failure of {self.action}: call {self.call} and times {self.times} must be 1 or more")
+        if self.status is not None and not 400 <= self.status <= 599:
+            raise BadOption(f"failure of {self.action}: status {self.status} must be between 400 and 599")
+
+
+@dataclass(frozen=True)
+class Realism:
+    """How the sandbox differs from an AWS that answers at once and never fails. All off by default.
+
+    `key_delay`: seconds until a new access key works; AWS takes about 10. `latency`: seconds added to every call.
+    `throttle`: calls per second and service above which AWS answers Throttling; 0 is no limit. `clock`: seconds that
+    the sandbox's clock runs ahead. `failures`: see Failure.
+    """
+
+    key_delay: float = 0.0
+    latency: float = 0.0
+    throttle: float = 0.0
+    clock: float = 0.0
+    failures: tuple[Failure, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, limit in (("key_delay", 3600), ("latency", 60), ("throttle", 100_000), ("clock", 100 * 366 * 86400)):
+            value = getattr(self, name)
+            if not 0 <= value <= limit:
+                raise BadOption(f"{name} {value:g}: must be between 0 and {limit}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As the control endpoint shows it."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: Any) -> Realism:
+        """From the control endpoint's JSON; what is not given is off. Raises BadOption."""
+        if not isinstance(content, dict):
+            raise BadOption("realism must be a JSON object")
+        given: dict[str, Any] = dict(content)
+        failures = given.pop("failures", [])
+        _known("realism", given, Realism)
+        if not isinstance(failures, list):
+            raise BadOption("failures must be a list of objects")
+        rules: list[Any] = failures
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise BadOption(f"{name} {value!r}: must be a number")
+        return Realism(**given, failures=tuple(_failure(rule) for rule in rules))
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """AWS's IAM quotas, by the names AWS uses in its LimitExceeded messages.
+
+    Source: IAM user guide, "IAM and AWS STS quotas". MAXIMA are as far as AWS raises them on request.
+    """
+
+    UsersPerAccount: int = 5000
+    GroupsPerAccount: int = 300
+    RolesPerAccount: int = 1000
+    PoliciesPerAccount: int = 1500
+    AccessKeysPerUser: int = 2
+    GroupsPerUser: int = 10
+    PoliciesPerUser: int = 10
+    PoliciesPerGroup: int = 10
+    PoliciesPerRole: int = 10
+    VersionsPerPolicy: int = 5
+    TagsPerUser: int = 50
+    PolicySize: int = 6144
+    UserPolicySize: int = 2048
+    GroupPolicySize: int = 5120
+    RolePolicySize: int = 10240
+
+    MAXIMA = {  # noqa: RUF012 - not a field, and never changed
+        "GroupsPerAccount": 500,
+        "RolesPerAccount": 5000,
+        "PoliciesPerAccount": 5000,
+        "PoliciesPerUser": 20,
+        "PoliciesPerRole": 20,
+    }
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, limit = getattr(self, item.name), self.MAXIMA.get(item.name, item.default)
+            if not 0 <= value <= limit:
+                raise BadOption(f"quota {item.name} {value}: AWS allows 0 to {limit}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """All settings of the sandbox's AWS."""
+
+    realism: Realism = field(default_factory=Realism)
+    quotas: Quotas = field(default_factory=Quotas)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `python -m sandbox start` to `parser`."""
+    group = parser.add_argument_group("realism", "how AWS behaves on a real day; all off by default")
+    group.add_argument(
+        "--key-delay", type=float, default=0, metavar="SECONDS", help="a new access key works only after this long"
+    )
+    group.add_argument("--latency", type=float, default=0, metavar="SECONDS", help="added to every call")
+    group.add_argument(
+        "--throttle", type=float, default=0, metavar="RATE", help="calls per second and service before AWS throttles"
+    )
+    group.add_argument(
+        "--clock", default="0", metavar="TIME", help="move the sandbox's clock forward: 90d, 12h, 30m or seconds"
+    )
+    group.add_argument(
+        "--fail",
+        action="append",
+        default=[],
+        metavar="ACTION[#N[xTIMES]]=CODE",
+        help="the N-th call of ACTION fails with CODE, as in iam:CreateAccessKey#2=ServiceFailure; may be repeated",
+    )
+    group.add_argument(
+        "--lose",
+        action="append",
+        default=[],
+        metavar="ACTION[#N[xTIMES]]",
+        help="the N-th call of ACTION is carried out and its answer lost; may be repeated",
+    )
+    names = ", ".join(item.name for item in fields(Quotas))
+    parser.add_argument(
+        "--quota",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"another IAM quota than AWS's default, up to AWS's maximum; may be repeated; one of {names}",
+    )
+
+
+def from_args(arguments: argparse.Namespace) -> Options:
+    """The options from parsed arguments. Raises BadOption."""
+    failures = [parse_failure(text) for text in arguments.fail] + [parse_loss(text) for text in arguments.lose]
+    quotas = Quotas()
+    for text in arguments.quota:
+        name, _, number = text.partition("=")
+        if name not in {item.name for item in fields(Quotas)} or not number.isdigit():
+            known = ", ".join(item.name for item in fields(Quotas))
+            raise BadOption(f"--quota {text}: must be NAME=NUMBER with NAME one of {known}")
+        quotas = replace(quotas, **{name: int(number)})
+    realism = Realism(
+        key_delay=arguments.key_delay,
+        latency=arguments.latency,
+        throttle=arguments.throttle,
+        clock=parse_duration(arguments.clock),
+        failures=tuple(failures),
+    )
+    return Options(realism, quotas)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from `90d`, `12h`, `30m`, `45s` or `45`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([dhms]?)", text)
+    if not match:
+        raise BadOption(f"time {text!r}: must be a number followed by d, h, m or s")
+    return float(match[1]) * {"d": 86400, "h": 3600, "m": 60, "s": 1, "": 1}[match[2]]
+
+
+def parse_failure(text: str) -> Failure:
+    """A Failure from `iam:CreateUser#2x3=ServiceFailure`."""
+    rule, _, code = text.partition("=")
+    if not re.fullmatch(r"[A-Za-z.]+", code):
+        raise BadOption(f"--fail {text}: must be ACTION[#N[xTIMES]]=CODE, as in iam:CreateUser#2=ServiceFailure")
+    return replace(parse_loss(rule), code=code)
+
+
+def parse_loss(text: str) -> Failure:
+    """A Failure without error code from `iam:CreateUser#2x3`."""
+    match = re.fullmatch(r"([^#]+)(?:#(\d+)(?:x(\d+))?)?", text)
+    if not match:
+        raise BadOption(f"{text!r}: must be ACTION[#N[xTIMES]], as in iam:CreateUser#2")
+    return Failure(match[1], int(match[2] or 1), int(match[3] or 1))
+
+
+def _failure(content: Any) -> Failure:
+    if not isinstance(content, dict) or not isinstance(content.get("action"), str):
+        raise BadOption(f"failure {content!r}: must be an object with an action")
+    given: dict[str, Any] = dict(content)
+    _known("failure", given, Failure)
+    for name, value in given.items():
+        wanted = int if name in ("call", "times", "status") else str
+        if not (value is None and name in ("code", "message", "status")) and type(value) is not wanted:
+            raise BadOption(f"failure {name} {value!r}: must be {'a whole number' if wanted is int else 'text'}")
+    return Failure(**given)
+
+
+def _known(what: str, given: dict[str, Any], kind: type[Realism] | type[Failure]) -> None:
+    known = [item.name for item in fields(kind)]
+    if unknown := [name for name in given if name not in known]:
+        raise BadOption(f"{what} has no {', '.join(unknown)}; known are {', '.join(known)}")

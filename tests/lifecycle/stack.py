@@ -1,0 +1,147 @@
+"""A stack of the program on the real engine in a sandbox of its own, driven as an operator would."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sandbox import engine, server
+from sandbox.environment import inside
+from sandbox.folder import CHECKOUT, Folder, prepare
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished `pulumi` command."""
+
+    code: int
+    text: str
+    """Standard output and standard error as a person sees them, in the order of the engine's events where it has them."""
+    changes: dict[str, int]
+    """What the engine says it did or would do: operation → count, without `same`."""
+
+
+class Sandbox:
+    """A running sandbox in a folder of its own."""
+
+    def __init__(self, root: Path, *options: str) -> None:
+        found = engine.find()
+        assert found is not None, "the lifecycle tests need a Pulumi engine: make engine"
+        self.folder = Folder(root)
+        self.engine = found
+        self.secrets = prepare(self.folder)
+        self.running = server.start(self.folder, options)
+        self.environment = inside(os.environ, self.folder, self.secrets, self.running, found)
+
+    def client(self, service: str, key: "tuple[str, str] | None" = None, region: str = "ap-northeast-2") -> Any:
+        """A boto3 client with the account's root key, or with the key given."""
+        import boto3
+        from botocore.config import Config
+
+        key_id, secret = key or (self.secrets.root_access_key_id, self.secrets.root_secret_access_key)
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.running.endpoint_url,
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret,
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, proxies={}),
+        )
+
+    def stop(self) -> None:
+        server.stop(self.folder)
+
+
+@dataclass
+class Stack:
+    """One stack of a Pulumi project folder, which holds only configuration; the code is the checkout's."""
+
+    sandbox: Sandbox
+    folder: Path
+    program: Path = CHECKOUT
+    name: str = "dev"
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())
+        project["main"] = str(self.program)
+        project["runtime"]["options"]["virtualenv"] = sys.prefix
+        if self.program != CHECKOUT:
+            del project["config"]
+        (self.folder / "Pulumi.yaml").write_text(yaml.safe_dump(project))
+        self.write({})
+        self.run("stack", "init", self.name)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
+    def write(self, config: Mapping[str, Any]) -> None:
+        """Set the whole config of the stack, keeping the engine's salt."""
+        kept = yaml.safe_load(self.file.read_text()) if self.file.exists() else {}
+        named = {key if ":" in key else f"aws-access-keys:{key}": value for key, value in config.items()}
+        self.file.write_text(yaml.safe_dump({**(kept or {}), "config": {"aws:region": "ap-northeast-2", **named}}))
+
+    def run(self, *arguments: str, check: bool = True) -> Done:
+        """`pulumi ARGUMENTS`, in the sandbox."""
+        done = subprocess.run(
+            [str(self.sandbox.engine.pulumi), *arguments, "--non-interactive", "--color", "never"],
+            cwd=self.folder,
+            env=self.sandbox.environment | self.environment,
+            capture_output=True,
+            text=True,
+        )
+        text, changes = _read_events(done.stdout) if "--json" in arguments else (done.stdout, {})
+        result = Done(done.returncode, text + done.stderr, changes)
+        assert not check or result.code == 0, f"pulumi {' '.join(arguments)} works, but said:\n{result.text}"
+        return result
+
+    def up(self, *arguments: str, check: bool = True) -> Done:
+        return self.run("up", "--yes", "--skip-preview", "--json", *arguments, check=check)
+
+    def preview(self, *arguments: str, check: bool = True) -> Done:
+        # The event stream of `preview --json` is switched on by a variable; without it there is one large document.
+        self.environment["PULUMI_ENABLE_STREAMING_JSON_PREVIEW"] = "true"
+        return self.run("preview", "--json", *arguments, check=check)
+
+    def refresh(self, *arguments: str, check: bool = True) -> Done:
+        return self.run("refresh", "--yes", "--skip-preview", "--json", *arguments, check=check)
+
+    def destroy(self, *arguments: str, check: bool = True) -> Done:
+        return self.run("destroy", "--yes", "--skip-preview", "--json", *arguments, check=check)
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs, secrets shown."""
+        return json.loads(self.run("stack", "output", "--show-secrets", "-j").text)
+
+    def key(self, user: str) -> tuple[str, str]:
+        """The user's current key: id and secret."""
+        outputs = self.outputs()
+        return outputs["accessKeyIds"][user], outputs["secretAccessKeys"][user]
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """The resources in the state, secrets encrypted, by URN."""
+        deployment = json.loads(self.run("stack", "export").text)["deployment"]
+        return {resource["urn"]: resource for resource in deployment.get("resources", [])}
+
+
+def _read_events(stream: str) -> tuple[str, dict[str, int]]:
+    said: list[str] = []
+    changes: dict[str, int] = {}
+    for line in stream.splitlines():
+        event = json.loads(line)
+        diagnostic = event.get("diagnosticEvent")
+        if diagnostic and diagnostic["severity"] != "debug":
+            said.append(diagnostic.get("prefix", "") + diagnostic["message"])
+        elif "stdoutEvent" in event:
+            said.append(event["stdoutEvent"]["message"])
+        elif "summaryEvent" in event:
+            counts = event["summaryEvent"]["resourceChanges"] or {}
+            changes = {operation: count for operation, count in counts.items() if operation != "same"}
+    return "\n".join(said) + "\n", changes
