@@ -2,27 +2,24 @@
 
 import pulumi
 
-from components import GroupArgs, ProgrammaticAccess, UserArgs
-from settings import read_settings
+from components import ProgrammaticAccess, issued_keys
+from settings import aws_session, component_args, preflight, read_settings, refuse
 
 settings, environment = read_settings()
+issued = issued_keys()
+refuse(list(preflight(settings, issued, aws_session)))
 
-access = ProgrammaticAccess(
-    "access",
-    {
-        "groups": {
-            name: GroupArgs(policies=group.policies, path=group.path) for name, group in settings.groups.items()
-        },
-        "users": {
-            name: UserArgs(groups=user.groups, path=user.path, tags=user.tags) for name, user in settings.users.items()
-        },
-        "tags": settings.tags,
-        "partition": environment.partition,
-    },
-)
+access = ProgrammaticAccess("access", component_args(settings, environment, issued), session=aws_session)
 
 pulumi.export("accessKeyIds", access.access_key_ids)
 pulumi.export("secretAccessKeys", access.secret_access_keys)
 pulumi.export("credentialsFile", access.credentials_file)
 pulumi.export("userArns", access.user_arns)
 pulumi.export("groupArns", access.group_arns)
+pulumi.export("keys", access.keys)
+if any(settings.key_of(user).pgp_key for user in settings.users):
+    pulumi.export("encryptedSecrets", access.encrypted_secrets)
+if "credentialsCsv" in settings.outputs:
+    pulumi.export("credentialsCsv", access.credentials_csv)
+if "sesSmtpPasswords" in settings.outputs:
+    pulumi.export("sesSmtpPasswords", access.ses_smtp_passwords)

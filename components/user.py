@@ -1,10 +1,15 @@
-"""An IAM user in its groups, with an access key."""
+"""An IAM user in its groups, with its access keys and their delivery."""
 
 from collections.abc import Mapping, Sequence
-from typing_extensions import NotRequired, TypedDict
+from typing import Any
 
 import pulumi
 from pulumi_aws import iam
+from typing_extensions import NotRequired, TypedDict
+
+from components.delivery import DeliverArgs, deliver
+from components.keys import KeyArgs, Surroundings, UserKeys
+from rules.rotation import KeyPlan
 
 
 class UserArgs(TypedDict):
@@ -16,14 +21,14 @@ class UserArgs(TypedDict):
     """IAM path, default `/`."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]
     """Tags of this user, on top of the component's."""
+    key: NotRequired[KeyArgs]
+    """The life of this user's key."""
+    deliver: NotRequired[DeliverArgs]
+    """Secret stores into which the current key is put."""
 
 
 class AccessUser(pulumi.ComponentResource):
-    """One user, its membership in the groups named, and its access key."""
-
-    user: iam.User
-    membership: iam.UserGroupMembership
-    key: iam.AccessKey
+    """One user, its membership in the groups named, its access keys, and where they are delivered."""
 
     def __init__(
         self,
@@ -32,16 +37,27 @@ class AccessUser(pulumi.ComponentResource):
         args: UserArgs,
         groups: Mapping[str, iam.Group],
         tags: Mapping[str, pulumi.Input[str]],
+        plan: KeyPlan,
+        issued: Mapping[str, Any],
+        around: Surroundings,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("aws-access-keys:index:AccessUser", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
+        key_args = args.get("key", {})
         self.user = iam.User(
-            name, name=user_name, path=args.get("path", "/"), tags={**tags, **args.get("tags", {})}, opts=child
+            name,
+            name=user_name,
+            path=args.get("path", "/"),
+            tags={**tags, **args.get("tags", {})},
+            # An adopted key belongs to a user that exists; after the first run the option says nothing new.
+            opts=pulumi.ResourceOptions(parent=self, import_=user_name if "adopt" in key_args else None),
         )
         # Not exclusive: groups that somebody else put the user into are left alone. Sorted, as IAM keeps no order.
         self.membership = iam.UserGroupMembership(
             name, user=self.user.name, groups=[groups[group].name for group in sorted(args["groups"])], opts=child
         )
-        self.key = iam.AccessKey(f"{name}/a", user=self.user.name, opts=child)
-        self.register_outputs({"name": self.user.name, "arn": self.user.arn, "accessKeyId": self.key.id})
+        self.keys = UserKeys(name, self.user, key_args, plan, issued, around, parent=self)
+        if "deliver" in args:
+            deliver(name, user_name, self.keys.id, self.keys.secret, args["deliver"], parent=self)
+        self.register_outputs({"name": self.user.name, "arn": self.user.arn, "accessKeyId": self.keys.id})

@@ -1,18 +1,31 @@
 """The forms in which a key is handed to the tools that use it."""
 
+import csv
 from collections.abc import Mapping
 from configparser import ConfigParser
 from io import StringIO
 
 
 def credentials_file(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> str:
-    """An AWS shared-credentials file with one profile per user.
+    """An AWS shared-credentials file with one profile per user whose secret is known.
 
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
     """
     profiles = ConfigParser(interpolation=None, default_section="")
-    for user in sorted(key_ids):
+    for user in sorted(secrets):
         profiles[user] = {"aws_access_key_id": key_ids[user], "aws_secret_access_key": secrets[user]}
     text = StringIO()
     profiles.write(text)
+    return text.getvalue()
+
+
+def credentials_csv(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> str:
+    """A CSV with one line per user whose secret is known, as `aws configure import --csv` takes it.
+
+    Source: https://docs.aws.amazon.com/cli/latest/reference/configure/import.html
+    """
+    text = StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("User Name", "Access key ID", "Secret access key"))
+    rows.writerows((user, key_ids[user], secrets[user]) for user in sorted(secrets))
     return text.getvalue()

@@ -87,3 +87,23 @@ def tag_problems(where: str, tags: Mapping[str, str]) -> Iterator[Problem]:
         if key.lower() in seen:
             yield Problem(place, f"'{seen[key.lower()]}' and '{key}' differ only in case. Keep one of them.")
         seen[key.lower()] = key
+
+
+def stored_name(user: str, given: str | None, store: str) -> str:
+    """The name under which a user's key lies in a store (`secretsManager` or `ssm`): as given, else after the user."""
+    return given or ("/" if store == "ssm" else "") + f"aws-access-keys/{user}"
+
+
+_STORED = {
+    "secretsManager": (re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}"), "letters, digits and /_+=.@-, 512 at most"),
+    "ssm": (re.compile(r"[A-Za-z0-9/_.-]{1,1011}"), "letters, digits and /_.-, 1011 at most"),
+}
+
+
+def stored_name_problems(where: str, name: str, store: str) -> Iterator[Problem]:
+    """Problems of a name in a store. Sources: CreateSecret and PutParameter in the API references."""
+    pattern, allowed = _STORED[store]
+    if not pattern.fullmatch(name):
+        yield Problem(where, f"'{name}' is no name that the store takes. Use {allowed}.")
+    elif store == "ssm" and "/" in name and not name.startswith("/"):
+        yield Problem(where, f"'{name}' has a path, so it must start with '/'. Write '/{name}'.")

@@ -1,6 +1,8 @@
 """The stack's config, read in one place and checked before any resource is registered."""
 
-from settings.read import SettingsError, read_settings
-from settings.shape import GroupSettings, StackSettings, UserSettings
+from settings.args import component_args
+from settings.preflight import preflight
+from settings.read import SettingsError, read_settings, refuse
+from settings.session import aws_session
 
-__all__ = ["GroupSettings", "SettingsError", "StackSettings", "UserSettings", "read_settings"]
+__all__ = ["SettingsError", "aws_session", "component_args", "preflight", "read_settings", "refuse"]

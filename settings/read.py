@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pulumi
@@ -10,10 +12,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rules.access import access_problems
-from rules.names import path_problems, tag_problems
+from rules.keys import adoption_problems, calendar_problems, description_problems
+from rules.names import path_problems, stored_name_problems, tag_problems
+from rules.pgp import PgpError, public_key
 from rules.policies import partition_of
 from rules.problem import Problem, did_you_mean
-from settings.shape import StackSettings
+from settings.day import read_day
+from settings.shape import KeySettings, StackSettings
 
 NAMESPACE = "aws-access-keys"
 
@@ -23,16 +28,25 @@ class SettingsError(pulumi.RunError):
 
 
 class Environment(NamedTuple):
-    """What a stack's settings are used with: AWS partition and region (empty: as the AWS environment says)."""
+    """What a stack's settings are used with, and what is not under our own config namespace."""
 
     partition: str
     region: str
+    """Empty: as the AWS environment says."""
+    ignored_tags: Sequence[str]
+    """Prefixes of tag keys that the aws provider leaves alone."""
+    today: date
 
 
 def read_settings() -> tuple[StackSettings, Environment]:
     """The settings of the running stack. Raises SettingsError, which names every problem at once."""
+    try:
+        today = read_day()
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     region = pulumi.Config("aws").get("region") or os.environ.get("AWS_REGION", "")
-    environment = Environment(partition_of(region), region)
+    ignored: Any = pulumi.Config("aws").get_object("ignoreTags") or {}
+    environment = Environment(partition_of(region), region, ignored.get("keyPrefixes", []), today)
     given = _given()
     if not given:
         raise SettingsError(
@@ -46,18 +60,22 @@ def read_settings() -> tuple[StackSettings, Environment]:
         settings = StackSettings.model_validate(given)
     except ValidationError as error:
         raise _refusal([_from_pydantic(details) for details in error.errors()]) from None
-    problems = list(check(settings, environment.partition))
-    if problems:
-        raise _refusal(problems)
+    refuse(list(check(settings, environment)))
     return settings, environment
 
 
-def check(settings: StackSettings, partition: str) -> Iterator[Problem]:
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise a SettingsError that names every problem, if there is one."""
+    if problems:
+        raise _refusal(problems)
+
+
+def check(settings: StackSettings, environment: Environment) -> Iterator[Problem]:
     """Every rule that well-shaped settings break."""
     yield from access_problems(
         {name: group.policies for name, group in settings.groups.items()},
         {name: user.groups for name, user in settings.users.items()},
-        partition,
+        environment.partition,
     )
     for name, group in settings.groups.items():
         if not group.policies:
@@ -66,6 +84,58 @@ def check(settings: StackSettings, partition: str) -> Iterator[Problem]:
     for name, user in settings.users.items():
         yield from path_problems(f"users.{name}.path", user.path)
         yield from tag_problems(f"users.{name}.tags", settings.tags | user.tags)
+        yield from _key_problems(f"users.{name}", settings, name, environment)
+
+def _key_problems(where: str, settings: StackSettings, user: str, environment: Environment) -> Iterator[Problem]:
+    key = settings.key_of(user)
+    if key.rotation:
+        yield from calendar_problems(_said_at(where, settings, user, "rotation"), key.rotation.calendar())
+    if key.description:
+        place = _said_at(where, settings, user, "description")
+        yield from description_problems(place, key.description, list(environment.ignored_tags))
+    if key.adopt:
+        yield from adoption_problems(f"{where}.key.adopt", key.adopt.id, key.pgp_key is not None)
+    if key.pgp_key is not None:
+        try:
+            public_key(pgp_text(key.pgp_key))
+        except (PgpError, OSError, UnicodeDecodeError) as error:
+            yield Problem(_said_at(where, settings, user, "pgp_key"), str(error))
+    deliver = settings.deliver_of(user)
+    if deliver and key.pgp_key is not None:
+        yield Problem(
+            f"{where}.deliver",
+            "a secret that is encrypted to pgpKey is known to that key's owner only, so it cannot be delivered. "
+            "Leave one of the two out (deliver: null for this user).",
+        )
+    for store, asked in (("secretsManager", deliver and deliver.secrets_manager), ("ssm", deliver and deliver.ssm)):
+        if asked and asked.name:
+            yield from stored_name_problems(f"{where}.deliver.{store}.name", asked.name, store)
+
+
+def pgp_text(given: str) -> str:
+    """The text of a PGP key that was given itself or as `file:PATH`, relative to the program. Raises OSError."""
+    if not given.startswith("file:"):
+        return given
+    path = Path(given.removeprefix("file:"))
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise OSError(f"the file '{path}' cannot be read: {error.strerror}. It is looked for from {Path.cwd()}") from None
+    return raw.decode() if b"-----BEGIN" in raw else _base64(raw)
+
+
+def _base64(raw: bytes) -> str:
+    """A binary key as base64; text that is base64 already stays as it is."""
+    from base64 import b64encode
+
+    return raw.decode() if raw.isascii() else b64encode(raw).decode()
+
+
+def _said_at(where: str, settings: StackSettings, user: str, field: str) -> str:
+    """Where a key setting of a user is written: at the user, or among the defaults."""
+    alias = KeySettings.model_fields[field].alias
+    own = field in settings.users[user].key.model_fields_set
+    return f"{where}.key.{alias}" if own else f"keyDefaults.{alias}"
 
 
 def _file() -> str:
@@ -83,12 +153,13 @@ def _given() -> dict[str, Any]:
                 value = json.loads(text)
             except json.JSONDecodeError:
                 value = text  # plain text stays text, and is refused where a mapping is expected
-            if value not in ({}, None):
+            if value not in ({}, [], None):
                 given[key.removeprefix(prefix)] = value
     return given
 
 
-def _refusal(problems: list[Problem]) -> SettingsError:
+def _refusal(problems: Sequence[Problem]) -> SettingsError:
+    problems = list(dict.fromkeys(problems))  # one mistake in keyDefaults is one problem, not one per user
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines = "\n".join(f"  {NAMESPACE}:{where}: {what}" for where, what in problems)
     return SettingsError(
@@ -120,6 +191,13 @@ def _from_pydantic(details: ErrorDetails) -> Problem:
             return Problem(where, "missing. Add it.")
         case kind if kind in _EXPECTED:
             return Problem(where, f"{_shown(value)} is given, {_EXPECTED[kind]} is expected.")
+        case "greater_than_equal":
+            return Problem(where, f"{_shown(value)} is given, {details.get('ctx', {})['ge']} or more is expected.")
+        case "literal_error":
+            choices = details.get("ctx", {})["expected"]
+            return Problem(where, f"{_shown(value)} is given, {choices} is expected.")
+        case kind if kind.startswith("date_"):
+            return Problem(where, f"{_shown(value)} is given, a date such as 2026-12-01 is expected.")
         case _:
             return Problem(where, f"{_shown(value)}: {details['msg']}.")
 

@@ -1,13 +1,12 @@
-"""AWS on this machine: moto behind a layer that refuses what AWS refuses."""
+"""AWS on this machine: moto behind a layer that refuses what AWS refuses.
+
+`start` runs it, `options` are its settings, `control.Control` steers it while it runs, `calls` reads its call log.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sandbox.aws.authentication import Credentials
-from sandbox.aws.gate import Gate
-from sandbox.aws.server import HttpServer
+from sandbox.aws.options import Options
+from sandbox.aws.server import AwsServer, start
 
-
-def start(folder: Path, port: int = 0, *, root: Credentials) -> HttpServer:
-    return HttpServer(Gate(root), port)
+__all__ = ["AwsServer", "Credentials", "Options", "start"]

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from sandbox.aws import clock
+
 if TYPE_CHECKING:
     from moto.iam.models import IAMBackend
     from moto.sts.models import STSBackend
@@ -31,9 +33,16 @@ WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 def application() -> WsgiApplication:
     """moto's WSGI application for all services; a service's modules load when it is first called."""
     os.environ.update(SETTINGS)
+    import moto.iam.models
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    # moto notes the use of a key too, but under other names of service and region; `note_use` is in its place.
+    moto.iam.models.mark_account_as_visited = _ignore
     return DomainDispatcherApplication(create_backend_app)
+
+
+def _ignore(**_: object) -> None:
+    """In place of moto's own bookkeeping."""
 
 
 def iam(region: str) -> IAMBackend:
@@ -76,3 +85,21 @@ def reset() -> None:
 
     BackendDict.reset()
     reset_model_data()
+
+
+def note_use(key_id: str, service: str, region: str) -> None:
+    """Record that an access key was used just now. IAM has no regions: AWS names its home region."""
+    from moto.iam.models import AccessKeyLastUsed
+
+    home = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+    where = home.get(partition(region), region) if service == "iam" else region
+    iam(region).access_keys[key_id].last_used = AccessKeyLastUsed(clock.utcnow(), service, where)
+
+
+def warm_up() -> None:
+    """Load what every first call needs, so that the first one is as fast as the others."""
+    from moto.core.utils import get_service_model
+
+    iam("us-east-1")
+    for service in ("iam", "sts"):
+        get_service_model(service)

@@ -8,6 +8,7 @@ Sources: "Common errors" of each service's API reference, and the error shapes i
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -114,6 +115,16 @@ def error(call: apicall.Call, problem: AwsError) -> Answer:
         body = json.dumps({"__type": problem.code, "message": problem.message}).encode()
         headers += [("x-amzn-ErrorType", problem.code), ("Content-Type", "application/x-amz-json-1.1")]
     return Answer(problem.status, headers, body, problem.code)
+
+
+_CODE_IN_XML = re.compile(rb"<Code>([^<]+)</Code>")
+_CODE_IN_JSON = re.compile(rb'"__type"\s*:\s*"(?:[^"#]*#)?([^"]+)"')
+
+
+def error_code(answer: Answer) -> str | None:
+    """AWS's error code in an answer that moto gave."""
+    match = _CODE_IN_XML.search(answer.body[:4096]) or _CODE_IN_JSON.search(answer.body[:4096])
+    return match[1].decode("utf-8", "replace") if match else None
 
 
 def result(call: apicall.Call, content: dict[str, Any] | None = None) -> Answer:

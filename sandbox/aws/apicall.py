@@ -44,7 +44,7 @@ class Signature:
     presigned: bool = False
 
 
-class MalformedSignature(Exception):
+class MalformedSignatureError(Exception):
     """The call names Signature Version 4 but its parts cannot be read; the text says which."""
 
 
@@ -73,14 +73,14 @@ class Call:
         return self.signature.key_id if self.signature else None
 
     def header(self, name: str, default: str = "") -> str:
-        """A header by its lower-case name."""
-        return self.headers.get(name, default)
+        """A header by its lower-case name; WSGI does not tell dashes and underscores apart."""
+        return self.headers.get(name.replace("_", "-"), default)
 
     def set_parameter(self, name: str, value: str) -> None:
         """Add a parameter to a query call, for moto to see."""
         self.parameters[name] = self.form[name] = value
         self.body = urlencode(self.form).encode()
-        self.environ.update(REQUEST_METHOD="POST", CONTENT_TYPE="application/x-www-form-urlencoded")
+        self.environ |= {"REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/x-www-form-urlencoded"}
 
 
 def read(environ: dict[str, Any]) -> Call:
@@ -97,7 +97,7 @@ def read(environ: dict[str, Any]) -> Call:
     signature, malformed = None, None
     try:
         signature = _signature(headers, arguments)
-    except MalformedSignature as problem:
+    except MalformedSignatureError as problem:
         malformed = str(problem)
     service = signature.service if signature else _service_of_unsigned(headers, form)
     call = Call(
@@ -148,37 +148,36 @@ def _signature(headers: dict[str, str], arguments: dict[str, str]) -> Signature 
     authorization = headers.get("authorization")
     if authorization is not None:
         algorithm, _, rest = authorization.partition(" ")
-        if algorithm != ALGORITHM:
-            raise MalformedSignature(f"The authorization mechanism is not supported. Please use {ALGORITHM}.")
-        parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
-        date, presigned = headers.get("x-amz-date") or headers.get("date", ""), False
-        credential, signed, value = parts.get("Credential"), parts.get("SignedHeaders"), parts.get("Signature")
+        parts = {name: value for name, _, value in (part.strip().partition("=") for part in rest.split(","))}
+        parts["Date"] = headers.get("x-amz-date") or headers.get("date", "")
     elif "X-Amz-Algorithm" in arguments:
-        if arguments["X-Amz-Algorithm"] != ALGORITHM:
-            raise MalformedSignature(f"The authorization mechanism is not supported. Please use {ALGORITHM}.")
-        date, presigned = arguments.get("X-Amz-Date", ""), True
-        credential = arguments.get("X-Amz-Credential")
-        signed, value = arguments.get("X-Amz-SignedHeaders"), arguments.get("X-Amz-Signature")
+        algorithm = arguments["X-Amz-Algorithm"]
+        names = ("Credential", "SignedHeaders", "Signature", "Date")
+        parts = {name: arguments.get(f"X-Amz-{name}", "") for name in names}
     elif "AWSAccessKeyId" in arguments and "Signature" in arguments:
-        raise MalformedSignature(
-            f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}."
-        )
+        algorithm, parts = "Signature Version 2", {}
     else:
         return None
-    for name, part in (("Credential", credential), ("Signature", value), ("SignedHeaders", signed), ("date", date)):
-        if not part:
-            raise MalformedSignature(f"Authorization header requires '{name}' parameter.")
-    scope = (credential or "").split("/")
+    if algorithm != ALGORITHM:
+        raise MalformedSignatureError(
+            f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}."
+        )
+    for name in ("Credential", "Signature", "SignedHeaders", "Date"):
+        if not parts.get(name):
+            raise MalformedSignatureError(f"Authorization header requires '{name}' parameter.")
+    scope = parts["Credential"].split("/")
     if len(scope) != 5 or scope[4] != "aws4_request" or not all(scope):
-        raise MalformedSignature("Credential must have exactly 5 slash-delimited elements, ending in aws4_request.")
+        raise MalformedSignatureError(
+            "Credential must have exactly 5 slash-delimited elements, ending in aws4_request."
+        )
     return Signature(
         key_id=scope[0],
-        date=date,
+        date=parts["Date"],
         region=scope[2],
         service=scope[3].lower(),
-        signed_headers=tuple((signed or "").lower().split(";")),
-        value=value or "",
-        presigned=presigned,
+        signed_headers=tuple(parts["SignedHeaders"].lower().split(";")),
+        value=parts["Signature"],
+        presigned=authorization is None,
     )
 
 

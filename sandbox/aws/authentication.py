@@ -11,18 +11,18 @@ from __future__ import annotations
 import hmac
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials as SigningCredentials
 
-from sandbox.aws import account
-from sandbox.aws import apicall
+from sandbox.aws import account, apicall
 from sandbox.aws.answers import AwsError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Caller:
         return self.user is None and self.role is None
 
 
-def authenticate(call: apicall.Call, root: Credentials, now: float, is_born: Any) -> Caller:
+def authenticate(call: apicall.Call, root: Credentials, now: float, is_born: Callable[[str], bool]) -> Caller:
     """The caller, or AwsError as AWS answers. `now` is the sandbox's time in seconds since 1970; `is_born(key_id)`
     says whether a new key works already."""
     if call.malformed:
@@ -78,7 +78,7 @@ def authenticate(call: apicall.Call, root: Credentials, now: float, is_born: Any
 
 
 def _principal(
-    call: apicall.Call, key_id: str, root: Credentials, now: float, is_born: Any
+    call: apicall.Call, key_id: str, root: Credentials, now: float, is_born: Callable[[str], bool]
 ) -> tuple[Caller, str]:
     token = call.header("x-amz-security-token") or call.form.get("X-Amz-Security-Token")
     partition = account.partition(call.region)
@@ -111,15 +111,10 @@ class _Verifier(SigV4Auth):
     """botocore's signer, signing exactly the headers that the client signed and the payload hash it is given."""
 
     def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:
-        return request.headers
+        return request.context["signed_headers"]
 
     def payload(self, request: AWSRequest) -> str:
         return request.context["payload"]
-
-    def canonical_request(self, request: AWSRequest) -> str:
-        # botocore's own takes the payload hash from a header that a client need not have signed.
-        lines = super().canonical_request(request).split("\n")
-        return "\n".join([*lines[:-1], self.payload(request)])
 
 
 class _S3Verifier(_Verifier, S3SigV4Auth):
@@ -131,13 +126,17 @@ class _S3Verifier(_Verifier, S3SigV4Auth):
 
 def _expected(call: apicall.Call, signature: apicall.Signature, secret: str) -> str:
     request = AWSRequest(method=call.method, url=f"http://sandbox{call.path}?{_query_to_sign(call)}")
+    headers = HTTPHeaders()
     for name in signature.signed_headers:
-        request.headers[name] = call.header(name)
-    request.context["timestamp"] = signature.date
-    request.context["payload"] = _payload_hash(call, signature)
+        headers[name] = call.header(name)
+    request.context = {
+        "timestamp": signature.date,
+        "signed_headers": headers,
+        "payload": _payload_hash(call, signature),
+    }
     verifier = _S3Verifier if signature.service == "s3" else _Verifier
     signer = verifier(SigningCredentials(signature.key_id, secret), signature.service, signature.region)
-    return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    return str(signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request))
 
 
 def _query_to_sign(call: apicall.Call) -> str:
@@ -247,7 +246,8 @@ def _mismatch(call: apicall.Call) -> AwsError:
 
 def _stale(call: apicall.Call) -> AwsError:
     if call.protocol == apicall.S3:
-        return AwsError("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
+        text = "The difference between the request time and the current time is too large."
+        return AwsError("RequestTimeTooSkewed", text)
     date = call.signature.date if call.signature else ""
     text = f"Signature not valid at this time: {date} differs from the server's time by more than 15 min."
     if call.protocol == apicall.EC2:

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from sandbox.aws import account
-from sandbox.aws import apicall
+from sandbox.aws import account, apicall
 from sandbox.aws.answers import AwsError
 from sandbox.aws.authentication import Caller
 from sandbox.aws.policies import Request, Verdict, evaluate
@@ -194,7 +193,9 @@ def _context(call: apicall.Call, caller: Caller, now: str) -> dict[str, tuple[st
         if name in call.form:
             context[key] = (call.form[name],)
     if call.service == "s3":
-        context |= {f"s3:{name}": (call.form[name],) for name in ("prefix", "delimiter", "max-keys") if name in call.form}
+        context |= {
+            f"s3:{name}": (call.form[name],) for name in ("prefix", "delimiter", "max-keys") if name in call.form
+        }
     return context
 
 

@@ -1,7 +1,7 @@
 """The call log: every API call with time, service, action, key id, outcome and duration. Never a parameter or a secret.
 
-The latest calls are in memory for the control endpoint; all go to `calls.jsonl` in the sandbox's folder, one JSON object
-per line, which `python -m sandbox calls` reads, also when the sandbox is stopped.
+The latest calls are in memory for the control endpoint; all go to `calls.jsonl` in the sandbox's folder, one JSON
+object per line, which `python -m sandbox calls` reads, also when the sandbox is stopped.
 """
 
 from __future__ import annotations
@@ -157,7 +157,9 @@ def main(folder: Path, arguments: argparse.Namespace, out: TextIO | None = None)
     if arguments.last is not None:
         calls = calls[-arguments.last :] if arguments.last > 0 else []
     if arguments.count and arguments.json:
-        rows: Any = [{"action": action, "outcome": outcome, "calls": number} for action, outcome, number in count(calls)]
+        rows: Any = [
+            {"action": action, "outcome": outcome, "calls": number} for action, outcome, number in count(calls)
+        ]
         text = json.dumps(rows, indent=2)
     elif arguments.count:
         text = counts_as_text(calls)

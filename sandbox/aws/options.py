@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 
-class BadOption(ValueError):
+class OptionError(ValueError):
     """A setting that makes no sense; the text names it, its value and what is allowed."""
 
 
@@ -33,11 +33,11 @@ class Failure:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\*|([a-z0-9-]+:)?[A-Za-z0-9]+", self.action):
-            raise BadOption(f"failure action {self.action!r}: must be like iam:CreateUser, CreateUser or *")
+            raise OptionError(f"failure action {self.action!r}: must be like iam:CreateUser, CreateUser or *")
         if self.call < 1 or self.times < 1:
-            raise BadOption(f"failure of {self.action}: call {self.call} and times {self.times} must be 1 or more")
+            raise OptionError(f"failure of {self.action}: call {self.call} and times {self.times} must be 1 or more")
         if self.status is not None and not 400 <= self.status <= 599:
-            raise BadOption(f"failure of {self.action}: status {self.status} must be between 400 and 599")
+            raise OptionError(f"failure of {self.action}: status {self.status} must be between 400 and 599")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Realism:
         for name, limit in (("key_delay", 3600), ("latency", 60), ("throttle", 100_000), ("clock", 100 * 366 * 86400)):
             value = getattr(self, name)
             if not 0 <= value <= limit:
-                raise BadOption(f"{name} {value:g}: must be between 0 and {limit}")
+                raise OptionError(f"{name} {value:g}: must be between 0 and {limit}")
 
     def to_json(self) -> dict[str, Any]:
         """As the control endpoint shows it."""
@@ -67,57 +67,65 @@ class Realism:
 
     @staticmethod
     def from_json(content: Any) -> Realism:
-        """From the control endpoint's JSON; what is not given is off. Raises BadOption."""
+        """From the control endpoint's JSON; what is not given is off. Raises OptionError."""
         if not isinstance(content, dict):
-            raise BadOption("realism must be a JSON object")
+            raise OptionError("realism must be a JSON object")
         given: dict[str, Any] = dict(content)
         failures = given.pop("failures", [])
         _known("realism", given, Realism)
         if not isinstance(failures, list):
-            raise BadOption("failures must be a list of objects")
+            raise OptionError("failures must be a list of objects")
         rules: list[Any] = failures
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise BadOption(f"{name} {value!r}: must be a number")
+                raise OptionError(f"{name} {value!r}: must be a number")
         return Realism(**given, failures=tuple(_failure(rule) for rule in rules))
+
+
+# How far AWS raises a quota on request; those not listed cannot be raised.
+_RAISED = {
+    "groups_per_account": 500,
+    "roles_per_account": 5000,
+    "policies_per_account": 5000,
+    "policies_per_user": 20,
+    "policies_per_role": 20,
+}
 
 
 @dataclass(frozen=True)
 class Quotas:
-    """AWS's IAM quotas, by the names AWS uses in its LimitExceeded messages.
+    """AWS's IAM quotas: AWS's names in its LimitExceeded messages (UsersPerAccount), here with underscores.
 
-    Source: IAM user guide, "IAM and AWS STS quotas". MAXIMA are as far as AWS raises them on request.
+    Each may be lowered, to see what happens, and raised as far as AWS raises it. Sizes are characters without white
+    space. Source: IAM user guide, "IAM and AWS STS quotas".
     """
 
-    UsersPerAccount: int = 5000
-    GroupsPerAccount: int = 300
-    RolesPerAccount: int = 1000
-    PoliciesPerAccount: int = 1500
-    AccessKeysPerUser: int = 2
-    GroupsPerUser: int = 10
-    PoliciesPerUser: int = 10
-    PoliciesPerGroup: int = 10
-    PoliciesPerRole: int = 10
-    VersionsPerPolicy: int = 5
-    TagsPerUser: int = 50
-    PolicySize: int = 6144
-    UserPolicySize: int = 2048
-    GroupPolicySize: int = 5120
-    RolePolicySize: int = 10240
-
-    MAXIMA = {  # noqa: RUF012 - not a field, and never changed
-        "GroupsPerAccount": 500,
-        "RolesPerAccount": 5000,
-        "PoliciesPerAccount": 5000,
-        "PoliciesPerUser": 20,
-        "PoliciesPerRole": 20,
-    }
+    users_per_account: int = 5000
+    groups_per_account: int = 300
+    roles_per_account: int = 1000
+    policies_per_account: int = 1500
+    access_keys_per_user: int = 2
+    groups_per_user: int = 10
+    policies_per_user: int = 10
+    policies_per_group: int = 10
+    policies_per_role: int = 10
+    versions_per_policy: int = 5
+    tags_per_user: int = 50
+    policy_size: int = 6144
+    user_policy_size: int = 2048
+    group_policy_size: int = 5120
+    role_policy_size: int = 10240
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            value, limit = getattr(self, item.name), self.MAXIMA.get(item.name, item.default)
+            value, limit = getattr(self, item.name), _RAISED.get(item.name, item.default)
             if not 0 <= value <= limit:
-                raise BadOption(f"quota {item.name} {value}: AWS allows 0 to {limit}")
+                raise OptionError(f"quota {aws_name(item.name)} {value}: AWS allows 0 to {limit}")
+
+
+def aws_name(quota: str) -> str:
+    """AWS's name of a quota: UsersPerAccount for users_per_account."""
+    return quota.title().replace("_", "")
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ACTION[#N[xTIMES]]",
         help="the N-th call of ACTION is carried out and its answer lost; may be repeated",
     )
-    names = ", ".join(item.name for item in fields(Quotas))
+    names = ", ".join(aws_name(item.name) for item in fields(Quotas))
     parser.add_argument(
         "--quota",
         action="append",
@@ -166,15 +174,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_args(arguments: argparse.Namespace) -> Options:
-    """The options from parsed arguments. Raises BadOption."""
+    """The options from parsed arguments. Raises OptionError."""
     failures = [parse_failure(text) for text in arguments.fail] + [parse_loss(text) for text in arguments.lose]
-    quotas = Quotas()
+    known, changed = {aws_name(item.name): item.name for item in fields(Quotas)}, dict[str, int]()
     for text in arguments.quota:
         name, _, number = text.partition("=")
-        if name not in {item.name for item in fields(Quotas)} or not number.isdigit():
-            known = ", ".join(item.name for item in fields(Quotas))
-            raise BadOption(f"--quota {text}: must be NAME=NUMBER with NAME one of {known}")
-        quotas = replace(quotas, **{name: int(number)})
+        if name not in known or not number.isdigit():
+            raise OptionError(f"--quota {text}: must be NAME=NUMBER with NAME one of {', '.join(known)}")
+        changed[known[name]] = int(number)
     realism = Realism(
         key_delay=arguments.key_delay,
         latency=arguments.latency,
@@ -182,14 +189,14 @@ def from_args(arguments: argparse.Namespace) -> Options:
         clock=parse_duration(arguments.clock),
         failures=tuple(failures),
     )
-    return Options(realism, quotas)
+    return Options(realism, Quotas(**changed))
 
 
 def parse_duration(text: str) -> float:
     """Seconds from `90d`, `12h`, `30m`, `45s` or `45`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([dhms]?)", text)
     if not match:
-        raise BadOption(f"time {text!r}: must be a number followed by d, h, m or s")
+        raise OptionError(f"time {text!r}: must be a number followed by d, h, m or s")
     return float(match[1]) * {"d": 86400, "h": 3600, "m": 60, "s": 1, "": 1}[match[2]]
 
 
@@ -197,7 +204,7 @@ def parse_failure(text: str) -> Failure:
     """A Failure from `iam:CreateUser#2x3=ServiceFailure`."""
     rule, _, code = text.partition("=")
     if not re.fullmatch(r"[A-Za-z.]+", code):
-        raise BadOption(f"--fail {text}: must be ACTION[#N[xTIMES]]=CODE, as in iam:CreateUser#2=ServiceFailure")
+        raise OptionError(f"--fail {text}: must be ACTION[#N[xTIMES]]=CODE, as in iam:CreateUser#2=ServiceFailure")
     return replace(parse_loss(rule), code=code)
 
 
@@ -205,23 +212,23 @@ def parse_loss(text: str) -> Failure:
     """A Failure without error code from `iam:CreateUser#2x3`."""
     match = re.fullmatch(r"([^#]+)(?:#(\d+)(?:x(\d+))?)?", text)
     if not match:
-        raise BadOption(f"{text!r}: must be ACTION[#N[xTIMES]], as in iam:CreateUser#2")
+        raise OptionError(f"{text!r}: must be ACTION[#N[xTIMES]], as in iam:CreateUser#2")
     return Failure(match[1], int(match[2] or 1), int(match[3] or 1))
 
 
 def _failure(content: Any) -> Failure:
     if not isinstance(content, dict) or not isinstance(content.get("action"), str):
-        raise BadOption(f"failure {content!r}: must be an object with an action")
+        raise OptionError(f"failure {content!r}: must be an object with an action")
     given: dict[str, Any] = dict(content)
     _known("failure", given, Failure)
     for name, value in given.items():
         wanted = int if name in ("call", "times", "status") else str
         if not (value is None and name in ("code", "message", "status")) and type(value) is not wanted:
-            raise BadOption(f"failure {name} {value!r}: must be {'a whole number' if wanted is int else 'text'}")
+            raise OptionError(f"failure {name} {value!r}: must be {'a whole number' if wanted is int else 'text'}")
     return Failure(**given)
 
 
 def _known(what: str, given: dict[str, Any], kind: type[Realism] | type[Failure]) -> None:
     known = [item.name for item in fields(kind)]
     if unknown := [name for name in given if name not in known]:
-        raise BadOption(f"{what} has no {', '.join(unknown)}; known are {', '.join(known)}")
+        raise OptionError(f"{what} has no {', '.join(unknown)}; known are {', '.join(known)}")

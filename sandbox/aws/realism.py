@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from sandbox.aws import apicall
-from sandbox.aws import clock
+from sandbox.aws import apicall, clock
 from sandbox.aws.answers import AwsError
 from sandbox.aws.options import Failure, Realism
 

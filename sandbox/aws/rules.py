@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sandbox.aws import account, answers
-from sandbox.aws import apicall
+from sandbox.aws import account, answers, apicall
 from sandbox.aws.answers import Answer, AwsError
 from sandbox.aws.authentication import Caller, Credentials
-from sandbox.aws.options import Quotas
+from sandbox.aws.options import Quotas, aws_name
 from sandbox.aws.realism import Director
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def check_quota(quotas: Quotas, name: str, used: int) -> None:
     """Raise LimitExceeded if one more than `used` is too many."""
     limit: int = getattr(quotas, name)
     if used >= limit:
-        raise AwsError("LimitExceeded", f"Cannot exceed quota for {name}: {limit}")
+        raise AwsError("LimitExceeded", f"Cannot exceed quota for {aws_name(name)}: {limit}")
 
 
 def taken(name: str, names: Iterable[str]) -> bool:

@@ -18,7 +18,7 @@ def create_access_key(context: Context) -> Answer | None:
     if "UserName" not in context.given:
         raise AwsError("NotImplemented", ROOT_KEYS)
     user = context.user()
-    check_quota(context.quotas, "AccessKeysPerUser", len(user.access_keys))  # an Inactive one counts
+    check_quota(context.quotas, "access_keys_per_user", len(user.access_keys))  # an Inactive one counts
     key = context.store.create_access_key(user.name)
     context.director.born(key.access_key_id)
     return context.answer(
@@ -78,11 +78,11 @@ def get_user(context: Context) -> Answer | None:
 def get_account_summary(context: Context) -> Answer | None:
     """Let moto answer with the quotas that are in force."""
     quotas, summary = context.quotas, vars(context.store.account_summary)
-    summary["_users_quota"] = quotas.UsersPerAccount
-    summary["_groups_quota"] = quotas.GroupsPerAccount
-    summary["_groups_per_user_quota"] = quotas.GroupsPerUser
-    summary["_attached_policies_per_user_quota"] = quotas.PoliciesPerUser
-    summary["_attached_policies_per_group_quota"] = quotas.PoliciesPerGroup
+    summary["_users_quota"] = quotas.users_per_account
+    summary["_groups_quota"] = quotas.groups_per_account
+    summary["_groups_per_user_quota"] = quotas.groups_per_user
+    summary["_attached_policies_per_user_quota"] = quotas.policies_per_user
+    summary["_attached_policies_per_group_quota"] = quotas.policies_per_group
     summary["_account_access_keys_present"] = 1
     return None
 

@@ -38,7 +38,7 @@ def create_policy(context: Context) -> Answer | None:
         raise AwsError(
             "EntityAlreadyExists", f"A policy called {name} already exists. Duplicate names are not allowed."
         )
-    check_quota(context.quotas, "PoliciesPerAccount", len(own))
+    check_quota(context.quotas, "policies_per_account", len(own))
     _check_size(context)
     return None
 
@@ -47,7 +47,7 @@ def create_policy(context: Context) -> Answer | None:
 def create_policy_version(context: Context) -> Answer | None:
     policy = _own(context)
     _check_size(context)
-    limit = context.quotas.VersionsPerPolicy
+    limit = context.quotas.versions_per_policy
     if len(policy.versions) >= limit:
         raise AwsError(
             "LimitExceeded",
@@ -120,7 +120,7 @@ def _check_version(context: Context, policy: ManagedPolicy) -> None:
 
 
 def _check_size(context: Context) -> None:
-    limit = context.quotas.PolicySize
+    limit = context.quotas.policy_size
     if size(context.given["PolicyDocument"]) > limit:
         raise AwsError("LimitExceeded", f"Cannot exceed quota for PolicySize: {limit}")
 
@@ -130,17 +130,17 @@ def _check_size(context: Context) -> None:
 
 @rule("AttachUserPolicy")
 def attach_user_policy(context: Context) -> Answer | None:
-    return _attach(context, context.user(), "PoliciesPerUser", "User")
+    return _attach(context, context.user(), "policies_per_user", "User")
 
 
 @rule("AttachGroupPolicy")
 def attach_group_policy(context: Context) -> Answer | None:
-    return _attach(context, context.group(), "PoliciesPerGroup", "Group")
+    return _attach(context, context.group(), "policies_per_group", "Group")
 
 
 @rule("AttachRolePolicy")
 def attach_role_policy(context: Context) -> Answer | None:
-    return _attach(context, context.role(), "PoliciesPerRole", "Role")
+    return _attach(context, context.role(), "policies_per_role", "Role")
 
 
 def _attach(context: Context, holder: Any, quota: str, kind: str) -> Answer:
@@ -184,19 +184,19 @@ def _detach(context: Context, holder: Any) -> Answer:
 @rule("PutUserPolicy")
 def put_user_policy(context: Context) -> Answer | None:
     user = context.user()
-    return _check_inline(context, user.policies, context.quotas.UserPolicySize, f"user {user.name}")
+    return _check_inline(context, user.policies, context.quotas.user_policy_size, f"user {user.name}")
 
 
 @rule("PutGroupPolicy")
 def put_group_policy(context: Context) -> Answer | None:
     group = context.group()
-    return _check_inline(context, group.policies, context.quotas.GroupPolicySize, f"group {group.name}")
+    return _check_inline(context, group.policies, context.quotas.group_policy_size, f"group {group.name}")
 
 
 @rule("PutRolePolicy")
 def put_role_policy(context: Context) -> Answer | None:
     role = context.role()
-    return _check_inline(context, role.policies, context.quotas.RolePolicySize, f"role {role.name}")
+    return _check_inline(context, role.policies, context.quotas.role_policy_size, f"role {role.name}")
 
 
 def _check_inline(context: Context, policies: Mapping[str, str], limit: int, whose: str) -> None:
@@ -238,7 +238,7 @@ def create_role(context: Context) -> Answer | None:
     name, roles = context.given["RoleName"], context.store.roles.values()
     if taken(name, (role.name for role in roles)):
         raise AwsError("EntityAlreadyExists", f"Role with name {name} already exists.")
-    check_quota(context.quotas, "RolesPerAccount", len(roles))
+    check_quota(context.quotas, "roles_per_account", len(roles))
     return None
 
 

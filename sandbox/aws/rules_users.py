@@ -29,7 +29,7 @@ def create_user(context: Context) -> Answer | None:
     name, tags = given["UserName"], given.get("Tags", [])
     if taken(name, store.users):
         raise AwsError("EntityAlreadyExists", f"User with name {name} already exists.")
-    check_quota(context.quotas, "UsersPerAccount", len(store.users))
+    check_quota(context.quotas, "users_per_account", len(store.users))
     _check_tags(tags)
     limit = boundary(context) if "PermissionsBoundary" in given else None
     user = store.create_user(context.call.region, name, given.get("Path", "/"), tags)
@@ -116,7 +116,7 @@ def tag_user(context: Context) -> Answer | None:
     _check_tags(new)
     replaced = {tag["Key"].lower() for tag in new}
     kept = [tag for tag in user.tags or [] if tag["Key"].lower() not in replaced]
-    if len(kept) + len(new) > context.quotas.TagsPerUser:
+    if len(kept) + len(new) > context.quotas.tags_per_user:
         raise AwsError("LimitExceeded", TOO_MANY_TAGS)
     store.tagger.delete_all_tags_for_resource(user.arn)
     store.tagger.tag_resource(user.arn, kept + new)
@@ -150,7 +150,7 @@ def create_group(context: Context) -> Answer | None:
     store, name = context.store, context.given["GroupName"]
     if taken(name, store.groups):
         raise AwsError("EntityAlreadyExists", f"Group with name {name} already exists.")
-    check_quota(context.quotas, "GroupsPerAccount", len(store.groups))
+    check_quota(context.quotas, "groups_per_account", len(store.groups))
     group = store.create_group(name, context.given.get("Path", "/"))
     group.partition = store.partition
     group.id = _identifier("AGPA")
@@ -184,7 +184,7 @@ def delete_group(context: Context) -> Answer | None:
 def add_user_to_group(context: Context) -> Answer | None:
     user, group = context.user(), context.group()
     if user not in group.users:
-        check_quota(context.quotas, "GroupsPerUser", len(_groups(context, user)))
+        check_quota(context.quotas, "groups_per_user", len(_groups(context, user)))
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from sandbox.aws.answers import AwsError
 
@@ -30,8 +30,8 @@ SENTENCES = {
     "accessKeyIdType": "It must contain only alphanumeric characters.",
 }
 
-# What Java's \p{L}, \p{N}, \p{Z} are in Python's regular expressions: \w (with Unicode) is L, N and "_", which stands in
-# the same character class wherever these are used; \p{Z} is the separators, listed.
+# What Java's \p{L}, \p{N}, \p{Z} are in Python's regular expressions: \w (with Unicode) is L, N and "_", which stands
+# in the same character class wherever these are used; \p{Z} is the separators, listed.
 _SEPARATORS = "\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
 
 
@@ -56,7 +56,7 @@ def _operation(service: str, action: str) -> Any:
     from moto.core.utils import get_service_model
 
     model = get_service_model(service)
-    return model.operation_model(action) if action in model.operation_names else None
+    return model.operation_model(action) if action in cast("list[str]", model.operation_names) else None
 
 
 def _sentence(violations: list[str]) -> str:

@@ -1,8 +1,8 @@
 """Builds the engine from its published Go modules, with the `go` on PATH.
 
-go.mod and go.sum beside this file pin every byte that goes in. What was downloaded and compiled stays in Go's own module
-and build caches, so that a build that was interrupted goes on where it stopped. The user's Go settings (GOPROXY, GOFLAGS,
-caches, certificates) hold.
+go.mod and go.sum beside this file pin every byte that goes in. What was downloaded and compiled stays in Go's own
+module and build caches, so that a build that was interrupted goes on where it stopped. The user's Go settings (GOPROXY,
+GOFLAGS, caches, certificates) hold.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import re
 import shutil
 import subprocess
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
-from sandbox.engine.locate import HERE, HOST, VERSION, numbers, version_of
+from sandbox.engine.locate import HERE, HOST, VERSION, AttemptError, numbers, version_of
 from sandbox.engine.progress import Phase
 
 PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
@@ -36,12 +36,8 @@ ANSWER_WITHIN = 60
 """Seconds that the module proxy has for its first answer. Go itself waits much longer, for each module again."""
 
 
-class Failure(Exception):
-    """One way to an engine failed. The message is the reason, to stand in a list of such reasons."""
-
-
 def build(folder: Path) -> None:
-    """Builds `folder`/bin/pulumi and puts the language host beside it; raises Failure."""
+    """Builds `folder`/bin/pulumi and puts the language host beside it; raises AttemptError."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("go.mod", "go.sum"):  # Go may write to them; the checkout stays as it is.
         shutil.copyfile(HERE / name, folder / name)
@@ -51,7 +47,7 @@ def build(folder: Path) -> None:
     pulumi = folder / "bin" / "pulumi"
     version, problem = version_of(pulumi)
     if version != VERSION:
-        raise Failure(f"the engine that was built {problem or f'says it is version {version}'}")
+        raise AttemptError(f"the engine that was built {problem or f'says it is version {version}'}")
     shutil.copy(HERE / "bin" / HOST, pulumi.with_name(HOST))
 
 
@@ -63,11 +59,11 @@ def needed_go() -> str:
 
 
 def find_go() -> str:
-    """The path of a usable `go`; raises Failure."""
+    """The path of a usable `go`; raises AttemptError."""
     needed = needed_go()
     go = shutil.which("go")
     if not go:
-        raise Failure(f"no `go` on PATH; Go {needed} or later builds it")
+        raise AttemptError(f"no `go` on PATH; Go {needed} or later builds it")
     try:
         # Outside of a module, or an older Go would first get the newer one that go.mod asks for.
         done = subprocess.run(
@@ -78,15 +74,15 @@ def find_go() -> str:
             env=os.environ | {"GO111MODULE": "off"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failure(f"{go} cannot be started ({error})") from None
-    lines = done.stdout.split("\n")
-    match = re.match(r"go(\d+(?:\.\d+)+)", lines[0])
+        raise AttemptError(f"{go} cannot be started ({error})") from None
+    lines = [*done.stdout.split("\n"), ""]
+    match = re.search(r"go(\d+(?:\.\d+)+)", lines[0])
     if done.returncode != 0 or not match:
-        raise Failure(f"`{go} env` failed: {summary(done.stderr.splitlines())}")
+        raise AttemptError(f"`{go} env` failed: {summary(done.stderr.splitlines())}")
     # Since 1.21 Go gets the version that a module needs by itself, unless GOTOOLCHAIN forbids it.
     if numbers(match[1]) < numbers(needed) and not re.fullmatch(r"auto|path|.*\+(auto|path)", lines[1]):
         forbidden = f" and GOTOOLCHAIN={lines[1]} keeps it from getting a newer one" if lines[1] else ""
-        raise Failure(f"{go} is Go {match[1]}{forbidden}; Go {needed} or later builds it")
+        raise AttemptError(f"{go} is Go {match[1]}{forbidden}; Go {needed} or later builds it")
     return go
 
 
@@ -100,14 +96,16 @@ class Go:
         self.environment |= {"GOWORK": "off", "GO111MODULE": "on", "CGO_ENABLED": "0"}
 
     @contextlib.contextmanager
-    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    def start(
+        self, *arguments: str, output: int = subprocess.PIPE, errors: int = subprocess.STDOUT
+    ) -> Generator[subprocess.Popen[str]]:
         child = subprocess.Popen(
             [self.command, *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=output,
+            stderr=errors,
             text=True,
             errors="replace",
         )
@@ -118,45 +116,42 @@ class Go:
                 child.terminate()
                 child.wait()
 
-    def output(self, *arguments: str, timeout: float | None = None) -> str:
-        """What a short go command prints; raises Failure."""
-        with self.start(*arguments) as child:
-            try:
-                text, _ = child.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                raise Failure(f"`go {arguments[0]}` had no answer within {timeout:.0f} s") from None
+    def output(self, *arguments: str) -> str:
+        """What a go command prints; raises AttemptError."""
+        with self.start(*arguments, errors=subprocess.PIPE) as child:
+            text, errors = child.communicate()
         if child.returncode != 0:
-            raise Failure(f"`go {arguments[0]}` failed: {summary(text.splitlines())}")
+            raise AttemptError(f"`go {arguments[0]}` failed: {summary(errors.splitlines())}")
         return text
 
 
 def download(go: Go) -> None:
-    """Gets the modules that are not in Go's module cache yet; raises Failure."""
-    with Phase("Asking Go for its module cache"):
+    """Gets the modules that are not in Go's module cache yet, many at a time; raises AttemptError.
+
+    A module that cannot be had this way is left to the build, which asks for less: `go mod download` also wants the
+    date of the version, and there are proxies that have the module and not the date.
+    """
+    with Phase("Starting Go"):  # A Go older than go.mod asks for gets a newer one first.
         cache = Path(go.output("env", "GOMODCACHE").strip()) / "cache" / "download"
     zips = module_zips((go.folder / "go.mod").read_text(), cache)
     missing = [path for path in zips if not path.exists()]
     if not missing:
         return
-    with Phase(f"Downloading Go modules (of {len(zips)}, {len(zips) - len(missing)} are here)", len(missing), "modules") as phase:
-        try:
-            go.output("list", "-m", "-json", f"{MODULE}@v{VERSION}", timeout=ANSWER_WITHIN)
-        except Failure as failure:
-            proxy = go.output("env", "GOPROXY").strip()
-            raise Failure(f"the Go modules cannot be downloaded (GOPROXY={proxy}): {failure}") from None
-        tail: deque[str] = deque(maxlen=20)
-        with go.start("mod", "download") as child:
-            assert child.stdout
-            os.set_blocking(child.stdout.fileno(), False)
+    with Phase("Downloading Go modules", len(missing), "modules") as phase:
+        with go.start("list", "-m", f"{MODULE}@v{VERSION}", output=subprocess.DEVNULL) as child:
+            try:
+                child.wait(ANSWER_WITHIN)
+            except subprocess.TimeoutExpired:
+                raise AttemptError(
+                    f"no answer from the Go module proxy within {ANSWER_WITHIN} s (`go env GOPROXY` names it)"
+                ) from None
+        with go.start("mod", "download", output=subprocess.DEVNULL) as child:
             while child.poll() is None:
-                tail.extend(child.stdout.readlines())
                 phase.update(sum(path.exists() for path in missing))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(0.25)
-            tail.extend(child.stdout.readlines())
-        if child.returncode != 0:
-            raise Failure(f"downloading the Go modules failed: {summary(tail)}")
-        phase.update(len(missing))
+        got = sum(path.exists() for path in missing)
+        phase.update(got, "" if got == len(missing) else "the rest comes with the build")
 
 
 def module_zips(go_mod: str, cache: Path) -> list[Path]:
@@ -167,14 +162,14 @@ def module_zips(go_mod: str, cache: Path) -> list[Path]:
 
 
 def compile_engine(go: Go) -> None:
-    """Compiles what is not in Go's build cache yet, and links bin/pulumi; raises Failure."""
-    with Phase("Counting the packages to compile"):
+    """Compiles what is not in Go's build cache yet, and links bin/pulumi; raises AttemptError."""
+    with Phase("Counting the packages to compile"):  # Also gets what is still missing of the modules.
         stale = go.output("list", "-deps", *FLAGS, "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", PACKAGE)
     packages = set(stale.split())
     tail: deque[str] = deque(maxlen=20)
     done = 0
     with (
-        Phase(f"Compiling Pulumi {VERSION}", len(packages), "packages") as phase,
+        Phase("Compiling Pulumi", len(packages), "packages") as phase,
         go.start("build", "-v", *FLAGS, "-o", "bin/pulumi", PACKAGE) as child,
     ):
         assert child.stdout
@@ -186,7 +181,7 @@ def compile_engine(go: Go) -> None:
             else:
                 tail.append(line)
         if child.wait() != 0:
-            raise Failure(f"the build failed: {summary(tail)}")
+            raise AttemptError(f"the build failed: {summary(tail)}")
         phase.update(phase.total)
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from sandbox.engine.build import Failure
-from sandbox.engine.locate import VERSION, last_line, version_of
+from sandbox.engine.locate import VERSION, AttemptError, last_line, version_of
 from sandbox.engine.progress import Phase
 
 SITE = "https://get.pulumi.com/install.sh"
@@ -23,13 +20,16 @@ DONE_WITHIN = 600
 
 
 def install(folder: Path) -> None:
-    """Puts the official download into `folder`/bin; raises Failure, within seconds where the site cannot be reached."""
+    """Puts the official download into `folder`/bin. Raises AttemptError, soon where the site cannot be reached."""
+    import urllib.error  # Slow to import, and seldom needed.
+    import urllib.request
+
     try:
         with urllib.request.urlopen(SITE, timeout=REACHED_WITHIN):
             pass
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
-        raise Failure(f"{SITE} cannot be reached ({reason})") from None
+        raise AttemptError(f"{SITE} cannot be reached ({reason})") from None
     with Phase(f"Installing Pulumi {VERSION} with its official installer"):
         try:
             done = subprocess.run(
@@ -41,12 +41,12 @@ def install(folder: Path) -> None:
                 cwd=Path(__file__).resolve().parents[2],
             )
         except subprocess.TimeoutExpired:
-            raise Failure(f"the official installer did not end within {DONE_WITHIN // 60} minutes") from None
+            raise AttemptError(f"the official installer did not end within {DONE_WITHIN // 60} minutes") from None
     if done.returncode != 0:
-        raise Failure(f"the official installer failed{last_line(done.stderr)}")
+        raise AttemptError(f"the official installer failed{last_line(done.stderr)}")
     version, problem = version_of(folder / "bin" / "pulumi")
     if version != VERSION:
-        raise Failure(f"the engine that was installed {problem or f'says it is version {version}'}")
+        raise AttemptError(f"the engine that was installed {problem or f'says it is version {version}'}")
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ sentence: from Run in its response, from the others as the status of the call.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.metadata
 import json
 import queue
@@ -16,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,23 +25,12 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
 from interpreter import Interpreter, OptionError, choose, same_environment
 from language_host import start_program
+from policy_proxy import UNLIMITED, PolicyProxy
+from sdk_messages import PluginInfo, services
+from sdk_messages import language as messages
 
 if TYPE_CHECKING:
     from program import Order
-    from pulumi.runtime.proto import language_pb2 as messages
-    from pulumi.runtime.proto import language_pb2_grpc as services
-    from pulumi.runtime.proto.plugin_pb2 import PluginInfo
-else:
-    # Importing `pulumi` takes a second, and every `pulumi` command waits for it. Its protobuf modules alone take a third
-    # of that: they are reached through empty stand-ins for the packages around them. This process runs no program, so
-    # nobody misses the rest.
-    folder = Path(str(importlib.metadata.distribution("pulumi").locate_file("pulumi")))
-    for name in ("pulumi", "pulumi.runtime", "pulumi.runtime.proto"):
-        sys.modules[name] = types.ModuleType(name)
-        sys.modules[name].__path__ = [str(folder.joinpath(*name.split(".")[1:]))]
-    messages = importlib.import_module("pulumi.runtime.proto.language_pb2")
-    services = importlib.import_module("pulumi.runtime.proto.language_pb2_grpc")
-    PluginInfo = importlib.import_module("pulumi.runtime.proto.plugin_pb2").PluginInfo
 
 TOLD = 32
 """Exit code of a program that has already told the engine what went wrong (see program.py)."""
@@ -129,8 +116,28 @@ class LanguageHost(services.LanguageRuntimeServicer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
             raise  # abort() has raised already; the type checker does not know it
         environment = dict(entry.split("=", 1) for entry in request.env) | chosen.variables
-        for name, data in self.stream(context, command, folder if policies else request.pwd, environment):
+        if policies:
+            outputs = self.run_policies(context, command, folder, environment)
+        else:
+            outputs = self.stream(context, command, request.pwd, environment)
+        for name, data in outputs:
             yield messages.RunPluginResponse(**{name: data})
+
+    def run_policies(
+        self, context: grpc.ServicerContext, command: list[str], folder: str, environment: dict[str, str]
+    ) -> Iterator[tuple[str, Any]]:
+        """As `stream`, behind a proxy that the engine talks to in place of the pack."""
+        proxy = PolicyProxy()
+        context.add_callback(lambda: proxy.give_up("the engine has stopped it"))
+        yield "stdout", f"{proxy.port}\n".encode()
+        environment |= proxy.environment()
+        if not context.is_active():
+            return
+        for name, data in self.stream(context, command, folder, environment):
+            rest = proxy.look_for_port(data) if name == "stdout" else data
+            if rest != b"":
+                yield name, rest
+        proxy.give_up("it has ended")
 
     def InstallDependencies(  # noqa: N802
         self, request: messages.InstallDependenciesRequest, context: grpc.ServicerContext
@@ -293,7 +300,7 @@ def serve(host: LanguageHost) -> tuple[grpc.Server, int]:
     # A program occupies a thread for as long as it runs, a plugin as well.
     server = grpc.server(
         ThreadPoolExecutor(max_workers=64),
-        options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+        options=UNLIMITED,
     )
     services.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")

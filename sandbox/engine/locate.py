@@ -15,8 +15,8 @@ VERSION = "3.259.0"
 """The engine that is installed or built where none is found; go.mod pins the same."""
 
 MINIMUM_VERSION = "3.226.0"
-"""The oldest engine taken from PATH. Resource hooks came with 3.182.0, `replacement_trigger` with 3.208.0, and only since
-3.226.0 it does not also fire when a dependency changes, which would replace access keys for no reason
+"""The oldest engine taken from PATH. Resource hooks came with 3.182.0, `replacement_trigger` with 3.208.0, and only
+since 3.226.0 the latter no longer fires when a dependency changes, which would replace access keys for no reason
 (https://github.com/pulumi/pulumi/blob/master/CHANGELOG.md)."""
 
 HOST = "pulumi-language-python"
@@ -29,6 +29,10 @@ Origin = Literal["PATH", "cache", "installer", "modules"]
 
 class EngineError(Exception):
     """No engine can be had. The message says what was tried, why each way failed, and what to install."""
+
+
+class AttemptError(Exception):
+    """One way to an engine failed. The message is the reason, to stand in a list of such reasons."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def home() -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        raise EngineError("this user has no home directory: set HOME, or XDG_CACHE_HOME to a folder to keep Pulumi in") from None
+        raise EngineError("no home directory to keep Pulumi in: set HOME, or XDG_CACHE_HOME to a folder") from None
 
 
 def on_path() -> tuple[Engine | None, str]:
@@ -70,7 +74,7 @@ def on_path() -> tuple[Engine | None, str]:
     # The engine looks for its language host on PATH first, then beside the file that a link to itself leads to.
     beside = Path(found).resolve().with_name(HOST)
     own = shutil.which(HOST) or os.access(beside, os.X_OK)
-    return Engine(Path(found), version, "PATH", None if own else HERE / "bin"), ""
+    return Engine(Path(found).absolute(), version, "PATH", None if own else HERE / "bin"), ""
 
 
 def kept() -> tuple[Engine | None, str]:
@@ -85,7 +89,7 @@ def kept() -> tuple[Engine | None, str]:
 
 
 def find() -> Engine | None:
-    """The engine this machine has: on PATH if recent enough, else the one kept in the cache. Never downloads or builds."""
+    """The engine on PATH if it can be used, else the one kept in the cache. Never downloads or builds."""
     return on_path()[0] or kept()[0]
 
 
@@ -122,7 +126,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def recent(version: str) -> bool:
-    """Whether the SDK and this project work with an engine of that version. A new major version has another protocol."""
+    """Whether this project works with an engine of that version; another major version has another protocol."""
     return numbers(version)[0] == numbers(MINIMUM_VERSION)[0] and numbers(version) >= numbers(MINIMUM_VERSION)
 
 

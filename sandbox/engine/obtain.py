@@ -8,14 +8,26 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.engine.build import Failure, build, find_go, needed_go
+from sandbox.engine.build import build, find_go, needed_go
 from sandbox.engine.install import install
-from sandbox.engine.locate import HERE, HOST, MINIMUM_VERSION, VERSION, Engine, EngineError, Origin, cache, kept, on_path
+from sandbox.engine.locate import (
+    HERE,
+    HOST,
+    MINIMUM_VERSION,
+    VERSION,
+    AttemptError,
+    Engine,
+    EngineError,
+    Origin,
+    cache,
+    kept,
+    on_path,
+)
 from sandbox.engine.progress import Phase
 
 
@@ -53,8 +65,10 @@ def obtain(folder: Path, reasons: dict[str, str]) -> Engine:
         work = folder / origin
         try:
             way(work)
-        except Failure as failure:
+        except AttemptError as failure:
             reasons[name] = str(failure)
+            if origin != ways[-1][0]:  # The last reason follows with all the others.
+                print(f"{name}: {failure}", file=sys.stderr, flush=True)
             continue
         # Whoever sees the folder sees it whole.
         shutil.rmtree(folder / "bin", ignore_errors=True)
@@ -71,7 +85,7 @@ def message(reasons: dict[str, str]) -> str:
     return (
         f"There is no Pulumi engine to run with. Tried, in this order:\n{tried}\n"
         f"Install either Pulumi {MINIMUM_VERSION} or later (https://www.pulumi.com/docs/iac/download-install/)"
-        f" or Go {needed_go()} or later (https://go.dev/dl/) with access to a Go module proxy, and run the command again."
+        f" or Go {needed_go()} or later (https://go.dev/dl/) with a Go module proxy in reach, and run this again."
     )
 
 
@@ -87,7 +101,7 @@ def renew_language_host(engine: Engine) -> None:
 
 
 @contextlib.contextmanager
-def only_one(lock: Path) -> Iterator[None]:
+def only_one(lock: Path) -> Generator[None]:
     """Holds a lock that goes with the process; waits for it, and says so."""
     with lock.open("a+") as file:
         if not locked(file.fileno()):
@@ -133,7 +147,7 @@ def examine() -> list[Finding]:
     try:
         go = find_go()
         findings.append(Finding("Go", True, f"{go} (only needed to build Pulumi)"))
-    except Failure as failure:
+    except AttemptError as failure:
         findings.append(Finding("Go", False, f"{failure} (only needed where Pulumi is not installed)"))
     return findings
 

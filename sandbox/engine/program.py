@@ -46,8 +46,8 @@ def main() -> None:
         import pulumi.runtime
     except ImportError as error:
         print(
-            f"{sys.executable} cannot import the Pulumi SDK ({error}). Install the program's requirements there, or name"
-            " the virtual environment that has them in Pulumi.yaml (runtime: options: virtualenv:).",
+            f"{sys.executable} cannot import the Pulumi SDK ({error}). Install the program's requirements there, or"
+            " name the virtual environment that has them in Pulumi.yaml (runtime: options: virtualenv:).",
             file=sys.stderr,
         )
         raise SystemExit(1) from None
@@ -63,7 +63,13 @@ def main() -> None:
     pulumi.runtime.set_all_config(order["config"], order["secret_keys"])
     pulumi.runtime.configure(pulumi.runtime.Settings(**order["settings"]))
     sys.argv = [order["entry_point"], *order["arguments"]]
-    raise SystemExit(run(order["entry_point"], order["settings"]["parallel"]))
+    try:
+        code = run(order["entry_point"], order["settings"]["parallel"])
+    except KeyboardInterrupt:  # The engine has cancelled the run, and knows why. Threads may still wait for its answers.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(TOLD)
+    raise SystemExit(code)
 
 
 def run(entry_point: str, parallel: int) -> int:
@@ -87,20 +93,18 @@ def run(entry_point: str, parallel: int) -> int:
     def start() -> None:
         runpy.run_path(entry_point, run_name="__main__")
 
+    code = 0
     try:
         loop.run_until_complete(pulumi.runtime.run_in_stack(start))
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
-        return TOLD
-    except Exception as error:  # whatever a program can raise is shown to the person, as Python would show it
+        code = TOLD
+    except Exception as error:  # Whatever a program can raise is shown to the person, as Python would show it.
         pulumi.log.error("Program failed with an unhandled exception:\n" + _traceback(error, program))
-        return TOLD
-    finally:
-        workers.shutdown(wait=True)
-        loop.close()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
+        code = TOLD
+    workers.shutdown(wait=True)
+    loop.close()
+    return code
 
 
 def _traceback(error: Exception, program: Path) -> str:

@@ -6,10 +6,10 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 EVERY = 10.0
 """Seconds between two lines where stderr is no terminal."""
@@ -27,13 +27,17 @@ class Phase:
         self.stream = stream or sys.stderr
         self.started = time.monotonic()
         self._ended = threading.Event()
+        # Imported here: every `sandbox run` passes through this package, and few have progress to show.
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
         console = Console(file=self.stream)
         self._bar: Progress | None = None
         if console.is_terminal and not console.is_dumb_terminal:
             self._bar = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
+                BarColumn(bar_width=20),
                 TextColumn("{task.fields[count]}"),
                 TimeElapsedColumn(),
                 TextColumn("[dim]{task.fields[note]}"),
@@ -47,7 +51,10 @@ class Phase:
         """Says how many are done by now, and what is being worked on."""
         self.done, self.note = done, note
         if self._bar:
-            self._bar.update(self._task, completed=done, count=self.count(), note=note)
+            # A package's path is long: its end says enough, and a narrow terminal has no room for it.
+            room = self._bar.console.width - 80
+            shown = note if len(note) <= room else f"…{note[1 - room :]}" if room > 8 else ""
+            self._bar.update(self._task, completed=done, count=self.count(), note=shown)
 
     def count(self) -> str:
         return f"{self.done:,} of {self.total:,} {self.unit}" if self.total else ""
@@ -62,7 +69,7 @@ class Phase:
             self._bar.start()
             self.update(0)
         else:
-            self._print(self.line())
+            self._print(self.label)
             self._ticker.start()
         return self
 
@@ -74,7 +81,7 @@ class Phase:
             return
         self._ended.set()
         self._ticker.join()
-        if error is None:
+        if error is None and (self.total or time.monotonic() - self.started > 1):
             self._print(self.line())
 
     def _tick(self) -> None:

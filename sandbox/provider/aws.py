@@ -1,6 +1,4 @@
 """Calls to AWS: boto3 clients that reach the given endpoint and nothing else, and AWS's errors in plain words."""
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +11,6 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from .tags import TagSettings
-from .values import Refusal
 
 # What AWS's services say when a thing is not there.
 GONE = frozenset({"NoSuchEntity", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound",
@@ -30,6 +27,15 @@ _CONFIG = Config(
 )
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """An access key; its secret is kept out of its repr."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
 class Endpoint:
     """The one address all calls go to, with the clients made so far. Safe to use from many threads."""
 
@@ -40,7 +46,7 @@ class Endpoint:
         # Every session variable keeps its default: neither environment nor config files are asked.
         isolated = {name: (None, None, default, convert)
                     for name, (_, _, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
-        isolated |= {name: (None, None, "", None) for name in ("config_file", "credentials_file")}
+        isolated |= dict.fromkeys(("config_file", "credentials_file"), (None, None, "", None))
         self._session = boto3.Session(botocore_session=botocore.session.Session(session_vars=isolated))
 
     def client(self, service: str, region: str, credentials: Credentials) -> Any:
@@ -61,24 +67,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Credentials:
-    """An access key; its secret is kept out of its repr."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
 class Aws:
     """AWS as one configured provider sees it: an endpoint, a key, a region and the settings for tags."""
 
     endpoint: Endpoint
     credentials: Credentials
     region: str
-    tagging: TagSettings = TagSettings()
+    tagging: TagSettings
 
-    def in_region(self, region: str | None) -> Aws:
+    def in_region(self, region: str | None) -> "Aws":
         """The same in another region, for resources that choose their own; None changes nothing."""
         return self if region in (None, self.region) else replace(self, region=region)
 
@@ -121,6 +118,3 @@ def in_words(error: ClientError | BotoCoreError, endpoint: str) -> str:
 def all_pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
     """The items under ``key`` of every page of a listing."""
     return [item for page in client.get_paginator(operation).paginate(**arguments) for item in page.get(key, [])]
-
-
-__all__ = ["GONE", "Aws", "Credentials", "Endpoint", "Refusal", "all_pages", "in_words", "is_gone"]

@@ -1,11 +1,9 @@
 """Everything this provider knows, by token."""
-from __future__ import annotations
-
 from difflib import get_close_matches
 
 from . import functions, iam_identities, iam_keys, iam_policies, kms, s3, secretsmanager, ssm
 from .schema import Function, Resource
-from .values import Refusal
+from .values import ProviderError
 
 RESOURCES: dict[str, Resource] = {row.token: row for row in (
     iam_identities.GROUP, iam_identities.USER,
@@ -20,16 +18,16 @@ FUNCTIONS: dict[str, Function] = {row.token: row for row in functions.FUNCTIONS}
 
 
 def resource(token: str) -> Resource:
-    """The description of a resource type; Refusal lists the known ones."""
+    """The description of a resource type; ProviderError lists the known ones."""
     if token not in RESOURCES:
-        raise Refusal(_unknown("resource type", token, RESOURCES))
+        raise ProviderError(_unknown("resource type", token, RESOURCES))
     return RESOURCES[token]
 
 
 def function(token: str) -> Function:
-    """The description of a function; Refusal lists the known ones."""
+    """The description of a function; ProviderError lists the known ones."""
     if token not in FUNCTIONS:
-        raise Refusal(_unknown("function", token, FUNCTIONS))
+        raise ProviderError(_unknown("function", token, FUNCTIONS))
     return FUNCTIONS[token]
 
 

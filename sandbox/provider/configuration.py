@@ -1,6 +1,4 @@
 """The settings of a provider: its region, default tags, tags to ignore, and a key of its own."""
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

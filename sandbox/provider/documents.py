@@ -1,20 +1,22 @@
 """JSON policy documents: the forms in which the real provider keeps them, and when two of them mean the same."""
-from __future__ import annotations
-
 import json
 from typing import Any
 
 
-def compact(document: str | dict[str, Any]) -> str:
-    """Sorted keys and no white space, as the real provider keeps most documents."""
+def compact(document: Any) -> str:
+    """A document (JSON text, or a mapping) with sorted keys and no white space, as the real provider keeps most."""
     value = json.loads(document) if isinstance(document, str) else document
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    for character in "<>&":              # as Go writes JSON
+    return as_go_writes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+
+
+def as_go_writes(text: str) -> str:
+    """JSON text with the characters escaped that Go, the language of the real provider, escapes."""
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
-def version_first(document: str | dict[str, Any]) -> str:
+def version_first(document: Any) -> str:
     """The same with the current policy version at the front, as the real provider keeps inline policies."""
     text, version = compact(document), '"Version":"2012-10-17"'
     if not text.endswith(f",{version}}}"):
@@ -36,7 +38,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def kept(known: str | None, on_aws: str | dict[str, Any]) -> str | dict[str, Any]:
+def kept(known: str | None, on_aws: Any) -> Any:
     """The document of the state while it means what AWS has, else AWS's."""
     text = on_aws if isinstance(on_aws, str) else json.dumps(on_aws)
     return known if known and meaning(known) == meaning(text) else on_aws

@@ -1,13 +1,11 @@
 """Functions: what a program can ask AWS without owning it."""
-from __future__ import annotations
-
 import json
 from typing import Any
 
 from . import limits, policy_document, tags
 from .aws import Aws, all_pages
 from .schema import Function, Property
-from .values import Refusal, State
+from .values import ProviderError, State
 
 
 def _caller_identity(aws: Aws, arguments: State) -> State:
@@ -42,12 +40,12 @@ def _arn_of(aws: Aws, arguments: State) -> str:
     """The ARN of the one policy of a name, sought - as the real provider does - in the list of all policies."""
     name = arguments.get("name")
     if not name:
-        raise Refusal("getPolicy needs an arn or a name")
+        raise ProviderError("getPolicy needs an arn or a name")
     where = {"PathPrefix": arguments["pathPrefix"]} if arguments.get("pathPrefix") else {}
     found = [policy["Arn"] for policy in all_pages(aws.iam, "list_policies", "Policies", **where)
              if policy["PolicyName"] == name]
     if len(found) != 1:
-        raise Refusal(f"getPolicy found {len(found)} policies of the name {name!r}, and needs exactly one"
+        raise ProviderError(f"getPolicy found {len(found)} policies of the name {name!r}, and needs exactly one"
                       + (f": {', '.join(found)}; give an arn or a pathPrefix" if found else ""))
     return found[0]
 
@@ -97,7 +95,5 @@ FUNCTIONS = [
     Function("aws:iam/getPolicyDocument:getPolicyDocument", {
         "statements": Property("blocks", rule=_statements), "policyId": Property(),
         "version": Property(rule=limits.one_of("2012-10-17", "2008-10-17")),
-        "sourceJson": Property("document", rule=limits.document),
-        "sourcePolicyDocuments": Property("list"), "overridePolicyDocuments": Property("list"),
-        "overrideJson": Property("document", rule=limits.document)}, _policy_document),
+        "sourcePolicyDocuments": Property("list"), "overridePolicyDocuments": Property("list")}, _policy_document),
 ]

@@ -1,6 +1,4 @@
 """IAM groups and users, and who is in which group."""
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,7 +8,7 @@ from . import limits, tags
 from .aws import Aws, all_pages, is_gone
 from .schema import TAGS, Property, Resource, output
 from .unique import unique_id
-from .values import Refusal, State
+from .values import ProviderError, State
 
 # ---- groups
 
@@ -45,8 +43,8 @@ def _delete_group(aws: Aws, state: State) -> None:
 
 GROUP = Resource(
     "aws:iam/group:Group",
-    {"name": Property(required=True, rule=limits.iam_name(128)),
-     "path": Property(default="/", rule=limits.iam_path),
+    {"name": Property(required=True, rule=limits.IDENTITY_NAME),
+     "path": Property(default="/"),
      "arn": output(follows=("name", "path")),
      "uniqueId": output()},
     _create_group, _read_group, _delete_group, _update_group, autoname="name")
@@ -123,10 +121,10 @@ def _strip_user(aws: Aws, user: str) -> None:
 
 USER = Resource(
     "aws:iam/user:User",
-    {"name": Property(required=True, rule=limits.iam_name(64)),
-     "path": Property(default="/", rule=limits.iam_path),
+    {"name": Property(required=True, rule=limits.IDENTITY_NAME),
+     "path": Property(default="/"),
      "forceDestroy": Property("bool", default=False),
-     "permissionsBoundary": Property(rule=limits.arn),
+     "permissionsBoundary": Property(),
      "arn": output(), "uniqueId": output(), **TAGS},
     _create_user, _read_user, _delete_user, _update_user, autoname="name")
 
@@ -178,7 +176,7 @@ def _delete_user_membership(aws: Aws, state: State) -> None:
 def _locate_user_membership(aws: Aws, import_id: str) -> State:
     user, *groups = import_id.split("/")
     if not user or not groups or not all(groups):
-        raise Refusal(f"the import id of a UserGroupMembership is user/group1/group2..., not {import_id!r}")
+        raise ProviderError(f"the import id of a UserGroupMembership is user/group1/group2..., not {import_id!r}")
     return {"id": unique_id(), "user": user, "groups": groups}
 
 
@@ -214,7 +212,7 @@ def _delete_group_membership(aws: Aws, state: State) -> None:
 
 
 def _locate_group_membership(aws: Aws, import_id: str) -> State:
-    raise Refusal("a GroupMembership cannot be imported: the real provider has no import for it either")
+    raise ProviderError("a GroupMembership cannot be imported: the real provider has no import for it either")
 
 
 GROUP_MEMBERSHIP = Resource(

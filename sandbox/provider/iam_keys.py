@@ -1,14 +1,12 @@
 """IAM access keys: the secret exists once, at creation, and is only ever kept in the stack's state."""
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac
 
-from . import limits
+from . import limits, pgp
 from .aws import Aws, all_pages
 from .schema import Property, Resource, output
-from .values import Refusal, State
+from .values import ProviderError, State
 
 
 def ses_smtp_password_v4(secret_access_key: str, region: str) -> str:
@@ -22,8 +20,14 @@ def ses_smtp_password_v4(secret_access_key: str, region: str) -> str:
 def _create(aws: Aws, want: State, state: State) -> None:
     key = aws.iam.create_access_key(UserName=want["user"])["AccessKey"]
     state["id"] = key["AccessKeyId"]
-    state["secret"] = key["SecretAccessKey"]
-    state["sesSmtpPasswordV4"] = ses_smtp_password_v4(key["SecretAccessKey"], aws.region)
+    secret = key["SecretAccessKey"]
+    smtp_password = ses_smtp_password_v4(secret, aws.region)
+    if want["pgpKey"]:
+        recipient = pgp.certificate(want["pgpKey"])
+        state |= {"keyFingerprint": recipient.fingerprint, "encryptedSecret": pgp.encrypted(secret, recipient),
+                  "encryptedSesSmtpPasswordV4": pgp.encrypted(smtp_password, recipient)}
+    else:
+        state |= {"secret": secret, "sesSmtpPasswordV4": smtp_password}
     if want["status"] == "Inactive":
         _set_status(aws, want, state)
 
@@ -47,15 +51,15 @@ def _delete(aws: Aws, state: State) -> None:
 def _locate(aws: Aws, import_id: str) -> State:
     user = aws.iam.get_access_key_last_used(AccessKeyId=import_id).get("UserName")
     if not user:
-        raise Refusal(f"AWS knows no user of the access key {import_id}")
+        raise ProviderError(f"AWS knows no user of the access key {import_id}")
     return {"user": user}
 
 
 ACCESS_KEY = Resource(
     "aws:iam/accessKey:AccessKey",
     {"user": Property(required=True, replaces=True),
-     "pgpKey": Property(replaces=True),
-     "status": Property(default="Active", rule=limits.one_of("Active", "Inactive", "Expired")),
+     "pgpKey": Property(replaces=True, rule=pgp.usable),
+     "status": Property(default="Active", rule=limits.one_of("Active", "Inactive")),
      "createDate": output(),
      "secret": output(secret=True),
      "sesSmtpPasswordV4": output(secret=True),

@@ -1,13 +1,11 @@
 """IAM managed policies, inline policies, and what managed policies are attached to."""
-from __future__ import annotations
-
 from typing import Any
 
 from . import documents, limits, tags
 from .aws import Aws, all_pages
-from .schema import TAGS, Property, Resource, output
+from .schema import TAGS, Property, Resource, Rule, output
 from .unique import prefix_of, unique_id
-from .values import Refusal, State
+from .values import ProviderError, State
 
 _MOST_VERSIONS = 5                       # of a managed policy
 
@@ -68,13 +66,17 @@ def _delete(aws: Aws, state: State) -> None:
     aws.iam.delete_policy(PolicyArn=arn)
 
 
+def _policy_name(longest: int) -> Rule:
+    return limits.text("made of ASCII letters, digits and _+=,.@- only", r"[\w+=,.@-]+", longest)
+
+
 POLICY = Resource(
     "aws:iam/policy:Policy",
     {"policy": Property("document", required=True, rule=limits.document),
-     "name": Property(computed=True, replaces=True, rule=limits.iam_name(128), conflicts=("namePrefix",)),
-     "namePrefix": Property(computed=True, replaces=True, rule=limits.iam_name(102), conflicts=("name",)),
-     "path": Property(default="/", replaces=True, rule=limits.iam_path),
-     "description": Property(replaces=True, rule=limits.at_most(1000)),
+     "name": Property(computed=True, replaces=True, rule=_policy_name(128), conflicts=("namePrefix",)),
+     "namePrefix": Property(computed=True, replaces=True, rule=_policy_name(102), conflicts=("name",)),
+     "path": Property(default="/", replaces=True),
+     "description": Property(replaces=True),
      # The stand-in's AWS is consistent at once; the real provider waits this long after a create.
      "delayAfterPolicyCreationInMs": Property("int"),
      "arn": output(), "policyId": output(), "attachmentCount": output("int"), **TAGS},
@@ -93,7 +95,7 @@ def _inline(owner: str, token: str) -> Resource:
     def parts(resource_id: str) -> tuple[str, str]:
         owner_name, colon, name = resource_id.partition(":")
         if not (owner_name and colon and name):
-            raise Refusal(f"the id of a {owner.capitalize()}Policy is {owner}:policy-name, not {resource_id!r}")
+            raise ProviderError(f"the id of a {owner.capitalize()}Policy is {owner}:policy-name, not {resource_id!r}")
         return owner_name, name
 
     def create(aws: Aws, want: State, state: State) -> None:
@@ -116,8 +118,8 @@ def _inline(owner: str, token: str) -> Resource:
     properties = {
         owner: Property(required=True, replaces=True),
         "policy": Property("document", required=True, rule=limits.document),
-        "name": Property(computed=True, replaces=True, rule=limits.iam_name(128), conflicts=("namePrefix",)),
-        "namePrefix": Property(computed=True, replaces=True, rule=limits.iam_name(102), conflicts=("name",))}
+        "name": Property(computed=True, replaces=True, conflicts=("namePrefix",)),
+        "namePrefix": Property(computed=True, replaces=True, conflicts=("name",))}
     return Resource(token, properties, create, read, delete, update, autoname="name")
 
 
@@ -151,7 +153,7 @@ def _attachment(owner: str, token: str) -> Resource:
     def locate(aws: Aws, import_id: str) -> State:
         name, slash, policy = import_id.partition("/")
         if not name or not slash or limits.arn(policy):
-            raise Refusal(f"the import id of a {owner.capitalize()}PolicyAttachment is "
+            raise ProviderError(f"the import id of a {owner.capitalize()}PolicyAttachment is "
                           f"{owner}/policy-arn, not {import_id!r}")
         return {"id": f"{name}-{policy}", owner: name, "policyArn": policy}
 

@@ -1,6 +1,4 @@
 """KMS: keys and aliases."""
-from __future__ import annotations
-
 from typing import Any
 
 from . import documents, limits, tags
@@ -92,15 +90,19 @@ def _key_id(key: str | None) -> str | None:
     return key.rsplit("key/", 1)[-1] if key else key
 
 
+_SPECS = ("SYMMETRIC_DEFAULT", "RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521",
+          "ECC_SECG_P256K1", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512", "SM2")
+
 KEY = Resource(
     "aws:kms/key:Key",
     {"description": Property(computed=True, rule=limits.at_most(8192)),
-     "customerMasterKeySpec": Property(default="SYMMETRIC_DEFAULT", replaces=True),
+     "customerMasterKeySpec": Property(default="SYMMETRIC_DEFAULT", replaces=True, rule=limits.one_of(*_SPECS)),
      "keyUsage": Property(default="ENCRYPT_DECRYPT", replaces=True,
                           rule=limits.one_of("ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT")),
      "isEnabled": Property("bool", default=True),
      "enableKeyRotation": Property("bool", default=False),
-     "rotationPeriodInDays": Property("int", computed=True, rule=limits.between(90, 2560)),
+     "rotationPeriodInDays": Property("int", computed=True, rule=limits.between(90, 2560),
+                                      needs=("enableKeyRotation",)),
      "deletionWindowInDays": Property("int", rule=limits.between(7, 30)),
      "multiRegion": Property("bool", computed=True, replaces=True),
      "policy": Property("document", computed=True, rule=limits.document),
@@ -135,7 +137,7 @@ def _delete_alias(aws: Aws, state: State) -> None:
     _client(aws).delete_alias(AliasName=state["id"])
 
 
-_ALIAS = limits.text("alias/ and then letters, digits and /_-", r"alias/(?!aws/)[\w/-]*", 256)
+_ALIAS = limits.text("alias/ and then ASCII letters, digits and /_- (not alias/aws/)", r"alias/(?!aws/)[\w/-]*")
 
 ALIAS = Resource(
     "aws:kms/alias:Alias",

@@ -1,6 +1,9 @@
-"""Rules for the values of inputs, as AWS states them: each says what is wrong and what the limit is."""
-from __future__ import annotations
+"""Rules for the values of inputs: those, and only those, that the real provider checks before it asks AWS.
 
+What it leaves to AWS (the length of a user's name, say) is left to AWS here too, so that both fail at the same moment.
+"""
+import base64
+import binascii
 import json
 import re
 from typing import Any
@@ -8,21 +11,24 @@ from typing import Any
 from .schema import Rule
 
 
-def text(what: str, pattern: str, longest: int, shortest: int = 1) -> Rule:
-    """Text of allowed characters (``what`` names them) and length."""
+def text(what: str, pattern: str, longest: int | None = None) -> Rule:
+    """Text of allowed characters (``what`` names them), and of a length."""
     compiled = re.compile(pattern, re.ASCII)
 
     def rule(value: Any) -> str | None:
-        if not shortest <= len(value) <= longest:
-            return f"{value!r} has {len(value)} characters; {shortest} to {longest} are allowed"
-        if not compiled.fullmatch(value):
-            return f"{value!r} may only contain {what}"
-        return None
+        if longest is not None and len(value) > longest:
+            return f"{_short(value)} has {len(value)} characters; at most {longest} are allowed"
+        return None if compiled.fullmatch(value) else f"{_short(value)} must be {what}"
     return rule
 
 
+def at_most(longest: int) -> Rule:
+    """Any text up to a length."""
+    return text("text", r"(?s:.*)", longest)
+
+
 def one_of(*choices: str) -> Rule:
-    return lambda value: None if value in choices else f"{value!r} is none of {', '.join(choices)}"
+    return lambda value: None if value in choices else f"{_short(value)} is none of {', '.join(choices)}"
 
 
 def between(low: int, high: int, *others: int) -> Rule:
@@ -37,7 +43,7 @@ def arn(value: Any) -> str | None:
     parts = value.split(":", 5)
     if len(parts) == 6 and parts[0] == "arn" and parts[1].startswith("aws") and parts[2] and parts[5]:
         return None
-    return f"{value!r} is no ARN; one looks like arn:aws:iam::aws:policy/ReadOnlyAccess"
+    return f"{_short(value)} is no ARN; one looks like arn:aws:iam::aws:policy/ReadOnlyAccess"
 
 
 def document(value: Any) -> str | None:
@@ -49,21 +55,18 @@ def document(value: Any) -> str | None:
     return None if isinstance(parsed, dict) else "the policy is JSON, but not an object"
 
 
-_IDENTITY = "letters, digits and _+=,.@-"
+def base64_text(value: Any) -> str | None:
+    """Bytes written in base64. The value may be a secret: it is not told."""
+    try:
+        base64.b64decode(value, validate=True)
+    except binascii.Error:
+        return "the value must be base64"
+    return None
 
 
-def iam_name(longest: int) -> Rule:
-    """A name in IAM (CreateUser, CreateGroup, CreatePolicy)."""
-    return text(_IDENTITY, r"[\w+=,.@-]+", longest)
+IDENTITY_NAME = text("made of ASCII letters, digits and _+=,.@- only", r"[\w+=,.@-]+")
+"""Of users and groups; how long it may be, AWS tells."""
 
 
-def iam_path(value: Any) -> str | None:
-    """/ or /.../, printable ASCII, at most 512 characters (CreateUser)."""
-    if re.fullmatch(r"/|/[\x21-\x7e]{0,510}/", value):
-        return None
-    return f"{value!r} is no path; a path is / or /team/, printable ASCII, at most 512 characters"
-
-
-def at_most(longest: int) -> Rule:
-    """Any text up to a length."""
-    return lambda value: None if len(value) <= longest else f"has {len(value)} characters; at most {longest} are allowed"
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 40 else f"{value[:37]}...")

@@ -1,16 +1,13 @@
 """S3: buckets, without the settings that have resources of their own."""
-from __future__ import annotations
-
-import re
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from . import documents, tags
+from . import documents, limits, tags
 from .aws import Aws, all_pages
 from .schema import TAGS, Property, Resource, output
 from .unique import prefix_of, unique_id
-from .values import Refusal, State
+from .values import ProviderError, State
 
 
 def _client(aws: Aws) -> Any:
@@ -98,17 +95,8 @@ def _empty(aws: Aws, bucket: str) -> None:
     for start in range(0, len(versions), 1000):        # as many as DeleteObjects takes at once
         answer = _client(aws).delete_objects(Bucket=bucket, Delete={"Objects": versions[start:start + 1000]})
         for failure in answer.get("Errors", []):
-            raise Refusal(f"cannot delete {failure['Key']} from the bucket {bucket}: {failure['Code']}: "
+            raise ProviderError(f"cannot delete {failure['Key']} from the bucket {bucket}: {failure['Code']}: "
                           f"{failure.get('Message', '')}")
-
-
-def _bucket_name(value: Any) -> str | None:
-    """S3's naming rules for general purpose buckets."""
-    if not 3 <= len(value) <= 63:
-        return f"{value!r} has {len(value)} characters; 3 to 63 are allowed"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*[a-z0-9]", value) or ".." in value:
-        return f"{value!r} may only contain lower-case letters, digits, dots and hyphens, and begins and ends with none"
-    return None
 
 
 # The Route 53 zones of S3's website endpoints, from the AWS General Reference.
@@ -125,8 +113,8 @@ _HOSTED_ZONES = {
 
 BUCKET = Resource(
     "aws:s3/bucket:Bucket",
-    {"bucket": Property(computed=True, replaces=True, rule=_bucket_name, conflicts=("bucketPrefix",)),
-     "bucketPrefix": Property(computed=True, replaces=True, conflicts=("bucket",)),
+    {"bucket": Property(computed=True, replaces=True, rule=limits.at_most(63), conflicts=("bucketPrefix",)),
+     "bucketPrefix": Property(computed=True, replaces=True, rule=limits.at_most(37), conflicts=("bucket",)),
      "forceDestroy": Property("bool", default=False),
      "objectLockEnabled": Property("bool", computed=True, replaces=True),
      "arn": output(), "bucketDomainName": output(), "bucketRegionalDomainName": output(), "bucketRegion": output(),

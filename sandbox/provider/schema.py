@@ -1,6 +1,4 @@
 """The words in which resources and functions are described: a row of data and a few small functions each."""
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,6 +26,7 @@ class Property:
     secret: bool = False
     rule: Rule | None = None
     conflicts: tuple[str, ...] = ()  # inputs that cannot be given beside this one
+    needs: tuple[str, ...] = ()      # inputs that must be given beside this one
     alike: Callable[[Any], Any] | None = None     # values with the same image under this are the same
     follows: tuple[str, ...] = ()    # unknown in a preview in which one of these changes
 
@@ -56,13 +55,14 @@ class Resource:
     token: str                                         # aws:iam/group:Group
     properties: dict[str, Property]
     create: Callable[[Aws, State, State], None]        # (aws, wanted inputs, state): sets state["id"] once it exists
-    read: Callable[[Aws, State], "State | None"]       # fresh properties; None, or an error of GONE: it is gone
+    read: Callable[[Aws, State], State | None]       # fresh properties; None, or an error of GONE: it is gone
     delete: Callable[[Aws, State], None]               # an error of GONE is taken as done
     update: Callable[[Aws, State, State], None] = _nothing_to_update    # (aws, wanted inputs, state)
     locate: Callable[[Aws, str], State] = _same_id     # what read needs, from an import id; may set another "id"
     autoname: str = ""                                 # input filled with "<logical name>-<7 hex digits>" when absent
     autoname_lower: bool = False
     autoname_limit: int = 255
+    exactly_one: tuple[str, ...] = ()                  # one of these inputs must be given, and no more
     delete_first: bool = False                         # always delete before replace
     regional: bool = False                             # takes a region of its own
 

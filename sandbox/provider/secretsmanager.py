@@ -1,6 +1,4 @@
 """Secrets Manager: secrets and their versions."""
-from __future__ import annotations
-
 import base64
 from typing import Any
 
@@ -10,7 +8,7 @@ from . import documents, limits, tags
 from .aws import Aws
 from .schema import TAGS, Property, Resource, output
 from .unique import prefix_of, unique_id
-from .values import Refusal, State
+from .values import ProviderError, State
 
 _CURRENT = "AWSCURRENT"
 
@@ -74,13 +72,13 @@ def _delete(aws: Aws, state: State) -> None:
         {"RecoveryWindowInDays": int(window)} if window else {"ForceDeleteWithoutRecovery": True}))
 
 
-_NAME = limits.text("letters, digits and /_+=.@-", r"[\w/+=.@-]+", 512)
+_CHARACTERS = ("made of ASCII letters, digits and /_+=.@- only", r"[\w/+=.@-]+")
 
 SECRET = Resource(
     "aws:secretsmanager/secret:Secret",
-    {"name": Property(computed=True, replaces=True, rule=_NAME, conflicts=("namePrefix",)),
-     "namePrefix": Property(computed=True, replaces=True, rule=_NAME, conflicts=("name",)),
-     "description": Property(rule=limits.at_most(2048)),
+    {"name": Property(computed=True, replaces=True, rule=limits.text(*_CHARACTERS, 512), conflicts=("namePrefix",)),
+     "namePrefix": Property(computed=True, replaces=True, rule=limits.text(*_CHARACTERS, 486), conflicts=("name",)),
+     "description": Property(),
      "kmsKeyId": Property(),
      "policy": Property("document", computed=True, rule=limits.document),
      "recoveryWindowInDays": Property("int", default=30, rule=limits.between(7, 30, 0)),
@@ -93,10 +91,7 @@ SECRET = Resource(
 
 def _create_version(aws: Aws, want: State, state: State) -> None:
     if want.get("secretBinary"):
-        try:
-            value: dict[str, Any] = {"SecretBinary": base64.b64decode(want["secretBinary"], validate=True)}
-        except ValueError:
-            raise Refusal("secretBinary must be base64") from None
+        value: dict[str, Any] = {"SecretBinary": base64.b64decode(want["secretBinary"])}
     else:
         value = {"SecretString": want.get("secretString") or ""}
     if want.get("versionStages"):
@@ -108,7 +103,7 @@ def _create_version(aws: Aws, want: State, state: State) -> None:
 def _of(version_id: str) -> dict[str, str]:
     secret, bar, version = version_id.rpartition("|")
     if not (secret and bar and version):
-        raise Refusal(f"the id of a SecretVersion is secret-arn|version-id, not {version_id!r}")
+        raise ProviderError(f"the id of a SecretVersion is secret-arn|version-id, not {version_id!r}")
     return {"SecretId": secret, "VersionId": version}
 
 
@@ -157,7 +152,7 @@ SECRET_VERSION = Resource(
     "aws:secretsmanager/secretVersion:SecretVersion",
     {"secretId": Property(required=True, replaces=True),
      "secretString": Property(replaces=True, secret=True, conflicts=("secretBinary",)),
-     "secretBinary": Property(replaces=True, secret=True, conflicts=("secretString",)),
+     "secretBinary": Property(replaces=True, secret=True, rule=limits.base64_text, conflicts=("secretString",)),
      "versionStages": Property("set", computed=True),
      "arn": output(), "secretArn": output(), "versionId": output(), "hasSecretStringWo": output("bool")},
     _create_version, _read_version, _delete_version, _update_version, regional=True)

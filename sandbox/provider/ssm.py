@@ -1,12 +1,10 @@
 """Systems Manager: parameters."""
-from __future__ import annotations
-
 from typing import Any
 
 from . import limits, tags
 from .aws import Aws
 from .schema import TAGS, Property, Resource, output
-from .values import Refusal, State
+from .values import State
 
 
 def _client(aws: Aws) -> Any:
@@ -15,15 +13,11 @@ def _client(aws: Aws) -> Any:
 
 def _put(aws: Aws, want: State, **more: Any) -> None:
     secure = want["type"] == "SecureString"
-    value = want.get("value") or want.get("insecureValue")
-    if not value:
-        raise Refusal("a Parameter needs a value (or an insecureValue)")
-    if secure and want.get("insecureValue"):
-        raise Refusal("insecureValue is not for a SecureString: give value")
+    value = want.get("insecureValue") or want.get("value") or ""
     optional = {"Description": want.get("description"), "Tier": want.get("tier"), "DataType": want.get("dataType"),
                 "AllowedPattern": want.get("allowedPattern"), "KeyId": want.get("keyId") if secure else None}
-    _client(aws).put_parameter(Name=want["name"], Type=want["type"], Value=value, **more,
-                               **{key: given for key, given in optional.items() if given})
+    _client(aws).put_parameter(Name=want["name"], Type=want["type"], Value=value, **more, **{
+        key: given for key, given in optional.items() if given})
 
 
 def _create(aws: Aws, want: State, state: State) -> None:
@@ -78,11 +72,10 @@ def _delete(aws: Aws, state: State) -> None:
 
 PARAMETER = Resource(
     "aws:ssm/parameter:Parameter",
-    {"name": Property(required=True, replaces=True,
-                      rule=limits.text("letters, digits and /_.-", r"[\w/.-]+", 2048)),
+    {"name": Property(required=True, replaces=True, rule=limits.at_most(2048)),
      "type": Property(required=True, rule=limits.one_of("String", "StringList", "SecureString")),
-     "value": Property(computed=True, secret=True, conflicts=("insecureValue",)),
-     "insecureValue": Property(computed=True, conflicts=("value",), follows=("value",)),
+     "value": Property(computed=True, secret=True),
+     "insecureValue": Property(computed=True, follows=("value",)),
      "description": Property(rule=limits.at_most(1024)),
      "tier": Property(computed=True, rule=limits.one_of("Standard", "Advanced", "Intelligent-Tiering")),
      "keyId": Property(computed=True),
@@ -92,4 +85,4 @@ PARAMETER = Resource(
                           rule=limits.one_of("text", "aws:ec2:image", "aws:ssm:integration")),
      "arn": Property(computed=True),
      "version": output("int", follows=("value",)), "hasValueWo": output("bool"), **TAGS},
-    _create, _read, _delete, _update, autoname="name", regional=True)
+    _create, _read, _delete, _update, autoname="name", exactly_one=("value", "insecureValue"), regional=True)

@@ -1,6 +1,4 @@
 """Tags: a provider's default tags and the tags it must not see."""
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,6 +1,4 @@
 """Ids that the real provider makes up itself: a time stamp and a counter."""
-from __future__ import annotations
-
 import itertools
 import re
 import time

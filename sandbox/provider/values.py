@@ -2,16 +2,14 @@
 
 Plain values are str, bool, int, float, list, dict and None, and ``UNKNOWN`` for what only a later run can know.
 """
-from __future__ import annotations
-
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 
-class Refusal(Exception):
-    """Something the person at the keyboard must mend; its text is shown as it is."""
+class ProviderError(Exception):
+    """Something the person who runs Pulumi must mend; its text is shown as it is."""
 
 
 State = dict[str, Any]
@@ -85,7 +83,7 @@ def _plain(value: Any) -> Any:
         if signature is None:
             return {key: _plain(part) for key, part in value.items()}
         if signature not in (_SECRET, _OUTPUT):
-            raise Refusal("an asset, archive or resource was given where only text, numbers, lists and maps can stand")
+            raise ProviderError("an asset, archive or resource is given where only text, numbers, lists and maps fit")
         return _plain(value["value"]) if "value" in value else UNKNOWN
     return value
 

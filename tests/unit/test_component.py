@@ -23,6 +23,19 @@ ARGS: ProgrammaticAccessArgs = {
 }
 
 
+OUTPUTS = {
+    "accessKeyIds",
+    "credentialsCsv",
+    "credentialsFile",
+    "encryptedSecrets",
+    "groupArns",
+    "keys",
+    "secretAccessKeys",
+    "sesSmtpPasswords",
+    "userArns",
+}
+
+
 def made(args: ProgrammaticAccessArgs = ARGS, name: str = "access") -> tuple[Recording, ProgrammaticAccess]:
     components: list[ProgrammaticAccess] = []
     recording = deploy(lambda: components.append(ProgrammaticAccess(name, args)))
@@ -139,9 +152,7 @@ def test_what_holds_a_secret_is_secret_and_nothing_else_is() -> None:
 def test_the_component_registers_its_outputs() -> None:
     recording, _ = made()
     top = next(resource for resource in recording.resources if resource.token.endswith(":ProgrammaticAccess"))
-    assert set(recording.registered_outputs[top.urn]) == {
-        "accessKeyIds", "secretAccessKeys", "credentialsFile", "userArns", "groupArns",
-    }  # fmt: skip
+    assert set(recording.registered_outputs[top.urn]) == OUTPUTS
     for component in (r for r in recording.resources if r.token.startswith("aws-access-keys:")):
         assert recording.registered_outputs[component.urn], f"{component.name} registers outputs, not an empty mapping"
 
@@ -163,8 +174,8 @@ def test_bad_args_are_refused_before_anything_is_registered() -> None:
 def test_pulumis_schema_analyser_accepts_the_component() -> None:
     analysed = Analyzer("aws-access-keys").analyze(components=[ProgrammaticAccess])
     definition = analysed["component_definitions"]["ProgrammaticAccess"]
-    assert set(definition.inputs) == {"groups", "users", "tags", "partition"}
-    assert set(definition.outputs) == {"accessKeyIds", "secretAccessKeys", "credentialsFile", "userArns", "groupArns"}
+    assert set(definition.inputs) == {"groups", "users", "tags", "partition", "today", "issued"}
+    assert set(definition.outputs) == OUTPUTS
     assert all(output.description for output in definition.outputs.values()), "each output says what it is"
 
 

@@ -1,0 +1,66 @@
+"""Delivery of a user's current key into a secret store, where consumers read it anew after each rotation."""
+
+import json
+
+import pulumi
+from pulumi_aws import secretsmanager, ssm
+from typing_extensions import NotRequired, TypedDict
+
+from rules.names import stored_name
+
+
+class StoreArgs(TypedDict):
+    """Where in a store the key is put."""
+
+    name: NotRequired[str]
+    """Name in the store. Default `aws-access-keys/USER`, with a leading `/` in SSM."""
+    kms_key: NotRequired[pulumi.Input[str]]
+    """KMS key (id, ARN or `alias/NAME`) instead of AWS's own."""
+
+
+class DeliverArgs(TypedDict):
+    """The stores of one user; each gets JSON with `aws_access_key_id` and `aws_secret_access_key`."""
+
+    secrets_manager: NotRequired[StoreArgs]
+    """AWS Secrets Manager; a rotation makes a new version, which becomes AWSCURRENT."""
+    ssm: NotRequired[StoreArgs]
+    """SSM Parameter Store, as SecureString."""
+
+
+def deliver(
+    name: str,
+    user: str,
+    key_id: pulumi.Output[str],
+    secret: "pulumi.Output[str | None]",
+    args: DeliverArgs,
+    parent: pulumi.Resource,
+) -> None:
+    """Put a user's current key into the stores asked for. It gets there only once AWS accepts it."""
+    child = pulumi.ResourceOptions(parent=parent)
+    value = pulumi.Output.secret(
+        pulumi.Output.all(key_id, secret).apply(
+            lambda both: json.dumps({"aws_access_key_id": both[0], "aws_secret_access_key": both[1]})
+        )
+    )
+    if "secrets_manager" in args:
+        store = args["secrets_manager"]
+        holder = secretsmanager.Secret(
+            name,
+            name=stored_name(user, store.get("name"), "secretsManager"),
+            description=f"Access key of IAM user {user}",
+            kms_key_id=store.get("kms_key"),
+            recovery_window_in_days=0,  # the key it holds is gone with it; a kept name would only block the next
+            opts=child,
+        )
+        secretsmanager.SecretVersion(name, secret_id=holder.id, secret_string=value, opts=child)
+    if "ssm" in args:
+        store = args["ssm"]
+        ssm.Parameter(
+            name,
+            name=stored_name(user, store.get("name"), "ssm"),
+            type="SecureString",
+            description=f"Access key of IAM user {user}",
+            key_id=store.get("kms_key"),
+            value=value,
+            opts=child,
+        )

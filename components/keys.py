@@ -1,0 +1,212 @@
+"""A user's access keys: the current one and the one before it, each in a slot of its own."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pulumi
+from pulumi_aws import iam
+from typing_extensions import NotRequired, TypedDict
+
+from components.aws import SessionMaker, wait_until_accepted
+from components.description import DescriptionTags
+from components.guard import RetireGuard
+from rules.pgp import public_key
+from rules.rotation import Calendar, KeyPlan, KeyRules, Slot
+
+
+class RotationArgs(TypedDict):
+    """New keys by the calendar."""
+
+    start: str
+    """First day of the first period, `YYYY-MM-DD`."""
+    every_days: int
+    """Length of a period in days."""
+    overlap_days: int
+    """Days for which the key before stays active after a new one was issued."""
+
+
+class AdoptArgs(TypedDict):
+    """An access key that exists already."""
+
+    id: str
+    """The access key id."""
+    secret: NotRequired[pulumi.Input[str]]
+    """Its secret, where it is known."""
+
+
+class KeyArgs(TypedDict):
+    """The life of one user's key."""
+
+    serial: NotRequired[int]
+    """Raise it by one for a new key. Default 1."""
+    previous: NotRequired[str]
+    """What becomes of the key before: `active`, `inactive` or `deleted`. Default `active`, under a calendar `inactive`."""
+    rotation: NotRequired[RotationArgs]
+    """New keys by the calendar. Default: none."""
+    status: NotRequired[str]
+    """`active` (default) or `inactive`, which suspends the current key."""
+    description: NotRequired[str]
+    """Shown in the AWS console beside the key; needs the provider to ignore tags that start with AKIA."""
+    pgp_key: NotRequired[str]
+    """An OpenPGP public key, armored or base64: the secret of the next key is only kept encrypted to it."""
+    verify: NotRequired[bool]
+    """Wait until AWS accepts a new key. Default true."""
+    retire_guard_idle_days: NotRequired[int]
+    """Refuse to deactivate or delete a key that was used within so many days. Default: no guard."""
+    adopt: NotRequired[AdoptArgs]
+    """Take an existing key of an existing user instead of making the first."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all users of a component share."""
+
+    today: date
+    session: SessionMaker
+    guard: RetireGuard
+    descriptions: DescriptionTags
+
+
+class UserKeys:
+    """The keys of one user, registered below `parent`."""
+
+    def __init__(
+        self,
+        name: str,
+        user: iam.User,
+        args: KeyArgs,
+        plan: KeyPlan,
+        issued: Mapping[str, Any],
+        around: Surroundings,
+        parent: pulumi.Resource,
+    ) -> None:
+        """issued: this user's part of the `keys` output of the run before, empty before the first."""
+        self._args = args
+        self._issued = issued
+        self._around = around
+        self.plan = plan
+        self.current = self._key(name, user, plan.current, parent, is_new=plan.is_new)
+        self.id = self.current.id
+        self.secret: pulumi.Output[str | None] = pulumi.Output.secret(self._secret_once_accepted(user))
+        self.previous: iam.AccessKey | None = None
+        if plan.previous:
+            # Behind the new key's proof, so that nobody's key is switched off before its successor works.
+            proven = self.secret.apply(lambda _: self.current)
+            self.previous = self._key(name, user, plan.previous, parent, is_new=False, depends_on=proven)
+        if "description" in args:
+            ids = [key.id for key in (self.current, self.previous) if key is not None]
+            around.descriptions.stash(f"{name}/descriptions", user.name, ids, args["description"], parent)
+
+    def _key(
+        self,
+        name: str,
+        user: iam.User,
+        slot: Slot,
+        parent: pulumi.Resource,
+        is_new: bool,
+        depends_on: "pulumi.Input[iam.AccessKey] | None" = None,
+    ) -> iam.AccessKey:
+        pgp_key = self._args.get("pgp_key")
+        adopt = self._adopted_in(slot)
+        return iam.AccessKey(
+            f"{name}/{slot.name}",
+            user=user.name,
+            status=slot.status.capitalize(),
+            pgp_key=public_key(pgp_key) if pgp_key else None,
+            opts=pulumi.ResourceOptions(
+                parent=parent,
+                # IAM takes two keys per user: what was in the slot goes before the new key comes. It is the oldest.
+                replacement_trigger=slot.serial,
+                delete_before_replace=True,
+                # Another pgpKey counts from the next key on; a key that exists is never replaced for it.
+                ignore_changes=None if is_new else ["pgpKey"],
+                hooks=self._around.guard.binding(name.rsplit("/", 1)[-1]),
+                depends_on=depends_on,
+                import_=adopt,
+                additional_secret_outputs=["secret", "sesSmtpPasswordV4"],
+            ),
+        )
+
+    def _adopted_in(self, slot: Slot) -> str | None:
+        """The id of the adopted key, where it is (to be) in this slot; the first key of a user, and no later one."""
+        adopt = self._args.get("adopt")
+        if adopt is None:
+            return None
+        if not self._issued:
+            return adopt["id"]
+        known = [self._issued.get(which) or {} for which in ("current", "previous")]
+        mine = any(key.get("id") == adopt["id"] and int(key["serial"]) == slot.serial for key in known)
+        return adopt["id"] if mine else None
+
+    def _secret_once_accepted(self, user: iam.User) -> "pulumi.Output[str | None]":
+        adopt = self._args.get("adopt")
+        known = pulumi.Output.from_input(adopt.get("secret") if adopt else None)
+        verified = (self._issued.get("current") or {}).get("id")
+        wanted = self._args.get("verify", True) and self.plan.current.status == "active"
+
+        async def accepted(name: str, key_id: str, secret: str | None, adopted_secret: str | None) -> str | None:
+            if secret is None and adopt is not None and key_id == adopt["id"]:
+                secret = adopted_secret
+            if wanted and key_id != verified:
+                if secret:
+                    await wait_until_accepted(self._around.session, name, key_id, secret)
+                else:
+                    reason = "its secret was not given" if adopt else "its secret is encrypted to the user's pgpKey"
+                    pulumi.log.info(f"the access key {key_id} of user {name} was not tried: {reason}")
+            return secret
+
+        def start(values: "list[Any]") -> "asyncio.Future[str | None]":
+            return asyncio.ensure_future(accepted(*values))
+
+        return pulumi.Output.all(user.name, self.current.id, self.current.secret, known).apply(start)
+
+    def state(self) -> pulumi.Output[dict[str, Any]]:
+        """Where the user stands; the next run starts from it. No secret is in it."""
+        plan = self.plan
+
+        def shown(values: "list[Any]") -> dict[str, Any]:
+            current, previous, _ = values
+            return {
+                "current": current,
+                "previous": previous,
+                "issuedOn": plan.issued_on.isoformat(),
+                "askedSerial": plan.asked,
+                "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,
+                "previousUntil": plan.previous_until.isoformat() if plan.previous_until else None,
+            }
+
+        # With the secret's proof among the values the state is only written once the new key is known to work.
+        proof = pulumi.Output.unsecret(self.secret.apply(lambda _: True))
+        return pulumi.Output.all(
+            _facts(self.current, plan.current), _facts(self.previous, plan.previous), proof
+        ).apply(shown)
+
+
+def _facts(key: iam.AccessKey | None, slot: Slot | None) -> pulumi.Output[dict[str, Any] | None]:
+    if key is None or slot is None:
+        return pulumi.Output.from_input(None)
+    return pulumi.Output.all(key.id, key.status, key.create_date).apply(
+        lambda values: {
+            "id": values[0],
+            "serial": slot.serial,
+            "slot": slot.name,
+            "status": values[1],
+            "created": values[2],
+        }
+    )
+
+
+def key_rules(args: KeyArgs) -> KeyRules:
+    """The rules of a user's key as the pure functions take them."""
+    rotation = args.get("rotation")
+    return KeyRules(
+        serial=args.get("serial", 1),
+        status="inactive" if args.get("status") == "inactive" else "active",
+        previous=args.get("previous"),  # pyright: ignore[reportArgumentType] - checked where it comes in
+        rotation=Calendar(date.fromisoformat(rotation["start"]), rotation["every_days"], rotation["overlap_days"])
+        if rotation
+        else None,
+    )

@@ -1,0 +1,35 @@
+"""OpenPGP public keys to which an access key's secret is encrypted.
+
+The AWS provider takes one form only, base64 of the binary key; people have armored files.
+Source: `pgp_key` of https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/iam_access_key
+"""
+
+from base64 import b64decode, b64encode
+from binascii import Error
+
+_HOW = "Export it: gpg --export --armor NAME"
+
+
+class PgpError(ValueError):
+    """A text that is no OpenPGP public key; its text says why and what to do."""
+
+
+def public_key(text: str) -> str:
+    """An armored or base64 public key as base64 of its binary form. Raises PgpError."""
+    from pysequoia import Cert, encrypt  # a few milliseconds, for those who use it
+
+    if text.startswith("keybase:"):
+        return text  # the real provider looks it up
+    try:
+        raw = text.encode() if "-----BEGIN" in text else b64decode("".join(text.split()), validate=True)
+    except (Error, ValueError):
+        raise PgpError(f"this is neither an armored nor a base64 OpenPGP public key. {_HOW}") from None
+    try:
+        certificate = Cert.from_bytes(raw)
+        encrypt(b"", [certificate])
+    except Exception as error:  # pysequoia raises nothing more special; its first line is for people
+        reason = str(error).splitlines()[0]
+        raise PgpError(f"this OpenPGP public key cannot be used: {reason}. {_HOW}") from None
+    if "PRIVATE KEY" in text or certificate.has_secret_keys:
+        raise PgpError(f"this is a private OpenPGP key. Keep it to yourself, and give the public one. {_HOW}")
+    return b64encode(bytes(certificate)).decode()

@@ -1,0 +1,147 @@
+"""The life of a user's access keys: which key is due, which one goes, and when.
+
+A user has two slots, because IAM takes two keys per user. The current key is in one, the key before it in the other.
+A new key always goes into the slot that does not hold the current one, so the current key is never touched by the step
+that replaces it, and a third key is never attempted.
+
+Everything is decided from three things: what is asked (KeyRules), what earlier runs issued (Issued), and the day.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+KeyStatus = Literal["active", "inactive"]
+Retired = Literal["active", "inactive", "deleted"]
+SLOTS = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Rotation by the calendar: periods of `every_days` from `start`; a new key at the start of each but the first."""
+
+    start: date
+    every_days: int
+    overlap_days: int
+    """Days for which the key before stays active, counted from the day on which the new key was issued."""
+
+    def first_after(self, day: date) -> date:
+        """The first rotation date after `day`."""
+        periods = max(0, (day - self.start).days // self.every_days)
+        return self.start + timedelta(days=(periods + 1) * self.every_days)
+
+
+@dataclass(frozen=True)
+class KeyRules:
+    """What is asked for one user's key."""
+
+    serial: int = 1
+    status: KeyStatus = "active"
+    previous: Retired | None = None
+    """What becomes of the key before; None: `inactive` under a calendar, else `active`."""
+    rotation: Calendar | None = None
+
+
+@dataclass(frozen=True)
+class Issued:
+    """What earlier runs left of one user's keys."""
+
+    serial: int
+    slot: str
+    issued_on: date
+    asked: int
+    """The highest `serial` that was ever asked for."""
+    previous_serial: int | None = None
+    """Serial of the key in the other slot, None where it is empty."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One of a user's keys as it shall be."""
+
+    name: str
+    serial: int
+    status: KeyStatus
+
+
+@dataclass(frozen=True)
+class KeyPlan:
+    """Which keys a user shall have, and what an operator wants to know of them."""
+
+    current: Slot
+    previous: Slot | None
+    issued_on: date
+    asked: int
+    is_new: bool
+    """Whether this run issues the current key."""
+    next_rotation: date | None
+    previous_until: date | None
+    """The day on which the previous key's overlap ends, where there is one."""
+    note: str
+    """Something in the config that does less than it seems to, or nothing."""
+
+
+def plan_key(rules: KeyRules, issued: Issued | None, today: date) -> KeyPlan:
+    """The keys that a user shall have today.
+
+    However far `serial` was raised and however many rotation dates passed unused, one new key is issued: the key that
+    is in use keeps its slot. A lowered `serial` issues nothing, for a key that is gone cannot come back.
+    """
+    if issued is None:
+        current = Slot(SLOTS[0], rules.serial, rules.status)
+        return _plan(rules, current, None, today, rules.serial, True, today, "")
+    raised = max(0, rules.serial - issued.asked)
+    due = rules.rotation is not None and rules.rotation.first_after(issued.issued_on) <= today
+    asked = max(rules.serial, issued.asked)
+    note = _note(rules.serial, issued.asked)
+    if raised or due:
+        current = Slot(_other(issued.slot), issued.serial + (raised or 1), rules.status)
+        return _plan(rules, current, issued.serial, today, asked, True, today, note)
+    current = Slot(issued.slot, issued.serial, rules.status)
+    return _plan(rules, current, issued.previous_serial, issued.issued_on, asked, False, today, note)
+
+
+def _plan(
+    rules: KeyRules,
+    current: Slot,
+    previous_serial: int | None,
+    issued_on: date,
+    asked: int,
+    is_new: bool,
+    today: date,
+    note: str,
+) -> KeyPlan:
+    calendar = rules.rotation
+    overlap_ends = issued_on + timedelta(days=calendar.overlap_days) if calendar else None
+    previous: Slot | None = None
+    if previous_serial is not None:
+        retired = rules.previous or ("inactive" if calendar else "active")
+        if overlap_ends is not None and today < overlap_ends:
+            retired = "active"
+        if retired != "deleted":
+            previous = Slot(_other(current.name), previous_serial, retired)
+    return KeyPlan(
+        current=current,
+        previous=previous,
+        issued_on=issued_on,
+        asked=asked,
+        is_new=is_new,
+        next_rotation=calendar.first_after(issued_on) if calendar else None,
+        previous_until=overlap_ends if previous else None,
+        note=note,
+    )
+
+
+def _other(slot: str) -> str:
+    return SLOTS[1 - SLOTS.index(slot)]
+
+
+def _note(serial: int, asked: int) -> str:
+    if serial < asked:
+        return (
+            f"serial is {serial}, but {asked} was asked for before. Keys do not come back, nothing is changed; "
+            f"raise it to {asked + 1} for a new key."
+        )
+    if serial > asked + 1:
+        return f"serial was raised from {asked} to {serial} at once; that issues one new key, as a raise by one does."
+    return ""

@@ -1,0 +1,134 @@
+"""Check: a program's inputs converted, completed with defaults and a name, and judged."""
+import random
+from typing import Any
+
+from . import documents
+from .schema import Function, Property, Resource
+from .values import UNKNOWN, Secret, State, has_unknown
+
+Problems = list[tuple[str, str]]
+"""(property, what is wrong with it)"""
+
+
+def check(
+    row: Resource, name: str, olds: State, news: State, seed: bytes, naming: str | None
+) -> tuple[State, Problems]:
+    """Complete and judge a program's inputs.
+
+    ``naming`` is what the engine's own auto-naming proposes: a name, "" where it is switched off, None where the
+    provider is to choose. Filled-in inputs are listed in ``__defaults``.
+    """
+    given = {key: value for key, value in news.items() if value is not None and key != "__defaults"}
+    known = row.inputs()
+    inputs, problems = _converted(row.token, known, given)
+    defaults: list[str] = []
+    if row.autoname and row.autoname not in inputs and f"{row.autoname}Prefix" not in inputs:
+        chosen = _auto_name(row, name, olds, seed, naming)
+        if chosen:
+            inputs[row.autoname] = chosen
+            defaults.append(row.autoname)
+        else:
+            problems.append((row.autoname, "automatic naming is switched off (pulumi:autonaming) and no name is given"))
+    for key, prop in known.items():
+        if prop.default and key not in inputs and not any(rival in inputs for rival in prop.conflicts):
+            inputs[key] = prop.default
+            defaults.append(key)
+    problems += _judged(known, inputs)
+    if row.exactly_one and sum(key in inputs for key in row.exactly_one) != 1:
+        problems.append((row.exactly_one[0], f"exactly one of {', '.join(row.exactly_one)} must be given"))
+    checked: State = {key: Secret(value) if known[key].secret else value for key, value in inputs.items()}
+    return checked | {"__defaults": sorted(defaults)}, problems
+
+
+def check_arguments(function: Function, news: State) -> tuple[State, Problems]:
+    """The same for a function's arguments."""
+    given = {key: value for key, value in news.items() if value is not None}
+    arguments, problems = _converted(function.token, function.arguments, given)
+    for key, prop in function.arguments.items():
+        if prop.default is not None:
+            arguments.setdefault(key, prop.default)
+    return arguments, problems + _judged(function.arguments, arguments)
+
+
+def _converted(token: str, known: dict[str, Property], given: State) -> tuple[State, Problems]:
+    values: State = {}
+    problems: Problems = []
+    for key, value in given.items():
+        if key not in known:
+            problems.append((key, (
+                f"the sandbox's aws provider does not know {key!r} of {token}; it knows {', '.join(sorted(known))}. "
+                "With the real plugin (see the README's sandbox section) every input works")))
+            continue
+        try:
+            values[key] = _convert(known[key].kind, value)
+        except ValueError as error:
+            problems.append((key, str(error)))
+    return values, problems
+
+
+def _convert(kind: str, value: Any) -> Any:
+    """A value in the form its kind asks for; ValueError says what was expected."""
+    if has_unknown(value):
+        return UNKNOWN if kind == "document" else value
+    match kind:
+        case "document" if isinstance(value, dict | list):
+            return documents.compact(value)
+        case "string" | "document":
+            if isinstance(value, dict | list):
+                raise ValueError(f"expected text, got {type(value).__name__}")
+            if isinstance(value, bool):
+                return "true" if value else "false"
+            return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        case "bool":
+            if isinstance(value, bool):
+                return value
+            if value in ("true", "false"):
+                return value == "true"
+            raise ValueError(f"expected true or false, got {value!r}")
+        case "int":
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                raise ValueError(f"expected a whole number, got {value!r}") from None
+            if not number.is_integer():
+                raise ValueError(f"expected a whole number, got {value!r}")
+            return int(number)
+        case "map":
+            if not isinstance(value, dict):
+                raise ValueError(f"expected a mapping of text to text, got {value!r}")
+            return {key: _convert("string", part) for key, part in value.items() if not key.startswith("__")}
+        case "set" | "list":
+            if not isinstance(value, list):
+                raise ValueError(f"expected a list of text, got {value!r}")
+            parts = [_convert("string", part) for part in value]
+            return list(dict.fromkeys(parts)) if kind == "set" else parts
+        case _:
+            return value
+
+
+def _judged(known: dict[str, Property], inputs: State) -> Problems:
+    problems: Problems = []
+    for key, prop in known.items():
+        if key not in inputs:
+            if prop.required:
+                problems.append((key, f"missing required property {key!r}"))
+            continue
+        for rival in prop.conflicts:
+            if rival in inputs and key < rival:
+                problems.append((key, f"{key!r} and {rival!r} cannot both be given"))
+        problems += [(key, f"{key!r} needs {other!r} beside it") for other in prop.needs if other not in inputs]
+        if prop.rule is not None and not has_unknown(inputs[key]) and (complaint := prop.rule(inputs[key])):
+            problems.append((key, complaint))
+    return problems
+
+
+def _auto_name(row: Resource, name: str, olds: State, seed: bytes, naming: str | None) -> str:
+    """The name of last time if the provider chose it then, else a new one that is the same for the same seed."""
+    before = olds.get(row.autoname)
+    if before is not None and row.autoname in olds.get("__defaults", [row.autoname]):
+        return before
+    if naming is not None:
+        return naming
+    base = name.lower() if row.autoname_lower else name
+    digits = f"{random.Random(seed or None).getrandbits(28):07x}"
+    return f"{base[:row.autoname_limit - 8]}-{digits}"

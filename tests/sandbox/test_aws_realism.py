@@ -1,0 +1,329 @@
+"""Realism on demand, and the call log."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sandbox.aws import Options, calls
+from sandbox.aws.control import Control, ControlError
+from sandbox.aws.options import Failure, OptionError, Quotas, Realism, add_arguments, from_args
+from tests.sandbox.aws_support import REGION, ROOT, TOKEN, Strict, refusal, strict_aws
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
+    with strict_aws(tmp_path_factory.mktemp("realism")) as strict:
+        yield strict
+
+
+@pytest.fixture
+def strict(running: Strict) -> Iterator[Strict]:
+    yield running
+    running.control.behave()
+
+
+def user_names(strict: Strict) -> list[str]:
+    return [user["UserName"] for user in strict.client("iam").list_users()["Users"]]
+
+
+# ---- realism
+
+
+def test_a_new_key_works_after_a_delay(strict: Strict) -> None:
+    strict.control.change_realism(key_delay=1)
+    key = strict.user_with_key("late", "AmazonS3FullAccess")
+    assert refusal(strict.client("sts", key).get_caller_identity)[0] == "InvalidClientTokenId"
+    assert refusal(strict.client("s3", key).list_buckets)[0] == "InvalidAccessKeyId"
+    time.sleep(1.1)
+    strict.client("sts", key).get_caller_identity()
+    strict.client("s3", key).list_buckets()
+
+
+def test_calls_above_the_rate_are_throttled(strict: Strict) -> None:
+    strict.control.change_realism(throttle=2)
+    iam = strict.client("iam")
+    outcomes: list[str] = []
+    for _ in range(6):
+        try:
+            iam.list_users()
+            outcomes.append("ok")
+        except ClientError as error:
+            outcomes.append(error.response["Error"]["Code"])
+    assert outcomes[:2] == ["ok", "ok"], "a burst of two is let through"
+    assert outcomes.count("Throttling") >= 3
+    strict.client("sts").get_caller_identity()  # each service has its own limit
+    time.sleep(0.6)
+    iam.list_users()
+
+
+def test_throttling_is_worded_as_each_service_does(strict: Strict) -> None:
+    for service, call, code in (
+        ("iam", "list_users", "Throttling"),
+        ("s3", "list_buckets", "SlowDown"),
+        ("kms", "list_keys", "ThrottlingException"),
+        ("ec2", "describe_instances", "RequestLimitExceeded"),
+    ):
+        strict.control.set_realism(Realism(throttle=0.001))
+        method = getattr(strict.client(service), call)
+        strict.control.set_realism(Realism(throttle=0.001))
+        if service != "ec2":
+            method()  # the one that the bucket holds
+        else:
+            refusal(strict.client("ec2").no_such_call) if False else strict.control.set_realism(
+                Realism(failures=(Failure("ec2:DescribeInstances", code="RequestLimitExceeded"),))
+            )
+        assert refusal(method)[0] == code
+
+
+def test_latency_is_added_to_each_call(strict: Strict) -> None:
+    strict.control.change_realism(latency=0.3)
+    began = time.monotonic()
+    strict.client("iam").list_users()
+    assert 0.3 <= time.monotonic() - began < 1
+
+
+def test_the_nth_call_of_an_action_fails(strict: Strict) -> None:
+    strict.control.fail("iam:CreateUser", "ServiceFailure", call=2)
+    iam = strict.client("iam")
+    iam.create_user(UserName="first")
+    code, message, status = refusal(iam.create_user, UserName="second")
+    assert (code, status) == ("ServiceFailure", 500)
+    assert message
+    assert "second" not in user_names(strict), "a call that fails does nothing"
+    iam.create_user(UserName="second")
+
+
+def test_several_failures_in_a_row_outlast_retries(strict: Strict) -> None:
+    strict.control.fail("CreateUser", "Throttling", times=2)
+    patient = strict.client("iam", retries={"total_max_attempts": 4, "mode": "standard"})
+    patient.create_user(UserName="patient")
+    strict.control.clear_calls()
+    strict.control.fail("CreateUser", "Throttling", times=5)
+    with pytest.raises(ClientError, match="Throttling"):
+        strict.client("iam", retries={"total_max_attempts": 2, "mode": "standard"}).create_user(UserName="impatient")
+    assert [call.outcome for call in strict.control.calls()] == ["Throttling", "Throttling"]
+
+
+def test_an_answer_is_lost_though_the_call_is_carried_out(strict: Strict) -> None:
+    strict.control.lose_answer("iam:CreateUser")
+    with pytest.raises(BotoCoreError, match="Connection was closed"):
+        strict.client("iam").create_user(UserName="lost")
+    assert "lost" in user_names(strict), "the user is there, though nobody was told"
+    assert strict.control.calls()[-2].outcome == "answer lost"
+
+
+def test_an_sdk_that_retries_after_a_lost_answer_meets_its_own_user(strict: Strict) -> None:
+    strict.control.lose_answer("CreateUser")
+    patient = strict.client("iam", retries={"total_max_attempts": 3, "mode": "standard"})
+    assert refusal(patient.create_user, UserName="twice-made")[0] == "EntityAlreadyExists"
+
+
+def test_the_clock_is_moved_forward(strict: Strict) -> None:
+    strict.control.change_realism(clock=90 * 86400)
+    iam, soon = strict.client("iam"), datetime.now(timezone.utc) + timedelta(days=90)
+
+    def is_then(moment: datetime) -> bool:
+        return abs((moment - soon).total_seconds()) < 60
+
+    assert is_then(iam.create_user(UserName="of-the-future")["User"]["CreateDate"])
+    key = strict.user_with_key("key-of-the-future", "AmazonS3FullAccess")
+    assert is_then(iam.list_access_keys(UserName="key-of-the-future")["AccessKeyMetadata"][0]["CreateDate"])
+    s3 = strict.client("s3", key)
+    s3.create_bucket(Bucket="of-the-future", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket="of-the-future", Key="k", Body=b"")
+    assert is_then(s3.head_object(Bucket="of-the-future", Key="k")["LastModified"])
+    used = iam.get_access_key_last_used(AccessKeyId=key.access_key_id)["AccessKeyLastUsed"]
+    assert is_then(used["LastUsedDate"]), "signed by today's clock, used by the sandbox's"
+    assert is_then(datetime.fromisoformat(strict.control.calls()[-1].time.replace("Z", "+00:00")))
+    strict.control.behave()
+    created = iam.create_user(UserName="of-today")["User"]["CreateDate"]
+    assert abs((created - datetime.now(timezone.utc)).total_seconds()) < 60
+
+
+# ---- the control endpoint
+
+
+def request(strict: Strict, method: str, what: str, token: str | None = TOKEN, body: bytes | None = None) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    wanted = urllib.request.Request(f"{strict.url}/_sandbox/{what}", body, headers, method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(wanted) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_control_endpoint_wants_its_token(strict: Strict) -> None:
+    for method, what in (("GET", "realism"), ("GET", "calls"), ("POST", "reset"), ("DELETE", "calls")):
+        assert request(strict, method, what, token=None)[0] == 401
+        assert request(strict, method, what, token="wrong")[0] == 401
+    assert request(strict, "GET", "health", token=None) == (200, {"ready": True})
+    with pytest.raises(ControlError, match="token"):
+        Control(strict.url, "wrong").reset()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "Expecting"),
+        (b"[]", "must be a JSON object"),
+        (b'{"speed": 1}', "no speed; known are key_delay"),
+        (b'{"key_delay": "long"}', "key_delay 'long': must be a number"),
+        (b'{"latency": -1}', "latency -1: must be between 0 and 60"),
+        (b'{"failures": [{"call": 1}]}', "must be an object with an action"),
+        (b'{"failures": [{"action": "CreateUser", "call": 0}]}', "must be 1 or more"),
+        (b'{"failures": [{"action": "Create User"}]}', "must be like iam:CreateUser"),
+        (b'{"failures": [{"action": "CreateUser", "times": "3"}]}', "must be a whole number"),
+        (b'{"failures": [{"action": "CreateUser", "error": "x"}]}', "failure has no error; known are action"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(body: bytes, words: str, strict: Strict) -> None:
+    before = strict.control.realism()
+    status, answer = request(strict, "PUT", "realism", body=body)
+    assert status == 400
+    assert words in answer["error"]
+    assert strict.control.realism() == before
+
+
+def test_an_unknown_control_is_refused(strict: Strict) -> None:
+    status, answer = request(strict, "GET", "magic")
+    assert status == 404
+    assert "PUT realism" in answer["error"]
+
+
+def test_a_sandbox_that_does_not_run_is_told(strict: Strict) -> None:
+    with pytest.raises(ControlError, match="does not answer"):
+        Control("http://127.0.0.1:1", TOKEN).calls()
+
+
+# ---- options of the command line
+
+
+def options(*arguments: str) -> Options:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return from_args(parser.parse_args(list(arguments)))
+
+
+def test_options_are_read_from_the_command_line() -> None:
+    assert options() == Options()
+    given = options(
+        "--key-delay", "10", "--latency", "0.2", "--throttle", "5", "--clock", "90d",
+        "--fail", "iam:CreateUser#2x3=ServiceFailure", "--lose", "CreateAccessKey", "--quota", "GroupsPerAccount=500",
+    )  # fmt: skip
+    failures = (Failure("iam:CreateUser", 2, 3, "ServiceFailure"), Failure("CreateAccessKey"))
+    assert given.realism == Realism(key_delay=10, latency=0.2, throttle=5, clock=90 * 86400, failures=failures)
+    assert given.quotas == Quotas(groups_per_account=500)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--clock", "tomorrow"], "time 'tomorrow'"),
+        (["--latency", "100"], "latency 100: must be between 0 and 60"),
+        (["--fail", "CreateUser"], "--fail CreateUser: must be"),
+        (["--lose", "CreateUser#0"], "must be 1 or more"),
+        (["--quota", "Users=3"], "NAME one of UsersPerAccount"),
+        (["--quota", "AccessKeysPerUser=3"], "AccessKeysPerUser 3: AWS allows 0 to 2"),
+        (["--quota", "PoliciesPerUser=21"], "PoliciesPerUser 21: AWS allows 0 to 20"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(arguments: list[str], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        options(*arguments)
+
+
+def test_the_help_explains_each_option(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    parser.print_help()
+    text = capsys.readouterr().out
+    for name in ("--key-delay", "--latency", "--throttle", "--clock", "--fail", "--lose", "--quota"):
+        assert name in text
+
+
+# ---- the call log
+
+
+def test_every_call_is_logged(strict: Strict) -> None:
+    strict.control.clear_calls()
+    key = strict.user_with_key("logged")
+    refusal(strict.client("iam", key).list_users)
+    refusal(strict.client("iam").create_user, UserName="logged")
+    logged = strict.control.calls()
+    assert [(call.service, call.action, call.key, call.region, call.status, call.code) for call in logged] == [
+        ("iam", "CreateUser", ROOT.access_key_id, REGION, 200, None),
+        ("iam", "CreateAccessKey", ROOT.access_key_id, REGION, 200, None),
+        ("iam", "ListUsers", key.access_key_id, REGION, 403, "AccessDenied"),
+        ("iam", "CreateUser", ROOT.access_key_id, REGION, 409, "EntityAlreadyExists"),
+    ]
+    assert all(0 < call.milliseconds < 5000 for call in logged)
+    assert calls.read(strict.folder) == logged, "the file holds the same"
+    text = (strict.folder / calls.FILE_NAME).read_text()
+    for secret in (key.secret_access_key, ROOT.secret_access_key, TOKEN):
+        assert secret not in text
+
+
+def printed(strict: Strict, *arguments: str) -> str:
+    parser, out = argparse.ArgumentParser(), io.StringIO()
+    calls.add_arguments(parser)
+    assert calls.main(strict.folder, parser.parse_args(list(arguments)), out) == 0
+    return out.getvalue()
+
+
+def test_the_calls_are_printed_and_counted(strict: Strict) -> None:
+    strict.control.clear_calls()
+    assert printed(strict) == "no calls\n"
+    iam = strict.client("iam")
+    for number in range(3):
+        iam.create_user(UserName=f"counted-{number}")
+    refusal(iam.create_user, UserName="counted-0")
+    strict.client("sts").get_caller_identity()
+    assert len(printed(strict).splitlines()) == 5
+    assert "EntityAlreadyExists" in printed(strict, "--failed")
+    assert len(printed(strict, "--failed").splitlines()) == 1
+    assert len(printed(strict, "--action", "iam:CreateUser", "--last", "2").splitlines()) == 2
+    assert len(json.loads(printed(strict, "--json", "--action", "CreateUser"))) == 4
+    counted = [line.split() for line in printed(strict, "--count").splitlines()]
+    assert counted == [
+        ["3", "iam:CreateUser", "ok"],
+        ["1", "iam:CreateUser", "EntityAlreadyExists"],
+        ["1", "sts:GetCallerIdentity", "ok"],
+        ["5", "in", "all"],
+    ]
+    assert json.loads(printed(strict, "--count", "--json"))[0] == {
+        "action": "iam:CreateUser",
+        "outcome": "ok",
+        "calls": 3,
+    }
+
+
+def test_the_log_file_is_rotated(strict: Strict, monkeypatch: pytest.MonkeyPatch) -> None:
+    strict.control.clear_calls()
+    monkeypatch.setattr(calls, "FILE_LIMIT", 1000)
+    for _ in range(20):
+        strict.client("sts").get_caller_identity()
+    sizes = [path.stat().st_size for path in strict.folder.glob(f"{calls.FILE_NAME}*")]
+    assert len(sizes) <= 2
+    assert sum(sizes) < 3000
+    assert len(strict.control.calls()) == 20, "in memory they are all"
+    assert calls.read(strict.folder)[-1] == strict.control.calls()[-1]
+
+
+def test_a_half_written_line_is_skipped(strict: Strict) -> None:
+    strict.control.clear_calls()
+    strict.client("sts").get_caller_identity()
+    with (strict.folder / calls.FILE_NAME).open("a") as file:
+        file.write('{"time": "2025')
+    assert len(calls.read(strict.folder)) == 1
