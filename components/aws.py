@@ -40,7 +40,7 @@ def default_session() -> "boto3.Session":
 async def wait_until_accepted(maker: SessionMaker, user: str, key_id: str, secret: str) -> None:
     """Try a new key until AWS accepts it (STS GetCallerIdentity), backing off from 0.2 to 5 seconds.
 
-    Raises NotAcceptedError after VERIFY_WITHIN seconds, or at once on an answer that waiting does not change.
+    Raises NotAcceptedError after `within` seconds (default VERIFY_WITHIN), or at once on an answer that waiting does not change.
     """
     from botocore.exceptions import ClientError
 

@@ -13,7 +13,7 @@ class StoreArgs(TypedDict):
     """Where in a store the key is put."""
 
     name: NotRequired[str]
-    """Name in the store. Default `aws-access-keys/USER`, with a leading `/` in SSM."""
+    """Name in the store. Default `access-keys/USER`, with a leading `/` in SSM."""
     kms_key: NotRequired[pulumi.Input[str]]
     """KMS key (id, ARN or `alias/NAME`) instead of AWS's own."""
 

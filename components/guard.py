@@ -21,9 +21,15 @@ class RetireGuard:
     mentions: deleting that key runs the hook too. It also runs in a preview, so that a preview tells what `up` would.
     """
 
-    def __init__(self, name: str, idle_days: Mapping[str, int | None], today: date, maker: SessionMaker) -> None:
-        """idle_days: user → days for which a key must be unused, None where the guard is off."""
+    def __init__(
+        self, name: str, idle_days: Mapping[str, int | None], gone_idle_days: int, today: date, maker: SessionMaker
+    ) -> None:
+        """idle_days: user → days for which a key must be unused, None where the guard is off.
+
+        gone_idle_days: the same for users that the config no longer has, 0 where the guard is off.
+        """
         self._idle_days = idle_days
+        self._gone_idle_days = gone_idle_days
         self._today = today
         self._maker = maker
         self._hook = pulumi.ResourceHook(
@@ -43,24 +49,22 @@ class RetireGuard:
         if old.get("status") == "Inactive" or (args.new_inputs is not None and new_status != "Inactive"):
             return  # it works for nobody already, or goes on working
         user = str(old.get("user", ""))
-        # A user that the config no longer has: its own number of days is gone with it.
-        idle_days = self._idle_days.get(user, self._strictest())
-        used = last_use(self._maker, args.id) if idle_days is not None else None
-        if idle_days is None or used is None:
+        # A user that the config no longer has took its own number of days along.
+        idle_days = self._idle_days.get(user, self._gone_idle_days)
+        used = last_use(self._maker, args.id) if idle_days else None
+        if not idle_days or used is None:
             return
         days = (self._today - used.on.date()).days
         if days < idle_days:
+            setting = f"users.{user}.key.retireGuard" if user in self._idle_days else "keyDefaults.retireGuard"
             action = "deleted" if args.new_inputs is None else "deactivated"
             where = f"{used.service} in {used.region}" if used.region != "N/A" else used.service
             raise InUseError(
                 f"The access key {args.id} of user {user} is still in use, so it is not {action}: it was used on "
                 f"{used.on:%Y-%m-%d %H:%M} UTC for {where}, {_ago(days)}, and retireGuard asks for "
                 f"{idle_days} idle days. Find who uses it and give them the current key; or, to retire it all the "
-                f"same, set users.{user}.key.retireGuard to null for this one run."
+                f"same, set {setting} to null for this one run."
             )
-
-    def _strictest(self) -> int:
-        return max((days for days in self._idle_days.values() if days is not None), default=DEFAULT_IDLE_DAYS)
 
 
 def _ago(days: int) -> str:

@@ -180,9 +180,9 @@ class UserKeys:
 
         # With the secret's proof among the values the state is only written once the new key is known to work.
         proof = pulumi.Output.unsecret(self.secret.apply(lambda _: True))
-        return pulumi.Output.all(
-            _facts(self.current, plan.current), _facts(self.previous, plan.previous), proof
-        ).apply(shown)
+        return pulumi.Output.all(_facts(self.current, plan.current), _facts(self.previous, plan.previous), proof).apply(
+            shown
+        )
 
 
 def _facts(key: iam.AccessKey | None, slot: Slot | None) -> pulumi.Output[dict[str, Any] | None]:

@@ -10,7 +10,7 @@ from typing_extensions import NotRequired, TypedDict
 from components.aws import SessionMaker, default_session
 from components.description import DescriptionTags
 from components.group import AccessGroup, GroupArgs
-from components.guard import RetireGuard
+from components.guard import DEFAULT_IDLE_DAYS, RetireGuard
 from components.issued import issued_to
 from components.keys import Surroundings, key_rules
 from components.user import AccessUser, UserArgs
@@ -33,6 +33,8 @@ class ProgrammaticAccessArgs(TypedDict):
     """AWS partition in which policy names are resolved: `aws` (default), `aws-cn` or `aws-us-gov`."""
     today: NotRequired[str]
     """The day, `YYYY-MM-DD`; needed where a key's life depends on it (rotation, guard, `issued`)."""
+    retire_guard_idle_days: NotRequired[int]
+    """Idle days that the guard asks for at users that are no longer among `users` but had one; 0 for none, default 30."""
     issued: NotRequired[Mapping[str, Any]]
     """The component's output `keys` of the run before, from `issued_keys()`; needed to rotate a key."""
 
@@ -79,9 +81,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         today = date.fromisoformat(args.get("today", "1970-01-01"))
         key_args = {user: user_args.get("key", {}) for user, user_args in args["users"].items()}
         idle_days = {user: key.get("retire_guard_idle_days") for user, key in key_args.items()}
-        around = Surroundings(
-            today, session, RetireGuard(name, idle_days, today, session), DescriptionTags(name, session)
-        )
+        gone_idle_days = args.get("retire_guard_idle_days", DEFAULT_IDLE_DAYS)
+        guard = RetireGuard(name, idle_days, gone_idle_days, today, session)
+        around = Surroundings(today, session, guard, DescriptionTags(name, session))
         # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
         self.groups = {
             group: AccessGroup(f"{name}/{group}", group, group_args, partition, child)

@@ -5,9 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -40,22 +39,17 @@ class Answers:
     """Why AWS did not say it, as a sentence → ids of the keys."""
 
 
-def ask(
-    key_ids: Sequence[str],
-    region: str | None = None,
-    profile: str | None = None,
-    told: Callable[[], object] = lambda: None,
-) -> Answers:
+def ask(key_ids: Sequence[str], session: Callable[[], Any], told: Callable[[], object] = lambda: None) -> Answers:
     """Ask AWS for every key, several at a time. Never raises for what AWS or its SDK answers.
 
-    region, profile: None leaves the choice to AWS's default credential chain. told: called once per key.
+    session: makes the boto3 session to ask with. told: called once per key.
     """
     answers = Answers()
     if not key_ids:
         return answers
     try:
-        client: Any = boto3.Session(profile_name=profile, region_name=region).client("iam", config=_config())
-    except (BotoCoreError, ValueError) as error:
+        client: Any = session().client("iam", config=_config())
+    except (ClientError, BotoCoreError, ValueError) as error:
         answers.reasons[_sentence(error)] = list(key_ids)
         return answers
     hopeless = Event()
@@ -108,15 +102,17 @@ def _config() -> Config:
 
 
 def _code(error: ClientError) -> str:
-    answer: Any = error.response
-    return str(answer.get("Error", {}).get("Code", ""))
+    return _answer(error).get("Code", "")
+
+
+def _answer(error: ClientError) -> dict[str, str]:
+    return cast(Any, error).response.get("Error", {})
 
 
 def _sentence(error: Exception) -> str:
     """What AWS or its SDK said, as one line."""
     if isinstance(error, ClientError):
-        answer: Any = error.response
         if _code(error) == "NoSuchEntity":
-            return "AWS has no such key; `pulumi refresh` brings the state up to date"
-        return f"{_code(error)}: {' '.join(str(answer.get('Error', {}).get('Message', '')).split())}"
+            return "AWS has no such key (pulumi refresh brings the state up to date)"
+        return f"{_code(error)}: {' '.join(_answer(error).get('Message', '').split())}"
     return " ".join(str(error).split())

@@ -41,7 +41,9 @@ def _policy_problems(where: str, policies: Sequence[str], partition: str) -> Ite
             yield Problem(f"{where}[{index}]", str(error))
     for arn, indexes in places.items():
         if len(indexes) > 1:
-            yield Problem(f"{where}[{indexes[1]}]", f"'{arn}' is attached to this group already. Remove one of the two.")
+            yield Problem(
+                f"{where}[{indexes[1]}]", f"'{arn}' is attached to this group already. Remove one of the two."
+            )
 
 
 def _membership_problems(where: str, names: Sequence[str], known: Sequence[str]) -> Iterator[Problem]:

@@ -30,12 +30,12 @@ def too_old(active: bool, created: date | None, today: date) -> Overdue | None:
     """An active key is rotated every 90 days or less: on day 90 it is in time, on day 91 no more.
 
     Source: control IAM.3 in https://docs.aws.amazon.com/securityhub/latest/userguide/iam-controls.html, which is the
-    AWS Config rule `access-keys-rotated` with maxAccessKeyAge 90; "Ensure access keys are rotated every 90 days or less"
-    in the CIS AWS Foundations Benchmark.
+    AWS Config rule `access-keys-rotated` with maxAccessKeyAge 90; in the CIS AWS Foundations Benchmark "Ensure access
+    keys are rotated every 90 days or less".
     """
     age = days_between(created, today) if created else 0
     if active and age > MAX_AGE_DAYS:
-        return Overdue("age", f"{age} days old; rotate it every {MAX_AGE_DAYS} days (Security Hub IAM.3)")
+        return Overdue("age", f"{age} days old; the limit is {MAX_AGE_DAYS} (Security Hub IAM.3)")
     return None
 
 
@@ -44,15 +44,15 @@ def unused(active: bool, created: date | None, used: date | None, today: date) -
 
     used: the day of its last use, None if it was never used.
     Source: control IAM.22 in https://docs.aws.amazon.com/securityhub/latest/userguide/iam-controls.html, which is the
-    AWS Config rule `iam-user-unused-credentials-check` with maxCredentialUsageAge 45; "Ensure credentials unused for 45
-    days or more are disabled" in the CIS AWS Foundations Benchmark.
+    AWS Config rule `iam-user-unused-credentials-check` with maxCredentialUsageAge 45; in the CIS AWS Foundations
+    Benchmark "Ensure credentials unused for 45 days or more are disabled".
     """
     since = used or created
     idle = days_between(since, today) if since else 0
     if not active or idle < IDLE_DAYS:
         return None
-    what = f"unused for {idle} days" if used else f"never used in the {idle} days since it was made"
-    return Overdue("unused", f"{what}; deactivate it after {IDLE_DAYS} (Security Hub IAM.22)")
+    what = f"unused for {idle} days" if used else f"never used since it was made {idle} days ago"
+    return Overdue("unused", f"{what}; the limit is {IDLE_DAYS} (Security Hub IAM.22)")
 
 
 def may_be_unused(active: bool, created: date | None, today: date) -> bool:
@@ -64,7 +64,7 @@ def rotation_missed(next_rotation: date | None, today: date) -> Overdue | None:
     """The calendar's date has passed and no new key was issued. On the day itself there is still time."""
     if next_rotation is None or next_rotation >= today:
         return None
-    return Overdue("rotation", f"its rotation was due on {next_rotation}; run `pulumi up`")
+    return Overdue("rotation", f"its rotation was due on {next_rotation}: run pulumi up")
 
 
 def overdue(

@@ -43,8 +43,8 @@ def description_problems(where: str, description: str, ignored_tags: list[str]) 
 def adoption_problems(where: str, key_id: str, has_pgp_key: bool) -> Iterator[Problem]:
     """What can be said of an adopted key without asking AWS."""
     if not _KEY_ID.fullmatch(key_id):
-        yield Problem(f"{where}.id", f"'{key_id}' is no access key id. It starts with AKIA and has capitals and digits.")
-    if has_pgp_key:
         yield Problem(
-            where, "an adopted key's secret cannot be encrypted to pgpKey by AWS. Leave one of the two out."
+            f"{where}.id", f"'{key_id}' is no access key id. It starts with AKIA and has capitals and digits."
         )
+    if has_pgp_key:
+        yield Problem(where, "an adopted key's secret cannot be encrypted to pgpKey by AWS. Leave one of the two out.")

@@ -91,7 +91,7 @@ def tag_problems(where: str, tags: Mapping[str, str]) -> Iterator[Problem]:
 
 def stored_name(user: str, given: str | None, store: str) -> str:
     """The name under which a user's key lies in a store (`secretsManager` or `ssm`): as given, else after the user."""
-    return given or ("/" if store == "ssm" else "") + f"aws-access-keys/{user}"
+    return given or ("/" if store == "ssm" else "") + f"access-keys/{user}"
 
 
 _STORED = {
@@ -105,5 +105,9 @@ def stored_name_problems(where: str, name: str, store: str) -> Iterator[Problem]
     pattern, allowed = _STORED[store]
     if not pattern.fullmatch(name):
         yield Problem(where, f"'{name}' is no name that the store takes. Use {allowed}.")
+    elif store == "ssm" and name.lstrip("/").lower().startswith(("aws", "ssm")):
+        yield Problem(
+            where, f"'{name}' starts with aws or ssm, which AWS keeps for itself in SSM. Choose another name."
+        )
     elif store == "ssm" and "/" in name and not name.startswith("/"):
         yield Problem(where, f"'{name}' has a path, so it must start with '/'. Write '/{name}'.")

@@ -13,7 +13,9 @@ from rules.problem import did_you_mean
 
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 
-_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<owner>aws|\d{12}):policy/(?P<path>(?:[!-~]+/)?)(?P<name>[\w+=,.@-]+)")
+_ARN = re.compile(
+    r"arn:(?P<partition>[a-z-]+):iam::(?P<owner>aws|\d{12}):policy/(?P<path>(?:[!-~]+/)?)(?P<name>[\w+=,.@-]+)"
+)
 _LINKED_ROLE_PATH = "aws-service-role/"
 
 
@@ -75,7 +77,9 @@ def _checked_arn(arn: str, partition: str) -> str:
             f"Write arn:{partition}:..., or just the policy's name."
         )
     if match["owner"] == "aws" and match["path"] == _LINKED_ROLE_PATH:
-        raise PolicyError(f"'{arn}' belongs to a service-linked role; AWS lets nobody attach it. Choose another policy.")
+        raise PolicyError(
+            f"'{arn}' belongs to a service-linked role; AWS lets nobody attach it. Choose another policy."
+        )
     return arn
 
 

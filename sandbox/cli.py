@@ -1,6 +1,7 @@
 """`python -m sandbox COMMAND`: what people and the Makefile call."""
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sandbox import daemon, engine, server
+from sandbox.aws import calls
+from sandbox.aws import options as aws_options
+from sandbox.aws.control import Control, ControlError
 from sandbox.environment import inside
 from sandbox.folder import default, prepare
 from sandbox.server import SandboxError
@@ -26,7 +30,7 @@ def main() -> NoReturn:
     parsed = _parser().parse_args(arguments)
     try:
         sys.exit(parsed.command(parsed, rest))
-    except (SandboxError, engine.EngineError) as error:
+    except (SandboxError, engine.EngineError, ControlError, aws_options.OptionError) as error:
         sys.exit(f"sandbox: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -43,12 +47,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=does)
         return sub
 
-    run = command("run", _run, "run a command in the sandbox: python -m sandbox run -- pulumi preview")
-    run.add_argument("--quiet", action="store_true", help="say nothing of starting the sandbox")
+    command("run", _run, "run a command in the sandbox: python -m sandbox run -- pulumi preview")
     start = command("start", _start, "start the sandbox, if it does not run")
     daemon.add_arguments(start)
     command("stop", _stop, "stop the sandbox; what its AWS account holds is kept")
     command("status", _status, "say whether the sandbox runs, and where")
+    realism = command("realism", _realism, "show or change how the running sandbox behaves; what is not given is off")
+    aws_options.add_realism_arguments(realism)
+    realism.add_argument("--show", action="store_true", help="change nothing")
+    calls.add_arguments(command("calls", _calls, "print the calls that the sandbox's AWS got"))
+    command("reset", _reset, "empty the sandbox's AWS account; Pulumi's state of it is not touched")
     down = command("down", _down, "destroy a stack in the sandbox, and stop the sandbox")
     down.add_argument("stack", nargs="?", default="dev")
     command("doctor", _doctor, "say what is installed and what is missing")
@@ -80,7 +88,30 @@ def _status(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _realism(arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
+    control = _control()
+    if not arguments.show:
+        control.set_realism(aws_options.realism_from_args(arguments))
+    print(json.dumps(control.realism().to_json(), indent=2))
+    return 0
+
+
+def _calls(arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
+    return calls.main(default().account, arguments)
+
+
+def _reset(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
+    _control().reset()
+    print("The sandbox's AWS account is empty.")
+    return 0
+
+
+def _control() -> Control:
+    folder = default()
+    return Control(server.start(folder).endpoint_url, prepare(folder).control_token)
+
+
+def _run(_arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     if not rest:
         raise SandboxError("Say what to run, behind two dashes: python -m sandbox run -- pulumi preview")
     return _run_inside(rest)

@@ -15,7 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from sandbox import aws
-from sandbox.aws.authentication import Credentials
+from sandbox.aws import Credentials
+from sandbox.aws import options as aws_options
 from sandbox.folder import Folder, prepare, write_private
 from sandbox.server import Running
 
@@ -39,7 +40,16 @@ def main() -> None:
         signal.signal(signal.SIGINT, lambda *_: stopped.set())
         root = Credentials(secrets.root_access_key_id, secrets.root_secret_access_key)
         try:
-            account = aws.start(folder.account, arguments.port, root=root)
+            account = aws.start(
+                folder.account,
+                arguments.port,
+                aws_options.from_args(arguments),
+                root=root,
+                token=secrets.control_token,
+                state_key=secrets.account_key,
+            )
+        except aws_options.OptionError as error:
+            sys.exit(str(error))
         except OSError as error:
             sys.exit(f"Port {arguments.port} cannot be used: {error}. Choose another, or none for any free one.")
         try:
@@ -75,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         action="store_true",
         help="use the real pulumi-resource-aws plugin, which the engine downloads, instead of the stand-in",
     )
+    aws_options.add_arguments(parser)
     return parser
 
 

@@ -42,7 +42,8 @@ def _show_and_prove(stack: str) -> int:
     from sandbox.proof import prove
 
     found = users(stack)
-    show(found, stack, f"{os.path.relpath(sys.executable)} -m sandbox run -- ")
+    prefix = f"{os.path.relpath(sys.executable)} -m sandbox run -- "
+    show(found, stack, prefix)
     issued = secrets(stack)
     console = Console(highlight=False, soft_wrap=True)
     console.print("\nThe proof, made by AWS's own SDK with the issued keys:")
@@ -53,8 +54,14 @@ def _show_and_prove(stack: str) -> int:
             for text, good in prove(*issued[user.name], policies):
                 console.print(f"  {'[green]ok[/]    ' if good else '[red]FAILED[/]'} {user.name}: {text}")
                 failed += not good
+    if failed:
+        console.print(
+            "\nThe state of the stack and the sandbox's account differ, as after `python -m sandbox reset`. Let the engine "
+            f"look, then run make up again:\n  {prefix}pulumi refresh --yes --stack {stack}"
+        )
+        return 1
     console.print("\nThis account lives on this machine only. Look around in it: make shell. Take it down: make down")
-    return 1 if failed else 0
+    return 0
 
 
 if __name__ == "__main__":

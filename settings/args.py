@@ -14,14 +14,20 @@ def component_args(
     settings: StackSettings, environment: Environment, issued: Mapping[str, Any]
 ) -> ProgrammaticAccessArgs:
     """The args of ProgrammaticAccess for a stack. issued: what `issued_keys()` says."""
-    return {
-        "groups": {name: GroupArgs(policies=group.policies, path=group.path) for name, group in settings.groups.items()},
+    args: ProgrammaticAccessArgs = {
+        "groups": {
+            name: GroupArgs(policies=group.policies, path=group.path) for name, group in settings.groups.items()
+        },
         "users": {name: _user(settings, name) for name in settings.users},
         "tags": settings.tags,
         "partition": environment.partition,
         "today": environment.today.isoformat(),
         "issued": issued,
     }
+    if "retire_guard" in settings.key_defaults.model_fields_set:
+        guard = settings.key_defaults.retire_guard
+        args["retire_guard_idle_days"] = guard.idle_days if guard else 0
+    return args
 
 
 def _user(settings: StackSettings, name: str) -> UserArgs:

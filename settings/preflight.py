@@ -56,9 +56,7 @@ def _kms_problems(where: str, kms_key: str, session: "Callable[[], boto3.Session
             yield Problem(where, f"the KMS key '{kms_key}' is {state}. Enable it, or choose another.")
 
 
-def _adoption_problems(
-    where: str, user: str, key_id: str, session: "Callable[[], boto3.Session]"
-) -> Iterator[Problem]:
+def _adoption_problems(where: str, user: str, key_id: str, session: "Callable[[], boto3.Session]") -> Iterator[Problem]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -66,7 +64,9 @@ def _adoption_problems(
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchEntity":
             raise
-        yield Problem(where, f"there is no IAM user '{user}' whose key could be adopted. Leave adopt out for a new user.")
+        yield Problem(
+            where, f"there is no IAM user '{user}' whose key could be adopted. Leave adopt out for a new user."
+        )
         return
     except BotoCoreError as error:
         yield Problem(where, f"AWS cannot be asked about '{key_id}': {error}")

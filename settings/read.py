@@ -79,12 +79,15 @@ def check(settings: StackSettings, environment: Environment) -> Iterator[Problem
     )
     for name, group in settings.groups.items():
         if not group.policies:
-            yield Problem(f"groups.{name}.policies", "no policies. A group without one allows nothing; name at least one.")
+            yield Problem(
+                f"groups.{name}.policies", "no policies. A group without one allows nothing; name at least one."
+            )
         yield from path_problems(f"groups.{name}.path", group.path)
     for name, user in settings.users.items():
         yield from path_problems(f"users.{name}.path", user.path)
         yield from tag_problems(f"users.{name}.tags", settings.tags | user.tags)
         yield from _key_problems(f"users.{name}", settings, name, environment)
+
 
 def _key_problems(where: str, settings: StackSettings, user: str, environment: Environment) -> Iterator[Problem]:
     key = settings.key_of(user)
@@ -120,7 +123,9 @@ def pgp_text(given: str) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise OSError(f"the file '{path}' cannot be read: {error.strerror}. It is looked for from {Path.cwd()}") from None
+        raise OSError(
+            f"the file '{path}' cannot be read: {error.strerror}. It is looked for from {Path.cwd()}"
+        ) from None
     return raw.decode() if b"-----BEGIN" in raw else _base64(raw)
 
 
@@ -186,7 +191,9 @@ def _from_pydantic(details: ErrorDetails) -> Problem:
         case "extra_forbidden":
             known = _known_keys(location[:-1])
             unknown = str(location[-1])
-            return Problem(where, f"unknown key '{unknown}'. Known here: {', '.join(known)}.{did_you_mean(unknown, known)}")
+            return Problem(
+                where, f"unknown key '{unknown}'. Known here: {', '.join(known)}.{did_you_mean(unknown, known)}"
+            )
         case "missing":
             return Problem(where, "missing. Add it.")
         case kind if kind in _EXPECTED:

@@ -18,7 +18,7 @@ def aws_session() -> "boto3.Session":
 
     config = pulumi.Config("aws")
     region = config.get("region")
-    if "ACCESS_KEYS_SANDBOX" in os.environ:
+    if os.environ.get("ACCESS_KEYS_SANDBOX"):
         return boto3.Session(region_name=region)
     session = boto3.Session(
         region_name=region,

@@ -54,7 +54,8 @@ class AdoptSettings(Shape):
 
     id: str = Field(description="The access key id, AKIA...")
     secret: str | None = Field(
-        default=None, description="Its secret, as encrypted config (pulumi config set --secret --path); may be left out."
+        default=None,
+        description="Its secret, as encrypted config (pulumi config set --secret --path); may be left out.",
     )
 
 
@@ -91,7 +92,7 @@ class StoreSettings(Shape):
     """Where in a secret store a user's key is put."""
 
     name: str | None = Field(
-        default=None, description="Name in the store. Default: aws-access-keys/USER, with a leading / in SSM."
+        default=None, description="Name in the store. Default: access-keys/USER, with a leading / in SSM."
     )
     kms_key: str | None = Field(default=None, description="KMS key (id, ARN or alias/NAME) instead of AWS's own.")
 
@@ -124,9 +125,7 @@ class StackSettings(Shape):
     tags: dict[str, str] = Field(default={}, description="Tags put on every user.")
     key_defaults: KeyDefaults = Field(default=KeyDefaults(), description="The life of every user's key.")
     deliver: DeliverSettings | None = Field(default=None, description="Delivery of every user's key into a store.")
-    outputs: list[Extra] = Field(
-        default=[], description="Further encrypted outputs: credentialsCsv, sesSmtpPasswords."
-    )
+    outputs: list[Extra] = Field(default=[], description="Further encrypted outputs: credentialsCsv, sesSmtpPasswords.")
 
     def key_of(self, user: str) -> KeySettings:
         """A user's key settings: what the user says, over what keyDefaults say, over the defaults."""

@@ -1,28 +1,28 @@
 """The report as JSON, for other programs.
 
+{
+  "version": 1,                     raised when a member changes its meaning or goes; new members do not raise it
+  "stack": "dev",
+  "day": "2026-11-23",              the day the report is made for, in UTC
+  "limits": {"ageDays": 90, "idleDays": 45},
+  "summary": {"users": 1, "keys": 2, "inactive": 0, "overdue": 1, "undecided": 0},
+  "problem": null,                  or why the last use of some or all keys is unknown
+  "keys": [                         in order of users; a user's current key before the previous one
     {
-      "version": 1,                     raised when a member changes its meaning or goes; new members do not raise it
-      "stack": "dev",
-      "day": "2026-11-23",              the day the report is made for, in UTC
-      "limits": {"ageDays": 90, "idleDays": 45},
-      "summary": {"users": 1, "keys": 2, "inactive": 0, "overdue": 1, "undecided": 0},
-      "problem": null,                  or why the last use of some or all keys is unknown
-      "keys": [                         in order of users; a user's current key before the previous one
-        {
-          "user": "test-user", "id": "AKIA...", "role": "current" | "previous", "serial": 3, "slot": "a" | "b",
-          "status": "Active" | "Inactive",
-          "created": "2026-08-01T09:00:00Z" | null,
-          "ageDays": 114 | null,
-          "lastUsed": {"at": "2026-11-20T12:00:00Z", "daysAgo": 3, "service": "s3", "region": "eu-west-1" | null}
-                      | {"at": null, "daysAgo": null, "service": null, "region": null}      never used
-                      | null,                                                                unknown
-          "nextRotation": "2027-02-21" | null,      of the current key, under a calendar
-          "activeUntil": "2026-11-30" | null,       of the previous key: the end of its overlap
-          "overdue": [{"rule": "age" | "unused" | "rotation", "text": "..."}],
-          "undecided": false                        true where the unknown last use decides whether it is overdue
-        }
-      ]
+      "user": "test-user", "id": "AKIA...", "role": "current" | "previous", "serial": 3, "slot": "a" | "b",
+      "status": "Active" | "Inactive",
+      "created": "2026-08-01T09:00:00Z" | null,
+      "ageDays": 114 | null,
+      "lastUsed": {"at": "2026-11-20T12:00:00Z", "daysAgo": 3, "service": "s3", "region": "eu-west-1" | null}
+                  | {"at": null, "daysAgo": null, "service": null, "region": null}      never used
+                  | null,                                                                unknown
+      "nextRotation": "2027-02-21" | null,      of the current key, under a calendar
+      "activeUntil": "2026-11-30" | null,       of the previous key: the end of its overlap
+      "overdue": [{"rule": "age" | "unused" | "rotation", "text": "..."}],
+      "undecided": false                        true where the unknown last use decides whether it is overdue
     }
+  ]
+}
 """
 
 import json

@@ -1,6 +1,5 @@
 """The report for a terminal, and for a pipe."""
 
-from collections.abc import Sequence
 from io import StringIO
 
 from rich.console import Console
@@ -8,16 +7,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from operations.report.keys import Report, Row
+from operations.report.keys import NEAR_DAYS, REMEDY, Report, Row
 from rules.audit import MAX_AGE_DAYS
 
 BAR = 8  # characters for MAX_AGE_DAYS
 ONE_LINE_PER_KEY = 150  # columns from which a key fits on one line
 
 _HEADERS = ("User", "Key id", "Serial, slot", "Status", "Age in days", "Last used", "for", "Rotation", "Overdue")
-_WIDE = ((0,), (1,), (2,), (3,), (4,), (5,), (6,), (7,), (8,))
+_WIDE = tuple((cell,) for cell in range(len(_HEADERS)))
 _NARROW = ((0, 1), (2, 3), (4,), (5, 6), (7, 8))
 """Which cells stand below each other in one column."""
+_WIDTHS = (20, 13, 12, 18, 12)  # of the narrow columns; with a space between them they fill 79
 
 
 def as_text(report: Report) -> str:
@@ -28,28 +28,33 @@ def as_text(report: Report) -> str:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the report: a line per key where they fit, else two."""
-    console.print(Text(f"Access keys of stack {report.stack} on {report.day} (UTC): {report.summary()}"), style="bold")
+    """Print the report: a line per key where it fits, else a few."""
+    console.print(Text(f"Access keys of stack {report.stack} on {report.day} (UTC)"), style="bold")
+    console.print(Text(report.summary()), style="red" if report.overdue else "")
     if report.problem:
         console.print(Text(report.problem), style="yellow")
     if report.rows:
         console.print()
-        console.print(_table(report, _WIDE if console.width >= ONE_LINE_PER_KEY else _NARROW, console))
+        console.print(_table(report, console))
     if report.overdue:
         console.print()
         console.print(Text("Overdue"), style="bold")
-        console.print(Padding(_findings(report), (0, 0, 0, 2), expand=False))
+        for row in report.overdue:
+            console.print(Text.assemble("  ", row.key.user, " ", (row.key.id, "cyan")), soft_wrap=True)
+            for found in row.overdue:
+                console.print(Padding(Text(found.text), (0, 0, 0, 4)))
+        console.print()
+        console.print(Text(REMEDY))
 
 
-def _table(report: Report, columns: Sequence[Sequence[int]], console: Console) -> Table:
-    table = Table(box=None, padding=(0, 2 if columns is _WIDE else 1, 0, 0), pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(
-            "\n".join(_HEADERS[cell] for cell in column), overflow="fold", no_wrap=True if columns is _WIDE else None
-        )
-    table.add_section()
+def _table(report: Report, console: Console) -> Table:
+    wide = console.width >= ONE_LINE_PER_KEY
+    columns = _WIDE if wide else _NARROW
+    table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), pad_edge=False, header_style="bold")
+    for column, width in zip(columns, (None,) * len(_WIDE) if wide else _WIDTHS, strict=True):
+        table.add_column("\n".join(_HEADERS[cell] for cell in column), overflow="fold", no_wrap=wide, width=width)
     for row in report.rows:
-        cells = _cells(row, ascii_only=console.options.ascii_only)
+        cells = _cells(row, console.options.ascii_only)
         table.add_row(*(Text("\n").join(cells[cell] for cell in column) for column in columns))
     return table
 
@@ -64,7 +69,8 @@ def _cells(row: Row, ascii_only: bool) -> tuple[Text, ...]:
     else:
         used = Text(f"{use.at:%Y-%m-%d} ({row.idle_days} d)")
         where = ", ".join(part for part in (use.service, use.region) if part)
-    rotation = str(key.next_rotation or "") or (f"until {key.active_until}" if key.active_until else "")
+    ends = key.active_until if key.status == "Active" else None
+    rotation = str(key.next_rotation or "") or (f"until {ends}" if ends else "")
     return (
         Text(key.user),
         Text(key.id, "cyan"),
@@ -83,16 +89,6 @@ def _bar(age: int | None, active: bool, ascii_only: bool) -> Text:
     if age is None:
         return Text("unknown", "yellow")
     full = min(BAR, round(age * BAR / MAX_AGE_DAYS))
-    style = "dim" if not active else "red" if age > MAX_AGE_DAYS else "yellow" if age > MAX_AGE_DAYS * 2 / 3 else "green"
+    style = "red" if age > MAX_AGE_DAYS else "yellow" if age > NEAR_DAYS else "green"
     done, left = ("#", ".") if ascii_only else ("█", "░")
-    return Text.assemble((done * full + left * (BAR - full), style), f" {age}")
-
-
-def _findings(report: Report) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(3):
-        table.add_column(overflow="fold")
-    for row in report.overdue:
-        for found in row.overdue:
-            table.add_row(Text(row.key.user), Text(row.key.id, "cyan"), Text(found.text))
-    return table
+    return Text.assemble((done * full + left * (BAR - full), style if active else "dim"), f" {age}")

@@ -6,7 +6,13 @@ from datetime import date, datetime, timezone
 from typing import Any, Literal
 
 from operations.last_used import LastUse
-from rules.audit import Overdue, days_between, may_be_unused, overdue
+from rules.audit import MAX_AGE_DAYS, Overdue, days_between, may_be_unused, overdue
+
+NEAR_DAYS = MAX_AGE_DAYS * 2 // 3  # above this age the bar warns
+REMEDY = (
+    "For a new key raise the user's key.serial by one. For an end of the previous key set key.previous to inactive or "
+    "deleted. To suspend a key nobody uses set key.status to inactive. Then run pulumi up."
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Report:
             parts.append(f"{inactive} inactive")
         parts.append(f"{len(self.overdue)} overdue" if self.overdue else "nothing overdue")
         if self.undecided:
-            parts.append(f"{len(self.undecided)} undecided, for their last use is unknown")
+            parts.append(f"{len(self.undecided)} undecided")
         return ", ".join(parts)
 
 

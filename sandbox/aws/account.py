@@ -1,14 +1,16 @@
 """The AWS account that moto keeps in memory: moto's WSGI application and its IAM and STS stores.
 
-moto keeps everything in module globals, so there is one account per process. Its settings are environment variables
-that it reads when its modules are imported; they are set here, before.
+moto keeps everything in module globals, so there is one account per process. Its settings are environment variables.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
+
+import botocore.session
 
 from sandbox.aws import clock
 
@@ -21,7 +23,6 @@ ACCOUNT_ID = "123456789012"
 SETTINGS = {
     "MOTO_ACCOUNT_ID": ACCOUNT_ID,
     "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
-    "MOTO_DISABLE_GLOBAL_CORS": "true",  # no web page on this machine has business here
 }
 
 # Paths that moto keeps for itself (its own API, the EC2 metadata service): not part of AWS's API.
@@ -34,11 +35,12 @@ def application() -> WsgiApplication:
     """moto's WSGI application for all services; a service's modules load when it is first called."""
     os.environ.update(SETTINGS)
     import moto.iam.models
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server import werkzeug_app
 
     # moto notes the use of a key too, but under other names of service and region; `note_use` is in its place.
     moto.iam.models.mark_account_as_visited = _ignore
-    return DomainDispatcherApplication(create_backend_app)
+    werkzeug_app.DISABLE_GLOBAL_CORS = True  # no web page has business here
+    return werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
 
 
 def _ignore(**_: object) -> None:
@@ -68,6 +70,18 @@ def partition(region: str) -> str:
     return get_partition(region)
 
 
+@cache
+def regions() -> frozenset[str]:
+    """All regions of AWS, by botocore's list for EC2."""
+    session = botocore.session.Session()
+    return frozenset(
+        region
+        for partition_name in session.get_available_partitions()
+        for region in session.get_available_regions("ec2", partition_name)
+    )
+
+
+@lru_cache(maxsize=256)
 def serves(service: str) -> bool:
     """Whether moto knows a service by this signing name."""
     from moto.backend_index import backend_url_patterns
@@ -80,10 +94,17 @@ def serves(service: str) -> bool:
 
 def reset() -> None:
     """Empty the account: every service forgets everything."""
-    from moto.core.base_backend import BackendDict
+    from moto.core.base_backend import BackendDict, backend_lock
     from moto.core.model_instances import reset_model_data
 
-    BackendDict.reset()
+    instances: list[Any] = vars(BackendDict)["_instances"]
+    with backend_lock:
+        for stores in instances:
+            if stores.service_name != "iam":  # its own reset only reads the catalogue of AWS's policies once more
+                for store in stores.values():
+                    store.reset()
+            stores.clear()
+        instances.clear()
     reset_model_data()
 
 
@@ -100,6 +121,7 @@ def warm_up() -> None:
     """Load what every first call needs, so that the first one is as fast as the others."""
     from moto.core.utils import get_service_model
 
+    regions()
     iam("us-east-1")
     for service in ("iam", "sts"):
         get_service_model(service)

@@ -8,6 +8,7 @@ unsigned call from its target header or its API version.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -29,6 +30,8 @@ PROTOCOLS = {
 # What tells the service of an unsigned call: its API version, or the prefix of its X-Amz-Target header.
 SERVICE_BY_VERSION = {"2010-05-08": "iam", "2011-06-15": "sts", "2016-11-15": "ec2"}
 SERVICE_BY_TARGET = {"secretsmanager": "secretsmanager", "AmazonSSM": "ssm", "TrentService": "kms"}
+
+_KEY_ID = re.compile(r"[A-Z0-9]{16,32}")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ class Call:
         """The access key id the call claims to be signed with."""
         return self.signature.key_id if self.signature else None
 
+    @property
+    def key_to_log(self) -> str | None:
+        """The same for logs: nothing that does not look like a key id, for it might be a secret in the wrong place."""
+        return self.key_id if self.key_id is None or _KEY_ID.fullmatch(self.key_id) else "(no key id)"
+
     def header(self, name: str, default: str = "") -> str:
         """A header by its lower-case name; WSGI does not tell dashes and underscores apart."""
         return self.headers.get(name.replace("_", "-"), default)
@@ -87,7 +95,7 @@ def read(environ: dict[str, Any]) -> Call:
     """Read a WSGI request. Never raises on bad input: what cannot be read is noted in `malformed`."""
     body: bytes = environ["wsgi.input"].read()
     path, _, query = environ["REQUEST_URI"].partition("?")
-    if "://" in path.split("/", 1)[0] + "//":  # absolute form: http://host/path
+    if not path.startswith("/"):  # the absolute form: http://host/path
         path = "/" + path.partition("://")[2].partition("/")[2]
     headers = _headers(environ)
     arguments = dict(parse_qsl(query, keep_blank_values=True))

@@ -33,7 +33,7 @@ CLOCK_SKEW = 15 * 60  # seconds a signature's date may differ from the server's,
 MAX_PRESIGNED = 7 * 24 * 3600  # seconds a presigned URL may be valid, in AWS
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
-_TIMESTAMP = re.compile(r"\d{8}T\d{6}Z")
+_TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,10 @@ def _check_body(call: apicall.Call) -> None:
 
 def _check_date(call: apicall.Call, signature: apicall.Signature, now: float) -> None:
     """A signature is fresh by the sandbox's clock or by the real one, on which the client's clock runs."""
-    signed = datetime.strptime(signature.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc).timestamp()
+    try:
+        signed = datetime(*map(int, _TIMESTAMP.findall(signature.date)[0]), tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        raise _malformed(call, f"there is no such date: {signature.date}.") from None
     clocks = (now, time.time())
     if signature.presigned:
         lifetime = call.form.get("X-Amz-Expires", "3600")
@@ -239,6 +242,16 @@ def _mismatch(call: apicall.Call) -> AwsError:
     text += "AWS Secret Access Key and signing method. Consult the service documentation for details."
     if call.protocol == apicall.EC2:
         return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
+    if call.protocol in (apicall.JSON, apicall.REST):
+        return AwsError("InvalidSignatureException", text, 400 if call.protocol == apicall.JSON else 403)
+    return AwsError("SignatureDoesNotMatch", text)
+
+
+def wrong_region(call: apicall.Call) -> AwsError:
+    """The signature names a region that AWS does not have."""
+    if call.protocol == apicall.S3:
+        return _malformed(call, f"the region '{call.region}' is wrong")
+    text = f"Credential should be scoped to a valid region, not '{call.region}'."
     if call.protocol in (apicall.JSON, apicall.REST):
         return AwsError("InvalidSignatureException", text, 400 if call.protocol == apicall.JSON else 403)
     return AwsError("SignatureDoesNotMatch", text)

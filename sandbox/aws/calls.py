@@ -63,7 +63,7 @@ class CallLog:
         with self._lock:
             self._calls.append(call)
             try:
-                self._write(json.dumps(asdict(call)) + "\n")
+                self._write(json.dumps(vars(call)) + "\n")
             except OSError as problem:
                 if not self._failed:
                     log.error("cannot write %s: %s; calls are kept in memory only", self._path, problem)

@@ -7,11 +7,15 @@ outcome into the call log. From authorization on, one call at a time: moto's sto
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, cast
+
+from botocore.exceptions import UnknownServiceError
+from werkzeug.exceptions import NotFound
 
 from sandbox.aws import (
     account,
@@ -75,7 +79,11 @@ class Gate:
     def _logged(self, call: apicall.Call) -> Answer:
         began, moment, lose = time.perf_counter(), clock.iso(), False
         try:
-            self._identify(call)
+            try:
+                self._identify(call)
+            except AwsError as odd:
+                log.warning("refused %s:%s: %s", _loggable(call.service), _loggable(call.action), odd.code)
+                raise
             lose = self._director.before(call)
             answer = self._answer(call)
         except AwsError as problem:
@@ -83,15 +91,16 @@ class Gate:
         except Exception as bug:
             # Neither the message nor the values in the frames: both can hold what the caller sent.
             where = "; ".join(f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(bug.__traceback__)[-4:])
-            log.error("%s:%s failed in the sandbox: %s at %s", call.service, call.action, type(bug).__name__, where)
+            what = f"{_loggable(call.service)}:{_loggable(call.action)}"
+            log.error("%s failed in the sandbox: %s at %s", what, type(bug).__name__, where)
             answer = answers.error(call, AwsError("InternalFailure", "The sandbox failed; its log says where.", 500))
         self._log.add(
             LoggedCall(
                 time=moment,
-                service=call.service,
-                action=call.action or "-",
-                key=call.key_id,
-                region=call.region,
+                service=_loggable(call.service),
+                action=_loggable(call.action),
+                key=call.key_to_log,
+                region=_loggable(call.region),
                 status=answer.status,
                 code=answer.code,
                 milliseconds=round((time.perf_counter() - began) * 1000, 3),
@@ -109,9 +118,12 @@ class Gate:
         if call.path.startswith(account.MOTO_PATHS) or not account.serves(call.service):
             raise AwsError("NotImplemented", f"The sandbox has no service {call.service!r}.")
         if call.protocol in (apicall.QUERY, apicall.EC2, apicall.JSON) and not _is_text(call.body):
-            raise AwsError("MalformedInput", "The request body is not UTF-8 text.")
-        if call.service == "s3":
-            _route_s3(call)
+            code = "SerializationException" if call.protocol == apicall.JSON else "MalformedInput"
+            raise AwsError(code, "The request body is not UTF-8 text.")
+        if call.region not in account.regions():
+            raise authentication.wrong_region(call)
+        if call.protocol in (apicall.S3, apicall.REST):
+            _route(call)
         elif call.action is None and call.protocol == apicall.QUERY:
             raise AwsError("MissingAction", "The request is missing an action or a required parameter.")
 
@@ -119,6 +131,8 @@ class Gate:
         caller = authentication.authenticate(call, self._root, clock.now(), self._director.is_born)
         if call.service in validation.CHECKED_SERVICES:
             call.parameters = validation.parameters(call.service, call.action or "", call.form)
+        elif call.service in apicall.PROTOCOLS and call.protocol == apicall.JSON:
+            validation.check_json(call.service, call.action, call.body)
         with self._lock:
             self._note_use(call, caller)
             authorization.authorize(call, caller, clock.iso())
@@ -152,17 +166,23 @@ class Gate:
         return answer
 
 
-def _route_s3(call: apicall.Call) -> None:
-    """Find the operation, bucket and key of an S3 call with moto's router over botocore's service model."""
+def _route(call: apicall.Call) -> None:
+    """Find the operation and path parameters of a REST call with moto's router over botocore's service model."""
     from moto.core.request import Request
     from moto.core.routing import get_service_router
-    from werkzeug.exceptions import NotFound
 
     try:
-        operation, parameters = get_service_router("s3").match(Request(apicall.for_moto(call)))
+        operation, parameters = get_service_router(call.service).match(Request(apicall.for_moto(call)))
     except NotFound:
         raise AwsError("MethodNotAllowed", "The specified method is not allowed against this resource.") from None
+    except UnknownServiceError:
+        return  # moto serves it under another name than botocore
     call.action, call.parameters = str(operation.name), dict(parameters)
+
+
+def _loggable(text: str | None) -> str:
+    """What a client named, fit for a line of a log."""
+    return re.sub(r"[^\w.:-]", "?", text or "-", flags=re.ASCII)[:80]
 
 
 def _is_text(body: bytes) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from typing import Any
 
-from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY
 from waitress import wasyncore
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
-from waitress.task import WSGITask
+from waitress.task import ErrorTask, WSGITask
 
 from sandbox.aws import account
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 THREADS = 48
@@ -86,7 +88,7 @@ class _Task(WSGITask):
             key = "HTTP_" + name.upper().replace("-", "_")
             if key not in environ:
                 environ[key], names[key] = value, name
-        environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = names
+        environ["moto.preserved_header_names"] = names
         return environ
 
     def build_response_header(self) -> bytes:
@@ -95,6 +97,15 @@ class _Task(WSGITask):
         return _AMAZON.sub(lambda name: name[0].lower(), header)
 
 
+class _ErrorTask(ErrorTask):
+    def execute(self) -> None:
+        # Not the words of the error: they can hold what the client sent.
+        error: Any = vars(self.request)["error"]
+        log.warning("refused what is no HTTP request: %s %s", error.code, error.reason)
+        super().execute()
+
+
 class _Channel(HTTPChannel):
     parser_class = _Parser
     task_class = _Task
+    error_task_class = _ErrorTask

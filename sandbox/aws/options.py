@@ -138,6 +138,19 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `python -m sandbox start` to `parser`."""
+    add_realism_arguments(parser)
+    names = ", ".join(aws_name(item.name) for item in fields(Quotas))
+    parser.add_argument(
+        "--quota",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"another IAM quota than AWS's default, up to AWS's maximum; may be repeated; one of {names}",
+    )
+
+
+def add_realism_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that can also be changed while the sandbox runs."""
     group = parser.add_argument_group("realism", "how AWS behaves on a real day; all off by default")
     group.add_argument(
         "--key-delay", type=float, default=0, metavar="SECONDS", help="a new access key works only after this long"
@@ -163,33 +176,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ACTION[#N[xTIMES]]",
         help="the N-th call of ACTION is carried out and its answer lost; may be repeated",
     )
-    names = ", ".join(aws_name(item.name) for item in fields(Quotas))
-    parser.add_argument(
-        "--quota",
-        action="append",
-        default=[],
-        metavar="NAME=NUMBER",
-        help=f"another IAM quota than AWS's default, up to AWS's maximum; may be repeated; one of {names}",
-    )
 
 
 def from_args(arguments: argparse.Namespace) -> Options:
     """The options from parsed arguments. Raises OptionError."""
-    failures = [parse_failure(text) for text in arguments.fail] + [parse_loss(text) for text in arguments.lose]
     known, changed = {aws_name(item.name): item.name for item in fields(Quotas)}, dict[str, int]()
     for text in arguments.quota:
         name, _, number = text.partition("=")
         if name not in known or not number.isdigit():
             raise OptionError(f"--quota {text}: must be NAME=NUMBER with NAME one of {', '.join(known)}")
         changed[known[name]] = int(number)
-    realism = Realism(
+    return Options(realism_from_args(arguments), Quotas(**changed))
+
+
+def realism_from_args(arguments: argparse.Namespace) -> Realism:
+    """The realism from parsed arguments. Raises OptionError."""
+    failures = [parse_failure(text) for text in arguments.fail] + [parse_loss(text) for text in arguments.lose]
+    return Realism(
         key_delay=arguments.key_delay,
         latency=arguments.latency,
         throttle=arguments.throttle,
         clock=parse_duration(arguments.clock),
         failures=tuple(failures),
     )
-    return Options(realism, Quotas(**changed))
 
 
 def parse_duration(text: str) -> float:

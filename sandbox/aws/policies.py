@@ -77,7 +77,8 @@ def _element(statement: Mapping[str, Any], name: str, value: str, request: Reque
 @lru_cache(maxsize=4096)
 def _pattern(pattern: str, ignore_case: bool) -> re.Pattern[str]:
     wild = {"*": ".*", "?": "."}
-    return re.compile("".join(wild.get(c) or re.escape(c) for c in pattern), re.IGNORECASE if ignore_case else 0 | re.S)
+    flags = re.DOTALL | (re.IGNORECASE if ignore_case else re.RegexFlag(0))
+    return re.compile("".join(wild.get(letter) or re.escape(letter) for letter in pattern), flags)
 
 
 def _like(pattern: str, value: str, request: Request, ignore_case: bool = False) -> bool:

@@ -152,8 +152,8 @@ def _content(backend: Any) -> dict[str, Any]:
         own = content["managed_policies"]
         content["managed_policies"] = {arn: policy for arn, policy in own.items() if ":iam::aws:" not in arn}
     for name, value in content.items():
-        if type(value) is defaultdict:
-            content[name] = dict(value)  # its factory may be a lambda, which cannot be pickled
+        if isinstance(value, defaultdict):
+            content[name] = dict(value)  # its factory cannot be pickled; the new store brings its own
     return content
 
 
@@ -163,7 +163,7 @@ def _restore(stores: dict[tuple[str, str], bytes]) -> None:
         content: dict[str, Any] = _Unpickler(io.BytesIO(pickled)).load()
         for name, value in content.items():
             present: Any = getattr(backend, name, None)
-            if type(present) is defaultdict or name == "managed_policies":
+            if isinstance(present, defaultdict) or name == "managed_policies":
                 present.update(value)
             else:
                 setattr(backend, name, value)

@@ -1,14 +1,18 @@
-"""Checks the parameters of IAM and STS calls against botocore's own service models, as AWS does before anything else.
+"""Checks the parameters of calls against botocore's own service models, as AWS does before anything else.
 
-All violations come in one ValidationError. The words are those seen on AWS in 2025 and 2026: IAM no longer repeats the
-offending value, STS does; the patterns of names, paths, documents and access key ids have sentences of their own.
+For IAM and STS all violations come in one ValidationError. The words are those seen on AWS in 2025 and 2026: IAM no
+longer repeats the offending value, STS does; the patterns of names, paths, documents and access key ids have sentences
+of their own. Of the JSON services' calls, the form, the required members and the types are checked.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
 from typing import Any, cast
+
+from botocore.validate import ParamValidator
 
 from sandbox.aws.answers import AwsError
 
@@ -49,6 +53,33 @@ def parameters(service: str, action: str, form: dict[str, str]) -> dict[str, Any
     if reader.violations:
         raise AwsError("ValidationError", _sentence(reader.violations))
     return content
+
+
+def check_json(service: str, action: str | None, body: bytes) -> None:
+    """Check a JSON service's call: SerializationException, ValidationException or UnknownOperationException."""
+    operation = _operation(service, action or "")
+    if operation is None:
+        raise AwsError("UnknownOperationException", f"There is no operation {action or 'named'}.", 400)
+    try:
+        content: Any = json.loads(body or b"{}")
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise AwsError("SerializationException", "The request body is not a JSON object.", 400)
+    shape = operation.input_shape
+    if shape is None:
+        return
+    absent = [name for name in shape.required_members if content.get(name) is None]
+    if absent:
+        nulls = [
+            f"Value null at '{name[0].lower()}{name[1:]}' failed to satisfy constraint: Member must not be null"
+            for name in absent
+        ]
+        raise AwsError("ValidationException", _sentence(nulls), 400)
+    known = {name: value for name, value in content.items() if name in shape.members and value is not None}
+    problems = ParamValidator().validate(known, shape)
+    if problems.has_errors():
+        raise AwsError("SerializationException", problems.generate_report(), 400)
 
 
 @lru_cache(maxsize=512)

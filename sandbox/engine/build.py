@@ -173,6 +173,7 @@ def compile_engine(go: Go) -> None:
         go.start("build", "-v", *FLAGS, "-o", "bin/pulumi", PACKAGE) as child,
     ):
         assert child.stdout
+        phase.update(0, "" if len(packages) > 1 else "linking")
         for line in map(str.strip, child.stdout):
             if line in packages:
                 packages.discard(line)

@@ -1,3 +1,6 @@
+// What sandbox/engine/build.py builds the Pulumi engine from. To move to another version, in this folder:
+//	go get -tool github.com/pulumi/pulumi/pkg/v3/cmd/pulumi@v3.X.Y && go mod edit -go=<the go line of that module>
+// and set VERSION in locate.py.
 module aws-access-keys/engine
 
 go 1.25.11

@@ -88,8 +88,3 @@ def python_on_path() -> str:
     if not found:
         raise OptionError(f"no {' or '.join(names)} on PATH; name a virtual environment with the option `virtualenv`")
     return found
-
-
-def same_environment(one: str, other: str) -> bool:
-    """Whether two interpreters are of one environment (`.venv/bin/python` and `.venv/bin/python3` are)."""
-    return os.path.realpath(os.path.dirname(one)) == os.path.realpath(os.path.dirname(other))

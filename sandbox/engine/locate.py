@@ -44,7 +44,8 @@ class Engine:
     """Without a leading v, as `3.259.0`."""
     origin: Origin
     language_host: Path | None
-    """The folder that must come first on PATH for the engine to find its Python language host; None if it has one."""
+    """The folder that must come first on PATH for the engine to start the right Python language host: it looks there
+    before it looks beside itself. None where the PATH of now will do."""
 
 
 def cache() -> Path:
@@ -63,7 +64,7 @@ def home() -> Path:
 
 def on_path() -> tuple[Engine | None, str]:
     """The engine on PATH if it can be used; else None, and why not."""
-    found = shutil.which("pulumi")
+    found = shutil.which("pulumi", path=path_outside())
     if not found:
         return None, "no `pulumi` on PATH"
     version, problem = version_of(Path(found))
@@ -77,6 +78,13 @@ def on_path() -> tuple[Engine | None, str]:
     return Engine(Path(found).absolute(), version, "PATH", None if own else HERE / "bin"), ""
 
 
+def path_outside() -> str:
+    """PATH without the `pulumi` that `python -m sandbox run` puts there, of this checkout or another: it would find
+    itself."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(f for f in folders if not (Path(f).resolve().parent / "engine" / "locate.py").is_file())
+
+
 def kept() -> tuple[Engine | None, str]:
     """The engine in the user's cache directory; else None, and why not.
 
@@ -85,7 +93,7 @@ def kept() -> tuple[Engine | None, str]:
     pulumi = cache() / "bin" / "pulumi"
     if not os.access(pulumi, os.X_OK):
         return None, f"none at {pulumi}"
-    return Engine(pulumi, VERSION, "cache", None), ""
+    return Engine(pulumi, VERSION, "cache", pulumi.parent), ""
 
 
 def find() -> Engine | None:
@@ -134,7 +142,7 @@ def environment(engine: Engine) -> dict[str, str]:
     """What to set so that `pulumi` is this engine, and finds a Python language host. Taken from the PATH of now."""
     path = os.environ.get("PATH", os.defpath)
     folders = [engine.language_host] if engine.language_host else []
-    if engine.origin != "PATH":
+    if engine.origin != "PATH" and engine.pulumi.parent not in folders:
         folders.append(engine.pulumi.parent)
     return {
         "PATH": os.pathsep.join([*map(str, folders), path]),

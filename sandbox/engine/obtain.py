@@ -92,8 +92,7 @@ def message(reasons: dict[str, str]) -> str:
 def renew_language_host(engine: Engine) -> None:
     """Brings the starter of our language host beside a built engine up to this checkout's."""
     ours, there = HERE / "bin" / HOST, engine.pulumi.with_name(HOST)
-    official = there.with_name(f"{HOST}-exec").exists()
-    if official or (there.exists() and there.read_bytes() == ours.read_bytes()):
+    if has_official_host(engine) or (there.exists() and there.read_bytes() == ours.read_bytes()):
         return
     fresh = there.with_name(f".{HOST}.{os.getpid()}")
     shutil.copy(ours, fresh)
@@ -134,23 +133,25 @@ class Finding(NamedTuple):
 
 def examine() -> list[Finding]:
     """What there is to run Pulumi with, or to build it. Looks only; the network is not tried."""
-    path_engine, no_path = on_path()
-    cache_engine, no_cache = kept()
-    findings = [
-        Finding("Pulumi on PATH", bool(path_engine), described(path_engine) if path_engine else no_path),
-        Finding("Pulumi in the cache", bool(cache_engine), described(cache_engine) if cache_engine else no_cache),
-    ]
-    engine = path_engine or cache_engine
+    engine, no_path = on_path()
     if engine:
-        ours = engine.language_host or not engine.pulumi.resolve().with_name(f"{HOST}-exec").exists()
+        findings = [Finding("Pulumi engine", True, f"{engine.pulumi}, version {engine.version}")]
+    else:
+        engine, no_cache = kept()
+        if engine:
+            detail = f"{engine.pulumi}, version {engine.version} ({no_path})"
+        else:
+            detail = f"{no_path}, {no_cache}; `make up` gets version {VERSION}, once"
+        findings = [Finding("Pulumi engine", bool(engine), detail)]
+    if engine:
+        ours = engine.language_host and not has_official_host(engine)
         findings.append(Finding("Python language host", True, "the one of this project" if ours else "Pulumi's own"))
     try:
-        go = find_go()
-        findings.append(Finding("Go", True, f"{go} (only needed to build Pulumi)"))
+        findings.append(Finding("Go", True, f"{find_go()}, to build Pulumi where it cannot be downloaded"))
     except AttemptError as failure:
-        findings.append(Finding("Go", False, f"{failure} (only needed where Pulumi is not installed)"))
+        findings.append(Finding("Go", bool(engine), f"{failure}" + ("; not needed, Pulumi is here" if engine else "")))
     return findings
 
 
-def described(engine: Engine) -> str:
-    return f"{engine.pulumi}, version {engine.version}"
+def has_official_host(engine: Engine) -> bool:
+    return engine.pulumi.with_name(f"{HOST}-exec").exists()

@@ -1,8 +1,7 @@
 """Runs one Pulumi program in its own process, for language_host.py.
 
-The process is started before it is known what to run, because importing the SDK takes about a second. It then reads one
-line of JSON from stdin (see `Order`) and runs that program. Exit codes, as the engine's hosts agree on them: 0 success,
-32 the program failed and the person has been told why, anything else is reported by the language host.
+What to run comes as JSON on stdin (see `Order`). Exit codes, as the engine's language hosts use them: 0 success, 32 the
+program failed and the person has been told why, anything else is for the language host to report.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ TOLD = 32
 
 
 class Order(TypedDict):
-    """What language_host.py sends, as one line of JSON."""
+    """What language_host.py sends."""
 
     settings: dict[str, Any]
     """Keyword arguments of pulumi.runtime.Settings: monitor, engine, project, stack, parallel, dry_run, ..."""
     config: dict[str, str]
     secret_keys: list[str]
-    environment: dict[str, str]
     directory: str
     entry_point: str
     """`.` for a folder with a __main__.py, or a file, relative to `directory`."""
@@ -38,6 +36,8 @@ class Order(TypedDict):
 
 
 def main() -> None:
+    # Cancelled while it still imports, it ends without a word: a KeyboardInterrupt would print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # The folder of this file must not offer its modules to the program.
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
@@ -52,20 +52,17 @@ def main() -> None:
         )
         raise SystemExit(1) from None
 
-    line = sys.stdin.readline()
-    if not line:  # The language host has ended, or needs another interpreter.
-        return
-    order: Order = json.loads(line)
+    order: Order = json.load(sys.stdin)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.update(order["environment"])
     os.chdir(order["directory"])
     pulumi.runtime.set_all_config(order["config"], order["secret_keys"])
     pulumi.runtime.configure(pulumi.runtime.Settings(**order["settings"]))
     sys.argv = [order["entry_point"], *order["arguments"]]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = run(order["entry_point"], order["settings"]["parallel"])
-    except KeyboardInterrupt:  # The engine has cancelled the run, and knows why. Threads may still wait for its answers.
+    except KeyboardInterrupt:
+        # The engine has cancelled the run, and knows why. Threads may still wait for its answers.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(TOLD)

@@ -21,7 +21,7 @@ _CONFIG = Config(
     max_pool_connections=64,
     connect_timeout=5,
     read_timeout=60,
-    retries={"mode": "standard", "total_max_attempts": 10},
+    retries={"mode": "standard", "total_max_attempts": 8},   # half a minute at worst
     s3={"addressing_style": "path"},
     parameter_validation=True,
 )

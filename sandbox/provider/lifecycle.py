@@ -3,8 +3,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from . import plan
 from .aws import Aws, is_gone
-from .plan import planned
 from .schema import Resource
 from .values import UNKNOWN, ProviderError, Secret, State
 
@@ -21,7 +21,7 @@ class HalfDoneError(Exception):
 
 def create(row: Resource, aws: Aws, inputs: State) -> State:
     """Make the resource and return its state."""
-    state = {key: value for key, value in planned(row, aws, inputs).items() if value is not UNKNOWN}
+    state = {key: value for key, value in plan.new(row, aws, inputs).items() if value is not UNKNOWN}
     aws = aws.in_region(state.get("region"))
     want = dict(state)
     try:

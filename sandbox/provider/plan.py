@@ -9,31 +9,39 @@ from .schema import Property, Resource
 from .values import UNKNOWN, State, has_unknown
 
 
-def planned(
-    row: Resource, aws: Aws, inputs: State, prior: State | None = None, ignored: list[str] | None = None
-) -> State:
-    """The state these inputs lead to, ``UNKNOWN`` where only AWS can tell. ``ignored`` are ignoreChanges paths."""
-    state: State = {"id": UNKNOWN} if prior is None else dict(prior)
-    for key, prop in row.properties.items():
-        if not prop.is_output and inputs.get(key) is not None:
-            state[key] = inputs[key]
-        elif prop.default is not None:
-            state[key] = prop.default
-        elif not prop.computed:
-            state[key] = None
-        elif prior is None:
-            state[key] = UNKNOWN
-    if prior is not None:
-        _ignore(ignored or [], prior, state)
-    if "tagsAll" in row.properties:
-        tags_all = UNKNOWN if has_unknown(state["tags"]) else aws.tagging.all(state["tags"])
+def new(row: Resource, aws: Aws, inputs: State) -> State:
+    """The state of a resource made with these inputs, ``UNKNOWN`` where only AWS can tell."""
+    state = {"id": UNKNOWN} | {key: _wanted(key, prop, inputs, UNKNOWN) for key, prop in row.properties.items()}
+    if "tagsAll" in state:
+        tags_all = _tags_all(aws, state)
         # As the real provider plans it: without any tag, tagsAll is left for AWS to tell.
-        state["tagsAll"] = UNKNOWN if prior is None and tags_all == {} else tags_all
-    if prior is not None:
-        for key, prop in row.properties.items():
-            if any(not _same(row.properties[other], prior.get(other), state.get(other)) for other in prop.follows):
-                state[key] = UNKNOWN
+        state["tagsAll"] = UNKNOWN if tags_all == {} else tags_all
     return state
+
+
+def changed(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[str]) -> State:
+    """The state that an update with these inputs leads to. ``ignored`` are the paths of ignoreChanges."""
+    state = prior | {key: _wanted(key, prop, inputs, prior.get(key)) for key, prop in row.properties.items()}
+    _ignore(ignored, prior, state)
+    if "tagsAll" in state:
+        state["tagsAll"] = _tags_all(aws, state)
+    for key, prop in row.properties.items():
+        if any(not _same(row.properties[other], prior.get(other), state.get(other)) for other in prop.follows):
+            state[key] = UNKNOWN
+        elif _same(prop, prior.get(key), state[key]):
+            state[key] = prior.get(key)                # the same in other words is no change of words
+    return state
+
+
+def _wanted(key: str, prop: Property, inputs: State, otherwise: Any) -> Any:
+    """What the inputs want of a property; ``otherwise`` where the provider or AWS decides."""
+    if not prop.is_output and inputs.get(key) is not None:
+        return inputs[key]
+    return otherwise if prop.computed else prop.default
+
+
+def _tags_all(aws: Aws, state: State) -> Any:
+    return UNKNOWN if has_unknown(state["tags"]) else aws.tagging.all(state["tags"])
 
 
 def _ignore(paths: list[str], prior: State, state: State) -> None:
@@ -60,7 +68,7 @@ class Diff:
 
 def diff(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[str]) -> Diff:
     """What the new inputs change of the last state (not of the last inputs: so drift that a refresh saw counts)."""
-    plan = planned(row, aws, inputs, prior, ignored)
+    plan = changed(row, aws, prior, inputs, ignored)
     changes = {key: _change(prior.get(key), plan.get(key)) for key, prop in row.properties.items()
                if not _same(prop, prior.get(key), plan.get(key))}
     shown = {key: kind for key, kind in changes.items() if not row.properties[key].is_output} or changes

@@ -98,14 +98,14 @@ class Plugin:
         row, aws = self._target(request, context)
         wanted = from_struct(request.properties)
         if request.preview:
-            return pb.CreateResponse(properties=to_struct(lifecycle.outputs(row, plan.planned(row, aws, wanted))))
+            return pb.CreateResponse(properties=to_struct(lifecycle.outputs(row, plan.new(row, aws, wanted))))
         state = lifecycle.create(row, aws, wanted)
         return pb.CreateResponse(id=state["id"], properties=to_struct(lifecycle.outputs(row, state)))
 
     def update(self, request: Any, context: Context) -> Any:
         row, aws = self._target(request, context)
         prior = _state(request, request.olds)
-        wanted = plan.planned(row, aws, from_struct(request.news), prior, list(request.ignoreChanges))
+        wanted = plan.changed(row, aws, prior, from_struct(request.news), list(request.ignoreChanges))
         state = wanted if request.preview else lifecycle.update(row, aws, prior, wanted)
         return pb.UpdateResponse(properties=to_struct(lifecycle.outputs(row, state)))
 

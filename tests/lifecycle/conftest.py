@@ -1,11 +1,15 @@
 """One sandbox for the lifecycle tests, and a fresh stack for each test."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.lifecycle.stack import Sandbox, Stack
+
+
+COUNTER = count(1)  # stacks of one sandbox lie in one backend, under one project
 
 
 @pytest.fixture(scope="session")
@@ -16,18 +20,19 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def new_stack(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Stack]]:
-    """Makes a stack, and destroys it after the test."""
+def new_stack(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks; after the test they, and all that the account holds, are gone."""
     made: list[Stack] = []
 
     def make(**settings: object) -> Stack:
         folder = tmp_path / f"project{len(made)}"
         folder.mkdir()
-        name = f"s{abs(hash(request.node.name)) % 10**8}-{len(made)}"
+        name = f"stack{next(COUNTER)}"
         made.append(Stack(sandbox, folder, name=name, **settings))  # pyright: ignore[reportArgumentType]
         return made[-1]
 
     yield make
     for stack in made:
-        stack.destroy(check=False)
         stack.run("stack", "rm", "--yes", "--force", check=False)
+    sandbox.control.behave()
+    sandbox.control.reset()

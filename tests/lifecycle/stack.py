@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from sandbox import engine, server
+from sandbox.aws.control import Control
 from sandbox.environment import inside
 from sandbox.folder import CHECKOUT, Folder, prepare
 
@@ -53,6 +54,11 @@ class Sandbox:
             aws_secret_access_key=secret,
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, proxies={}),
         )
+
+    @property
+    def control(self) -> Control:
+        """Steers how the sandbox's AWS behaves."""
+        return Control(self.running.endpoint_url, self.secrets.control_token)
 
     def stop(self) -> None:
         server.stop(self.folder)

@@ -147,6 +147,7 @@ def send(
     headers: dict[str, str] | None = None,
     sign: str | None = None,
     key: Credentials = ROOT,
+    region: str = REGION,
 ) -> RawAnswer:
     """One HTTP request, signed for the service that `sign` names, or unsigned."""
     host = url.removeprefix("http://")
@@ -154,7 +155,7 @@ def send(
     if sign:
         request = AWSRequest(method=method, url=f"{url}{path}", data=body, headers=given)
         kind = S3SigV4Auth if sign == "s3" else SigV4Auth
-        kind(SigningCredentials(key.access_key_id, key.secret_access_key), sign, REGION).add_auth(request)
+        kind(SigningCredentials(key.access_key_id, key.secret_access_key), sign, region).add_auth(request)
         given = dict(request.headers.items())
     connection = http.client.HTTPConnection(host, timeout=30)
     try:

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from tests.sandbox.aws_support import ALLOW_ALL, REGION, Strict, strict_aws
+from tests.sandbox.aws_support import ALLOW_ALL, FORM, REGION, ROOT, Strict, refusal, send, strict_aws
 
 S3_FULL = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
 
@@ -120,6 +120,35 @@ def test_a_deleted_user_leaves_nothing_behind(strict: Strict) -> None:
     iam.create_user(UserName="leaving")
     assert "Tags" not in iam.get_user(UserName="leaving")["User"]
     assert iam.list_access_keys(UserName="leaving")["AccessKeyMetadata"] == []
+
+
+def test_a_user_name_left_out_means_the_caller(strict: Strict) -> None:
+    key = strict.user_with_key("self-service", "IAMFullAccess")
+    own = strict.client("iam", key)
+    second = own.create_access_key()["AccessKey"]
+    assert second["UserName"] == "self-service"
+    own.update_access_key(AccessKeyId=second["AccessKeyId"], Status="Inactive")
+    statuses = [one["Status"] for one in own.list_access_keys()["AccessKeyMetadata"]]
+    assert statuses == ["Active", "Inactive"]
+    own.delete_access_key(AccessKeyId=second["AccessKeyId"])
+    assert len(own.list_access_keys()["AccessKeyMetadata"]) == 1
+
+
+def test_roots_own_key_stays(strict: Strict) -> None:
+    iam = strict.client("iam")
+    assert refusal(iam.create_access_key)[0] == "NotImplemented"
+    assert refusal(iam.delete_access_key, AccessKeyId=ROOT.access_key_id)[0] == "NotImplemented"
+    assert refusal(iam.delete_access_key, AccessKeyId="AKIAIOSFODNN7EXAMPLE")[0] == "NoSuchEntity"
+
+
+def test_each_partition_is_an_account_of_its_own(strict: Strict) -> None:
+    body = b"Action=GetCallerIdentity&Version=2011-06-15"
+    answer = send(strict.url, body=body, headers=FORM, sign="sts", region="cn-north-1")
+    assert b"<Arn>arn:aws-cn:iam::123456789012:root</Arn>" in answer.body
+    for request in (b"Action=CreateUser&UserName=in-china", b"Action=CreateGroup&GroupName=in-china"):
+        answer = send(strict.url, body=request, headers=FORM, sign="iam", region="cn-north-1")
+        assert b"<Arn>arn:aws-cn:iam::123456789012:" in answer.body
+    assert "in-china" not in [user["UserName"] for user in strict.client("iam").list_users()["Users"]]
 
 
 def test_ids_look_like_awss(strict: Strict) -> None:

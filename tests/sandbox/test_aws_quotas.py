@@ -1,4 +1,4 @@
-"""The account's quotas hold, and can be set."""
+"""What is set at the start holds: the account's quotas, and realism."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.aws import Options
+from sandbox.aws.options import Realism
 from tests.sandbox.aws_rows import ACCOUNT_ROWS, LOW, Row, check_strict
-from tests.sandbox.aws_support import Strict, strict_aws
+from tests.sandbox.aws_support import Strict, refusal, strict_aws
 
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
-    with strict_aws(tmp_path_factory.mktemp("quotas"), Options(quotas=LOW)) as running:
+    with strict_aws(tmp_path_factory.mktemp("quotas"), Options(Realism(key_delay=60), LOW)) as running:
         yield running
 
 
@@ -25,3 +26,10 @@ def test_the_accounts_quotas_hold(row: Row, strict: Strict) -> None:
 def test_the_account_summary_tells_the_quotas_in_force(strict: Strict) -> None:
     summary = strict.client("iam").get_account_summary()["SummaryMap"]
     assert (summary["UsersQuota"], summary["GroupsQuota"]) == (2, 2), "GetAccountSummary tells the quotas in force"
+
+
+def test_realism_set_at_the_start_is_in_force(strict: Strict) -> None:
+    strict.control.reset()
+    key = strict.user_with_key("late")
+    assert refusal(strict.client("sts", key).get_caller_identity)[0] == "InvalidClientTokenId"
+    assert strict.control.realism() == Realism(key_delay=60)

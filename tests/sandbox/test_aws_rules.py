@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.sandbox.aws_rows import ALL_ROWS, ROWS, S3_FULL, Row, check_strict, clients_of, perform
 from sandbox.aws import Credentials
+from tests.sandbox.aws_rows import ALL_ROWS, ROWS, S3_FULL, Row, check_strict, clients_of, perform
 from tests.sandbox.aws_support import REGION, ROOT, Strict, client, plain_moto, strict_aws
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.engine import VERSION, Engine, EngineError, ensure, environment, examine, find, install, locate, obtain
+from sandbox.engine import VERSION, Engine, EngineError, ensure, environment, examine, find, install, locate
 from sandbox.engine.build import find_go, module_zips, needed_go, summary
 from sandbox.engine.locate import AttemptError, cache, recent
 
@@ -143,6 +143,23 @@ def test_a_language_host_beside_the_file_that_a_link_leads_to_counts(machine: Ma
     assert engine.language_host is None, "an installation that is linked into PATH is whole"
 
 
+def test_the_pulumi_of_a_sandbox_is_not_taken_for_an_engine(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "sandbox"
+    for folder in ("bin", "engine"):
+        (other / folder).mkdir(parents=True)
+    (other / "engine" / "locate.py").touch()
+    write(other / "bin" / "pulumi", "echo v3.300.1")
+    monkeypatch.setenv("PATH", f"{other / 'bin'}{os.pathsep}{machine.bin}")
+    assert find() is None, "in `make shell` of another checkout there is still no engine"
+    monkeypatch.setenv("PATH", f"{locate.HERE.parent / 'bin'}{os.pathsep}{machine.bin}")
+    pulumi = machine.put_pulumi("3.300.1")
+    engine = find()
+    assert engine is not None
+    assert engine.pulumi == pulumi, "the one of this checkout is passed over too"
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -184,8 +201,10 @@ def test_the_kept_engine_is_used_where_the_one_on_path_is_too_old(machine: Machi
     machine.put_pulumi("3.100.0")
     (cache() / "bin").mkdir(parents=True)
     pulumi = write(cache() / "bin" / "pulumi", f"echo v{VERSION}")
-    assert find() == Engine(pulumi, VERSION, "cache", None)
-    assert environment(ensure())["PATH"].split(os.pathsep)[0] == str(pulumi.parent), "`pulumi` is the kept one"
+    assert find() == Engine(pulumi, VERSION, "cache", pulumi.parent)
+    assert environment(ensure())["PATH"] == f"{pulumi.parent}{os.pathsep}{machine.bin}", (
+        "`pulumi` is the kept one, and so is the language host, whatever lies on PATH"
+    )
 
 
 def test_the_cache_lies_where_the_user_wants_caches(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +262,7 @@ def test_the_official_installer_comes_before_the_build(machine: Machine, monkeyp
         "python", f"mkdir -p $3/bin; printf '#!/bin/sh\\necho v{VERSION}\\n' > $3/bin/pulumi; chmod +x $3/bin/pulumi"
     )
     monkeypatch.setattr(install.sys, "executable", str(python))
-    assert ensure() == Engine(cache() / "bin" / "pulumi", VERSION, "installer", None)
+    assert ensure() == Engine(cache() / "bin" / "pulumi", VERSION, "installer", cache() / "bin")
     assert machine.asked() == [], "nothing was built"
 
 
@@ -291,9 +310,9 @@ def test_an_installer_out_of_reach_is_given_up_within_seconds(machine: Machine) 
 def test_an_engine_is_built_from_modules(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.put_go()
     engine = ensure()
-    assert engine == Engine(cache() / "bin" / "pulumi", VERSION, "modules", None)
+    assert engine == Engine(cache() / "bin" / "pulumi", VERSION, "modules", cache() / "bin")
     assert (engine.pulumi.parent / locate.HOST).exists(), "the language host lies beside it"
-    assert find() == Engine(engine.pulumi, VERSION, "cache", None), "the next time it is found"
+    assert find() == Engine(engine.pulumi, VERSION, "cache", engine.pulumi.parent), "the next time it is found"
     assert not (cache() / "modules").exists(), "nothing is left of the work"
     told = capsys.readouterr()
     assert told.out == "", "progress goes to stderr"
@@ -515,14 +534,29 @@ def test_an_interrupted_build_ends_at_once_and_says_that_it_can_be_taken_up(mach
 # -- for make doctor --
 
 
-def test_doctor_lists_what_is_there_and_what_is_missing(machine: Machine) -> None:
-    findings = {finding.what: finding for finding in examine()}
-    assert not findings["Pulumi on PATH"].found
-    assert not findings["Pulumi in the cache"].found
-    assert not findings["Go"].found
-    machine.put_go()
+def test_doctor_lists_what_is_missing_and_what_gets_it(machine: Machine) -> None:
+    engine, go = examine()
+    assert (engine.what, engine.found) == ("Pulumi engine", False)
+    assert engine.detail.startswith("no `pulumi` on PATH, none at ")
+    assert engine.detail.endswith(f"`make up` gets version {VERSION}, once")
+    assert (go.what, go.found) == ("Go", False), "without an engine it would be needed"
+
+
+def test_doctor_lists_what_is_there(machine: Machine) -> None:
     machine.put_pulumi("3.300.1", host=False)
-    findings = {finding.what: finding for finding in obtain.examine()}
-    assert findings["Pulumi on PATH"].detail == f"{machine.bin / 'pulumi'}, version 3.300.1"
-    assert findings["Python language host"].detail == "the one of this project"
-    assert findings["Go"].found
+    engine, host, go = examine()
+    assert engine == ("Pulumi engine", True, f"{machine.bin / 'pulumi'}, version 3.300.1")
+    assert host == ("Python language host", True, "the one of this project")
+    assert go.found, "Go is not missed where it is not needed"
+    assert go.detail.endswith("not needed, Pulumi is here")
+
+
+def test_doctor_says_why_the_kept_engine_is_used(machine: Machine) -> None:
+    machine.put_go()
+    machine.put_pulumi("3.100.0")
+    (cache() / "bin").mkdir(parents=True)
+    kept = write(cache() / "bin" / "pulumi", f"echo v{VERSION}")
+    engine, _, go = examine()
+    assert engine.found
+    assert engine.detail.startswith(f"{kept}, version {VERSION} ({machine.bin / 'pulumi'} is version 3.100.0;")
+    assert go == ("Go", True, f"{machine.bin / 'go'}, to build Pulumi where it cannot be downloaded")

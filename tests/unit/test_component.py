@@ -166,7 +166,9 @@ def test_a_policy_made_in_the_same_program_can_be_attached() -> None:
 
 
 def test_bad_args_are_refused_before_anything_is_registered() -> None:
-    with pytest.raises(ValueError, match=r"users\.u\.groups\[0\]: 'nope' is no group of this stack; known: g") as caught:
+    with pytest.raises(
+        ValueError, match=r"users\.u\.groups\[0\]: 'nope' is no group of this stack; known: g"
+    ) as caught:
         made({"groups": {"g": {"policies": ["S3FullAccess"]}}, "users": {"u": {"groups": ["nope"]}}})
     assert "Did you mean 'AmazonS3FullAccess'?" in str(caught.value), "all problems come in one message"
 
@@ -174,7 +176,7 @@ def test_bad_args_are_refused_before_anything_is_registered() -> None:
 def test_pulumis_schema_analyser_accepts_the_component() -> None:
     analysed = Analyzer("aws-access-keys").analyze(components=[ProgrammaticAccess])
     definition = analysed["component_definitions"]["ProgrammaticAccess"]
-    assert set(definition.inputs) == {"groups", "users", "tags", "partition", "today", "issued"}
+    assert set(definition.inputs) == {"groups", "users", "tags", "partition", "today", "retireGuardIdleDays", "issued"}
     assert set(definition.outputs) == OUTPUTS
     assert all(output.description for output in definition.outputs.values()), "each output says what it is"
 

@@ -1,0 +1,170 @@
+"""One profile in the text of an AWS shared credentials file, put in so that every other byte stays as it is.
+
+The text is understood as the AWS CLI and boto3 understand it, which is as Python's configparser does: names of options
+in any case, `=` or `:`, values that go on in lines further in, comments on lines of their own.
+Source: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from configparser import DuplicateOptionError, DuplicateSectionError, Error, ParsingError, RawConfigParser
+from io import StringIO
+from typing import Literal, NamedTuple
+
+KEY_ID, SECRET = "aws_access_key_id", "aws_secret_access_key"
+# The token of a temporary key; beside another key AWS refuses both. The second name is that of old tools.
+TOKENS = ("aws_session_token", "aws_security_token")
+# Settings to which AWS's tools give way before they look at a key in the same profile.
+STRONGER = ("role_arn", "web_identity_token_file", "sso_session", "sso_start_url")
+
+_NAME = re.compile(r"[A-Za-z0-9_./%@:+=,-]+")
+_SECTION = re.compile(r"\[(?P<name>.+)\]")
+
+
+class ProfileError(ValueError):
+    """A name or a text that AWS's tools would not take. Says why and what to do, and holds no value of the text."""
+
+
+class Edited(NamedTuple):
+    """The text of a credentials file with the profile in it."""
+
+    text: str
+    replaced: str | None
+    """The key id that the profile had before: None for a new profile, empty for one without a key."""
+    stronger: tuple[str, ...]
+    """Settings of the profile because of which AWS's tools may not use its key."""
+
+
+def profile_name_problem(name: str) -> str | None:
+    """Why a profile cannot have this name, or None.
+
+    Letters, digits and _-/.%@:+ are what every AWS SDK takes (source above); = and , occur in names of IAM users.
+    """
+    if not name:
+        return "The name of a profile cannot be empty."
+    if name == "DEFAULT":
+        return "'DEFAULT' is no profile: AWS's tools would give its key to every profile. Did you mean 'default'?"
+    if not _NAME.fullmatch(name):
+        return f"{name!r} cannot name a profile. Use letters, digits and _ - . / % @ : + = , only."
+    return None
+
+
+def with_profile(text: str, profile: str, key_id: str, secret: str) -> Edited:
+    """The text with the key in the profile, whose other settings stay, as does all else.
+
+    text: with the file's own line ends. Raises ProfileError.
+    """
+    problem = profile_name_problem(profile)
+    if problem:
+        raise ProfileError(problem)
+    values = {KEY_ID: key_id, SECRET: secret}
+    before = _parsed(text)
+    lines = list(StringIO(text, newline=""))
+    end = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+    if lines and not lines[-1].endswith(("\n", "\r")):
+        lines[-1] += end
+    if profile in before:
+        lines = _with_values(lines, profile, values, end)
+    else:
+        gap = [end] if lines and lines[-1].strip() else []
+        lines += [*gap, f"[{profile}]{end}", *(f"{name} = {value}{end}" for name, value in values.items())]
+    edited = "".join(lines)
+    _check(before, _parsed(edited), profile, values)
+    had = before.get(profile)
+    return Edited(
+        edited, None if had is None else had.get(KEY_ID, ""), tuple(name for name in STRONGER if had and name in had)
+    )
+
+
+def _with_values(lines: Sequence[str], profile: str, values: Mapping[str, str], end: str) -> list[str]:
+    """The lines with the values in the profile's section, and without its tokens."""
+    result: list[str] = []
+    missing = dict(values)
+    header = 0
+    inside = dropped = False  # dropped: the option that a continuation line belongs to has a new value, or none
+    for line, kind, name in _kinds(lines):
+        if kind == "section":
+            inside = name == profile
+            header = len(result) + 1 if inside else header
+        if kind in ("section", "option"):
+            dropped = inside and kind == "option" and name in (*values, *TOKENS)
+        if not dropped or kind == "other":
+            result.append(line)
+        elif kind == "option" and name in missing:
+            result.append(_with_value(line, missing.pop(name)))
+    # As far in as the next line: one further in than the line before it would be read as a part of that line's value.
+    following = next((line for line, kind, _ in _kinds(result[header:]) if kind != "other"), "")
+    indent = following[: len(following) - len(following.lstrip())]
+    result[header:header] = [f"{indent}{name} = {value}{end}" for name, value in missing.items()]
+    return result
+
+
+def _with_value(line: str, value: str) -> str:
+    """The line of an option with another value, spaces and line end kept."""
+    start = min(found for found in (line.find("="), line.find(":")) if found >= 0) + 1
+    rest = line[start:].rstrip("\r\n")
+    space = rest[: len(rest) - len(rest.lstrip())]
+    return f"{line[:start]}{space}{value}{line[start + len(rest) :]}"
+
+
+_Kind = Literal["section", "option", "continuation", "other"]
+
+
+def _kinds(lines: Sequence[str]) -> Iterator[tuple[str, _Kind, str]]:
+    """Each line with what it is, and the name of a section or option; `other` is a comment or blank."""
+    has_option, level = False, 0
+    for line in lines:
+        content = line.strip()
+        if not content or content[0] in "#;":
+            yield line, "other", ""
+            continue
+        indent = len(line) - len(line.lstrip())
+        if has_option and indent > level:
+            yield line, "continuation", ""
+            continue
+        level = indent
+        section = _SECTION.match(content)
+        has_option = section is None
+        if section:
+            yield line, "section", section["name"]
+        else:
+            yield line, "option", re.split("[=:]", content, maxsplit=1)[0].strip().lower()
+
+
+def _parsed(text: str) -> dict[str, dict[str, str]]:
+    """Section → its options, as the AWS CLI reads them; [DEFAULT] is in all of them."""
+    parser = RawConfigParser()
+    try:
+        parser.read_file(StringIO(text, newline=None))
+    except Error as error:
+        raise ProfileError(f"AWS's own tools cannot read it: {_place(error)}. Mend that first.") from None
+    return {"DEFAULT": dict(parser.defaults()), **{name: dict(parser.items(name)) for name in parser.sections()}}
+
+
+def _place(error: Error) -> str:
+    """Where configparser stopped and why; its own words hold the line, which may be a secret."""
+    if isinstance(error, DuplicateSectionError):
+        return f"line {error.lineno} begins profile '{error.section}' a second time"
+    if isinstance(error, DuplicateOptionError):
+        return f"line {error.lineno} sets {error.option} of profile '{error.section}' a second time"
+    if isinstance(error, ParsingError) and error.errors:
+        return f"line {error.errors[0][0]} is neither a section, nor a setting, nor a comment"
+    return f"line {getattr(error, 'lineno', 1)} comes before the first section"
+
+
+def _check(
+    before: Mapping[str, Mapping[str, str]],
+    after: Mapping[str, Mapping[str, str]],
+    profile: str,
+    values: Mapping[str, str],
+) -> None:
+    """Refuse an edit that AWS's tools would read as anything but the one that was asked for."""
+    inherited = [name for name in TOKENS if name in before["DEFAULT"]]
+    if inherited:
+        raise ProfileError(
+            f"its section [DEFAULT] gives {inherited[0]} to every profile, with which AWS refuses the key. "
+            "Remove that first."
+        )
+    kept = {name: value for name, value in before.get(profile, before["DEFAULT"]).items() if name not in TOKENS}
+    if dict(after) != {**before, profile: {**kept, **values}}:
+        raise ProfileError(f"profile '{profile}' cannot be put in without changing others. Put it in by hand.")

@@ -1,0 +1,232 @@
+"""The life of a key on the real engine: rotation, retirement, calendar, guard, verification."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.lifecycle.stack import Sandbox, Stack
+
+NewStack = Callable[..., Stack]
+
+GROUPS = {"test": {"policies": ["AmazonS3FullAccess"]}}
+
+
+def config(user: str = "test-user", **key: Any) -> dict[str, Any]:
+    return {"groups": GROUPS, "users": {user: {"groups": ["test"], "key": key}}}
+
+
+def works(sandbox: Sandbox, key: tuple[str, str]) -> bool:
+    """Whether S3 takes the key."""
+    try:
+        sandbox.client("s3", key).list_buckets()
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "InvalidAccessKeyId", "a retired key is refused, not mangled"
+        return False
+    return True
+
+
+def keys_in_iam(sandbox: Sandbox, user: str = "test-user") -> dict[str, str]:
+    listed = sandbox.client("iam").list_access_keys(UserName=user)["AccessKeyMetadata"]
+    return {key["AccessKeyId"]: key["Status"] for key in listed}
+
+
+def test_ten_rotations_in_a_row_always_leave_a_working_key_and_never_a_third(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    issued: list[tuple[str, str]] = []
+    for serial in range(1, 12):
+        stack.write(config(serial=serial))
+        done = stack.up()
+        issued.append(stack.key("test-user"))
+        assert len({key_id for key_id, _ in issued}) == serial, "each raise issues a new key"
+        assert set(keys_in_iam(sandbox)) == {key_id for key_id, _ in issued[-2:]}, "the last two keys are there"
+        assert all(works(sandbox, key) for key in issued[-2:]), "both keys work"
+        if serial > 2:
+            assert not works(sandbox, issued[-3]), "the key before them is gone"
+            assert done.changes == {"replace": 1}, "the slot of the oldest key takes the new one, nothing else changes"
+    outputs = stack.outputs()["keys"]["test-user"]
+    assert (outputs["current"]["serial"], outputs["previous"]["serial"]) == (11, 10)
+    assert outputs["current"]["id"] == issued[-1][0]
+    assert outputs["previous"]["id"] == issued[-2][0]
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_the_key_in_use_works_at_every_moment_of_a_rotation(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    for serial in (1, 2):
+        stack.write(config(serial=serial))
+        stack.up()
+    in_use = stack.key("test-user")
+    stack.write(config(serial=3))
+    import threading
+
+    outcomes: list[bool] = []
+    over = threading.Event()
+
+    def use() -> None:
+        while not over.wait(0.02):
+            outcomes.append(works(sandbox, in_use))
+
+    user = threading.Thread(target=use)
+    user.start()
+    try:
+        stack.up()
+    finally:
+        over.set()
+        user.join()
+    assert len(outcomes) > 10, "the key was tried all the time"
+    assert all(outcomes), "and it worked all the time"
+
+
+@pytest.mark.parametrize(("previous", "status"), [("active", "Active"), ("inactive", "Inactive"), ("deleted", None)])
+def test_previous_decides_what_becomes_of_the_key_before(
+    new_stack: NewStack, sandbox: Sandbox, previous: str, status: str | None
+) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.up()
+    old = stack.key("test-user")
+    stack.write(config(serial=2, previous=previous))
+    stack.up()
+    assert keys_in_iam(sandbox).get(old[0]) == status
+    assert works(sandbox, old) == (previous == "active")
+    assert works(sandbox, stack.key("test-user"))
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write(config(serial=3, previous=previous))
+    stack.up()
+    assert works(sandbox, stack.key("test-user")), "the next rotation works from each of the three"
+    assert len(keys_in_iam(sandbox)) == (1 if previous == "deleted" else 2)
+
+
+def test_an_inactive_previous_key_can_be_brought_back(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.up()
+    old = stack.key("test-user")
+    stack.write(config(serial=2, previous="inactive"))
+    stack.up()
+    stack.write(config(serial=2, previous="active"))
+    assert stack.up().changes == {"update": 1}
+    assert works(sandbox, old), "nobody had to copy a secret again"
+
+
+def test_a_raise_by_more_than_one_issues_one_key_and_the_preview_says_so(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config(serial=2))
+    stack.up()
+    in_use = stack.key("test-user")
+    stack.write(config(serial=7))
+    assert "that issues one new key" in stack.preview().text
+    stack.up()
+    assert works(sandbox, in_use), "the key in use is not touched"
+    assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 7
+
+
+def test_a_lowered_serial_changes_nothing_and_the_preview_says_so(new_stack: NewStack) -> None:
+    stack = new_stack()
+    for serial in (1, 2):
+        stack.write(config(serial=serial))
+        stack.up()
+    stack.write(config(serial=1))
+    done = stack.preview("--expect-no-changes")
+    assert "Keys do not come back" in done.text
+    assert "raise it to 3" in done.text
+
+
+def test_a_suspended_key_is_refused_and_comes_back(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.up()
+    key = stack.key("test-user")
+    stack.write(config(status="inactive"))
+    assert stack.up().changes == {"update": 1}
+    assert not works(sandbox, key)
+    stack.write(config(status="active"))
+    stack.up()
+    assert works(sandbox, key)
+    assert stack.key("test-user") == key
+
+
+def test_a_new_user_under_an_old_calendar_gets_one_key(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config(rotation={"start": "2020-01-01", "everyDays": 30, "overlapDays": 3}))
+    stack.up()
+    assert len(keys_in_iam(sandbox)) == 1, "a key that nobody ever had is not made"
+
+
+def test_the_calendar_rotates_three_times_with_an_overlap_each(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config(rotation={"start": "2027-01-01", "everyDays": 30, "overlapDays": 5}))
+
+    def on(day: str) -> dict[str, Any]:
+        stack.environment["ACCESS_KEYS_TODAY"] = day
+        stack.up()
+        return stack.outputs()["keys"]["test-user"]
+
+    first = on("2027-01-01")
+    assert first["nextRotation"] == "2027-01-31"
+    assert on("2027-01-30")["current"] == first["current"], "not before its time"
+    keys = [stack.key("test-user")]
+    for rotation, over in (("2027-01-31", "2027-02-05"), ("2027-03-02", "2027-03-07"), ("2027-04-01", "2027-04-06")):
+        stack.environment["ACCESS_KEYS_TODAY"] = rotation
+        before = stack.outputs()
+        assert stack.preview().changes, "the day can be rehearsed"
+        assert stack.outputs() == before, "a rehearsal changes nothing"
+        rotated = on(rotation)
+        keys.append(stack.key("test-user"))
+        assert rotated["previousUntil"] == over
+        assert works(sandbox, keys[-1])
+        assert works(sandbox, keys[-2]), "the key before is active for the overlap"
+        assert on(over)["previous"]["status"] == "Inactive"
+        assert works(sandbox, keys[-1])
+        assert not works(sandbox, keys[-2]), "after the overlap it is switched off"
+        assert len(keys_in_iam(sandbox)) == 2
+
+
+def test_a_rehearsed_day_is_refused_for_up_outside_the_sandbox(new_stack: NewStack) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.environment |= {"ACCESS_KEYS_TODAY": "2027-03-01", "ACCESS_KEYS_SANDBOX": ""}
+    # Without the sandbox's variable the program takes itself to be outside; the endpoint is still the sandbox's.
+    done = stack.up(check=False)
+    assert done.code != 0
+    assert "rehearses another day" in done.text
+    assert "Traceback" not in done.text
+    stack.preview()
+    stack.environment["ACCESS_KEYS_TODAY"] = "first of March"
+    assert "is no day. Write it like ACCESS_KEYS_TODAY=2027-03-01" in stack.preview(check=False).text
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ({"serial": 0}, "users.test-user.key.serial: 0 is given, 1 or more is expected"),
+        ({"serial": -1}, "users.test-user.key.serial: -1 is given, 1 or more is expected"),
+        ({"serial": "two"}, 'users.test-user.key.serial: "two" is given, a whole number is expected'),
+        (
+            {"rotation": {"start": "2026-01-01", "everyDays": 5, "overlapDays": 6}},
+            "users.test-user.key.rotation.overlapDays: 6 days of overlap are longer than the period of 5 days",
+        ),
+        (
+            {"rotation": {"start": "soon", "everyDays": 5, "overlapDays": 1}},
+            'users.test-user.key.rotation.start: "soon" is given, a date such as 2026-12-01 is expected',
+        ),
+        ({"pgpKey": "no key at all!"}, "users.test-user.key.pgpKey: this is neither an armored nor a base64"),
+        ({"pgpKey": "file:nowhere.asc"}, "the file 'nowhere.asc' cannot be read: No such file or directory"),
+        ({"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}}, "there is no IAM user 'test-user' whose key could be adopted"),
+        ({"description": "for x"}, "aws:ignoreTags: {keyPrefixes: [AKIA]}"),
+    ],
+)
+def test_bad_key_settings_are_refused_and_nothing_is_made(
+    new_stack: NewStack, sandbox: Sandbox, key: dict[str, Any], says: str
+) -> None:
+    stack = new_stack()
+    stack.write(config(**key))
+    done = stack.up(check=False)
+    assert done.code != 0
+    assert says in done.text
+    assert "Traceback" not in done.text
+    assert sandbox.client("iam").list_users()["Users"] == []
