@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pulumi
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.exceptions import ClientError
 
 SessionMaker = Callable[[], "boto3.Session"]
 """Makes the boto3 session that the operator's credentials give. Called only where AWS must be asked."""
@@ -40,17 +41,17 @@ def default_session() -> "boto3.Session":
 async def wait_until_accepted(maker: SessionMaker, user: str, key_id: str, secret: str) -> None:
     """Try a new key until AWS accepts it (STS GetCallerIdentity), backing off from 0.2 to 5 seconds.
 
-    Raises NotAcceptedError after `within` seconds (default VERIFY_WITHIN), or at once on an answer that waiting does not change.
+    Raises NotAcceptedError after VERIFY_WITHIN seconds, or at once on an answer that waiting does not change.
     """
     from botocore.exceptions import ClientError
 
-    client = await asyncio.to_thread(_sts, maker, key_id, secret)
+    client: Any = await asyncio.to_thread(_sts, maker, key_id, secret)
     began, pause, told = time.monotonic(), 0.2, False
     while True:
         try:
             await asyncio.to_thread(client.get_caller_identity)
         except ClientError as error:
-            code = error.response["Error"]["Code"]
+            code = _code(error)
             waited = time.monotonic() - began
             if code not in NOT_YET or waited + pause > VERIFY_WITHIN:
                 raise NotAcceptedError(
@@ -74,22 +75,28 @@ def _sts(maker: SessionMaker, key_id: str, secret: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    region = maker().region_name or "us-east-1"
-    session = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region)
+    operator: Any = maker()
+    region: str = operator.region_name or "us-east-1"
+    session: Any = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region)
     return session.client("sts", config=Config(retries={"total_max_attempts": 3}))
+
+
+def _code(error: "ClientError") -> str:
+    return cast("dict[str, Any]", error.response)["Error"]["Code"]
 
 
 def last_use(maker: SessionMaker, key_id: str) -> LastUse | None:
     """When a key was last used; None for one that never was or is gone."""
     from botocore.exceptions import ClientError
 
+    session: Any = maker()
     try:
-        answer = maker().client("iam").get_access_key_last_used(AccessKeyId=key_id)["AccessKeyLastUsed"]
+        answer = session.client("iam").get_access_key_last_used(AccessKeyId=key_id)["AccessKeyLastUsed"]
     except ClientError as error:
-        if error.response["Error"]["Code"] == "NoSuchEntity":
+        if _code(error) == "NoSuchEntity":
             return None
         raise
-    on = answer.get("LastUsedDate")
+    on: datetime | None = answer.get("LastUsedDate")
     if on is None:
         return None
     return LastUse(on.astimezone(timezone.utc), answer["ServiceName"], answer["Region"])

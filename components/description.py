@@ -27,7 +27,7 @@ class DescriptionTags:
         description: str,
         parent: pulumi.Resource,
     ) -> None:
-        """Keep the wanted tags of one user: each of the user's keys has the description; an empty one takes them away."""
+        """Keep the wanted tags of one user: each of the user's keys has the description; an empty one clears them."""
         tags = pulumi.Output.all(*key_ids).apply(lambda ids: dict.fromkeys(ids, description) if description else {})
         binding = pulumi.ResourceHookBinding(after_create=[self._hook], after_update=[self._hook])
         pulumi.Stash(
@@ -37,7 +37,8 @@ class DescriptionTags:
     def _run(self, args: pulumi.ResourceHookArgs) -> None:
         wanted, before = _tags(args.new_inputs), _tags(args.old_inputs)
         user = (args.new_inputs or {})["input"]["user"]
-        iam = self._maker().client("iam")
+        session: Any = self._maker()
+        iam = session.client("iam")
         gone = sorted(before.keys() - wanted.keys())
         if gone:
             iam.untag_user(UserName=user, TagKeys=gone)

@@ -1,10 +1,10 @@
 """An IAM group with its managed policies."""
 
 from collections.abc import Mapping, Sequence
-from typing_extensions import NotRequired, TypedDict
 
 import pulumi
 from pulumi_aws import iam
+from typing_extensions import NotRequired, TypedDict
 
 from rules.policies import policy_arn, policy_key
 

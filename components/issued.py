@@ -18,7 +18,8 @@ def issued_keys(output: str = OUTPUT) -> Mapping[str, Any]:
     """
     stack = "/".join((pulumi.get_organization(), pulumi.get_project(), pulumi.get_stack()))
     answer: Any = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
-    return (answer or {}).get("outputs", {}).get(output) or {}
+    found: Mapping[str, Any] | None = answer["outputs"].get(output)
+    return found or {}
 
 
 def issued_to(user: str, issued: Mapping[str, Any]) -> Issued | None:

@@ -43,7 +43,8 @@ class KeyArgs(TypedDict):
     serial: NotRequired[int]
     """Raise it by one for a new key. Default 1."""
     previous: NotRequired[str]
-    """What becomes of the key before: `active`, `inactive` or `deleted`. Default `active`, under a calendar `inactive`."""
+    """What becomes of the key before: `active`, `inactive` or `deleted`. Default `inactive` under a calendar, else
+    `active`."""
     rotation: NotRequired[RotationArgs]
     """New keys by the calendar. Default: none."""
     status: NotRequired[str]
@@ -137,14 +138,15 @@ class UserKeys:
             return None
         if not self._issued:
             return adopt["id"]
-        known = [self._issued.get(which) or {} for which in ("current", "previous")]
+        known: list[dict[str, Any]] = [self._issued.get(which) or {} for which in ("current", "previous")]
         mine = any(key.get("id") == adopt["id"] and int(key["serial"]) == slot.serial for key in known)
         return adopt["id"] if mine else None
 
     def _secret_once_accepted(self, user: iam.User) -> "pulumi.Output[str | None]":
         adopt = self._args.get("adopt")
         known = pulumi.Output.from_input(adopt.get("secret") if adopt else None)
-        verified = (self._issued.get("current") or {}).get("id")
+        current: dict[str, Any] = self._issued.get("current") or {}
+        verified = current.get("id")
         wanted = self._args.get("verify", True) and self.plan.current.status == "active"
 
         async def accepted(name: str, key_id: str, secret: str | None, adopted_secret: str | None) -> str | None:

@@ -34,7 +34,7 @@ class ProgrammaticAccessArgs(TypedDict):
     today: NotRequired[str]
     """The day, `YYYY-MM-DD`; needed where a key's life depends on it (rotation, guard, `issued`)."""
     retire_guard_idle_days: NotRequired[int]
-    """Idle days that the guard asks for at users that are no longer among `users` but had one; 0 for none, default 30."""
+    """Idle days that the guard asks for at users that had one and are no longer among `users`; 0: none, default 30."""
     issued: NotRequired[Mapping[str, Any]]
     """The component's output `keys` of the run before, from `issued_keys()`; needed to rotate a key."""
 
@@ -114,9 +114,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         def by_user(values: "Mapping[str, pulumi.Output[Any]]") -> "pulumi.Output[dict[str, Any]]":
             """User → value, without the users that have none."""
-            return pulumi.Output.from_input(dict(values)).apply(
-                lambda found: {user: value for user, value in found.items() if value is not None}
-            )
+            resolved: pulumi.Output[Any] = pulumi.Output.from_input(dict(values))
+            return resolved.apply(lambda found: {user: value for user, value in found.items() if value is not None})
 
         self.access_key_ids = by_user({user: key.id for user, key in keys.items()})
         self.secret_access_keys = pulumi.Output.secret(by_user({user: key.secret for user, key in keys.items()}))

@@ -95,9 +95,9 @@ def _last_use(client: Any, key_id: str) -> LastUse:
 def _config() -> Config:
     return Config(
         max_pool_connections=PARALLEL,
-        connect_timeout=5,
+        connect_timeout=4,
         read_timeout=15,
-        retries={"mode": "standard", "total_max_attempts": 5},
+        retries={"mode": "standard", "total_max_attempts": 4},
     )
 
 
@@ -114,5 +114,9 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, ClientError):
         if _code(error) == "NoSuchEntity":
             return "AWS has no such key (pulumi refresh brings the state up to date)"
-        return f"{_code(error)}: {' '.join(_answer(error).get('Message', '').split())}"
-    return " ".join(str(error).split())
+        return f"{_code(error)}: {_one_line(_answer(error).get('Message', ''))}"
+    return _one_line(str(error))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")

@@ -61,8 +61,8 @@ def pulumi(*arguments: str, secret_input: str | None = None) -> str:
         done = subprocess.run(command, capture_output=True, text=True, input=secret_input, check=False)
     except FileNotFoundError:
         raise StackError(
-            "There is no pulumi on PATH. Install it (https://www.pulumi.com/docs/install/), or run this in the sandbox: "
-            "python -m sandbox run -- ..."
+            "There is no pulumi on PATH. Install it (https://www.pulumi.com/docs/install/), or run this in the "
+            "sandbox: python -m sandbox run -- ..."
         ) from None
     if done.returncode:
         raise StackError((done.stderr or done.stdout).strip())

@@ -74,7 +74,7 @@ def tag_problems(where: str, tags: Mapping[str, str]) -> Iterator[Problem]:
         if not key or len(key) > TAG_KEY_LENGTH or not _TAG.fullmatch(key):
             yield Problem(
                 place,
-                f"'{key}' is no IAM tag key. Use 1 to {TAG_KEY_LENGTH} letters, digits, spaces and _.:/=+-@ characters.",
+                f"'{key}' is no IAM tag key. Use 1 to {TAG_KEY_LENGTH} letters, digits, spaces and _.:/=+-@ signs.",
             )
         if key.lower().startswith("aws:"):
             yield Problem(place, f"tag keys that start with 'aws:' belong to AWS. Rename '{key}'.")

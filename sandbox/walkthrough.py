@@ -8,9 +8,10 @@ import os
 import subprocess
 import sys
 
+from rich.console import Console
+
 from operations.show import show
 from operations.stack import StackError, secrets, users
-from rich.console import Console
 from sandbox.folder import VARIABLE
 
 
@@ -56,8 +57,8 @@ def _show_and_prove(stack: str) -> int:
                 failed += not good
     if failed:
         console.print(
-            "\nThe state of the stack and the sandbox's account differ, as after `python -m sandbox reset`. Let the engine "
-            f"look, then run make up again:\n  {prefix}pulumi refresh --yes --stack {stack}"
+            "\nThe state of the stack and the sandbox's account differ, as after `python -m sandbox reset`. Let the "
+            f"engine look, then run make up again:\n  {prefix}pulumi refresh --yes --stack {stack}"
         )
         return 1
     console.print("\nThis account lives on this machine only. Look around in it: make shell. Take it down: make down")

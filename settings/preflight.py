@@ -4,7 +4,7 @@ Asked only where the settings need it: nothing here runs for a stack without KMS
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rules.limits import KEYS_PER_USER
 from rules.problem import Problem
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def preflight(
     settings: StackSettings, issued: Mapping[str, Any], session: "Callable[[], boto3.Session]"
 ) -> Iterator[Problem]:
-    """Problems that AWS knows of. issued: what `issued_keys()` says; a key that was adopted is not asked about again."""
+    """Problems that AWS knows of.
+
+    issued: what `issued_keys()` says; a key that was adopted before is not asked about again.
+    """
     for kms_key, where in _kms_keys(settings).items():
         yield from _kms_problems(where, kms_key, session)
     for user in settings.users:
@@ -44,10 +47,11 @@ def _kms_keys(settings: StackSettings) -> dict[str, str]:
 def _kms_problems(where: str, kms_key: str, session: "Callable[[], boto3.Session]") -> Iterator[Problem]:
     from botocore.exceptions import BotoCoreError, ClientError
 
+    aws: Any = session()
     try:
-        state = session().client("kms").describe_key(KeyId=kms_key)["KeyMetadata"]["KeyState"]
+        state: str = aws.client("kms").describe_key(KeyId=kms_key)["KeyMetadata"]["KeyState"]
     except ClientError as error:
-        found = error.response["Error"]
+        found = cast("dict[str, Any]", error.response)["Error"]
         yield Problem(where, f"AWS KMS cannot use '{kms_key}': {found['Code']}: {found['Message']}")
     except BotoCoreError as error:
         yield Problem(where, f"AWS KMS cannot be asked about '{kms_key}': {error}")
@@ -59,11 +63,14 @@ def _kms_problems(where: str, kms_key: str, session: "Callable[[], boto3.Session
 def _adoption_problems(where: str, user: str, key_id: str, session: "Callable[[], boto3.Session]") -> Iterator[Problem]:
     from botocore.exceptions import BotoCoreError, ClientError
 
+    aws: Any = session()
     try:
-        listed = session().client("iam").list_access_keys(UserName=user)["AccessKeyMetadata"]
+        listed: list[dict[str, str]] = aws.client("iam").list_access_keys(UserName=user)["AccessKeyMetadata"]
     except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchEntity":
-            raise
+        found = cast("dict[str, Any]", error.response)["Error"]
+        if found["Code"] != "NoSuchEntity":
+            yield Problem(where, f"AWS does not say which keys '{user}' has: {found['Code']}: {found['Message']}")
+            return
         yield Problem(
             where, f"there is no IAM user '{user}' whose key could be adopted. Leave adopt out for a new user."
         )

@@ -50,8 +50,8 @@ def read_settings() -> tuple[StackSettings, Environment]:
     given = _given()
     if not given:
         raise SettingsError(
-            f"The stack '{pulumi.get_stack()}' has no configuration: {_file()} is missing or has no {NAMESPACE}: keys.\n"
-            "The least it needs is one group and one user:\n"
+            f"The stack '{pulumi.get_stack()}' has no configuration: {_file()} is missing or has no {NAMESPACE}: "
+            "keys.\nThe least it needs is one group and one user:\n"
             f"  {NAMESPACE}:groups: {{test: {{policies: [AmazonS3FullAccess]}}}}\n"
             f"  {NAMESPACE}:users: {{test-user: {{groups: [test]}}}}\n"
             "Nothing was created."

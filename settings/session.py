@@ -20,7 +20,7 @@ def aws_session() -> "boto3.Session":
     region = config.get("region")
     if os.environ.get("ACCESS_KEYS_SANDBOX"):
         return boto3.Session(region_name=region)
-    session = boto3.Session(
+    session: Any = boto3.Session(
         region_name=region,
         profile_name=config.get("profile"),
         aws_access_key_id=config.get("accessKey"),

@@ -11,6 +11,7 @@ from operations.report.keys import NEAR_DAYS, REMEDY, Report, Row
 from rules.audit import MAX_AGE_DAYS
 
 BAR = 8  # characters for MAX_AGE_DAYS
+IN_DETAIL = 20  # overdue keys listed below the table, which has them all
 ONE_LINE_PER_KEY = 150  # columns from which a key fits on one line
 
 _HEADERS = ("User", "Key id", "Serial, slot", "Status", "Age in days", "Last used", "for", "Rotation", "Overdue")
@@ -39,10 +40,12 @@ def print_report(report: Report, console: Console) -> None:
     if report.overdue:
         console.print()
         console.print(Text("Overdue"), style="bold")
-        for row in report.overdue:
+        for row in report.overdue[:IN_DETAIL]:
             console.print(Text.assemble("  ", row.key.user, " ", (row.key.id, "cyan")), soft_wrap=True)
             for found in row.overdue:
                 console.print(Padding(Text(found.text), (0, 0, 0, 4)))
+        if len(report.overdue) > IN_DETAIL:
+            console.print(f"  and {len(report.overdue) - IN_DETAIL} more")
         console.print()
         console.print(Text(REMEDY))
 

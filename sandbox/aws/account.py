@@ -25,22 +25,37 @@ SETTINGS = {
     "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
 }
 
+COMMON = ("iam", "sts", "s3", "ec2", "secretsmanager", "ssm", "kms")
+S3_CONTROL_PATH = "/v20180820/"  # another service of moto's under S3's name
+
 # Paths that moto keeps for itself (its own API, the EC2 metadata service): not part of AWS's API.
 MOTO_PATHS = ("/moto-api", "/favicon.ico", "/latest/meta-data", "/latest/api")
 
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def application() -> WsgiApplication:
-    """moto's WSGI application for all services; a service's modules load when it is first called."""
-    os.environ.update(SETTINGS)
-    import moto.iam.models
-    from moto.moto_server import werkzeug_app
+class Moto:
+    """moto's WSGI applications, one per service, made when the service is first called."""
 
-    # moto notes the use of a key too, but under other names of service and region; `note_use` is in its place.
-    moto.iam.models.mark_account_as_visited = _ignore
-    werkzeug_app.DISABLE_GLOBAL_CORS = True  # no web page has business here
-    return werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
+    def __init__(self) -> None:
+        os.environ.update(SETTINGS)
+        import moto.iam.models
+        from moto.moto_server import werkzeug_app
+
+        # moto notes the use of a key too, but under other names of service and region; `note_use` is in its place.
+        moto.iam.models.mark_account_as_visited = _ignore
+        werkzeug_app.DISABLE_GLOBAL_CORS = True  # no web page has business here
+        self._dispatcher = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
+
+    def application(self, service: str, path: str) -> WsgiApplication:
+        """The application that serves `service`. moto's own dispatcher finds it for any service, by trying a hundred
+        patterns on each call; for those that matter here the name is enough."""
+        if service not in COMMON or path.startswith(S3_CONTROL_PATH):
+            return self._dispatcher
+        with self._dispatcher.lock:
+            if service not in self._dispatcher.app_instances:
+                self._dispatcher.app_instances[service] = self._dispatcher.create_app(service)
+            return self._dispatcher.app_instances[service]
 
 
 def _ignore(**_: object) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from botocore.exceptions import UnknownServiceError
 from werkzeug.exceptions import NotFound
@@ -63,7 +63,7 @@ class Gate:
     ) -> None:
         self._root, self._quotas, self._director = root, quotas, director
         self._log, self._lock, self._changed = call_log, lock, changed
-        self._moto = account.application()
+        self._moto = account.Moto()
         self.control: ControlEndpoint | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -155,8 +155,9 @@ class Gate:
         def start_response(status: str, headers: list[tuple[str, str]], _exc_info: Any = None) -> None:
             answer.status, answer.headers = int(status.split(" ", 1)[0]), headers
 
+        application = self._moto.application(call.service, call.path)
         try:
-            answer.body = b"".join(self._moto(apicall.for_moto(call), start_response))
+            answer.body = b"".join(application(apicall.for_moto(call), start_response))
         except NotImplementedError:
             if _is_known(call):
                 raise AwsError("NotImplemented", f"The sandbox has no {call.service}:{call.action}.") from None
@@ -196,7 +197,8 @@ def _is_text(body: bytes) -> bool:
 def _is_known(call: apicall.Call) -> bool:
     from moto.core.utils import get_service_model
 
-    return call.action in cast("list[str]", get_service_model(call.service).operation_names)
+    names: Any = get_service_model(call.service).operation_names
+    return call.action in names
 
 
 def _unknown_action(call: apicall.Call) -> AwsError:

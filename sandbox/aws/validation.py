@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from botocore.validate import ParamValidator
 
@@ -86,8 +86,8 @@ def check_json(service: str, action: str | None, body: bytes) -> None:
 def _operation(service: str, action: str) -> Any:
     from moto.core.utils import get_service_model
 
-    model = get_service_model(service)
-    return model.operation_model(action) if action in cast("list[str]", model.operation_names) else None
+    model: Any = get_service_model(service)
+    return model.operation_model(action) if action in model.operation_names else None
 
 
 def _sentence(violations: list[str]) -> str:

@@ -8,7 +8,6 @@ import pytest
 
 from tests.lifecycle.stack import Sandbox, Stack
 
-
 COUNTER = count(1)  # stacks of one sandbox lie in one backend, under one project
 
 

@@ -23,7 +23,7 @@ class Done:
 
     code: int
     text: str
-    """Standard output and standard error as a person sees them, in the order of the engine's events where it has them."""
+    """What a person sees of it: standard output, then standard error."""
     changes: dict[str, int]
     """What the engine says it did or would do: operation → count, without `same`."""
 

@@ -120,12 +120,18 @@ def plain_moto() -> Generator[str]:
         process.wait()
 
 
+def code_of(error: ClientError) -> str:
+    """AWS's error code in an SDK's exception."""
+    answer: Any = error.response
+    return answer["Error"]["Code"]
+
+
 def refusal(call: Any, **parameters: Any) -> tuple[str, str, int]:
     """AWS's error code, message and HTTP status of a call that it refuses; fails the test where it does not."""
     try:
         call(**parameters)
     except ClientError as error:
-        answer = error.response
+        answer: Any = error.response
         return answer["Error"]["Code"], answer["Error"].get("Message", ""), answer["ResponseMetadata"]["HTTPStatusCode"]
     raise AssertionError(f"AWS refuses {getattr(call, '__name__', call)} with {parameters}")
 

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox.aws import Credentials
-from tests.sandbox.aws_support import FORM, REGION, ROOT, Strict, refusal, send, strict_aws
+from tests.sandbox.aws_support import FORM, REGION, ROOT, Strict, code_of, refusal, send, strict_aws
 
 # A harmless call of each service, and what the service says to a bad key, a bad signature, no signature, no permission.
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -84,7 +84,7 @@ def is_known(strict: Strict, service: str, key: Credentials) -> bool:
     try:
         call(strict, service, key)()
     except ClientError as error:
-        return error.response["Error"]["Code"] == NO_PERMISSION[service][0]
+        return code_of(error) == NO_PERMISSION[service][0]
     return True
 
 
@@ -361,7 +361,7 @@ def works(method: Callable[..., Any], **parameters: Any) -> bool:
     try:
         method(**parameters)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "AccessDenied":
+        if code_of(error) != "AccessDenied":
             raise
         return False
     return True

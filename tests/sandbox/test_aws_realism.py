@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from sandbox.aws import Credentials, Options, calls
 from sandbox.aws.control import Control, ControlError
 from sandbox.aws.options import Failure, OptionError, Quotas, Realism, add_arguments, from_args
-from tests.sandbox.aws_support import REGION, ROOT, TOKEN, Strict, refusal, strict_aws
+from tests.sandbox.aws_support import REGION, ROOT, TOKEN, Strict, code_of, refusal, strict_aws
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_calls_above_the_rate_are_throttled(strict: Strict) -> None:
             iam.list_users()
             outcomes.append("ok")
         except ClientError as error:
-            outcomes.append(error.response["Error"]["Code"])
+            outcomes.append(code_of(error))
     assert outcomes[:2] == ["ok", "ok"], "a burst of two is let through"
     assert outcomes.count("Throttling") >= 3
     strict.client("sts").get_caller_identity()  # each service has its own limit

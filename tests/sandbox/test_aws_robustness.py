@@ -20,6 +20,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from moto.moto_server import werkzeug_app
 
 from sandbox.aws import account, rules
 from sandbox.aws import http as server_http
@@ -239,7 +240,7 @@ def test_refusals_are_lines_in_the_log(strict: Strict, caplog: pytest.LogCapture
 def test_the_layer_adds_a_millisecond_at_most_to_a_call(strict: Strict) -> None:
     """The same signed call, one that moto answers, through the layer and straight to moto."""
     through_layer = strict.server._http._server.application
-    straight = account.application()
+    straight = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
     for application in (through_layer, straight):
         median_milliseconds(strict, application, 20)
     added = median_milliseconds(strict, through_layer) - median_milliseconds(strict, straight)

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 
 from sandbox.aws import Credentials, start, state
-from tests.sandbox.aws_support import ALLOW_ALL, REGION, ROOT, STATE_KEY, Strict, client, strict_aws
+from tests.sandbox.aws_support import ALLOW_ALL, REGION, ROOT, STATE_KEY, Strict, client, code_of, strict_aws
 
 S3_FULL = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
 
@@ -100,7 +100,7 @@ def test_the_account_survives_a_stop_and_is_encrypted(tmp_path: Path) -> None:
 def refused(call: Any, **parameters: Any) -> str:
     with pytest.raises(ClientError) as refusal:
         call(**parameters)
-    return refusal.value.response["Error"]["Code"]
+    return code_of(refusal.value)
 
 
 def test_a_reset_empties_the_account_for_good(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_membership_is_not_exclusive() -> None:
 
 def test_order_of_lists_and_mappings_changes_nothing() -> None:
     reordered: ProgrammaticAccessArgs = {
-        "groups": dict(reversed(ARGS["groups"].items())),
+        "groups": dict(reversed(list(ARGS["groups"].items()))),
         "users": {
             "bob": {**ARGS["users"]["bob"], "groups": ["readers", "writers"]},
             "ann": ARGS["users"]["ann"],
