@@ -40,6 +40,8 @@ class HttpServer:
             connection_limit=MAX_CONNECTIONS,
             asyncore_use_poll=True,  # select() stops at 1,024 file descriptors
             max_request_body_size=MAX_BODY,
+            inbuf_overflow=MAX_BODY,  # bodies stay in memory: nothing of them is written to disk
+            outbuf_overflow=MAX_BODY,
             clear_untrusted_proxy_headers=True,
         )
         self._server.channel_class = _Channel
