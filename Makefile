@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine up preview down shell doctor \
+.PHONY: help setup engine up preview down shell doctor report credentials \
         test test-unit lint format schema lock clean
 
 help: ## this list
@@ -51,6 +51,14 @@ shell: engine ## a shell in which pulumi, aws and python mean the sandbox
 
 doctor: setup ## what is installed, what is missing
 	@$(BIN)/python -m sandbox doctor
+
+# ---- what operators do with keys (in the sandbox; `pulumi` and `python -m operations....` do the same elsewhere)
+
+report: engine ## every key with its age, last use and next rotation (FORMAT=text|json|html OUTPUT=file)
+	@$(RUN) $(BIN)/python -m operations.report $(STACK) $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT))
+
+credentials: engine ## write a user's key into an AWS profile (USER=name PROFILE=name)
+	@$(RUN) $(BIN)/python -m operations.credentials --stack $(STACK) $(if $(PROFILE),--profile $(PROFILE)) $(USER)
 
 # ---- for developers
 

@@ -7,7 +7,14 @@ Source: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from configparser import DuplicateOptionError, DuplicateSectionError, Error, ParsingError, RawConfigParser
+from configparser import (
+    DuplicateOptionError,
+    DuplicateSectionError,
+    Error,
+    MissingSectionHeaderError,
+    ParsingError,
+    RawConfigParser,
+)
 from io import StringIO
 from typing import Literal, NamedTuple
 
@@ -60,11 +67,11 @@ def with_profile(text: str, profile: str, key_id: str, secret: str) -> Edited:
     values = {KEY_ID: key_id, SECRET: secret}
     before = _parsed(text)
     lines = list(StringIO(text, newline=""))
-    end = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    if lines and not lines[-1].endswith(("\n", "\r")):
+    end = next((_end(line) for line in reversed(lines) if _end(line)), "\n")
+    if lines and not _end(lines[-1]):
         lines[-1] += end
     if profile in before:
-        lines = _with_values(lines, profile, values, end)
+        lines = _with_values(lines, profile, values)
     else:
         gap = [end] if lines and lines[-1].strip() else []
         lines += [*gap, f"[{profile}]{end}", *(f"{name} = {value}{end}" for name, value in values.items())]
@@ -76,7 +83,7 @@ def with_profile(text: str, profile: str, key_id: str, secret: str) -> Edited:
     )
 
 
-def _with_values(lines: Sequence[str], profile: str, values: Mapping[str, str], end: str) -> list[str]:
+def _with_values(lines: Sequence[str], profile: str, values: Mapping[str, str]) -> list[str]:
     """The lines with the values in the profile's section, and without its tokens."""
     result: list[str] = []
     missing = dict(values)
@@ -95,6 +102,7 @@ def _with_values(lines: Sequence[str], profile: str, values: Mapping[str, str], 
     # As far in as the next line: one further in than the line before it would be read as a part of that line's value.
     following = next((line for line, kind, _ in _kinds(result[header:]) if kind != "other"), "")
     indent = following[: len(following) - len(following.lstrip())]
+    end = _end(result[header - 1])
     result[header:header] = [f"{indent}{name} = {value}{end}" for name, value in missing.items()]
     return result
 
@@ -105,6 +113,10 @@ def _with_value(line: str, value: str) -> str:
     rest = line[start:].rstrip("\r\n")
     space = rest[: len(rest) - len(rest.lstrip())]
     return f"{line[:start]}{space}{value}{line[start + len(rest) :]}"
+
+
+def _end(line: str) -> str:
+    return line[len(line.rstrip("\r\n")) :]
 
 
 _Kind = Literal["section", "option", "continuation", "other"]
@@ -133,6 +145,8 @@ def _kinds(lines: Sequence[str]) -> Iterator[tuple[str, _Kind, str]]:
 
 def _parsed(text: str) -> dict[str, dict[str, str]]:
     """Section → its options, as the AWS CLI reads them; [DEFAULT] is in all of them."""
+    if text.startswith("\ufeff"):
+        raise ProfileError("AWS's own tools cannot read it: it begins with a byte order mark. Remove that first.")
     parser = RawConfigParser()
     try:
         parser.read_file(StringIO(text, newline=None))
@@ -147,9 +161,10 @@ def _place(error: Error) -> str:
         return f"line {error.lineno} begins profile '{error.section}' a second time"
     if isinstance(error, DuplicateOptionError):
         return f"line {error.lineno} sets {error.option} of profile '{error.section}' a second time"
-    if isinstance(error, ParsingError) and error.errors:
-        return f"line {error.errors[0][0]} is neither a section, nor a setting, nor a comment"
-    return f"line {getattr(error, 'lineno', 1)} comes before the first section"
+    if isinstance(error, MissingSectionHeaderError):
+        return f"line {error.lineno} comes before the first profile"
+    line = error.errors[0][0] if isinstance(error, ParsingError) else "?"
+    return f"line {line} is neither a profile's name, nor a setting, nor a comment"
 
 
 def _check(

@@ -80,6 +80,8 @@ def get_account_summary(context: Context) -> Answer | None:
     quotas, summary = context.quotas, vars(context.store.account_summary)
     summary["_users_quota"] = quotas.users_per_account
     summary["_groups_quota"] = quotas.groups_per_account
+    summary["_roles_quota"] = quotas.roles_per_account
+    summary["_policies_quota"] = quotas.policies_per_account
     summary["_groups_per_user_quota"] = quotas.groups_per_user
     summary["_attached_policies_per_user_quota"] = quotas.policies_per_user
     summary["_attached_policies_per_group_quota"] = quotas.policies_per_group

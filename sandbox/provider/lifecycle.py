@@ -60,7 +60,7 @@ def _completed(row: Resource, aws: Aws, state: State, want: State) -> State:
         raise ProviderError(f"{row.token} {state['id']} was there a moment ago and AWS no longer finds it")
     state = state | fresh
     # An empty collection that nobody asked for is no collection.
-    return {key: None if value in ({}, []) and key in want and not want[key] else value for key, value in state.items()}
+    return {key: None if value in ({}, []) and want.get(key, value) is None else value for key, value in state.items()}
 
 
 def _truth(row: Resource, aws: Aws, state: State) -> State:

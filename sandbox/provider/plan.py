@@ -30,6 +30,8 @@ def changed(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[
             state[key] = UNKNOWN
         elif _same(prop, prior.get(key), state[key]):
             state[key] = prior.get(key)                # the same in other words is no change of words
+        elif prop.kind == "map" and state[key] is None:
+            state[key] = {}                            # as the real provider has it: emptied, not gone
     return state
 
 

@@ -196,3 +196,27 @@ def test_bad_config_stops_the_engine_with_one_message_and_no_traceback(
     assert says in done.text
     assert "Traceback" not in done.text
     assert in_iam(sandbox) == ([], []), "nothing was created"
+
+
+def test_an_up_or_preview_with_nothing_to_change_asks_aws_nothing(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    users = {f"user-{number}": {"groups": ["test"]} for number in range(5)}
+    stack.write({"groups": GROUPS, "users": users, "keyDefaults": {"retireGuard": {"idleDays": 3}}})
+    stack.up()
+    sandbox.control.clear_calls()
+    stack.preview("--expect-no-changes")
+    stack.up()
+    assert sandbox.control.calls() == [], "no look-up, however many users there are"
+
+
+def test_a_new_user_costs_three_calls_and_the_trial_of_its_key(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({"groups": GROUPS, "users": {}})
+    stack.up()
+    sandbox.control.clear_calls()
+    stack.write({"groups": GROUPS, "users": USERS})
+    stack.up()
+    actions = [call.action for call in sandbox.control.calls()]
+    wrote = sorted(action for action in actions if not action.startswith(("Get", "List")))
+    assert wrote == ["AddUserToGroup", "CreateAccessKey", "CreateUser"], "no write is wasted"
+    assert actions.count("GetCallerIdentity") == 1, "the key is tried once; the other reads are the provider's"

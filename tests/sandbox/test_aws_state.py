@@ -105,7 +105,10 @@ def refused(call: Any, **parameters: Any) -> str:
 
 def test_a_reset_empties_the_account_for_good(tmp_path: Path) -> None:
     with strict_aws(tmp_path) as strict:
-        furnish(strict)
+        strict.user_with_key("gone", "AmazonS3FullAccess")
+        strict.client("iam").create_group(GroupName="gone")
+        where = {"LocationConstraint": REGION}
+        strict.client("s3").create_bucket(Bucket="gone-bucket", CreateBucketConfiguration=where)
         strict.control.reset()
         assert strict.client("iam").list_users()["Users"] == []
         assert strict.client("s3").list_buckets()["Buckets"] == []
