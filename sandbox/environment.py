@@ -1,7 +1,6 @@
-"""The walls: the environment in which a command runs inside the sandbox.
+"""The environment in which a command runs inside the sandbox.
 
-What the user's machine says about AWS and Pulumi is taken out, and the sandbox's own is put in. Nothing is written
-outside the sandbox's folder, and nothing outside it points here.
+Nothing is written outside the sandbox's folder, and nothing outside it points here.
 """
 
 import os
@@ -11,13 +10,11 @@ from collections.abc import Mapping
 from sandbox import engine
 from sandbox.folder import CHECKOUT, VARIABLE, Folder, Secrets
 from sandbox.server import Running
+from sandbox.walls import walled
 
 PYTHON = "ACCESS_KEYS_SANDBOX_PYTHON"
 ENGINE = "ACCESS_KEYS_SANDBOX_ENGINE"
 DEFAULT_REGION = "us-east-1"
-
-_OURS_TO_SET = ("AWS_", "PULUMI_", "BOTO_CONFIG", "MOTO_")
-_LOOPBACK = "127.0.0.1,localhost,::1"
 
 
 def inside(
@@ -27,10 +24,7 @@ def inside(
 
     pulumi: the engine that `pulumi` means inside; None leaves the command without one.
     """
-    environment = {name: value for name, value in outside.items() if not name.startswith(_OURS_TO_SET)}
-    for name in ("NO_PROXY", "no_proxy"):  # a proxy would carry loopback traffic out of the machine
-        environment[name] = ",".join(filter(None, (environment.get(name), _LOOPBACK)))
-    environment |= {
+    environment = walled(outside, folder) | {
         VARIABLE: str(folder.root),
         PYTHON: sys.executable,
         "VIRTUAL_ENV": sys.prefix,
@@ -39,9 +33,6 @@ def inside(
         "AWS_SECRET_ACCESS_KEY": secrets.root_secret_access_key,
         "AWS_REGION": DEFAULT_REGION,
         "AWS_DEFAULT_REGION": DEFAULT_REGION,
-        "AWS_CONFIG_FILE": str(folder.aws / "config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(folder.aws / "credentials"),
-        "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
         "PULUMI_HOME": str(folder.pulumi_home),
         "PULUMI_BACKEND_URL": folder.state.as_uri(),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.folder import CHECKOUT, Folder, prepare, read_json
+from sandbox.walls import walled
 
 READY_WITHIN = 30.0  # seconds; a slow disk at the very first start, not the usual 1-3
 
@@ -68,6 +69,7 @@ def _start(folder: Folder, options: Sequence[str]) -> Running:
         child = subprocess.Popen(
             [sys.executable, "-m", "sandbox.daemon", str(folder.root), *options],
             cwd=CHECKOUT,
+            env=walled(os.environ, folder),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
