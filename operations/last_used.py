@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 PARALLEL = 12
 # These say something of who asks, not of the key asked for: the answer would be the same for every key.
@@ -48,19 +49,20 @@ def ask(key_ids: Sequence[str], session: Callable[[], Any], told: Callable[[], o
     if not key_ids:
         return answers
     try:
-        client: Any = session().client("iam", config=_config())
-    except (ClientError, BotoCoreError, ValueError) as error:
+        made = session()
+        first, client = _client(made, "standard", 2), _client(made, "adaptive", 10)
+    except (ClientError, BotoCoreError, ResponseParserError, ValueError) as error:
         answers.reasons[_sentence(error)] = list(key_ids)
         return answers
     hopeless = Event()
     reason_for_all: list[str] = []
 
-    def one(key_id: str) -> LastUse | str:
+    def one(key_id: str, client: Any = client) -> LastUse | str:
         if hopeless.is_set():
             return reason_for_all[0]
         try:
             return _last_use(client, key_id)
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             text = _sentence(error)
             if not isinstance(error, ClientError) or _code(error) in _OF_THE_CALLER:
                 reason_for_all.append(text)
@@ -74,7 +76,8 @@ def ask(key_ids: Sequence[str], session: Callable[[], Any], told: Callable[[], o
         else:
             answers.reasons.setdefault(answer, []).append(key_id)
 
-    note(key_ids[0], one(key_ids[0]))  # alone, so that a caller who is refused is refused once, and not 12 times
+    # Alone and with little patience, so that who cannot ask at all is told so at once, and refused once only.
+    note(key_ids[0], one(key_ids[0], first))
     with ThreadPoolExecutor(PARALLEL) as pool:
         for key_id, answer in zip(key_ids[1:], pool.map(one, key_ids[1:]), strict=True):
             note(key_id, answer)
@@ -92,13 +95,11 @@ def _last_use(client: Any, key_id: str) -> LastUse:
     )
 
 
-def _config() -> Config:
-    return Config(
-        max_pool_connections=PARALLEL,
-        connect_timeout=4,
-        read_timeout=15,
-        retries={"mode": "standard", "total_max_attempts": 4},
-    )
+def _client(session: Any, retry_mode: str, attempts: int) -> Any:
+    """An IAM client. AWS throttles callers who ask too fast; the mode `adaptive` slows down until it does not."""
+    retries = {"mode": retry_mode, "total_max_attempts": attempts}
+    config = Config(max_pool_connections=PARALLEL, connect_timeout=4, read_timeout=15, retries=retries)
+    return session.client("iam", config=config)
 
 
 def _code(error: ClientError) -> str:
@@ -115,6 +116,8 @@ def _sentence(error: Exception) -> str:
         if _code(error) == "NoSuchEntity":
             return "AWS has no such key (pulumi refresh brings the state up to date)"
         return f"{_code(error)}: {_one_line(_answer(error).get('Message', ''))}"
+    if isinstance(error, ResponseParserError):
+        return "something else than AWS answered, such as a proxy"
     return _one_line(str(error))
 
 

@@ -67,6 +67,7 @@ def main() -> None:
                 started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 real_plugin=arguments.real_plugin,
                 options=sys.argv[2:],
+                notice=account.notice or "",
             )
             write_private(folder.server, json.dumps(vars(running)))
             stopped.wait()

@@ -31,6 +31,8 @@ class Running:
     started: str
     real_plugin: bool
     options: list[str]
+    notice: str = ""
+    """What the user must know of the start, as of a saved account that could not be read."""
 
 
 def find(folder: Folder) -> Running | None:
@@ -52,7 +54,10 @@ def start(folder: Folder, options: Sequence[str] = ()) -> Running:
         if running is None and _held(folder.lock):
             running = _wait(folder, None)  # it is just starting, or just stopping
         if running is None:
-            return _start(folder, options)
+            running = _start(folder, options)
+            if running.notice:
+                sys.stderr.write(f"sandbox: {running.notice}\n")
+            return running
     if options and list(options) != running.options:
         raise SandboxError(
             f"The sandbox runs already, with other settings ({' '.join(running.options) or 'none'}).\n"

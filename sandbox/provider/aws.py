@@ -5,12 +5,14 @@ from functools import cached_property
 from typing import Any
 
 import boto3
+import botocore
 import botocore.session
 from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from .tags import TagSettings
+from .values import ProviderError
 
 # What AWS's services say when a thing is not there.
 GONE = frozenset({"NoSuchEntity", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound",
@@ -36,6 +38,15 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A region's partition (aws, aws-cn...), the partition's domain and the region's name in words."""
+
+    partition: str
+    dns_suffix: str
+    description: str
+
+
 class Endpoint:
     """The one address all calls go to, with the clients made so far. Safe to use from many threads."""
 
@@ -47,7 +58,9 @@ class Endpoint:
         isolated = {name: (None, None, default, convert)
                     for name, (_, _, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
         isolated |= dict.fromkeys(("config_file", "credentials_file"), (None, None, "", None))
-        self._session = boto3.Session(botocore_session=botocore.session.Session(session_vars=isolated))
+        session = botocore.session.Session(session_vars=isolated)
+        self._partitions = session.get_data("endpoints")["partitions"]
+        self._session = boto3.Session(botocore_session=session)
 
     def client(self, service: str, region: str, credentials: Credentials) -> Any:
         """The boto3 client for a service; boto3 clients are thread-safe, making them is not."""
@@ -61,9 +74,12 @@ class Endpoint:
                     aws_session_token=credentials.session_token)
             return self._clients[key]
 
-    def partition(self, region: str) -> str:
-        """aws, aws-cn, aws-us-gov..."""
-        return self._session.get_partition_for_region(region)
+    def place(self, region: str) -> "Place":
+        """Where a region lies, from botocore's own list; ProviderError if AWS has no such region."""
+        for partition in self._partitions:
+            if region in partition["regions"]:
+                return Place(partition["partition"], partition["dnsSuffix"], partition["regions"][region]["description"])
+        raise ProviderError(f"AWS has no region {region!r}, as far as botocore {botocore.__version__} knows")
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ class Aws:
 
     @property
     def partition(self) -> str:
-        return self.endpoint.partition(self.region)
+        return self.endpoint.place(self.region).partition
 
     @cached_property
     def account_id(self) -> str:

@@ -13,17 +13,17 @@ def _caller_identity(aws: Aws, arguments: State) -> State:
     return {"id": caller["Account"], "accountId": caller["Account"], "arn": caller["Arn"], "userId": caller["UserId"]}
 
 
-_DNS_SUFFIXES = {"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn"}
-
-
 def _partition(aws: Aws, arguments: State) -> State:
-    suffix = _DNS_SUFFIXES.get(aws.partition, "amazonaws.com")
-    return {"id": aws.partition, "partition": aws.partition, "dnsSuffix": suffix,
-            "reverseDnsPrefix": ".".join(reversed(suffix.split(".")))}
+    place = aws.endpoint.place(aws.region)
+    return {"id": place.partition, "partition": place.partition, "dnsSuffix": place.dns_suffix,
+            "reverseDnsPrefix": ".".join(reversed(place.dns_suffix.split(".")))}
 
 
 def _region(aws: Aws, arguments: State) -> State:
-    return {"id": aws.region, "region": aws.region, "name": aws.region}
+    region = arguments.get("region") or arguments.get("name") or aws.region
+    place = aws.endpoint.place(region)
+    return {"id": region, "region": region, "name": region, "description": place.description,
+            "endpoint": f"ec2.{region}.{place.dns_suffix}"}
 
 
 def _policy(aws: Aws, arguments: State) -> State:

@@ -158,7 +158,7 @@ def _read_user_membership(aws: Aws, state: State) -> State | None:
     """Only the groups that this resource lists: a user's other memberships are somebody else's."""
     actual = {group["GroupName"] for group in
               all_pages(aws.iam, "list_groups_for_user", "Groups", UserName=state["user"])}
-    return {"user": state["user"], "groups": [group for group in state["groups"] if group in actual]}
+    return {"user": state["user"], "groups": sorted(actual & set(state["groups"]))}
 
 
 def _update_user_membership(aws: Aws, want: State, state: State) -> None:
@@ -195,8 +195,8 @@ def _create_group_membership(aws: Aws, want: State, state: State) -> None:
 
 def _read_group_membership(aws: Aws, state: State) -> State | None:
     """Everybody in the group: this resource is exclusive."""
-    return {"users": [user["UserName"] for user in
-                      all_pages(aws.iam, "get_group", "Users", GroupName=state["group"])]}
+    members = all_pages(aws.iam, "get_group", "Users", GroupName=state["group"])
+    return {"users": sorted(user["UserName"] for user in members)}
 
 
 def _update_group_membership(aws: Aws, want: State, state: State) -> None:

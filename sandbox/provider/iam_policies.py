@@ -21,7 +21,7 @@ def _name(want: State) -> str:
 def _create(aws: Aws, want: State, state: State) -> None:
     tagged = aws.tagging.all(want["tags"])
     policy = aws.iam.create_policy(
-        PolicyName=_name(want), Path=want["path"], PolicyDocument=documents.compact(want["policy"]),
+        PolicyName=_name(want), Path=want["path"], PolicyDocument=want["policy"],
         **({"Description": want["description"]} if want.get("description") else {}),
         **({"Tags": tags.to_list(tagged)} if tagged else {}))
     state["id"] = policy["Policy"]["Arn"]
@@ -45,8 +45,7 @@ def _update(aws: Aws, want: State, state: State) -> None:
         if len(older) + 1 >= _MOST_VERSIONS:
             oldest = min(older, key=lambda version: version["CreateDate"])
             aws.iam.delete_policy_version(PolicyArn=arn, VersionId=oldest["VersionId"])
-        aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=documents.compact(want["policy"]),
-                                      SetAsDefault=True)
+        aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=want["policy"], SetAsDefault=True)
     gone, new = tags.difference(state.get("tagsAll"), want["tagsAll"])
     if gone:
         aws.iam.untag_policy(PolicyArn=arn, TagKeys=gone)
@@ -72,7 +71,7 @@ def _policy_name(longest: int) -> Rule:
 
 POLICY = Resource(
     "aws:iam/policy:Policy",
-    {"policy": Property("document", required=True, rule=limits.document),
+    {"policy": Property("document", required=True, rule=limits.document, kept_as=documents.compact),
      "name": Property(computed=True, replaces=True, rule=_policy_name(128), conflicts=("namePrefix",)),
      "namePrefix": Property(computed=True, replaces=True, rule=_policy_name(102), conflicts=("name",)),
      "path": Property(default="/", replaces=True),
@@ -100,7 +99,7 @@ def _inline(owner: str, token: str) -> Resource:
 
     def create(aws: Aws, want: State, state: State) -> None:
         name = _name(want)
-        call(aws, "put", want[owner], name, PolicyDocument=documents.version_first(want["policy"]))
+        call(aws, "put", want[owner], name, PolicyDocument=want["policy"])
         state["id"] = f"{want[owner]}:{name}"
 
     def read(aws: Aws, state: State) -> State | None:
@@ -110,14 +109,14 @@ def _inline(owner: str, token: str) -> Resource:
                 "policy": documents.version_first(documents.kept(state.get("policy"), on_aws))}
 
     def update(aws: Aws, want: State, state: State) -> None:
-        call(aws, "put", *parts(state["id"]), PolicyDocument=documents.version_first(want["policy"]))
+        call(aws, "put", *parts(state["id"]), PolicyDocument=want["policy"])
 
     def delete(aws: Aws, state: State) -> None:
         call(aws, "delete", *parts(state["id"]))
 
     properties = {
         owner: Property(required=True, replaces=True),
-        "policy": Property("document", required=True, rule=limits.document),
+        "policy": Property("document", required=True, rule=limits.document, kept_as=documents.version_first),
         "name": Property(computed=True, replaces=True, conflicts=("namePrefix",)),
         "namePrefix": Property(computed=True, replaces=True, conflicts=("name",))}
     return Resource(token, properties, create, read, delete, update, autoname="name")

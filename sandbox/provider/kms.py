@@ -69,7 +69,7 @@ def _update(aws: Aws, want: State, state: State) -> None:
     if (want.get("description") or "") != state.get("description"):
         client.update_key_description(KeyId=key, Description=want.get("description") or "")
     if documents.meaning(want.get("policy")) != documents.meaning(state.get("policy")):
-        client.put_key_policy(KeyId=key, PolicyName="default", Policy=documents.compact(want["policy"]),
+        client.put_key_policy(KeyId=key, PolicyName="default", Policy=want["policy"],
                               BypassPolicyLockoutSafetyCheck=want["bypassPolicyLockoutSafetyCheck"])
     gone, new = tags.difference(state.get("tagsAll"), want["tagsAll"])
     if gone:
@@ -105,7 +105,7 @@ KEY = Resource(
                                       needs=("enableKeyRotation",)),
      "deletionWindowInDays": Property("int", rule=limits.between(7, 30)),
      "multiRegion": Property("bool", computed=True, replaces=True),
-     "policy": Property("document", computed=True, rule=limits.document),
+     "policy": Property("document", computed=True, rule=limits.document, kept_as=documents.compact),
      "bypassPolicyLockoutSafetyCheck": Property("bool", default=False),
      "customKeyStoreId": Property(replaces=True), "xksKeyId": Property(replaces=True),
      "arn": output(), "keyId": output(), **TAGS},

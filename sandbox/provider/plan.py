@@ -37,9 +37,13 @@ def changed(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[
 
 def _wanted(key: str, prop: Property, inputs: State, otherwise: Any) -> Any:
     """What the inputs want of a property; ``otherwise`` where the provider or AWS decides."""
-    if not prop.is_output and inputs.get(key) is not None:
-        return inputs[key]
-    return otherwise if prop.computed else prop.default
+    value = None if prop.is_output else inputs.get(key)
+    if value is None:
+        return otherwise if prop.computed else prop.default
+    if has_unknown(value):
+        return value
+    kept_as = prop.kept_as or (sorted if prop.kind == "set" else None)
+    return kept_as(value) if kept_as else value
 
 
 def _tags_all(aws: Aws, state: State) -> Any:

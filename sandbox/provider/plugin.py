@@ -135,7 +135,7 @@ class Plugin:
         arguments, problems = inputs.check_arguments(function, from_struct(request.args))
         if problems:
             return pb.InvokeResponse(failures=_failures(problems))
-        answer = function.answer(self._aws(context).in_region(arguments.get("region")), arguments)
+        answer = function.answer(self._aws(context), arguments)
         response = pb.InvokeResponse()
         getattr(response, "return").CopyFrom(to_struct({         # a keyword in Python
             name: value for name, value in answer.items() if value is not None}))

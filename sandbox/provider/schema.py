@@ -27,6 +27,7 @@ class Property:
     rule: Rule | None = None
     conflicts: tuple[str, ...] = ()  # inputs that cannot be given beside this one
     needs: tuple[str, ...] = ()      # inputs that must be given beside this one
+    kept_as: Callable[[Any], Any] | None = None   # the form in which the state keeps a value
     alike: Callable[[Any], Any] | None = None     # values with the same image under this are the same
     follows: tuple[str, ...] = ()    # unknown in a preview in which one of these changes
 

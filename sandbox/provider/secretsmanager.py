@@ -30,11 +30,7 @@ def _create(aws: Aws, want: State, state: State) -> None:
         **({"Tags": tags.to_list(tagged)} if tagged else {}))
     state["id"] = secret["ARN"]
     if want.get("policy"):
-        _put_policy(aws, state["id"], want["policy"])
-
-
-def _put_policy(aws: Aws, secret: str, policy: str) -> None:
-    _client(aws).put_resource_policy(SecretId=secret, ResourcePolicy=documents.compact(policy))
+        _client(aws).put_resource_policy(SecretId=state["id"], ResourcePolicy=want["policy"])
 
 
 def _read(aws: Aws, state: State) -> State | None:
@@ -56,7 +52,7 @@ def _update(aws: Aws, want: State, state: State) -> None:
         client.update_secret(SecretId=secret, **described)
     if documents.meaning(want.get("policy")) != documents.meaning(state.get("policy")):
         if want.get("policy"):
-            _put_policy(aws, secret, want["policy"])
+            client.put_resource_policy(SecretId=secret, ResourcePolicy=want["policy"])
         else:
             client.delete_resource_policy(SecretId=secret)
     gone, new = tags.difference(state.get("tagsAll"), want["tagsAll"])
@@ -80,7 +76,7 @@ SECRET = Resource(
      "namePrefix": Property(computed=True, replaces=True, rule=limits.text(*_CHARACTERS, 486), conflicts=("name",)),
      "description": Property(),
      "kmsKeyId": Property(),
-     "policy": Property("document", computed=True, rule=limits.document),
+     "policy": Property("document", computed=True, rule=limits.document, kept_as=documents.compact),
      "recoveryWindowInDays": Property("int", default=30, rule=limits.between(7, 30, 0)),
      "forceOverwriteReplicaSecret": Property("bool", default=False),
      "arn": output(), "replicas": output("blocks"), **TAGS},

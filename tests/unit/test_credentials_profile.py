@@ -51,8 +51,8 @@ def put(text: str, profile: str = "x") -> Edited:
             id="a temporary key, replaced with its token",
         ),
         pytest.param(
-            "[x]\n# the robot\nregion = eu-west-1\nAWS_Access_Key_ID :  OLD  \r\nrole_arn = r\naws_secret_access_key=O",
-            "[x]\n# the robot\nregion = eu-west-1\nAWS_Access_Key_ID :  ID\r\nrole_arn = r\naws_secret_access_key=SECRET\n",
+            "[x]\n# the robot\nregion = a\nAWS_Access_Key_ID :  OLD  \r\nrole_arn = r\naws_secret_access_key=O",
+            "[x]\n# the robot\nregion = a\nAWS_Access_Key_ID :  ID\r\nrole_arn = r\naws_secret_access_key=SECRET\n",
             id="comments, other settings, spelling and spaces",
         ),
         pytest.param(
@@ -110,7 +110,10 @@ def test_it_says_what_the_profile_was_before(before: str, replaced: str | None, 
     ("text", "says"),
     [
         ("[y]\na = b\n[y]\n", "line 3 begins profile 'y' a second time"),
-        ("[x]\naws_access_key_id = A\nAWS_ACCESS_KEY_ID = B\n", "line 3 sets aws_access_key_id of profile 'x' a second"),
+        (
+            "[x]\naws_access_key_id = A\nAWS_ACCESS_KEY_ID = B\n",
+            "line 3 sets aws_access_key_id of profile 'x' a second",
+        ),
         ("secretsecret\n[x]\n", "line 1 comes before the first profile"),
         ("\ufeff[x]\n", "it begins with a byte order mark"),
         ("[x]\nsecretsecret\n", "line 2 is neither a profile's name, nor a setting, nor a comment"),
@@ -132,7 +135,9 @@ def test_names_that_aws_takes_are_taken(name: str) -> None:
     assert parser[name]["aws_access_key_id"] == KEY_ID
 
 
-@pytest.mark.parametrize("name", ["", "a]b", "[", "a\nb", "a\r", "a b", " a", "a\t", "#a", "a;b", "ü", "a\x00", "DEFAULT"])
+@pytest.mark.parametrize(
+    "name", ["", "a]b", "[", "a\nb", "a\r", "a b", " a", "a\t", "#a", "a;b", "ü", "a\x00", "DEFAULT"]
+)
 def test_other_names_are_refused(name: str) -> None:
     assert profile_name_problem(name)
     with pytest.raises(ProfileError):
@@ -144,7 +149,12 @@ LINES = st.tuples(
     st.sampled_from(
         [
             *("[x]", "[y]", "[z] # note", "[DEFAULT]", "", "# comment", "; comment", "# aws_access_key_id = no"),
-            *("aws_access_key_id = OLD", "AWS_ACCESS_KEY_ID:OLD", "aws_secret_access_key=old", "aws_secret_access_key ="),
+            *(
+                "aws_access_key_id = OLD",
+                "AWS_ACCESS_KEY_ID:OLD",
+                "aws_secret_access_key=old",
+                "aws_secret_access_key =",
+            ),
             *("aws_session_token = t", "aws_security_token=t", "region = eu-west-1", "role_arn=arn:aws:iam::1:role/r"),
             *("s3 =", "max_queue_size = 1", "é = ü", "a=b=c:d", "x = [x]", "credential_process = a [y]"),
         ]
@@ -216,8 +226,8 @@ def is_ours(line: str, profile: str) -> bool:
 
 def test_aws_itself_reads_the_profile(tmp_path: Path) -> None:
     file = tmp_path / "credentials"
-    text = "[default]\naws_access_key_id = D\naws_secret_access_key = d\n[x]\naws_session_token = old\nregion = eu-west-1\n"
-    file.write_text(put(text).text)
+    default = "[default]\naws_access_key_id = D\naws_secret_access_key = d\n"
+    file.write_text(put(f"{default}[x]\naws_session_token = old\nregion = eu-west-1\n").text)
     session = botocore.session.Session(profile="x")
     session.set_config_variable("credentials_file", str(file))
     session.set_config_variable("config_file", str(tmp_path / "none"))

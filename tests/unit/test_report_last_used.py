@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
+from botocore.parsers import ResponseParserError
 
 from operations.last_used import LastUse, ask
 
@@ -58,7 +59,10 @@ def test_never_used_is_told_from_used_by_a_service_without_a_region() -> None:
     assert answers.known[KEYS[0]].region is None
 
 
-@pytest.mark.parametrize("error", [refused("ExpiredToken"), refused("SignatureDoesNotMatch"), NoCredentialsError()])
+@pytest.mark.parametrize(
+    "error",
+    [refused("ExpiredToken"), refused("SignatureDoesNotMatch"), NoCredentialsError(), ResponseParserError("<html>")],
+)
 def test_a_caller_whom_aws_refuses_asks_once_only(error: Exception) -> None:
     def answer(_: str) -> dict[str, Any]:
         raise error

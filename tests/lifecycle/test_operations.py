@@ -1,0 +1,317 @@
+"""What operators do beside `pulumi up`, on the real engine: the report, and handing a key over."""
+
+import csv
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pysequoia
+
+from sandbox.folder import CHECKOUT
+from tests.lifecycle.stack import Sandbox, Stack
+
+NewStack = Callable[..., Stack]
+
+GROUPS = {"s3": {"policies": ["AmazonS3FullAccess"]}, "iam": {"policies": ["IAMReadOnlyAccess"]}}
+
+
+def operate(stack: Stack, module: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """`python -m operations.MODULE ARGUMENTS`, as a person in the sandbox runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", f"operations.{module}", *arguments],
+        cwd=stack.folder,
+        env=stack.sandbox.environment | {"PYTHONPATH": str(CHECKOUT)} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def report(stack: Stack, *arguments: str, **environment: str) -> dict[str, Any]:
+    """The report as JSON."""
+    done = operate(stack, "report", stack.name, "--format", "json", *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class HandOver:
+    """`make credentials` for one stack; remembers all that it says."""
+
+    def __init__(self, stack: Stack, **environment: str) -> None:
+        self.stack = stack
+        self.environment = environment
+        self.said = ""
+
+    def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        done = operate(self.stack, "credentials", *arguments, "--stack", self.stack.name, **self.environment)
+        self.said += done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+
+def aws(stack: Stack, *arguments: str, **environment: str) -> Any:
+    """What the real AWS CLI says in the sandbox, without the root key that commands have there."""
+    plain = {name: value for name, value in stack.sandbox.environment.items() if not name.startswith("AWS_ACCESS_KEY")}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("aws")), *arguments, "--output", "json"],
+        env=plain | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_report_tells_where_every_key_stands(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    config = {"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}}
+    stack.write(config)
+    stack.up()
+    first = stack.key("ann")
+    sandbox.client("s3", first, region="eu-west-1").list_buckets()
+    config["users"]["ann"]["key"] = {"serial": 2}
+    stack.write(config)
+    stack.up()
+
+    sandbox.control.clear_calls()
+    document = report(stack)
+    calls = [(call.action, call.outcome) for call in sandbox.control.calls()]
+    assert calls == [("GetAccessKeyLastUsed", "ok")] * 3, "AWS is asked once for each key, and for nothing else"
+    assert document["summary"] == {"users": 2, "keys": 3, "inactive": 0, "overdue": 0, "undecided": 0}
+    assert document["problem"] is None
+    keys = {(found["user"], found["role"]): found for found in document["keys"]}
+    previous = keys["ann", "previous"]
+    assert previous["id"] == first[0]
+    assert (previous["serial"], previous["slot"], previous["status"]) == (1, "a", "Active")
+    assert previous["lastUsed"]["service"] == "s3"
+    assert previous["lastUsed"]["region"] == "eu-west-1"
+    assert previous["lastUsed"]["daysAgo"] == 0
+    assert keys["ann", "current"]["id"] == stack.key("ann")[0]
+    assert (keys["ann", "current"]["serial"], keys["ann", "current"]["slot"]) == (2, "b")
+    assert {found["ageDays"] for found in document["keys"]} == {0}
+
+    listed = {
+        key["AccessKeyId"]: key for key in sandbox.client("iam").list_access_keys(UserName="ann")["AccessKeyMetadata"]
+    }
+    assert previous["created"] == listed[first[0]]["CreateDate"].strftime("%Y-%m-%dT%H:%M:%SZ"), "as AWS has it"
+
+
+def test_the_report_of_another_day_shows_what_is_overdue_then(new_stack: NewStack) -> None:
+    today = datetime.now(timezone.utc).date()
+    rotation = {"start": today.isoformat(), "everyDays": 60, "overlapDays": 7}
+    stack = new_stack()
+    stack.write(
+        {
+            "groups": GROUPS,
+            "users": {
+                "calm": {"groups": ["s3"], "key": {"status": "inactive"}},
+                "idle": {"groups": ["s3"]},
+                "rotating": {"groups": ["s3"], "key": {"rotation": rotation}},
+            },
+        }
+    )
+    stack.up()
+    for days, code, overdue in (
+        (40, 0, {"calm": [], "idle": [], "rotating": []}),
+        (95, 3, {"calm": [], "idle": ["age", "unused"], "rotating": ["age", "unused", "rotation"]}),
+    ):
+        day = (today + timedelta(days=days)).isoformat()
+        done = operate(stack, "report", stack.name, "--format", "json", "--fail-on-overdue", ACCESS_KEYS_TODAY=day)
+        assert done.returncode == code, "a scheduled check fails once something is overdue"
+        keys = json.loads(done.stdout)["keys"]
+        assert {key["user"]: [found["rule"] for found in key["overdue"]] for key in keys} == overdue
+    wrong = operate(stack, "report", stack.name, ACCESS_KEYS_TODAY="soon")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == "ACCESS_KEYS_TODAY=soon is no day. Write it like ACCESS_KEYS_TODAY=2027-03-01.\n"
+
+
+def test_without_an_answer_of_aws_the_report_has_the_rest(new_stack: NewStack) -> None:
+    stack = new_stack()
+    stack.write({"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}})
+    stack.up()
+    key_id, secret = stack.key("ann")
+    unable = {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": secret}
+    nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    for environment, says in ((unable, "AccessDenied: "), (nobody, "credentials"), (nowhere, "connect")):
+        done = operate(stack, "report", stack.name, "--fail-on-overdue", **environment)
+        assert done.returncode == 0, "keys this young are in order whenever they were used"
+        said = [line for line in done.stdout.splitlines() if line.startswith("AWS did not say when any key was last")]
+        assert len(said) == 1, f"one line, not one per key: {done.stdout}"
+        assert says in said[0]
+        assert done.stdout.count("unknown") == 2
+        assert key_id in done.stdout
+        assert secret not in done.stdout + done.stderr
+
+    later = (datetime.now(timezone.utc) + timedelta(days=50)).date().isoformat()
+    done = operate(
+        stack, "report", stack.name, "--format", "json", "--fail-on-overdue", ACCESS_KEYS_TODAY=later, **unable
+    )
+    assert done.returncode == 4, "a check that could not be made is not passed"
+    assert "AccessDenied" in done.stderr, "where the report is for a program, a person is told as well"
+    assert "AccessDenied" in json.loads(done.stdout)["problem"]
+
+
+def test_the_report_is_written_where_it_is_wanted(new_stack: NewStack) -> None:
+    stack = new_stack()
+    assert operate(stack, "report", stack.name).stdout.splitlines()[1] == "no access keys"
+    stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
+    stack.up()
+    key_id, secret = stack.key("ann")
+    done = operate(stack, "report", stack.name, "--output", "keys.html")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr == "1 access key of 1 user, nothing overdue. The report is in keys.html\n"
+    page = (stack.folder / "keys.html").read_text()
+    assert page.startswith("<!DOCTYPE html>"), "the ending of the name decides"
+    assert key_id in page
+    assert secret not in page
+    for arguments, says in (
+        ((stack.name, "--output", "no/such/folder.html"), "The report cannot be written to no/such/folder.html: "),
+        (("nope",), "no stack named 'nope' found"),
+    ):
+        done = operate(stack, "report", *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_two_hundred_users_with_two_keys_each_are_reported_in_seconds(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
+    stack.up()
+    iam = sandbox.client("iam")
+
+    def make(number: int) -> tuple[str, dict[str, Any]]:
+        """A user with two keys in AWS, and what the program would put into the stack's outputs."""
+        user = f"user-{number:03}"
+        iam.create_user(UserName=user)
+        keys = [iam.create_access_key(UserName=user)["AccessKey"] for _ in "ab"]
+        facts = [
+            {"id": key["AccessKeyId"], "serial": 2 - index, "slot": "ba"[index], "status": key["Status"]}
+            | {"created": key["CreateDate"].strftime("%Y-%m-%dT%H:%M:%SZ")}
+            for index, key in enumerate(keys)
+        ]
+        return user, {"current": facts[0], "previous": facts[1], "issuedOn": "2026-01-01", "askedSerial": 2}
+
+    with ThreadPoolExecutor(4) as pool:
+        made = dict(pool.map(make, range(200)))
+    state = json.loads(stack.run("stack", "export").text)
+    root = next(found for found in state["deployment"]["resources"] if found["type"] == "pulumi:pulumi:Stack")
+    root["outputs"]["keys"] = made
+    (stack.folder / "state.json").write_text(json.dumps(state))
+    stack.run("stack", "import", "--file", "state.json")
+
+    began = time.monotonic()
+    document = report(stack)
+    took = time.monotonic() - began
+    assert document["summary"]["keys"] == 400
+    assert document["problem"] is None
+    assert all(found["lastUsed"] for found in document["keys"]), "AWS was asked for each of them"
+    assert took < 15, f"it took {took:.1f} seconds"
+
+    sandbox.control.change_realism(throttle=100)
+    document = report(stack)
+    assert document["problem"] is None, "an AWS that throttles is asked more slowly"
+    assert all(found["lastUsed"] for found in document["keys"])
+
+
+def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewStack, tmp_path: Path) -> None:
+    stack = new_stack()
+    users: dict[str, Any] = {"ann": {"groups": ["s3"]}, "bob": {"groups": ["s3"]}}
+    stack.write({"groups": GROUPS, "users": users})
+    stack.up()
+    file = tmp_path / "home" / "credentials"
+    place = {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
+    hand_over = HandOver(stack, **place)
+    assert hand_over("ann").returncode == 0, hand_over.said
+    file.write_text("# by hand\n[other]\nregion = eu-west-1\n\n" + file.read_text())
+    assert hand_over("bob", "--profile", "robot").returncode == 0, hand_over.said
+    for profile, user in (("ann", "ann"), ("robot", "bob")):
+        identity = aws(stack, "sts", "get-caller-identity", "--profile", profile, **place)
+        assert identity["Arn"] == f"arn:aws:iam::123456789012:user/{user}"
+    before = file.read_text()
+    old = stack.key("ann")
+
+    users["ann"]["key"] = {"serial": 2, "previous": "deleted"}
+    stack.write({"groups": GROUPS, "users": users})
+    stack.up()
+    new = stack.key("ann")
+    done = hand_over("ann")
+    assert f"Profile 'ann' was replaced in {file}" in done.stdout
+    assert f"out  {old[0]}" in done.stdout
+    assert file.read_text() == before.replace(old[0], new[0]).replace(old[1], new[1]), "nothing else changed"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert os.listdir(file.parent) == ["credentials"]
+    assert "\nTry it: aws s3 ls --profile ann --region ap-northeast-2\n" in done.stdout
+    aws(stack, "s3api", "list-buckets", "--profile", "ann", "--region", "ap-northeast-2", **place)
+    for secret in (old[1], new[1], stack.key("bob")[1]):
+        assert secret not in hand_over.said, "no secret is shown"
+
+
+def test_in_the_sandbox_a_profile_goes_into_the_sandboxs_own_file(new_stack: NewStack, tmp_path: Path) -> None:
+    stack = new_stack()
+    stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
+    stack.up()
+    done = HandOver(stack, HOME=str(tmp_path))("ann")
+    own = stack.sandbox.folder.aws / "credentials"
+    assert f"Profile 'ann' is new in {own}" in done.stdout
+    assert "the sandbox's own file; yours was not touched" in done.stdout
+    assert not (tmp_path / ".aws").exists()
+    assert aws(stack, "sts", "get-caller-identity", "--profile", "ann")["Arn"].endswith(":user/ann")
+
+
+def test_a_csv_is_written_as_aws_configure_import_takes_it(new_stack: NewStack, sandbox: Sandbox) -> None:
+    """AWS CLI 2, which alone has `aws configure import`, splits lines at commas and compares headers in lower case."""
+    stack = new_stack()
+    stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
+    stack.up()
+    hand_over = HandOver(stack)
+    assert hand_over("ann", "--format", "csv", "--output", "ann.csv").returncode == 0, hand_over.said
+    file = stack.folder / "ann.csv"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    header, *rows = (line.split(",") for line in file.read_text().splitlines())
+    assert [name.lower() for name in header] == ["user name", "access key id", "secret access key"]
+    assert [header, *rows] == list(csv.reader(file.read_text().splitlines())), "with or without quotes the same"
+    [(user, key_id, secret)] = rows
+    assert user == "ann"
+    assert sandbox.client("sts", (key_id, secret)).get_caller_identity()["Arn"].endswith(":user/ann")
+    again = hand_over("ann", "--format", "csv", "--output", "ann.csv")
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+    assert secret not in hand_over.said
+
+
+def test_a_key_that_cannot_be_handed_over_is_refused_with_advice(new_stack: NewStack, tmp_path: Path) -> None:
+    stack = new_stack()
+    hand_over = HandOver(stack, AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"))
+    assert "has no access keys yet" in hand_over("ann").stderr
+    pgp: Any = pysequoia.Tsk.generate("ann <ann@example.org>").extract_certificate()
+    stack.write(
+        {
+            "groups": GROUPS,
+            "users": {
+                "ann": {"groups": ["s3"], "key": {"pgpKey": str(pgp)}},
+                "bob": {"groups": ["s3"], "key": {"status": "inactive"}},
+            },
+        }
+    )
+    stack.up()
+    for arguments, says in (
+        (("ann",), f"encrypted to the PGP key {pgp.fingerprint}"),
+        (("bop",), "has no user 'bop'. Its users: ann, bob. Did you mean 'bob'?"),
+        (("bob", "--profile", "a]"), "'a]' cannot name a profile"),
+        (("bob", "--format", "csv"), "--output FILE"),
+    ):
+        done = hand_over(*arguments)
+        assert (done.returncode, done.stdout) == (1, ""), f"{arguments} is refused"
+        assert says.lower() in done.stderr.lower()
+    assert not (tmp_path / "credentials").exists(), "nothing is written"
+    assert "The key is inactive" in hand_over("bob").stdout
+    assert stack.key("bob")[1] not in hand_over.said
