@@ -13,7 +13,8 @@ def locked(folder: Path) -> Generator[None]:
     """Hold a folder against other runs of this program, so that two of them do not undo each other's change."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(OSError):  # some network file systems do not lock folders; there the last one wins
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -93,7 +93,7 @@ def plan_key(rules: KeyRules, issued: Issued | None, today: date) -> KeyPlan:
     raised = max(0, rules.serial - issued.asked)
     due = rules.rotation is not None and rules.rotation.first_after(issued.issued_on) <= today
     asked = max(rules.serial, issued.asked)
-    note = _note(rules.serial, issued.asked)
+    note = _note(rules.serial, issued, today)
     if raised or due:
         current = Slot(_other(issued.slot), issued.serial + (raised or 1), rules.status)
         return _plan(rules, current, issued.serial, today, asked, True, today, note)
@@ -136,7 +136,13 @@ def _other(slot: str) -> str:
     return SLOTS[1 - SLOTS.index(slot)]
 
 
-def _note(serial: int, asked: int) -> str:
+def _note(serial: int, issued: Issued, today: date) -> str:
+    asked = issued.asked
+    if today < issued.issued_on:
+        return (
+            f"today is said to be {today}, but the current key was issued on {issued.issued_on}. Is the clock right? "
+            "Nothing is due before that day."
+        )
     if serial < asked:
         return (
             f"serial is {serial}, but {asked} was asked for before. Keys do not come back, nothing is changed; "

@@ -6,7 +6,7 @@ from typing import Any
 from components import GroupArgs, ProgrammaticAccessArgs, UserArgs
 from components.delivery import DeliverArgs, StoreArgs
 from components.keys import AdoptArgs, KeyArgs, RotationArgs
-from settings.read import Environment, pgp_text
+from settings.check import Environment, pgp_text
 from settings.shape import DeliverSettings, KeySettings, StackSettings, StoreSettings
 
 

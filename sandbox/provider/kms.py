@@ -51,7 +51,7 @@ def _read(aws: Aws, state: State) -> State | None:
             "customerMasterKeySpec": about["KeySpec"], "keyUsage": about["KeyUsage"], "isEnabled": about["Enabled"],
             "customKeyStoreId": about.get("CustomKeyStoreId", ""), "multiRegion": bool(about.get("MultiRegion")),
             "xksKeyId": about.get("XksKeyConfiguration", {}).get("Id", ""), "enableKeyRotation": rotates,
-            "rotationPeriodInDays": rotation.get("RotationPeriodInDays", 365) if rotates else 0,
+            "rotationPeriodInDays": rotation.get("RotationPeriodInDays", 0) if rotates else 0,
             "policy": documents.compact(documents.kept(state.get("policy"), policy)),
             "tags": own, "tagsAll": everything}
 

@@ -30,8 +30,8 @@ def changed(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[
             state[key] = UNKNOWN
         elif _same(prop, prior.get(key), state[key]):
             state[key] = prior.get(key)                # the same in other words is no change of words
-        elif prop.kind == "map" and state[key] is None:
-            state[key] = {}                            # as the real provider has it: emptied, not gone
+        elif state[key] is None:
+            state[key] = _EMPTIED.get(prop.kind)       # as the real provider has it: emptied, not gone
     return state
 
 
@@ -96,9 +96,9 @@ def _same(prop: Property, old: Any, new: Any) -> bool:
     return alike(old) == alike(new)
 
 
+_EMPTIED: dict[str, Any] = {"map": {}, "int": 0}
 _ALIKE: dict[str, Callable[[Any], Any]] = {
     "bool": bool,
-    "int": lambda value: value,
     "set": lambda value: sorted(value or []),
     "document": documents.meaning,
 }

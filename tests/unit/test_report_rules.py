@@ -1,4 +1,5 @@
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,13 @@ def test_a_rotation_is_missed_once_its_day_has_passed(due: int, late: bool) -> N
 
 
 def test_a_key_can_be_overdue_in_every_way_at_once() -> None:
-    facts = {"active": True, "created": ago(100), "used": ago(50), "next_rotation": ago(10), "today": TODAY}
+    facts: dict[str, Any] = {
+        "active": True,
+        "created": ago(100),
+        "used": ago(50),
+        "next_rotation": ago(10),
+        "today": TODAY,
+    }
     assert [found.rule for found in overdue(**facts, use_known=True)] == ["age", "unused", "rotation"]
     assert [found.rule for found in overdue(**facts, use_known=False)] == ["age", "rotation"], (
         "where AWS did not say when a key was used, nothing is claimed of it"
@@ -62,7 +69,11 @@ def test_a_key_can_be_overdue_in_every_way_at_once() -> None:
 
 
 def test_a_day_before_the_creation_is_no_reason_for_alarm() -> None:
-    facts = {"active": True, "created": TODAY + timedelta(days=400), "used": TODAY + timedelta(days=500)}
+    facts: dict[str, Any] = {
+        "active": True,
+        "created": TODAY + timedelta(days=400),
+        "used": TODAY + timedelta(days=500),
+    }
     assert not list(overdue(**facts, use_known=True, next_rotation=None, today=TODAY))
 
 

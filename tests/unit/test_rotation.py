@@ -71,6 +71,15 @@ def test_a_suspended_user_has_an_inactive_current_key() -> None:
     assert not plan.is_new, "suspending issues nothing"
 
 
+def test_a_clock_that_is_behind_is_said_and_retires_nothing() -> None:
+    rules = KeyRules(rotation=Calendar(date(2026, 1, 1), 30, 3))
+    plan = plan_key(rules, Issued(2, "b", TODAY, 1, 1), TODAY - timedelta(days=300))
+    assert "Is the clock right?" in plan.note
+    assert not plan.is_new
+    assert plan.previous is not None
+    assert plan.previous.status == "active"
+
+
 CALENDAR = Calendar(start=date(2026, 1, 1), every_days=90, overlap_days=7)
 
 

@@ -1,0 +1,103 @@
+"""The rules of `rules/` put to the settings of a stack, each problem at the place where it was written."""
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+from rules.access import access_problems
+from rules.keys import adoption_problems, calendar_problems, description_problems
+from rules.names import path_problems, stored_name_problems, tag_problems
+from rules.pgp import PgpError, public_key
+from rules.problem import Problem
+from settings.shape import KeySettings, StackSettings
+
+
+class Environment(NamedTuple):
+    """What a stack's settings are used with, and what is not under our own config namespace."""
+
+    partition: str
+    region: str
+    """Empty: as the AWS environment says."""
+    ignored_tags: Sequence[str]
+    """Prefixes of tag keys that the aws provider leaves alone."""
+    today: date
+
+
+def check(settings: StackSettings, environment: Environment) -> Iterator[Problem]:
+    """Every rule that well-shaped settings break."""
+    yield from access_problems(
+        {name: group.policies for name, group in settings.groups.items()},
+        {name: user.groups for name, user in settings.users.items()},
+        environment.partition,
+    )
+    for name, group in settings.groups.items():
+        if not group.policies:
+            yield Problem(
+                f"groups.{name}.policies", "no policies. A group without one allows nothing; name at least one."
+            )
+        yield from path_problems(f"groups.{name}.path", group.path)
+    for name, user in settings.users.items():
+        yield from path_problems(f"users.{name}.path", user.path)
+        yield from tag_problems(f"users.{name}.tags", settings.tags | user.tags)
+        yield from _key_problems(f"users.{name}", settings, name, environment)
+
+
+def _key_problems(where: str, settings: StackSettings, user: str, environment: Environment) -> Iterator[Problem]:
+    key = settings.key_of(user)
+    if key.rotation:
+        yield from calendar_problems(_said_at(where, settings, user, "rotation"), key.rotation.calendar())
+    if key.description:
+        place = _said_at(where, settings, user, "description")
+        yield from description_problems(place, key.description, list(environment.ignored_tags))
+    if key.adopt:
+        yield from adoption_problems(f"{where}.key.adopt", key.adopt.id, key.pgp_key is not None)
+    if key.pgp_key is not None:
+        try:
+            public_key(pgp_text(key.pgp_key))
+        except (PgpError, OSError, UnicodeDecodeError) as error:
+            yield Problem(_said_at(where, settings, user, "pgp_key"), str(error))
+    deliver = settings.deliver_of(user)
+    if deliver and key.pgp_key is not None:
+        yield Problem(
+            f"{where}.deliver",
+            "a secret that is encrypted to pgpKey is known to that key's owner only, so it cannot be delivered. "
+            "Leave one of the two out (deliver: null for this user).",
+        )
+    if deliver and key.adopt and key.adopt.secret is None:
+        yield Problem(
+            f"{where}.key.adopt",
+            "the adopted key is to be delivered, but its secret is not given. Give it (pulumi config set --secret "
+            f"--path aws-access-keys:{where}.key.adopt.secret), or set {where}.deliver to null until the first "
+            "rotation; after that, take adopt out.",
+        )
+    for store, asked in (("secretsManager", deliver and deliver.secrets_manager), ("ssm", deliver and deliver.ssm)):
+        if asked and asked.name:
+            yield from stored_name_problems(f"{where}.deliver.{store}.name", asked.name, store)
+
+
+def pgp_text(given: str) -> str:
+    """The text of a PGP key that was given itself or as `file:PATH`, relative to the program. Raises OSError."""
+    if not given.startswith("file:"):
+        return given
+    path = Path(given.removeprefix("file:"))
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise OSError(
+            f"the file '{path}' cannot be read: {error.strerror}. It is looked for from {Path.cwd()}"
+        ) from None
+    return raw.decode() if b"-----BEGIN" in raw else _base64(raw)
+
+
+def _base64(raw: bytes) -> str:
+    """A binary key as base64; text that is base64 already stays as it is."""
+    return raw.decode() if raw.isascii() else b64encode(raw).decode()
+
+
+def _said_at(where: str, settings: StackSettings, user: str, field: str) -> str:
+    """Where a key setting of a user is written: at the user, or among the defaults."""
+    alias = KeySettings.model_fields[field].alias
+    own = field in settings.users[user].key.model_fields_set
+    return f"{where}.key.{alias}" if own else f"keyDefaults.{alias}"
