@@ -119,7 +119,7 @@ def _as_profile(arguments: argparse.Namespace) -> list[str]:
     path = _credentials_file(arguments.output)
     key = current_key(arguments.stack, arguments.user)
     region = aws_config(arguments.stack).get("region")
-    edited = _put_profile(path, profile, key)
+    edited = put_profile(path, profile, key)
 
     if edited.replaced is None:
         lines = [f"Profile '{profile}' is new in {path}"]
@@ -141,7 +141,8 @@ def _as_profile(arguments: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _put_profile(path: Path, profile: str, key: CurrentKey) -> Edited:
+def put_profile(path: Path, profile: str, key: CurrentKey) -> Edited:
+    """Put the key into the credentials file, which may not be there yet. Raises CredentialsError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(path.parent):

@@ -1,6 +1,7 @@
 """`python -m sandbox COMMAND`: what people and the Makefile call."""
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -32,6 +33,10 @@ def main() -> NoReturn:
         sys.exit(parsed.command(parsed, rest))
     except (SandboxError, engine.EngineError, ControlError, aws_options.OptionError) as error:
         sys.exit(f"sandbox: {error}")
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        advice = " Old state can go: make clean removes the sandbox." if error.errno == errno.ENOSPC else ""
+        sys.exit(f"sandbox: {error.strerror}{where}. The sandbox keeps everything in {default().root}.{advice}")
     except KeyboardInterrupt:
         sys.exit(130)
 

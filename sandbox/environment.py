@@ -38,6 +38,8 @@ def inside(
         "PULUMI_BACKEND_URL": folder.state.as_uri(),
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder.passphrase),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # Each update would leave a copy of the state for good; this account can be made again.
+        "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
     }
     if not running.real_plugin:
         environment["PULUMI_DEBUG_PROVIDERS"] = f"aws:{running.provider_port}"

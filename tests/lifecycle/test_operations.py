@@ -71,7 +71,7 @@ def aws(stack: Stack, *arguments: str, **environment: str) -> Any:
 
 def test_the_report_tells_where_every_key_stands(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
-    config = {"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}}
+    config: dict[str, Any] = {"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}}
     stack.write(config)
     stack.up()
     first = stack.key("ann")

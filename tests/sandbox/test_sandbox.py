@@ -1,5 +1,6 @@
 """The sandbox as people meet it: started, found, killed, walled off."""
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from sandbox import folder, server
 from sandbox.aws.control import Control
+from sandbox.cli import main
 from sandbox.environment import inside
 from sandbox.folder import CHECKOUT, Folder, prepare
 from sandbox.project import redirected
@@ -128,6 +130,28 @@ def test_mistakes_get_one_message_and_no_traceback(cli: Cli, arguments: tuple[st
     assert done.returncode != 0
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    refused = Cli(tmp_path / "file" / "sandbox")("start")
+    assert refused.returncode == 1
+    assert "sandbox: Not a directory" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_full_disk_is_said_with_what_to_remove(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_folder: Folder) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "state")
+
+    monkeypatch.setattr(server, "prepare", full)
+    monkeypatch.setattr(sys, "argv", ["sandbox", "start"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert "No space left on device: state" in str(caught.value)
+    assert "make clean removes the sandbox" in str(caught.value)
 
 
 def test_the_exit_code_is_the_commands_own(cli: Cli) -> None:

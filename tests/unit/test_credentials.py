@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from operations import credentials
-from operations.credentials import main
-from operations.private_file import locked, write_private
+from operations.credentials import CurrentKey, main, put_profile
+from operations.private_file import write_private
 from operations.stack import StackError
-from rules.profiles import with_profile
 
 SECRET = "bob/secret+00000000000000000000000000000"
 OUTPUTS: dict[str, Any] = {
@@ -247,14 +246,15 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 
 
 def test_profiles_written_at_the_same_time_are_all_there(tmp_path: Path) -> None:
-    path = tmp_path / "credentials"
-    path.write_text("")
+    path = tmp_path / "new" / "credentials"
 
     def put(number: int) -> None:
-        with locked(tmp_path):
-            text = with_profile(path.read_text(), f"p{number}", f"AKIA{number}", "secret").text
-            write_private(path, text.encode())
+        put_profile(path, f"p{number}", CurrentKey("bob", f"AKIA{number}", SECRET, True))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, range(24)))
     assert path.read_text().count("[p") == 24, "none was written over"
+
+
+def test_a_traceback_would_show_no_secret() -> None:
+    assert SECRET not in f"{CurrentKey('bob', 'AKIABOB', SECRET, True)!r}"
