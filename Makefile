@@ -57,8 +57,10 @@ doctor: setup ## what is installed, what is missing
 report: engine ## every key with its age, last use and next rotation (FORMAT=text|json|html OUTPUT=file)
 	@$(RUN) $(BIN)/python -m operations.report $(STACK) $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT))
 
-credentials: engine ## write a user's key into an AWS profile (USER=name PROFILE=name)
-	@$(RUN) $(BIN)/python -m operations.credentials --stack $(STACK) $(if $(PROFILE),--profile $(PROFILE)) $(USER)
+credentials: engine ## write a user's key into an AWS profile (USER=name PROFILE=name; or FORMAT=csv OUTPUT=file)
+	@$(if $(filter command line,$(origin USER)),,$(error Say whose key: make credentials USER=test-user PROFILE=data))
+	@$(RUN) $(BIN)/python -m operations.credentials --stack $(STACK) $(if $(PROFILE),--profile $(PROFILE)) \
+	  $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(FORCE),--force) $(USER)
 
 # ---- for developers
 

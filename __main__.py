@@ -3,7 +3,10 @@
 import pulumi
 
 from components import ProgrammaticAccess, issued_keys
-from settings import aws_session, component_args, preflight, read_settings, refuse
+from settings.args import component_args
+from settings.preflight import preflight
+from settings.read import read_settings, refuse
+from settings.session import aws_session
 
 settings, environment = read_settings()
 issued = issued_keys()

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from operations.account import SANDBOX, aws_config
+from operations.account import aws_config
 from operations.private_file import locked, write_private
 from operations.stack import StackError, pulumi
 from rules.credentials import credentials_csv
@@ -136,7 +136,7 @@ def _as_profile(arguments: argparse.Namespace) -> list[str]:
     if arguments.output:
         command = f"{FILE_VARIABLE}={path} {command}"
     lines.append(f"Try it: {command}")
-    if SANDBOX in os.environ and not arguments.output:
+    if os.environ.get("ACCESS_KEYS_SANDBOX") and not arguments.output:
         lines.append("This is the sandbox's own file; yours was not touched. Try it there: make shell")
     return lines
 

@@ -42,6 +42,12 @@ def check(settings: StackSettings, environment: Environment) -> Iterator[Problem
         yield from path_problems(f"users.{name}.path", user.path)
         yield from tag_problems(f"users.{name}.tags", settings.tags | user.tags)
         yield from _key_problems(f"users.{name}", settings, name, environment)
+        if "," in name and "credentialsCsv" in settings.outputs:
+            yield Problem(
+                f"users.{name}",
+                "`aws configure import` splits the lines of credentialsCsv at every comma, so a user name with one "
+                "cannot be in it. Rename the user, or take credentialsCsv out of outputs.",
+            )
 
 
 def _key_problems(where: str, settings: StackSettings, user: str, environment: Environment) -> Iterator[Problem]:

@@ -1,22 +1,33 @@
 """The AWS session that the stack's own `aws:` config gives, so that the program and the provider are one caller."""
 
+import json
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import pulumi
 
 if TYPE_CHECKING:
     import boto3
 
 
 def aws_session() -> "boto3.Session":
-    """A boto3 session with the region, profile, keys and roles that the aws provider is configured with.
+    """The session of the running stack. Raises botocore's ProfileNotFound and its like."""
+    import pulumi  # not needed, and slow to load, for the operators' commands that share session_for
 
-    Raises botocore's ProfileNotFound and its like. In the sandbox only the region counts, as for the provider there.
+    config = pulumi.Config("aws")
+    given: dict[str, Any] = {
+        name: config.get(name) for name in ("region", "profile", "accessKey", "secretKey", "token")
+    }
+    return session_for(given | {"assumeRoles": json.loads(config.get("assumeRoles") or "[]")})
+
+
+def session_for(config: Mapping[str, Any]) -> "boto3.Session":
+    """A boto3 session with the region, profile, keys and roles of a stack's `aws:` config.
+
+    What is not given comes from AWS's default credential chain. In the sandbox only the region counts, as for the
+    provider there. Raises botocore's errors.
     """
     import boto3
 
-    config = pulumi.Config("aws")
     region = config.get("region")
     if os.environ.get("ACCESS_KEYS_SANDBOX"):
         return boto3.Session(region_name=region)
@@ -27,7 +38,7 @@ def aws_session() -> "boto3.Session":
         aws_secret_access_key=config.get("secretKey"),
         aws_session_token=config.get("token"),
     )
-    roles: Any = config.get_object("assumeRoles") or []
+    roles: list[dict[str, str]] = config.get("assumeRoles") or []
     for role in roles:
         asked = {"RoleArn": role["roleArn"], "RoleSessionName": role.get("sessionName", "aws-access-keys")}
         if role.get("externalId"):

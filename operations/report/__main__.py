@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from operations.account import aws_config, session
+from operations.account import aws_config
 from operations.day import DayError, today
 from operations.last_used import Answers, ask
 from operations.report.as_html import as_html
@@ -22,6 +22,7 @@ from operations.report.as_json import as_json
 from operations.report.as_text import as_text, print_report
 from operations.report.keys import Report, keys_of, report_of
 from operations.stack import StackError, pulumi
+from settings.session import session_for
 
 OVERDUE, UNDECIDED = 3, 4  # exit codes of --fail-on-overdue
 MANY = 25  # keys from which progress is shown
@@ -77,7 +78,7 @@ def make(stack: str) -> Report:
         keys, aws = keys_of(outputs.result()), config.result()
     with _progress(len(keys)) as progress:
         task = progress.add_task("asking AWS for last uses", total=len(keys))
-        answers = ask([key.id for key in keys], lambda: session(aws), lambda: progress.advance(task))
+        answers = ask([key.id for key in keys], lambda: session_for(aws), lambda: progress.advance(task))
     return report_of(stack, day, keys, answers.known, _problem(answers, len(keys)))
 
 

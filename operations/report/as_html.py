@@ -34,7 +34,8 @@ def as_html(report: Report) -> str:
 {problem}{_table(report)}</main>
 <footer>An active key is overdue when it is more than {MAX_AGE_DAYS} days old (Security Hub IAM.3) or nobody has used it
 for {IDLE_DAYS} days or more (IAM.22; a key never used counts from its creation); any key when its date of rotation
-has passed. Days are UTC days. {escape(REMEDY)}</footer>
+has passed. A key is undecided where its last use would tell, and AWS did not. Days are UTC days.
+{escape(REMEDY)}</footer>
 </body>
 </html>
 """

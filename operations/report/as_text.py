@@ -14,7 +14,7 @@ BAR = 8  # characters for MAX_AGE_DAYS
 IN_DETAIL = 20  # overdue keys listed below the table, which has them all
 ONE_LINE_PER_KEY = 150  # columns from which a key fits on one line
 
-_HEADERS = ("User", "Key id", "Serial, slot", "Status", "Age in days", "Last used", "for", "Rotation", "Overdue")
+_HEADERS = ("User", "Key id", "Serial, slot", "Status", "Age, days", "Last used", "for", "Rotation", "Overdue")
 _WIDE = tuple((cell,) for cell in range(len(_HEADERS)))
 _NARROW = ((0, 1), (2, 3), (4,), (5, 6), (7, 8))
 """Which cells stand below each other in one column."""
@@ -55,7 +55,9 @@ def _table(report: Report, console: Console) -> Table:
     columns = _WIDE if wide else _NARROW
     table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), pad_edge=False, header_style="bold")
     for column, width in zip(columns, (None,) * len(_WIDE) if wide else _WIDTHS, strict=True):
-        table.add_column("\n".join(_HEADERS[cell] for cell in column), overflow="fold", no_wrap=wide, width=width)
+        header = "\n".join(_HEADERS[cell] for cell in column)
+        header += "" if wide or len(column) > 1 else "\n"  # on the first line, as what it heads
+        table.add_column(header, overflow="fold", no_wrap=wide, width=width)
     for row in report.rows:
         cells = _cells(row, console.options.ascii_only)
         table.add_row(*(Text("\n").join(cells[cell] for cell in column) for column in columns))

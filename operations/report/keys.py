@@ -10,7 +10,7 @@ from rules.audit import MAX_AGE_DAYS, Overdue, days_between, may_be_unused, over
 
 NEAR_DAYS = MAX_AGE_DAYS * 2 // 3  # above this age the bar warns
 REMEDY = (
-    "For a new key raise the user's key.serial by one. For an end of the previous key set key.previous to inactive or "
+    "For a new key raise the user's key.serial by one. To retire the previous key set key.previous to inactive or "
     "deleted. To suspend a key nobody uses set key.status to inactive. Then run pulumi up."
 )
 

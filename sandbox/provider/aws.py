@@ -77,8 +77,8 @@ class Endpoint:
     def place(self, region: str) -> "Place":
         """Where a region lies, from botocore's own list; ProviderError if AWS has no such region."""
         for partition in self._partitions:
-            if region in partition["regions"]:
-                return Place(partition["partition"], partition["dnsSuffix"], partition["regions"][region]["description"])
+            if found := partition["regions"].get(region):
+                return Place(partition["partition"], partition["dnsSuffix"], found["description"])
         raise ProviderError(f"AWS has no region {region!r}, as far as botocore {botocore.__version__} knows")
 
 

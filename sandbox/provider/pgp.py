@@ -18,7 +18,8 @@ def certificate(pgp_key: str) -> Cert:
     try:
         return Cert.from_bytes(base64.b64decode("".join(pgp_key.split()), validate=True))
     except Exception as error:            # pysequoia raises nothing more special
-        raise ProviderError(f"this is no base64 of a binary OpenPGP public key ({error}); {_INSTEAD}") from None
+        raise ProviderError(f"this is no base64 of a binary OpenPGP public key ({_first_line(error)}); "
+                            f"{_INSTEAD}") from None
 
 
 def encrypted(text: str, recipient: Cert) -> str:
@@ -26,7 +27,7 @@ def encrypted(text: str, recipient: Cert) -> str:
     try:
         return base64.b64encode(encrypt(text.encode(), [recipient], armor=False)).decode()
     except Exception as error:
-        raise ProviderError(f"the key {recipient.fingerprint} cannot encrypt: {error}") from None
+        raise ProviderError(f"the key {recipient.fingerprint} cannot encrypt: {_first_line(error)}") from None
 
 
 def usable(pgp_key: str) -> str | None:
@@ -36,6 +37,11 @@ def usable(pgp_key: str) -> str | None:
     except ProviderError as error:
         return str(error)
     return None
+
+
+def _first_line(error: Exception) -> str:
+    """Without the backtrace of the library's inside that may follow."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 _INSTEAD = "give the public key itself: gpg --export NAME | base64"

@@ -12,6 +12,8 @@ from .values import UNKNOWN, State, has_unknown
 def new(row: Resource, aws: Aws, inputs: State) -> State:
     """The state of a resource made with these inputs, ``UNKNOWN`` where only AWS can tell."""
     state = {"id": UNKNOWN} | {key: _wanted(key, prop, inputs, UNKNOWN) for key, prop in row.properties.items()}
+    if row.regional:
+        state["region"] = inputs.get("region") or aws.region
     if "tagsAll" in state:
         tags_all = _tags_all(aws, state)
         # As the real provider plans it: without any tag, tagsAll is left for AWS to tell.
@@ -30,8 +32,8 @@ def changed(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[
             state[key] = UNKNOWN
         elif _same(prop, prior.get(key), state[key]):
             state[key] = prior.get(key)                # the same in other words is no change of words
-        elif state[key] is None:
-            state[key] = _EMPTIED.get(prop.kind)       # as the real provider has it: emptied, not gone
+        elif prop.kind == "map" and state[key] is None:
+            state[key] = {}                            # as the real provider has it: emptied, not gone
     return state
 
 
@@ -96,7 +98,6 @@ def _same(prop: Property, old: Any, new: Any) -> bool:
     return alike(old) == alike(new)
 
 
-_EMPTIED: dict[str, Any] = {"map": {}, "int": 0}
 _ALIKE: dict[str, Callable[[Any], Any]] = {
     "bool": bool,
     "set": lambda value: sorted(value or []),

@@ -47,9 +47,10 @@ def _read(aws: Aws, state: State) -> State | None:
 
 def _update(aws: Aws, want: State, state: State) -> None:
     client, secret = _client(aws), state["id"]
-    described = {"Description": want.get("description") or "", "KmsKeyId": want.get("kmsKeyId") or ""}
-    if described != {"Description": state.get("description") or "", "KmsKeyId": state.get("kmsKeyId") or ""}:
-        client.update_secret(SecretId=secret, **described)
+    if any((want.get(key) or "") != (state.get(key) or "") for key in ("description", "kmsKeyId")):
+        # Like the real provider this cannot take a key away: AWS would go on using it.
+        client.update_secret(SecretId=secret, Description=want.get("description") or "",
+                             **({"KmsKeyId": want["kmsKeyId"]} if want.get("kmsKeyId") else {}))
     if documents.meaning(want.get("policy")) != documents.meaning(state.get("policy")):
         if want.get("policy"):
             client.put_resource_policy(SecretId=secret, ResourcePolicy=want["policy"])
@@ -110,10 +111,8 @@ def _read_version(aws: Aws, state: State) -> State | None:
         if error.response["Error"]["Code"] == "InvalidRequestException":      # the secret is marked for deletion
             return None
         raise
-    if not found.get("VersionStages"):
-        return None                      # a version without a stage is on its way out
     return {"arn": found["ARN"], "secretArn": found["ARN"], "secretId": _of(state["id"])["SecretId"],
-            "versionId": found["VersionId"], "versionStages": found["VersionStages"],
+            "versionId": found["VersionId"], "versionStages": sorted(found.get("VersionStages", [])),
             "secretString": found.get("SecretString", ""),
             "secretBinary": base64.b64encode(found.get("SecretBinary", b"")).decode()}
 

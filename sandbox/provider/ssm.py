@@ -16,8 +16,8 @@ def _put(aws: Aws, want: State, **more: Any) -> None:
     value = want.get("insecureValue") or want.get("value") or ""
     optional = {"Description": want.get("description"), "Tier": want.get("tier"), "DataType": want.get("dataType"),
                 "AllowedPattern": want.get("allowedPattern"), "KeyId": want.get("keyId") if secure else None}
-    _client(aws).put_parameter(Name=want["name"], Type=want["type"], Value=value, **more, **{
-        key: given for key, given in optional.items() if given})
+    _client(aws).put_parameter(Name=want["name"], Type=want["type"], Value=value,
+                               **{key: given for key, given in optional.items() if given} | more)
 
 
 def _create(aws: Aws, want: State, state: State) -> None:
@@ -57,7 +57,9 @@ _PUT = ("type", "value", "insecureValue", "description", "tier", "keyId", "allow
 
 def _update(aws: Aws, want: State, state: State) -> None:
     if any((want.get(key) or None) != (state.get(key) or None) for key in _PUT):
-        _put(aws, want, Overwrite=True)
+        # Said even when empty, or AWS keeps the old ones.
+        _put(aws, want, Overwrite=True, Description=want.get("description") or "",
+             AllowedPattern=want.get("allowedPattern") or "")
     gone, new = tags.difference(state.get("tagsAll"), want["tagsAll"])
     where = {"ResourceType": "Parameter", "ResourceId": state["id"]}
     if gone:

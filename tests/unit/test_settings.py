@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from settings import SettingsError, read_settings
+from settings.read import SettingsError, read_settings
 from tests.unit.recording import deploy
 
 GROUPS = {"test": {"policies": ["AmazonS3FullAccess"]}}
@@ -114,6 +114,77 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("bad path", stack(group(path="data")), "groups.test.path: 'data' is no IAM path"),
     ("reserved tag", stack(tags={"aws:x": "y"}), "users.test-user.tags.aws:x: tag keys that start with 'aws:'"),
     ("long tag value", stack(users=user(tags={"a": "x" * 257})), "users.test-user.tags.a: the value of tag 'a'"),
+    (
+        "a comma in a name for the CSV",
+        stack(users={"a,b": {"groups": ["test"]}}, outputs=["credentialsCsv"]),
+        "users.a,b: `aws configure import` splits",
+    ),
+    (
+        "unknown output",
+        stack(outputs=["csv"]),
+        "outputs[0]: \"csv\" is given, 'credentialsCsv' or 'sesSmtpPasswords' is",
+    ),
+    (
+        "rotation every 0 days",
+        stack(users=user(key={"rotation": {"start": "2026-01-01", "everyDays": 0, "overlapDays": 0}})),
+        "everyDays: 0 is given, 1 or more",
+    ),
+    (
+        "a day that is none",
+        stack(keyDefaults={"rotation": {"start": "2026-02-30", "everyDays": 9, "overlapDays": 0}}),
+        'keyDefaults.rotation.start: "2026-02-30" is given, a date such as',
+    ),
+    (
+        "overlap in the defaults",
+        stack(keyDefaults={"rotation": {"start": "2026-02-03", "everyDays": 9, "overlapDays": 10}}),
+        "keyDefaults.rotation.overlapDays: 10 days of overlap",
+    ),
+    (
+        "wrong status",
+        stack(users=user(key={"status": "off"})),
+        "users.test-user.key.status: \"off\" is given, 'active' or 'inactive' is expected",
+    ),
+    (
+        "adopt in the defaults",
+        stack(keyDefaults={"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}}),
+        "keyDefaults.adopt: unknown key 'adopt'",
+    ),
+    (
+        "adopt no key id",
+        stack(users=user(key={"adopt": {"id": "ASIA123"}})),
+        "users.test-user.key.adopt.id: 'ASIA123' is no access key id",
+    ),
+    (
+        "a secret that is no text",
+        stack(users=user(key={"adopt": {"id": "AKIAIOSFODNN7EXAMPLE", "secret": 12345678}})),
+        'adopt.secret: "(secret)" is given, text is expected',
+    ),
+    (
+        "adopt and deliver without secret",
+        stack(users=user(key={"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}}), deliver={"ssm": {}}),
+        "its secret is not given",
+    ),
+    ("deliver and pgpKey", stack(users=user(key={"pgpKey": "x"}), deliver={"ssm": {}}), "so it cannot be delivered"),
+    (
+        "reserved SSM name",
+        stack(users=user(deliver={"ssm": {"name": "/aws/x"}})),
+        "users.test-user.deliver.ssm.name: '/aws/x' starts with aws or ssm",
+    ),
+    (
+        "illegal name of a secret",
+        stack(users=user(deliver={"secretsManager": {"name": "a b"}})),
+        "'a b' is no name that the store takes",
+    ),
+    (
+        "description without ignoreTags",
+        stack(keyDefaults={"description": "x"}),
+        "keyDefaults.description: a key's description lies in a tag",
+    ),
+    (
+        "guard of 0 days",
+        stack(keyDefaults={"retireGuard": {"idleDays": 0}}),
+        "keyDefaults.retireGuard.idleDays: 0 is given, 1 or more",
+    ),
     ("too many tags", stack(tags={f"t{i}": "x" for i in range(51)}), "users.test-user.tags: 51 tags; IAM takes 50"),
 ]
 
