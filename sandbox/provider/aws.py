@@ -1,4 +1,5 @@
 """Calls to AWS: boto3 clients that reach the given endpoint and nothing else, and AWS's errors in plain words."""
+
 import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,17 +16,18 @@ from .tags import TagSettings
 from .values import ProviderError
 
 # What AWS's services say when a thing is not there.
-GONE = frozenset({"NoSuchEntity", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound",
-                  "NoSuchBucket", "404"})
+GONE = frozenset(
+    {"NoSuchEntity", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound", "NoSuchBucket", "404"}
+)
 
 _CONFIG = Config(
-    proxies={},                              # never the proxies of the environment
+    proxies={},  # never the proxies of the environment
     max_pool_connections=64,
     connect_timeout=5,
     read_timeout=60,
-    retries={"mode": "standard", "total_max_attempts": 8},   # half a minute at worst
+    retries={"mode": "standard", "total_max_attempts": 8},  # half a minute at worst
     s3={"addressing_style": "path"},
-    parameter_validation=False,              # AWS judges, in its own words
+    parameter_validation=False,  # AWS judges, in its own words
 )
 
 
@@ -55,8 +57,10 @@ class Endpoint:
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str, Credentials], Any] = {}
         # Every session variable keeps its default: neither environment nor config files are asked.
-        isolated = {name: (None, None, default, convert)
-                    for name, (_, _, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
+        isolated = {
+            name: (None, None, default, convert)
+            for name, (_, _, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()
+        }
         isolated |= dict.fromkeys(("config_file", "credentials_file"), (None, None, "", None))
         session = botocore.session.Session(session_vars=isolated)
         self._partitions = session.get_data("endpoints")["partitions"]
@@ -68,10 +72,14 @@ class Endpoint:
         with self._lock:
             if key not in self._clients:
                 self._clients[key] = self._session.client(
-                    service, region_name=region, endpoint_url=self.url, config=_CONFIG,
+                    service,
+                    region_name=region,
+                    endpoint_url=self.url,
+                    config=_CONFIG,
                     aws_access_key_id=credentials.access_key_id,
                     aws_secret_access_key=credentials.secret_access_key,
-                    aws_session_token=credentials.session_token)
+                    aws_session_token=credentials.session_token,
+                )
             return self._clients[key]
 
     def place(self, region: str) -> "Place":
@@ -126,8 +134,10 @@ def in_words(error: ClientError | BotoCoreError, endpoint: str) -> str:
         told = error.response["Error"]
         return f"{error.operation_name} failed: {told['Code']}: {told.get('Message') or 'no message'}"
     if isinstance(error, ConnectionError | HTTPClientError):
-        return (f"nothing answers at {endpoint}, where the sandbox's AWS should be ({type(error).__name__}); "
-                "start it with `python -m sandbox start`")
+        return (
+            f"nothing answers at {endpoint}, where the sandbox's AWS should be ({type(error).__name__}); "
+            "start it with `python -m sandbox start`"
+        )
     return f"the AWS SDK refused the request: {error}"
 
 

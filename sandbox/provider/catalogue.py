@@ -1,19 +1,32 @@
 """Everything this provider knows, by token."""
+
 from difflib import get_close_matches
 
 from . import functions, iam_identities, iam_keys, iam_policies, kms, s3, secretsmanager, ssm
 from .schema import Function, Resource
 from .values import ProviderError
 
-RESOURCES: dict[str, Resource] = {row.token: row for row in (
-    iam_identities.GROUP, iam_identities.USER,
-    iam_identities.USER_GROUP_MEMBERSHIP, iam_identities.GROUP_MEMBERSHIP,
-    iam_keys.ACCESS_KEY,
-    iam_policies.POLICY, iam_policies.GROUP_POLICY, iam_policies.USER_POLICY,
-    iam_policies.GROUP_POLICY_ATTACHMENT, iam_policies.USER_POLICY_ATTACHMENT,
-    secretsmanager.SECRET, secretsmanager.SECRET_VERSION,
-    ssm.PARAMETER, kms.KEY, kms.ALIAS, s3.BUCKET,
-)}
+RESOURCES: dict[str, Resource] = {
+    row.token: row
+    for row in (
+        iam_identities.GROUP,
+        iam_identities.USER,
+        iam_identities.USER_GROUP_MEMBERSHIP,
+        iam_identities.GROUP_MEMBERSHIP,
+        iam_keys.ACCESS_KEY,
+        iam_policies.POLICY,
+        iam_policies.GROUP_POLICY,
+        iam_policies.USER_POLICY,
+        iam_policies.GROUP_POLICY_ATTACHMENT,
+        iam_policies.USER_POLICY_ATTACHMENT,
+        secretsmanager.SECRET,
+        secretsmanager.SECRET_VERSION,
+        ssm.PARAMETER,
+        kms.KEY,
+        kms.ALIAS,
+        s3.BUCKET,
+    )
+}
 FUNCTIONS: dict[str, Function] = {row.token: row for row in functions.FUNCTIONS}
 
 
@@ -33,7 +46,9 @@ def function(token: str) -> Function:
 
 def _unknown(what: str, token: str, known: dict[str, Resource] | dict[str, Function]) -> str:
     near = get_close_matches(token, known, 1, 0.8)
-    return (f"the sandbox's aws provider does not know the {what} {token}"
-            + (f" (did you mean {near[0]}?)" if near else "")
-            + f". It knows {', '.join(sorted(known))}. For anything else use the real plugin: "
-              "see the sandbox section of the README")
+    return (
+        f"the sandbox's aws provider does not know the {what} {token}"
+        + (f" (did you mean {near[0]}?)" if near else "")
+        + f". It knows {', '.join(sorted(known))}. For anything else use the real plugin: "
+        "see the sandbox section of the README"
+    )

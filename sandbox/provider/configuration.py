@@ -1,4 +1,5 @@
 """The settings of a provider: its region, default tags, tags to ignore, and a key of its own."""
+
 import json
 import re
 from typing import Any
@@ -28,9 +29,16 @@ def configured(args: State, endpoint: Endpoint, credentials: Credentials, region
     if take_key and known.get("accessKey") and known.get("secretKey"):
         credentials = Credentials(str(known["accessKey"]), str(known["secretKey"]), known.get("token"))
     defaults, ignored = known.get("defaultTags") or {}, known.get("ignoreTags") or {}
-    return Aws(endpoint, credentials, known.get("region") or region, TagSettings(
-        {key: value for key, value in (defaults.get("tags") or {}).items() if not key.startswith("__")},
-        frozenset(ignored.get("keys") or ()), tuple(ignored.get("keyPrefixes") or ())))
+    return Aws(
+        endpoint,
+        credentials,
+        known.get("region") or region,
+        TagSettings(
+            {key: value for key, value in (defaults.get("tags") or {}).items() if not key.startswith("__")},
+            frozenset(ignored.get("keys") or ()),
+            tuple(ignored.get("keyPrefixes") or ()),
+        ),
+    )
 
 
 def _parsed(value: Any) -> Any:

@@ -1,4 +1,5 @@
 """JSON policy documents: the forms in which the real provider keeps them, and when two of them mean the same."""
+
 import json
 from typing import Any
 
@@ -21,7 +22,7 @@ def version_first(document: Any) -> str:
     text, version = compact(document), '"Version":"2012-10-17"'
     if not text.endswith(f",{version}}}"):
         return text
-    return f"{{{version},{text[1:-len(version) - 2]}}}"
+    return f"{{{version},{text[1 : -len(version) - 2]}}}"
 
 
 def meaning(document: str | None) -> Any:

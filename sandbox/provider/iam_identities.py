@@ -1,4 +1,5 @@
 """IAM groups and users, and who is in which group."""
+
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,8 +21,13 @@ def _create_group(aws: Aws, want: State, state: State) -> None:
 
 def _read_group(aws: Aws, state: State) -> State | None:
     group = aws.iam.get_group(GroupName=state["id"])["Group"]
-    return {"id": group["GroupName"], "name": group["GroupName"], "path": group["Path"],
-            "arn": group["Arn"], "uniqueId": group["GroupId"]}
+    return {
+        "id": group["GroupName"],
+        "name": group["GroupName"],
+        "path": group["Path"],
+        "arn": group["Arn"],
+        "uniqueId": group["GroupId"],
+    }
 
 
 def _update_group(aws: Aws, want: State, state: State) -> None:
@@ -43,11 +49,18 @@ def _delete_group(aws: Aws, state: State) -> None:
 
 GROUP = Resource(
     "aws:iam/group:Group",
-    {"name": Property(required=True, rule=limits.IDENTITY_NAME),
-     "path": Property(default="/"),
-     "arn": output(follows=("name", "path")),
-     "uniqueId": output()},
-    _create_group, _read_group, _delete_group, _update_group, autoname="name")
+    {
+        "name": Property(required=True, rule=limits.IDENTITY_NAME),
+        "path": Property(default="/"),
+        "arn": output(follows=("name", "path")),
+        "uniqueId": output(),
+    },
+    _create_group,
+    _read_group,
+    _delete_group,
+    _update_group,
+    autoname="name",
+)
 
 # ---- users
 
@@ -55,17 +68,25 @@ GROUP = Resource(
 def _create_user(aws: Aws, want: State, state: State) -> None:
     boundary = {"PermissionsBoundary": want["permissionsBoundary"]} if want.get("permissionsBoundary") else {}
     tagged = aws.tagging.all(want["tags"])
-    aws.iam.create_user(UserName=want["name"], Path=want["path"], **boundary,
-                        **({"Tags": tags.to_list(tagged)} if tagged else {}))
+    aws.iam.create_user(
+        UserName=want["name"], Path=want["path"], **boundary, **({"Tags": tags.to_list(tagged)} if tagged else {})
+    )
     state["id"] = want["name"]
 
 
 def _read_user(aws: Aws, state: State) -> State | None:
     user = aws.iam.get_user(UserName=state["id"])["User"]
     own, everything = aws.tagging.split(tags.from_list(user.get("Tags")), state.get("tags"))
-    return {"id": user["UserName"], "name": user["UserName"], "path": user["Path"], "arn": user["Arn"],
-            "uniqueId": user["UserId"], "tags": own, "tagsAll": everything,
-            "permissionsBoundary": user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")}
+    return {
+        "id": user["UserName"],
+        "name": user["UserName"],
+        "path": user["Path"],
+        "arn": user["Arn"],
+        "uniqueId": user["UserId"],
+        "tags": own,
+        "tagsAll": everything,
+        "permissionsBoundary": user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
+    }
 
 
 def _update_user(aws: Aws, want: State, state: State) -> None:
@@ -115,18 +136,27 @@ def _strip_user(aws: Aws, user: str) -> None:
     try:
         iam.delete_login_profile(**of)
     except ClientError as error:
-        if not is_gone(error):               # most users have no password
+        if not is_gone(error):  # most users have no password
             raise
 
 
 USER = Resource(
     "aws:iam/user:User",
-    {"name": Property(required=True, rule=limits.IDENTITY_NAME),
-     "path": Property(default="/"),
-     "forceDestroy": Property("bool", default=False),
-     "permissionsBoundary": Property(),
-     "arn": output(), "uniqueId": output(), **TAGS},
-    _create_user, _read_user, _delete_user, _update_user, autoname="name")
+    {
+        "name": Property(required=True, rule=limits.IDENTITY_NAME),
+        "path": Property(default="/"),
+        "forceDestroy": Property("bool", default=False),
+        "permissionsBoundary": Property(),
+        "arn": output(),
+        "uniqueId": output(),
+        **TAGS,
+    },
+    _create_user,
+    _read_user,
+    _delete_user,
+    _update_user,
+    autoname="name",
+)
 
 # ---- memberships
 
@@ -156,8 +186,9 @@ def _create_user_membership(aws: Aws, want: State, state: State) -> None:
 
 def _read_user_membership(aws: Aws, state: State) -> State | None:
     """Only the groups that this resource lists: a user's other memberships are somebody else's."""
-    actual = {group["GroupName"] for group in
-              all_pages(aws.iam, "list_groups_for_user", "Groups", UserName=state["user"])}
+    actual = {
+        group["GroupName"] for group in all_pages(aws.iam, "list_groups_for_user", "Groups", UserName=state["user"])
+    }
     return {"user": state["user"], "groups": sorted(actual & set(state["groups"]))}
 
 
@@ -183,8 +214,12 @@ def _locate_user_membership(aws: Aws, import_id: str) -> State:
 USER_GROUP_MEMBERSHIP = Resource(
     "aws:iam/userGroupMembership:UserGroupMembership",
     {"user": Property(required=True, replaces=True), "groups": Property("set", required=True)},
-    _create_user_membership, _read_user_membership, _delete_user_membership, _update_user_membership,
-    locate=_locate_user_membership)
+    _create_user_membership,
+    _read_user_membership,
+    _delete_user_membership,
+    _update_user_membership,
+    locate=_locate_user_membership,
+)
 
 
 def _create_group_membership(aws: Aws, want: State, state: State) -> None:
@@ -217,8 +252,15 @@ def _locate_group_membership(aws: Aws, import_id: str) -> State:
 
 GROUP_MEMBERSHIP = Resource(
     "aws:iam/groupMembership:GroupMembership",
-    {"name": Property(required=True, replaces=True),
-     "group": Property(required=True, replaces=True),
-     "users": Property("set", required=True)},
-    _create_group_membership, _read_group_membership, _delete_group_membership, _update_group_membership,
-    locate=_locate_group_membership, autoname="name")
+    {
+        "name": Property(required=True, replaces=True),
+        "group": Property(required=True, replaces=True),
+        "users": Property("set", required=True),
+    },
+    _create_group_membership,
+    _read_group_membership,
+    _delete_group_membership,
+    _update_group_membership,
+    locate=_locate_group_membership,
+    autoname="name",
+)

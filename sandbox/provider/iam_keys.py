@@ -1,4 +1,5 @@
 """IAM access keys: the secret exists once, at creation, and is only ever kept in the stack's state."""
+
 import base64
 import hashlib
 import hmac
@@ -24,8 +25,11 @@ def _create(aws: Aws, want: State, state: State) -> None:
     smtp_password = ses_smtp_password_v4(secret, aws.region)
     if want["pgpKey"]:
         recipient = pgp.certificate(want["pgpKey"])
-        state |= {"keyFingerprint": recipient.fingerprint, "encryptedSecret": pgp.encrypted(secret, recipient),
-                  "encryptedSesSmtpPasswordV4": pgp.encrypted(smtp_password, recipient)}
+        state |= {
+            "keyFingerprint": recipient.fingerprint,
+            "encryptedSecret": pgp.encrypted(secret, recipient),
+            "encryptedSesSmtpPasswordV4": pgp.encrypted(smtp_password, recipient),
+        }
     else:
         state |= {"secret": secret, "sesSmtpPasswordV4": smtp_password}
     if want["status"] == "Inactive":
@@ -39,8 +43,11 @@ def _set_status(aws: Aws, want: State, state: State) -> None:
 def _read(aws: Aws, state: State) -> State | None:
     for key in all_pages(aws.iam, "list_access_keys", "AccessKeyMetadata", UserName=state["user"]):
         if key["AccessKeyId"] == state["id"]:
-            return {"user": key["UserName"], "status": key["Status"],
-                    "createDate": f"{key['CreateDate']:%Y-%m-%dT%H:%M:%SZ}"}
+            return {
+                "user": key["UserName"],
+                "status": key["Status"],
+                "createDate": f"{key['CreateDate']:%Y-%m-%dT%H:%M:%SZ}",
+            }
     return None
 
 
@@ -57,11 +64,20 @@ def _locate(aws: Aws, import_id: str) -> State:
 
 ACCESS_KEY = Resource(
     "aws:iam/accessKey:AccessKey",
-    {"user": Property(required=True, replaces=True),
-     "pgpKey": Property(replaces=True, rule=pgp.usable),
-     "status": Property(default="Active", rule=limits.one_of("Active", "Inactive")),
-     "createDate": output(),
-     "secret": output(secret=True),
-     "sesSmtpPasswordV4": output(secret=True),
-     "encryptedSecret": output(), "encryptedSesSmtpPasswordV4": output(), "keyFingerprint": output()},
-    _create, _read, _delete, _set_status, locate=_locate)
+    {
+        "user": Property(required=True, replaces=True),
+        "pgpKey": Property(replaces=True, rule=pgp.usable),
+        "status": Property(default="Active", rule=limits.one_of("Active", "Inactive")),
+        "createDate": output(),
+        "secret": output(secret=True),
+        "sesSmtpPasswordV4": output(secret=True),
+        "encryptedSecret": output(),
+        "encryptedSesSmtpPasswordV4": output(),
+        "keyFingerprint": output(),
+    },
+    _create,
+    _read,
+    _delete,
+    _set_status,
+    locate=_locate,
+)

@@ -1,4 +1,5 @@
 """IAM managed policies, inline policies, and what managed policies are attached to."""
+
 from typing import Any
 
 from . import documents, limits, tags
@@ -7,7 +8,7 @@ from .schema import TAGS, Property, Resource, Rule, output
 from .unique import prefix_of, unique_id
 from .values import ProviderError, State
 
-_MOST_VERSIONS = 5                       # of a managed policy
+_MOST_VERSIONS = 5  # of a managed policy
 
 
 def _name(want: State) -> str:
@@ -21,9 +22,12 @@ def _name(want: State) -> str:
 def _create(aws: Aws, want: State, state: State) -> None:
     tagged = aws.tagging.all(want["tags"])
     policy = aws.iam.create_policy(
-        PolicyName=_name(want), Path=want["path"], PolicyDocument=want["policy"],
+        PolicyName=_name(want),
+        Path=want["path"],
+        PolicyDocument=want["policy"],
         **({"Description": want["description"]} if want.get("description") else {}),
-        **({"Tags": tags.to_list(tagged)} if tagged else {}))
+        **({"Tags": tags.to_list(tagged)} if tagged else {}),
+    )
     state["id"] = policy["Policy"]["Arn"]
 
 
@@ -32,10 +36,18 @@ def _read(aws: Aws, state: State) -> State | None:
     policy = aws.iam.get_policy(PolicyArn=arn)["Policy"]
     version = aws.iam.get_policy_version(PolicyArn=arn, VersionId=policy["DefaultVersionId"])["PolicyVersion"]
     own, everything = aws.tagging.split(tags.from_list(policy.get("Tags")), state.get("tags"))
-    return {"arn": policy["Arn"], "name": policy["PolicyName"], "namePrefix": prefix_of(policy["PolicyName"]),
-            "path": policy["Path"], "description": policy.get("Description", ""), "policyId": policy["PolicyId"],
-            "attachmentCount": policy["AttachmentCount"], "tags": own, "tagsAll": everything,
-            "policy": documents.compact(documents.kept(state.get("policy"), version["Document"]))}
+    return {
+        "arn": policy["Arn"],
+        "name": policy["PolicyName"],
+        "namePrefix": prefix_of(policy["PolicyName"]),
+        "path": policy["Path"],
+        "description": policy.get("Description", ""),
+        "policyId": policy["PolicyId"],
+        "attachmentCount": policy["AttachmentCount"],
+        "tags": own,
+        "tagsAll": everything,
+        "policy": documents.compact(documents.kept(state.get("policy"), version["Document"])),
+    }
 
 
 def _update(aws: Aws, want: State, state: State) -> None:
@@ -71,15 +83,25 @@ def _policy_name(longest: int) -> Rule:
 
 POLICY = Resource(
     "aws:iam/policy:Policy",
-    {"policy": Property("document", required=True, rule=limits.document, kept_as=documents.compact),
-     "name": Property(computed=True, replaces=True, rule=_policy_name(128), conflicts=("namePrefix",)),
-     "namePrefix": Property(computed=True, replaces=True, rule=_policy_name(102), conflicts=("name",)),
-     "path": Property(default="/", replaces=True),
-     "description": Property(replaces=True),
-     # The stand-in's AWS is consistent at once; the real provider waits this long after a create.
-     "delayAfterPolicyCreationInMs": Property("int"),
-     "arn": output(), "policyId": output(), "attachmentCount": output("int"), **TAGS},
-    _create, _read, _delete, _update, autoname="name")
+    {
+        "policy": Property("document", required=True, rule=limits.document, kept_as=documents.compact),
+        "name": Property(computed=True, replaces=True, rule=_policy_name(128), conflicts=("namePrefix",)),
+        "namePrefix": Property(computed=True, replaces=True, rule=_policy_name(102), conflicts=("name",)),
+        "path": Property(default="/", replaces=True),
+        "description": Property(replaces=True),
+        # The stand-in's AWS is consistent at once; the real provider waits this long after a create.
+        "delayAfterPolicyCreationInMs": Property("int"),
+        "arn": output(),
+        "policyId": output(),
+        "attachmentCount": output("int"),
+        **TAGS,
+    },
+    _create,
+    _read,
+    _delete,
+    _update,
+    autoname="name",
+)
 
 # ---- inline policies
 
@@ -105,8 +127,12 @@ def _inline(owner: str, token: str) -> Resource:
     def read(aws: Aws, state: State) -> State | None:
         owner_name, name = parts(state["id"])
         on_aws = call(aws, "get", owner_name, name)["PolicyDocument"]
-        return {owner: owner_name, "name": name, "namePrefix": prefix_of(name),
-                "policy": documents.version_first(documents.kept(state.get("policy"), on_aws))}
+        return {
+            owner: owner_name,
+            "name": name,
+            "namePrefix": prefix_of(name),
+            "policy": documents.version_first(documents.kept(state.get("policy"), on_aws)),
+        }
 
     def update(aws: Aws, want: State, state: State) -> None:
         call(aws, "put", *parts(state["id"]), PolicyDocument=want["policy"])
@@ -118,7 +144,8 @@ def _inline(owner: str, token: str) -> Resource:
         owner: Property(required=True, replaces=True),
         "policy": Property("document", required=True, rule=limits.document, kept_as=documents.version_first),
         "name": Property(computed=True, replaces=True, conflicts=("namePrefix",)),
-        "namePrefix": Property(computed=True, replaces=True, conflicts=("name",))}
+        "namePrefix": Property(computed=True, replaces=True, conflicts=("name",)),
+    }
     return Resource(token, properties, create, read, delete, update, autoname="name")
 
 
@@ -141,8 +168,9 @@ def _attachment(owner: str, token: str) -> Resource:
         state["id"] = unique_id(f"{want[owner]}-")
 
     def read(aws: Aws, state: State) -> State | None:
-        attached = all_pages(aws.iam, f"list_attached_{owner}_policies", "AttachedPolicies",
-                             **{name_argument: state[owner]})
+        attached = all_pages(
+            aws.iam, f"list_attached_{owner}_policies", "AttachedPolicies", **{name_argument: state[owner]}
+        )
         found = any(policy["PolicyArn"] == state["policyArn"] for policy in attached)
         return {owner: state[owner], "policyArn": state["policyArn"]} if found else None
 
@@ -152,12 +180,15 @@ def _attachment(owner: str, token: str) -> Resource:
     def locate(aws: Aws, import_id: str) -> State:
         name, slash, policy = import_id.partition("/")
         if not name or not slash or limits.arn(policy):
-            raise ProviderError(f"the import id of a {owner.capitalize()}PolicyAttachment is "
-                          f"{owner}/policy-arn, not {import_id!r}")
+            raise ProviderError(
+                f"the import id of a {owner.capitalize()}PolicyAttachment is {owner}/policy-arn, not {import_id!r}"
+            )
         return {"id": f"{name}-{policy}", owner: name, "policyArn": policy}
 
-    properties = {owner: Property(required=True, replaces=True),
-                  "policyArn": Property(required=True, replaces=True, rule=limits.arn)}
+    properties = {
+        owner: Property(required=True, replaces=True),
+        "policyArn": Property(required=True, replaces=True, rule=limits.arn),
+    }
     return Resource(token, properties, create, read, delete, locate=locate, delete_first=True)
 
 

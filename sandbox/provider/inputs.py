@@ -1,4 +1,5 @@
 """Check: a program's inputs converted, completed with defaults and a name, and judged."""
+
 import random
 from typing import Any
 
@@ -33,7 +34,7 @@ def check(
         if prop.default and key not in inputs and not any(rival in inputs for rival in prop.conflicts):
             inputs[key] = prop.default
             defaults.append(key)
-    problems += _judged(known, inputs)
+    problems += _judged(known, given, inputs)
     if row.exactly_one and sum(key in inputs for key in row.exactly_one) != 1:
         problems.append((row.exactly_one[0], f"exactly one of {', '.join(row.exactly_one)} must be given"))
     checked: State = {key: Secret(value) if known[key].secret else value for key, value in inputs.items()}
@@ -47,7 +48,7 @@ def check_arguments(function: Function, news: State) -> tuple[State, Problems]:
     for key, prop in function.arguments.items():
         if prop.default is not None:
             arguments.setdefault(key, prop.default)
-    return arguments, problems + _judged(function.arguments, arguments)
+    return arguments, problems + _judged(function.arguments, given, arguments)
 
 
 def _converted(token: str, known: dict[str, Property], given: State) -> tuple[State, Problems]:
@@ -55,9 +56,15 @@ def _converted(token: str, known: dict[str, Property], given: State) -> tuple[St
     problems: Problems = []
     for key, value in given.items():
         if key not in known:
-            problems.append((key, (
-                f"the sandbox's aws provider does not know {key!r} of {token}; it knows {', '.join(sorted(known))}. "
-                "With the real plugin (see the README's sandbox section) every input works")))
+            problems.append(
+                (
+                    key,
+                    (
+                        f"the sandbox's aws provider does not know {key!r} of {token}; it knows {', '.join(sorted(known))}. "
+                        "With the real plugin (see the README's sandbox section) every input works"
+                    ),
+                )
+            )
             continue
         try:
             values[key] = _convert(known[key].kind, value)
@@ -78,7 +85,7 @@ def _convert(kind: str, value: Any) -> Any:
                 raise ValueError(f"expected text, got {type(value).__name__}")
             if isinstance(value, bool):
                 return "true" if value else "false"
-            return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+            return str(value)
         case "bool":
             if isinstance(value, bool):
                 return value
@@ -86,13 +93,11 @@ def _convert(kind: str, value: Any) -> Any:
                 return value == "true"
             raise ValueError(f"expected true or false, got {value!r}")
         case "int":
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                raise ValueError(f"expected a whole number, got {value!r}") from None
-            if not number.is_integer():
-                raise ValueError(f"expected a whole number, got {value!r}")
-            return int(number)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
+            if isinstance(value, str) and value.isdecimal():
+                return int(value)
+            raise ValueError(f"expected a whole number, got {value!r}")
         case "map":
             if not isinstance(value, dict):
                 raise ValueError(f"expected a mapping of text to text, got {value!r}")
@@ -106,11 +111,11 @@ def _convert(kind: str, value: Any) -> Any:
             return value
 
 
-def _judged(known: dict[str, Property], inputs: State) -> Problems:
+def _judged(known: dict[str, Property], given: State, inputs: State) -> Problems:
     problems: Problems = []
     for key, prop in known.items():
         if key not in inputs:
-            if prop.required:
+            if prop.required and key not in given:
                 problems.append((key, f"missing required property {key!r}"))
             continue
         for rival in prop.conflicts:
@@ -131,4 +136,4 @@ def _auto_name(row: Resource, name: str, olds: State, seed: bytes, naming: str |
         return naming
     base = name.lower() if row.autoname_lower else name
     digits = f"{random.Random(seed or None).getrandbits(28):07x}"
-    return f"{base[:row.autoname_limit - 8]}-{digits}"
+    return f"{base[: row.autoname_limit - 8]}-{digits}"

@@ -1,4 +1,5 @@
 """KMS: keys and aliases."""
+
 from typing import Any
 
 from . import documents, limits, tags
@@ -17,13 +18,20 @@ def _client(aws: Aws) -> Any:
 
 def _create(aws: Aws, want: State, state: State) -> None:
     tagged = aws.tagging.all(want["tags"])
-    optional = {"Description": want.get("description"), "Policy": want.get("policy"),
-                "CustomKeyStoreId": want.get("customKeyStoreId"), "XksKeyId": want.get("xksKeyId"),
-                "Tags": [{"TagKey": key, "TagValue": value} for key, value in tagged.items()]}
+    optional = {
+        "Description": want.get("description"),
+        "Policy": want.get("policy"),
+        "CustomKeyStoreId": want.get("customKeyStoreId"),
+        "XksKeyId": want.get("xksKeyId"),
+        "Tags": [{"TagKey": key, "TagValue": value} for key, value in tagged.items()],
+    }
     key = _client(aws).create_key(
-        KeySpec=want["customerMasterKeySpec"], KeyUsage=want["keyUsage"], MultiRegion=bool(want.get("multiRegion")),
+        KeySpec=want["customerMasterKeySpec"],
+        KeyUsage=want["keyUsage"],
+        MultiRegion=bool(want.get("multiRegion")),
         BypassPolicyLockoutSafetyCheck=want["bypassPolicyLockoutSafetyCheck"],
-        **{name: value for name, value in optional.items() if value})
+        **{name: value for name, value in optional.items() if value},
+    )
     state["id"] = key["KeyMetadata"]["KeyId"]
     if want["enableKeyRotation"]:
         _rotate(aws, state["id"], want)
@@ -47,18 +55,27 @@ def _read(aws: Aws, state: State) -> State | None:
     rotates = bool(rotation.get("KeyRotationEnabled"))
     listed = all_pages(client, "list_resource_tags", "Tags", KeyId=key)
     own, everything = aws.tagging.split({tag["TagKey"]: tag["TagValue"] for tag in listed}, state.get("tags"))
-    return {"arn": about["Arn"], "keyId": about["KeyId"], "description": about.get("Description", ""),
-            "customerMasterKeySpec": about["KeySpec"], "keyUsage": about["KeyUsage"], "isEnabled": about["Enabled"],
-            "customKeyStoreId": about.get("CustomKeyStoreId", ""), "multiRegion": bool(about.get("MultiRegion")),
-            "xksKeyId": about.get("XksKeyConfiguration", {}).get("Id", ""), "enableKeyRotation": rotates,
-            "rotationPeriodInDays": rotation.get("RotationPeriodInDays", 0) if rotates else 0,
-            "policy": documents.compact(documents.kept(state.get("policy"), policy)),
-            "tags": own, "tagsAll": everything}
+    return {
+        "arn": about["Arn"],
+        "keyId": about["KeyId"],
+        "description": about.get("Description", ""),
+        "customerMasterKeySpec": about["KeySpec"],
+        "keyUsage": about["KeyUsage"],
+        "isEnabled": about["Enabled"],
+        "customKeyStoreId": about.get("CustomKeyStoreId", ""),
+        "multiRegion": bool(about.get("MultiRegion")),
+        "xksKeyId": about.get("XksKeyConfiguration", {}).get("Id", ""),
+        "enableKeyRotation": rotates,
+        "rotationPeriodInDays": rotation.get("RotationPeriodInDays", 0) if rotates else 0,
+        "policy": documents.compact(documents.kept(state.get("policy"), policy)),
+        "tags": own,
+        "tagsAll": everything,
+    }
 
 
 def _update(aws: Aws, want: State, state: State) -> None:
     client, key = _client(aws), state["id"]
-    if want["isEnabled"] and not state["isEnabled"]:   # a disabled key takes no other changes
+    if want["isEnabled"] and not state["isEnabled"]:  # a disabled key takes no other changes
         client.enable_key(KeyId=key)
     turning = (want["enableKeyRotation"], want.get("rotationPeriodInDays"))
     if turning != (state.get("enableKeyRotation"), state.get("rotationPeriodInDays")):
@@ -69,8 +86,12 @@ def _update(aws: Aws, want: State, state: State) -> None:
     if (want.get("description") or "") != state.get("description"):
         client.update_key_description(KeyId=key, Description=want.get("description") or "")
     if documents.meaning(want.get("policy")) != documents.meaning(state.get("policy")):
-        client.put_key_policy(KeyId=key, PolicyName="default", Policy=want["policy"],
-                              BypassPolicyLockoutSafetyCheck=want["bypassPolicyLockoutSafetyCheck"])
+        client.put_key_policy(
+            KeyId=key,
+            PolicyName="default",
+            Policy=want["policy"],
+            BypassPolicyLockoutSafetyCheck=want["bypassPolicyLockoutSafetyCheck"],
+        )
     gone, new = tags.difference(state.get("tagsAll"), want["tagsAll"])
     if gone:
         client.untag_resource(KeyId=key, TagKeys=gone)
@@ -82,7 +103,7 @@ def _update(aws: Aws, want: State, state: State) -> None:
 
 def _delete(aws: Aws, state: State) -> None:
     window = state.get("deletionWindowInDays")
-    _client(aws).schedule_key_deletion(KeyId=state["id"], **({"PendingWindowInDays": int(window)} if window else {}))
+    _client(aws).schedule_key_deletion(KeyId=state["id"], **({"PendingWindowInDays": window} if window else {}))
 
 
 def _key_id(key: str | None) -> str | None:
@@ -90,26 +111,53 @@ def _key_id(key: str | None) -> str | None:
     return key.rsplit("key/", 1)[-1] if key else key
 
 
-_SPECS = ("SYMMETRIC_DEFAULT", "RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521",
-          "ECC_SECG_P256K1", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512", "SM2")
+_SPECS = (
+    "SYMMETRIC_DEFAULT",
+    "RSA_2048",
+    "RSA_3072",
+    "RSA_4096",
+    "ECC_NIST_P256",
+    "ECC_NIST_P384",
+    "ECC_NIST_P521",
+    "ECC_SECG_P256K1",
+    "HMAC_224",
+    "HMAC_256",
+    "HMAC_384",
+    "HMAC_512",
+    "SM2",
+)
 
 KEY = Resource(
     "aws:kms/key:Key",
-    {"description": Property(computed=True, rule=limits.at_most(8192)),
-     "customerMasterKeySpec": Property(default="SYMMETRIC_DEFAULT", replaces=True, rule=limits.one_of(*_SPECS)),
-     "keyUsage": Property(default="ENCRYPT_DECRYPT", replaces=True,
-                          rule=limits.one_of("ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT")),
-     "isEnabled": Property("bool", default=True),
-     "enableKeyRotation": Property("bool", default=False),
-     "rotationPeriodInDays": Property("int", computed=True, rule=limits.between(90, 2560),
-                                      needs=("enableKeyRotation",)),
-     "deletionWindowInDays": Property("int", rule=limits.between(7, 30)),
-     "multiRegion": Property("bool", computed=True, replaces=True),
-     "policy": Property("document", computed=True, rule=limits.document, kept_as=documents.compact),
-     "bypassPolicyLockoutSafetyCheck": Property("bool", default=False),
-     "customKeyStoreId": Property(replaces=True), "xksKeyId": Property(replaces=True),
-     "arn": output(), "keyId": output(), **TAGS},
-    _create, _read, _delete, _update, regional=True)
+    {
+        "description": Property(computed=True, rule=limits.at_most(8192)),
+        "customerMasterKeySpec": Property(default="SYMMETRIC_DEFAULT", replaces=True, rule=limits.one_of(*_SPECS)),
+        "keyUsage": Property(
+            default="ENCRYPT_DECRYPT",
+            replaces=True,
+            rule=limits.one_of("ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"),
+        ),
+        "isEnabled": Property("bool", default=True),
+        "enableKeyRotation": Property("bool", default=False),
+        "rotationPeriodInDays": Property(
+            "int", computed=True, rule=limits.between(90, 2560), needs=("enableKeyRotation",)
+        ),
+        "deletionWindowInDays": Property("int", rule=limits.between(7, 30)),
+        "multiRegion": Property("bool", computed=True, replaces=True),
+        "policy": Property("document", computed=True, rule=limits.document, kept_as=documents.compact),
+        "bypassPolicyLockoutSafetyCheck": Property("bool", default=False),
+        "customKeyStoreId": Property(replaces=True),
+        "xksKeyId": Property(replaces=True),
+        "arn": output(),
+        "keyId": output(),
+        **TAGS,
+    },
+    _create,
+    _read,
+    _delete,
+    _update,
+    regional=True,
+)
 
 # ---- aliases
 
@@ -124,8 +172,13 @@ def _read_alias(aws: Aws, state: State) -> State | None:
     for alias in all_pages(_client(aws), "list_aliases", "Aliases"):
         if alias["AliasName"] == state["id"] and "TargetKeyId" in alias:
             key_arn = alias["AliasArn"].rsplit(":", 1)[0] + f":key/{alias['TargetKeyId']}"
-            return {"arn": alias["AliasArn"], "name": alias["AliasName"], "namePrefix": prefix_of(alias["AliasName"]),
-                    "targetKeyArn": key_arn, "targetKeyId": alias["TargetKeyId"]}
+            return {
+                "arn": alias["AliasArn"],
+                "name": alias["AliasName"],
+                "namePrefix": prefix_of(alias["AliasName"]),
+                "targetKeyArn": key_arn,
+                "targetKeyId": alias["TargetKeyId"],
+            }
     return None
 
 
@@ -141,8 +194,17 @@ _ALIAS = limits.text("alias/ and then ASCII letters, digits and /_- (not alias/a
 
 ALIAS = Resource(
     "aws:kms/alias:Alias",
-    {"name": Property(computed=True, replaces=True, rule=_ALIAS, conflicts=("namePrefix",)),
-     "namePrefix": Property(computed=True, replaces=True, rule=_ALIAS, conflicts=("name",)),
-     "targetKeyId": Property(required=True, alike=_key_id),
-     "arn": output(), "targetKeyArn": output()},
-    _create_alias, _read_alias, _delete_alias, _update_alias, autoname="name", regional=True)
+    {
+        "name": Property(computed=True, replaces=True, rule=_ALIAS, conflicts=("namePrefix",)),
+        "namePrefix": Property(computed=True, replaces=True, rule=_ALIAS, conflicts=("name",)),
+        "targetKeyId": Property(required=True, alike=_key_id),
+        "arn": output(),
+        "targetKeyArn": output(),
+    },
+    _create_alias,
+    _read_alias,
+    _delete_alias,
+    _update_alias,
+    autoname="name",
+    regional=True,
+)

@@ -1,4 +1,5 @@
 """What every resource goes through - create, read, update, delete - derived from its description."""
+
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,6 +19,7 @@ class HalfDoneError(Exception):
 
 
 # ---- the steps that change something
+
 
 def create(row: Resource, aws: Aws, inputs: State) -> State:
     """Make the resource and return its state."""
@@ -73,6 +75,7 @@ def _truth(row: Resource, aws: Aws, state: State) -> State:
 
 # ---- read
 
+
 def refresh(row: Resource, aws: Aws, state: State) -> State | None:
     """The state as AWS has it now, or None if the resource is gone. What AWS never tells (secrets) stays."""
     fresh = _read(row, aws.in_region(state.get("region")), state)
@@ -120,8 +123,11 @@ def _part(old: Any, new: Any) -> Any:
 def imported_inputs(row: Resource, state: State) -> State:
     """What a program would have to say to get this state: no empty values and no defaults."""
     empty: list[Any] = [None, "", False, 0, [], {}]
-    keep = {key: state[key] for key, prop in row.inputs().items()
-            if key in state and (prop.required or state[key] not in [*empty, prop.default])}
+    keep = {
+        key: state[key]
+        for key, prop in row.inputs().items()
+        if key in state and (prop.required or state[key] not in [*empty, prop.default])
+    }
     return _marked(row, keep) | {"__defaults": []}
 
 

@@ -2,6 +2,7 @@
 
 What it leaves to AWS (the length of a user's name, say) is left to AWS here too, so that both fail at the same moment.
 """
+
 import base64
 import binascii
 import json
@@ -19,6 +20,7 @@ def text(what: str, pattern: str, longest: int | None = None) -> Rule:
         if longest is not None and len(value) > longest:
             return f"{_short(value)} has {len(value)} characters; at most {longest} are allowed"
         return None if compiled.fullmatch(value) else f"{_short(value)} must be {what}"
+
     return rule
 
 
@@ -34,8 +36,9 @@ def one_of(*choices: str) -> Rule:
 def between(low: int, high: int, *others: int) -> Rule:
     """A whole number in a range, or one of some others."""
     extra = "".join(f" or {other}" for other in others)
-    return lambda value: (None if low <= value <= high or value in others
-                          else f"{value} is not between {low} and {high}{extra}")
+    return lambda value: (
+        None if low <= value <= high or value in others else f"{value} is not between {low} and {high}{extra}"
+    )
 
 
 def arn(value: Any) -> str | None:

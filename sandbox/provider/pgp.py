@@ -1,4 +1,5 @@
 """OpenPGP: a secret encrypted to somebody's public key, so that the stack's state never holds it in the clear."""
+
 import base64
 
 from pysequoia import Cert, encrypt
@@ -17,9 +18,10 @@ def certificate(pgp_key: str) -> Cert:
         raise ProviderError(f"the key is ASCII-armored, which the aws provider does not take; {_INSTEAD}")
     try:
         return Cert.from_bytes(base64.b64decode("".join(pgp_key.split()), validate=True))
-    except Exception as error:            # pysequoia raises nothing more special
-        raise ProviderError(f"this is no base64 of a binary OpenPGP public key ({_first_line(error)}); "
-                            f"{_INSTEAD}") from None
+    except Exception as error:  # pysequoia raises nothing more special
+        raise ProviderError(
+            f"this is no base64 of a binary OpenPGP public key ({_first_line(error)}); {_INSTEAD}"
+        ) from None
 
 
 def encrypted(text: str, recipient: Cert) -> str:

@@ -1,4 +1,5 @@
 """Plan: the state that inputs lead to, and what differs from the last one."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +32,9 @@ def changed(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[
         if any(not _same(row.properties[other], prior.get(other), state.get(other)) for other in prop.follows):
             state[key] = UNKNOWN
         elif _same(prop, prior.get(key), state[key]):
-            state[key] = prior.get(key)                # the same in other words is no change of words
+            state[key] = prior.get(key)  # the same in other words is no change of words
         elif prop.kind == "map" and state[key] is None:
-            state[key] = {}                            # as the real provider has it: emptied, not gone
+            state[key] = {}  # as the real provider has it: emptied, not gone
     return state
 
 
@@ -77,8 +78,11 @@ class Diff:
 def diff(row: Resource, aws: Aws, prior: State, inputs: State, ignored: list[str]) -> Diff:
     """What the new inputs change of the last state (not of the last inputs: so drift that a refresh saw counts)."""
     plan = changed(row, aws, prior, inputs, ignored)
-    changes = {key: _change(prior.get(key), plan.get(key)) for key, prop in row.properties.items()
-               if not _same(prop, prior.get(key), plan.get(key))}
+    changes = {
+        key: _change(prior.get(key), plan.get(key))
+        for key, prop in row.properties.items()
+        if not _same(prop, prior.get(key), plan.get(key))
+    }
     shown = {key: kind for key, kind in changes.items() if not row.properties[key].is_output} or changes
     replaces = [key for key in changes if row.properties[key].replaces]
     # A name of the program's own choice cannot exist twice.

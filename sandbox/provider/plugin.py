@@ -1,4 +1,5 @@
 """What the Pulumi engine asks of a provider plugin, one method for each of its requests."""
+
 import json
 import threading
 from importlib.metadata import version
@@ -53,20 +54,29 @@ class Plugin:
         return pb.GetMappingsResponse()
 
     def check_config(self, request: Any, context: Context) -> Any:
-        return pb.CheckResponse(inputs=request.news, failures=_failures(configuration.problems(
-            from_struct(request.news))))
+        return pb.CheckResponse(
+            inputs=request.news, failures=_failures(configuration.problems(from_struct(request.news)))
+        )
 
     def diff_config(self, request: Any, context: Context) -> Any:
         olds, news = from_struct(request.olds), from_struct(request.news)
         changed = sorted(key for key in olds.keys() | news.keys() if olds.get(key) != news.get(key))
-        return _DIFF(changes=_DIFF.DIFF_SOME if changed else _DIFF.DIFF_NONE, diffs=changed,
-                     replaces=[key for key in changed if key == "region" and key in olds])
+        return _DIFF(
+            changes=_DIFF.DIFF_SOME if changed else _DIFF.DIFF_NONE,
+            diffs=changed,
+            replaces=[key for key in changed if key == "region" and key in olds],
+        )
 
     def configure(self, request: Any, context: Context) -> Any:
         name = type_and_name(request.urn)[1] if request.urn else "default"
-        aws = configuration.configured(from_struct(request.args), self._endpoint, self._credentials, self._region,
-                                       take_key=not name.startswith("default"))
-        if aws.credentials != self._credentials:       # as the real provider: a key that does not work stops here
+        aws = configuration.configured(
+            from_struct(request.args),
+            self._endpoint,
+            self._credentials,
+            self._region,
+            take_key=not name.startswith("default"),
+        )
+        if aws.credentials != self._credentials:  # as the real provider: a key that does not work stops here
             aws.sts.get_caller_identity()
         with self._lock:
             self._by_peer[context.peer()] = aws
@@ -80,19 +90,33 @@ class Plugin:
         if request.HasField("autonaming"):
             disabled = request.autonaming.mode == pb.CheckRequest.AutonamingOptions.DISABLE
             naming = "" if disabled else request.autonaming.proposed_name
-        checked, problems = inputs.check(row, type_and_name(request.urn)[1], from_struct(request.olds),
-                                         from_struct(request.news), request.randomSeed, naming)
+        checked, problems = inputs.check(
+            row,
+            type_and_name(request.urn)[1],
+            from_struct(request.olds),
+            from_struct(request.news),
+            request.randomSeed,
+            naming,
+        )
         return pb.CheckResponse(inputs=to_struct(checked), failures=_failures(problems))
 
     def diff(self, request: Any, context: Context) -> Any:
         row, aws = self._target(request, context)
-        diff = plan.diff(row, aws, _state(request, request.olds), from_struct(request.news),
-                         list(request.ignoreChanges))
-        detailed = {name: pb.PropertyDiff(kind=pb.PropertyDiff.Kind.Value(
-            f"{kind}_REPLACE" if name in diff.replaces else kind)) for name, kind in diff.changes.items()}
-        return _DIFF(changes=_DIFF.DIFF_SOME if diff.changes else _DIFF.DIFF_NONE, replaces=diff.replaces,
-                     diffs=sorted(detailed), detailedDiff=detailed, hasDetailedDiff=True,
-                     deleteBeforeReplace=diff.delete_first)
+        diff = plan.diff(
+            row, aws, _state(request, request.olds), from_struct(request.news), list(request.ignoreChanges)
+        )
+        detailed = {
+            name: pb.PropertyDiff(kind=pb.PropertyDiff.Kind.Value(f"{kind}_REPLACE" if name in diff.replaces else kind))
+            for name, kind in diff.changes.items()
+        }
+        return _DIFF(
+            changes=_DIFF.DIFF_SOME if diff.changes else _DIFF.DIFF_NONE,
+            replaces=diff.replaces,
+            diffs=sorted(detailed),
+            detailedDiff=detailed,
+            hasDetailedDiff=True,
+            deleteBeforeReplace=diff.delete_first,
+        )
 
     def create(self, request: Any, context: Context) -> Any:
         row, aws = self._target(request, context)
@@ -122,11 +146,15 @@ class Plugin:
         else:
             state = lifecycle.adopt(row, aws, request.id)
         if state is None:
-            return pb.ReadResponse()               # gone
-        found = (lifecycle.refreshed_inputs(row, from_struct(request.inputs), state) if refreshing
-                 else lifecycle.imported_inputs(row, state))
-        return pb.ReadResponse(id=state["id"], properties=to_struct(lifecycle.outputs(row, state)),
-                               inputs=to_struct(found))
+            return pb.ReadResponse()  # gone
+        found = (
+            lifecycle.refreshed_inputs(row, from_struct(request.inputs), state)
+            if refreshing
+            else lifecycle.imported_inputs(row, state)
+        )
+        return pb.ReadResponse(
+            id=state["id"], properties=to_struct(lifecycle.outputs(row, state)), inputs=to_struct(found)
+        )
 
     # ---- functions
 
@@ -137,8 +165,13 @@ class Plugin:
             return pb.InvokeResponse(failures=_failures(problems))
         answer = function.answer(self._aws(context), arguments)
         response = pb.InvokeResponse()
-        getattr(response, "return").CopyFrom(to_struct({         # a keyword in Python
-            name: value for name, value in answer.items() if value is not None}))
+        getattr(response, "return").CopyFrom(
+            to_struct(
+                {  # a keyword in Python
+                    name: value for name, value in answer.items() if value is not None
+                }
+            )
+        )
         return response
 
     # ---- whom and what a request is about

@@ -1,4 +1,5 @@
 """getPolicyDocument: statements and other documents put together to one policy document."""
+
 import json
 import zlib
 from typing import Any
@@ -28,8 +29,14 @@ def render(arguments: State) -> State:
     whole = {"Version": version, **{key: value for key, value in document.items() if value}}
     text = documents.as_go_writes(json.dumps(whole, indent=2, ensure_ascii=False))
     small = documents.as_go_writes(json.dumps(whole, separators=(",", ":"), ensure_ascii=False))
-    return {**arguments, "statements": given or None, "version": version, "json": text,
-            "minifiedJson": small, "id": str(zlib.crc32(text.encode()))}
+    return {
+        **arguments,
+        "statements": given or None,
+        "version": version,
+        "json": text,
+        "minifiedJson": small,
+        "id": str(zlib.crc32(text.encode())),
+    }
 
 
 def _parsed(arguments: State, key: str) -> list[State]:
@@ -70,9 +77,13 @@ def _merged(document: State, more: State) -> State:
 
 def _completed(given: Any) -> State:
     """A statement of the arguments with all its members; ProviderError names what is missing."""
-    statement: State = {"sid": given.get("sid") or "", "effect": given.get("effect") or "Allow",
-                 **{key: sorted(set(given.get(key) or [])) for key in _LISTS},
-                 **{key: given.get(key) or [] for key in _PRINCIPALS}, "conditions": given.get("conditions") or []}
+    statement: State = {
+        "sid": given.get("sid") or "",
+        "effect": given.get("effect") or "Allow",
+        **{key: sorted(set(given.get(key) or [])) for key in _LISTS},
+        **{key: given.get(key) or [] for key in _PRINCIPALS},
+        "conditions": given.get("conditions") or [],
+    }
     if statement["effect"] not in ("Allow", "Deny"):
         raise ProviderError(f"a statement's effect is Allow or Deny, not {statement['effect']!r}")
     needed = {"conditions": ("test", "variable", "values"), **dict.fromkeys(_PRINCIPALS, ("type", "identifiers"))}
@@ -89,15 +100,20 @@ def _statement(given: State, version: str) -> State:
         return _one_or_more(sorted((_variables(value, version) for value in values), reverse=True))
 
     statement: State = {"Sid": given["sid"], "Effect": given["effect"]}
-    statement |= {name: listed(given[key]) if key.lower().endswith("resources") else
-                  _one_or_more(sorted(given[key], reverse=True)) for key, name in _LISTS.items()}
+    statement |= {
+        name: listed(given[key])
+        if key.lower().endswith("resources")
+        else _one_or_more(sorted(given[key], reverse=True))
+        for key, name in _LISTS.items()
+    }
     for key, name in _PRINCIPALS.items():
         principals: dict[str, list[str]] = {}
         for principal in given[key]:
             ids = sorted((_variables(value, version) for value in principal["identifiers"]), reverse=True)
             principals.setdefault(principal["type"], []).extend(ids)
-        statement[name] = "*" if principals == {"*": ["*"]} else {
-            kind: _one_or_more(principals[kind]) for kind in sorted(principals)}
+        statement[name] = (
+            "*" if principals == {"*": ["*"]} else {kind: _one_or_more(principals[kind]) for kind in sorted(principals)}
+        )
     conditions: dict[str, dict[str, list[str]]] = {}
     for condition in given["conditions"]:
         values = conditions.setdefault(condition["test"], {}).setdefault(condition["variable"], [])
@@ -108,15 +124,22 @@ def _statement(given: State, version: str) -> State:
 
 def _source_statement(statement: State) -> State:
     """A statement of another document, in the order in which the real provider writes it again."""
-    principals = {name: {kind: sorted(ids, reverse=True) if isinstance(ids, list) else ids
-                         for kind, ids in sorted(statement[name].items())}
-                  for name in _PRINCIPALS.values() if isinstance(statement.get(name), dict)}
+    principals = {
+        name: {
+            kind: sorted(ids, reverse=True) if isinstance(ids, list) else ids
+            for kind, ids in sorted(statement[name].items())
+        }
+        for name in _PRINCIPALS.values()
+        if isinstance(statement.get(name), dict)
+    }
     return _ordered(statement | principals | {"Condition": _conditions(statement.get("Condition") or {})})
 
 
 def _conditions(given: dict[str, dict[str, Any]]) -> State:
-    return {test: {variable: _one_or_more(values) for variable, values in sorted(given[test].items())}
-            for test in sorted(given)}
+    return {
+        test: {variable: _one_or_more(values) for variable, values in sorted(given[test].items())}
+        for test in sorted(given)
+    }
 
 
 def _ordered(statement: State) -> State:

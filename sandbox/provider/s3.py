@@ -1,4 +1,5 @@
 """S3: buckets, without the settings that have resources of their own."""
+
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -17,8 +18,9 @@ def _client(aws: Aws) -> Any:
 def _create(aws: Aws, want: State, state: State) -> None:
     bucket = want.get("bucket") or unique_id(want.get("bucketPrefix") or "terraform-")
     where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
-    _client(aws).create_bucket(Bucket=bucket, **where, **(
-        {"ObjectLockEnabledForBucket": True} if want.get("objectLockEnabled") else {}))
+    _client(aws).create_bucket(
+        Bucket=bucket, **where, **({"ObjectLockEnabledForBucket": True} if want.get("objectLockEnabled") else {})
+    )
     state["id"] = bucket
     _tag(aws, bucket, {}, aws.tagging.all(want["tags"]))
 
@@ -52,8 +54,12 @@ def _if_set(ask: Any, absent: str) -> Any:
 
 def _grant(grant: Any) -> State:
     grantee = grant["Grantee"]
-    return {"id": grantee.get("ID", ""), "type": grantee["Type"], "uri": grantee.get("URI", ""),
-            "permissions": [grant["Permission"]]}
+    return {
+        "id": grantee.get("ID", ""),
+        "type": grantee["Type"],
+        "uri": grantee.get("URI", ""),
+        "permissions": [grant["Permission"]],
+    }
 
 
 def _read(aws: Aws, state: State) -> State | None:
@@ -62,21 +68,33 @@ def _read(aws: Aws, state: State) -> State | None:
     region = client.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
     versioning = client.get_bucket_versioning(Bucket=bucket)
     policy = _if_set(lambda: client.get_bucket_policy(Bucket=bucket), "NoSuchBucketPolicy").get("Policy", "")
-    lock = _if_set(lambda: client.get_object_lock_configuration(Bucket=bucket),
-                   "ObjectLockConfigurationNotFoundError").get("ObjectLockConfiguration", {})
+    lock = _if_set(
+        lambda: client.get_object_lock_configuration(Bucket=bucket), "ObjectLockConfigurationNotFoundError"
+    ).get("ObjectLockConfiguration", {})
     own, everything = aws.tagging.split(_all_tags(aws, bucket), state.get("tags"))
-    return {"bucket": bucket, "bucketPrefix": prefix_of(bucket), "arn": f"arn:{aws.partition}:s3:::{bucket}",
-            "bucketDomainName": f"{bucket}.s3.amazonaws.com",
-            "bucketRegionalDomainName": f"{bucket}.s3.{region}.amazonaws.com",
-            "bucketRegion": region, "hostedZoneId": _HOSTED_ZONES.get(region, ""),
-            "objectLockEnabled": bool(lock),
-            "objectLockConfiguration": {"objectLockEnabled": lock["ObjectLockEnabled"]} if lock else None,
-            "policy": documents.compact(policy) if policy else "",
-            "grants": [_grant(grant) for grant in client.get_bucket_acl(Bucket=bucket)["Grants"]],
-            "versioning": {"enabled": versioning.get("Status") == "Enabled",
-                           "mfaDelete": versioning.get("MFADelete") == "Enabled"},
-            "accelerationStatus": "", "requestPayer": "", "corsRules": [], "lifecycleRules": [],
-            "tags": own, "tagsAll": everything}
+    return {
+        "bucket": bucket,
+        "bucketPrefix": prefix_of(bucket),
+        "arn": f"arn:{aws.partition}:s3:::{bucket}",
+        "bucketDomainName": f"{bucket}.s3.amazonaws.com",
+        "bucketRegionalDomainName": f"{bucket}.s3.{region}.amazonaws.com",
+        "bucketRegion": region,
+        "hostedZoneId": _HOSTED_ZONES.get(region, ""),
+        "objectLockEnabled": bool(lock),
+        "objectLockConfiguration": {"objectLockEnabled": lock["ObjectLockEnabled"]} if lock else None,
+        "policy": documents.compact(policy) if policy else "",
+        "grants": [_grant(grant) for grant in client.get_bucket_acl(Bucket=bucket)["Grants"]],
+        "versioning": {
+            "enabled": versioning.get("Status") == "Enabled",
+            "mfaDelete": versioning.get("MFADelete") == "Enabled",
+        },
+        "accelerationStatus": "",
+        "requestPayer": "",
+        "corsRules": [],
+        "lifecycleRules": [],
+        "tags": own,
+        "tagsAll": everything,
+    }
 
 
 def _update(aws: Aws, want: State, state: State) -> None:
@@ -91,38 +109,81 @@ def _delete(aws: Aws, state: State) -> None:
 
 
 def _empty(aws: Aws, bucket: str) -> None:
-    versions = [{"Key": item["Key"], "VersionId": item["VersionId"]} for kind in ("Versions", "DeleteMarkers")
-                for item in all_pages(_client(aws), "list_object_versions", kind, Bucket=bucket)]
-    for start in range(0, len(versions), 1000):        # as many as DeleteObjects takes at once
-        answer = _client(aws).delete_objects(Bucket=bucket, Delete={"Objects": versions[start:start + 1000]})
+    versions = [
+        {"Key": item["Key"], "VersionId": item["VersionId"]}
+        for kind in ("Versions", "DeleteMarkers")
+        for item in all_pages(_client(aws), "list_object_versions", kind, Bucket=bucket)
+    ]
+    for start in range(0, len(versions), 1000):  # as many as DeleteObjects takes at once
+        answer = _client(aws).delete_objects(Bucket=bucket, Delete={"Objects": versions[start : start + 1000]})
         for failure in answer.get("Errors", []):
-            raise ProviderError(f"cannot delete {failure['Key']} from the bucket {bucket}: {failure['Code']}: "
-                          f"{failure.get('Message', '')}")
+            raise ProviderError(
+                f"cannot delete {failure['Key']} from the bucket {bucket}: {failure['Code']}: "
+                f"{failure.get('Message', '')}"
+            )
 
 
 # The Route 53 zones of S3's website endpoints, from the AWS General Reference.
 _HOSTED_ZONES = {
-    "af-south-1": "Z83WF9RJE8B12", "ap-east-1": "ZNB98KWMFR0R6", "ap-northeast-1": "Z2M4EHUR26P7ZW",
-    "ap-northeast-2": "Z3W03O7B5YMIYP", "ap-northeast-3": "Z2YQB5RD63NC85", "ap-south-1": "Z11RGJOFQNVJUP",
-    "ap-southeast-1": "Z3O0J2DXBE1FTB", "ap-southeast-2": "Z1WCIGYICN2BYD", "ca-central-1": "Z1QDHH18159H29",
-    "eu-central-1": "Z21DNDUVLTQW6Q", "eu-north-1": "Z3BAZG2TWCNX0D", "eu-west-1": "Z1BKCTXD74EZPE",
-    "eu-west-2": "Z3GKZC51ZF0DB4", "eu-west-3": "Z3R1K369G5AVDG", "me-south-1": "Z1MPMWCPA7YB62",
-    "sa-east-1": "Z7KQH4QJS55SO", "us-east-1": "Z3AQBSTGFYJSTF", "us-east-2": "Z2O1EMRO9K5GLX",
-    "us-gov-east-1": "Z2NIFVYYW2VKV1", "us-gov-west-1": "Z31GFT0UA1I2HV", "us-west-1": "Z2F56UZL2M1ACD",
+    "af-south-1": "Z83WF9RJE8B12",
+    "ap-east-1": "ZNB98KWMFR0R6",
+    "ap-northeast-1": "Z2M4EHUR26P7ZW",
+    "ap-northeast-2": "Z3W03O7B5YMIYP",
+    "ap-northeast-3": "Z2YQB5RD63NC85",
+    "ap-south-1": "Z11RGJOFQNVJUP",
+    "ap-southeast-1": "Z3O0J2DXBE1FTB",
+    "ap-southeast-2": "Z1WCIGYICN2BYD",
+    "ca-central-1": "Z1QDHH18159H29",
+    "eu-central-1": "Z21DNDUVLTQW6Q",
+    "eu-north-1": "Z3BAZG2TWCNX0D",
+    "eu-west-1": "Z1BKCTXD74EZPE",
+    "eu-west-2": "Z3GKZC51ZF0DB4",
+    "eu-west-3": "Z3R1K369G5AVDG",
+    "me-south-1": "Z1MPMWCPA7YB62",
+    "sa-east-1": "Z7KQH4QJS55SO",
+    "us-east-1": "Z3AQBSTGFYJSTF",
+    "us-east-2": "Z2O1EMRO9K5GLX",
+    "us-gov-east-1": "Z2NIFVYYW2VKV1",
+    "us-gov-west-1": "Z31GFT0UA1I2HV",
+    "us-west-1": "Z2F56UZL2M1ACD",
     "us-west-2": "Z3BJ6K6RIION7M",
 }
 
 BUCKET = Resource(
     "aws:s3/bucket:Bucket",
-    {"bucket": Property(computed=True, replaces=True, rule=limits.at_most(63), conflicts=("bucketPrefix",)),
-     "bucketPrefix": Property(computed=True, replaces=True, rule=limits.at_most(37), conflicts=("bucket",)),
-     "forceDestroy": Property("bool", default=False),
-     "objectLockEnabled": Property("bool", computed=True, replaces=True),
-     "arn": output(), "bucketDomainName": output(), "bucketRegionalDomainName": output(), "bucketRegion": output(),
-     "hostedZoneId": output(), "accelerationStatus": output(), "acl": output(), "policy": output("document"),
-     "requestPayer": output(), "websiteDomain": output(), "websiteEndpoint": output(), "corsRules": output("blocks"),
-     "grants": output("blocks"), "lifecycleRules": output("blocks"), "logging": output("blocks"),
-     "objectLockConfiguration": output("blocks"), "replicationConfiguration": output("blocks"),
-     "serverSideEncryptionConfiguration": output("blocks"), "versioning": output("blocks"),
-     "website": output("blocks"), **TAGS},
-    _create, _read, _delete, _update, autoname="bucket", autoname_lower=True, autoname_limit=63, regional=True)
+    {
+        "bucket": Property(computed=True, replaces=True, rule=limits.at_most(63), conflicts=("bucketPrefix",)),
+        "bucketPrefix": Property(computed=True, replaces=True, rule=limits.at_most(37), conflicts=("bucket",)),
+        "forceDestroy": Property("bool", default=False),
+        "objectLockEnabled": Property("bool", computed=True, replaces=True),
+        "arn": output(),
+        "bucketDomainName": output(),
+        "bucketRegionalDomainName": output(),
+        "bucketRegion": output(),
+        "hostedZoneId": output(),
+        "accelerationStatus": output(),
+        "acl": output(),
+        "policy": output("document"),
+        "requestPayer": output(),
+        "websiteDomain": output(),
+        "websiteEndpoint": output(),
+        "corsRules": output("blocks"),
+        "grants": output("blocks"),
+        "lifecycleRules": output("blocks"),
+        "logging": output("blocks"),
+        "objectLockConfiguration": output("blocks"),
+        "replicationConfiguration": output("blocks"),
+        "serverSideEncryptionConfiguration": output("blocks"),
+        "versioning": output("blocks"),
+        "website": output("blocks"),
+        **TAGS,
+    },
+    _create,
+    _read,
+    _delete,
+    _update,
+    autoname="bucket",
+    autoname_lower=True,
+    autoname_limit=63,
+    regional=True,
+)

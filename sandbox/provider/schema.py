@@ -1,4 +1,5 @@
 """The words in which resources and functions are described: a row of data and a few small functions each."""
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,17 +20,17 @@ class Property:
 
     kind: Kind = "string"
     required: bool = False
-    default: Any = None              # filled in by check when the program says nothing
-    computed: bool = False           # AWS or the provider decides it when the program says nothing
-    is_output: bool = False          # never an input
-    replaces: bool = False           # a change needs a new resource
+    default: Any = None  # filled in by check when the program says nothing
+    computed: bool = False  # AWS or the provider decides it when the program says nothing
+    is_output: bool = False  # never an input
+    replaces: bool = False  # a change needs a new resource
     secret: bool = False
     rule: Rule | None = None
     conflicts: tuple[str, ...] = ()  # inputs that cannot be given beside this one
-    needs: tuple[str, ...] = ()      # inputs that must be given beside this one
-    kept_as: Callable[[Any], Any] | None = None   # the form in which the state keeps a value
-    alike: Callable[[Any], Any] | None = None     # values with the same image under this are the same
-    follows: tuple[str, ...] = ()    # unknown in a preview in which one of these changes
+    needs: tuple[str, ...] = ()  # inputs that must be given beside this one
+    kept_as: Callable[[Any], Any] | None = None  # the form in which the state keeps a value
+    alike: Callable[[Any], Any] | None = None  # values with the same image under this are the same
+    follows: tuple[str, ...] = ()  # unknown in a preview in which one of these changes
 
 
 def output(kind: Kind = "string", *, secret: bool = False, follows: tuple[str, ...] = ()) -> Property:
@@ -53,19 +54,19 @@ class Resource:
     "id"; a function changes it step by step, so that a failure half-way leaves in it what is true by then.
     """
 
-    token: str                                         # aws:iam/group:Group
+    token: str  # aws:iam/group:Group
     properties: dict[str, Property]
-    create: Callable[[Aws, State, State], None]        # (aws, wanted inputs, state): sets state["id"] once it exists
-    read: Callable[[Aws, State], State | None]       # fresh properties; None, or an error of GONE: it is gone
-    delete: Callable[[Aws, State], None]               # an error of GONE is taken as done
-    update: Callable[[Aws, State, State], None] = _nothing_to_update    # (aws, wanted inputs, state)
-    locate: Callable[[Aws, str], State] = _same_id     # what read needs, from an import id; may set another "id"
-    autoname: str = ""                                 # input filled with "<logical name>-<7 hex digits>" when absent
+    create: Callable[[Aws, State, State], None]  # (aws, wanted inputs, state): sets state["id"] once it exists
+    read: Callable[[Aws, State], State | None]  # fresh properties; None, or an error of GONE: it is gone
+    delete: Callable[[Aws, State], None]  # an error of GONE is taken as done
+    update: Callable[[Aws, State, State], None] = _nothing_to_update  # (aws, wanted inputs, state)
+    locate: Callable[[Aws, str], State] = _same_id  # what read needs, from an import id; may set another "id"
+    autoname: str = ""  # input filled with "<logical name>-<7 hex digits>" when absent
     autoname_lower: bool = False
     autoname_limit: int = 255
-    exactly_one: tuple[str, ...] = ()                  # one of these inputs must be given, and no more
-    delete_first: bool = False                         # always delete before replace
-    regional: bool = False                             # takes a region of its own
+    exactly_one: tuple[str, ...] = ()  # one of these inputs must be given, and no more
+    delete_first: bool = False  # always delete before replace
+    regional: bool = False  # takes a region of its own
 
     def __post_init__(self) -> None:
         if self.regional:

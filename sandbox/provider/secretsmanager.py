@@ -1,4 +1,5 @@
 """Secrets Manager: secrets and their versions."""
+
 import base64
 from typing import Any
 
@@ -27,7 +28,8 @@ def _create(aws: Aws, want: State, state: State) -> None:
         ForceOverwriteReplicaSecret=want["forceOverwriteReplicaSecret"],
         **({"Description": want["description"]} if want.get("description") else {}),
         **({"KmsKeyId": want["kmsKeyId"]} if want.get("kmsKeyId") else {}),
-        **({"Tags": tags.to_list(tagged)} if tagged else {}))
+        **({"Tags": tags.to_list(tagged)} if tagged else {}),
+    )
     state["id"] = secret["ARN"]
     if want.get("policy"):
         _client(aws).put_resource_policy(SecretId=state["id"], ResourcePolicy=want["policy"])
@@ -39,18 +41,29 @@ def _read(aws: Aws, state: State) -> State | None:
         return None
     policy = _client(aws).get_resource_policy(SecretId=state["id"]).get("ResourcePolicy") or ""
     own, everything = aws.tagging.split(tags.from_list(secret.get("Tags")), state.get("tags"))
-    return {"id": secret["ARN"], "arn": secret["ARN"], "name": secret["Name"], "namePrefix": prefix_of(secret["Name"]),
-            "description": secret.get("Description", ""), "kmsKeyId": secret.get("KmsKeyId", ""),
-            "policy": documents.compact(documents.kept(state.get("policy"), policy)) if policy else "",
-            "replicas": [], "tags": own, "tagsAll": everything}
+    return {
+        "id": secret["ARN"],
+        "arn": secret["ARN"],
+        "name": secret["Name"],
+        "namePrefix": prefix_of(secret["Name"]),
+        "description": secret.get("Description", ""),
+        "kmsKeyId": secret.get("KmsKeyId", ""),
+        "policy": documents.compact(documents.kept(state.get("policy"), policy)) if policy else "",
+        "replicas": [],
+        "tags": own,
+        "tagsAll": everything,
+    }
 
 
 def _update(aws: Aws, want: State, state: State) -> None:
     client, secret = _client(aws), state["id"]
     if any((want.get(key) or "") != (state.get(key) or "") for key in ("description", "kmsKeyId")):
         # Like the real provider this cannot take a key away: AWS would go on using it.
-        client.update_secret(SecretId=secret, Description=want.get("description") or "",
-                             **({"KmsKeyId": want["kmsKeyId"]} if want.get("kmsKeyId") else {}))
+        client.update_secret(
+            SecretId=secret,
+            Description=want.get("description") or "",
+            **({"KmsKeyId": want["kmsKeyId"]} if want.get("kmsKeyId") else {}),
+        )
     if documents.meaning(want.get("policy")) != documents.meaning(state.get("policy")):
         if want.get("policy"):
             client.put_resource_policy(SecretId=secret, ResourcePolicy=want["policy"])
@@ -65,23 +78,34 @@ def _update(aws: Aws, want: State, state: State) -> None:
 
 def _delete(aws: Aws, state: State) -> None:
     window = state.get("recoveryWindowInDays", 30)
-    _client(aws).delete_secret(SecretId=state["id"], **(
-        {"RecoveryWindowInDays": int(window)} if window else {"ForceDeleteWithoutRecovery": True}))
+    _client(aws).delete_secret(
+        SecretId=state["id"], **({"RecoveryWindowInDays": window} if window else {"ForceDeleteWithoutRecovery": True})
+    )
 
 
 _CHARACTERS = ("made of ASCII letters, digits and /_+=.@- only", r"[\w/+=.@-]+")
 
 SECRET = Resource(
     "aws:secretsmanager/secret:Secret",
-    {"name": Property(computed=True, replaces=True, rule=limits.text(*_CHARACTERS, 512), conflicts=("namePrefix",)),
-     "namePrefix": Property(computed=True, replaces=True, rule=limits.text(*_CHARACTERS, 486), conflicts=("name",)),
-     "description": Property(),
-     "kmsKeyId": Property(),
-     "policy": Property("document", computed=True, rule=limits.document, kept_as=documents.compact),
-     "recoveryWindowInDays": Property("int", default=30, rule=limits.between(7, 30, 0)),
-     "forceOverwriteReplicaSecret": Property("bool", default=False),
-     "arn": output(), "replicas": output("blocks"), **TAGS},
-    _create, _read, _delete, _update, autoname="name", regional=True)
+    {
+        "name": Property(computed=True, replaces=True, rule=limits.text(*_CHARACTERS, 512), conflicts=("namePrefix",)),
+        "namePrefix": Property(computed=True, replaces=True, rule=limits.text(*_CHARACTERS, 486), conflicts=("name",)),
+        "description": Property(),
+        "kmsKeyId": Property(),
+        "policy": Property("document", computed=True, rule=limits.document, kept_as=documents.compact),
+        "recoveryWindowInDays": Property("int", default=30, rule=limits.between(7, 30, 0)),
+        "forceOverwriteReplicaSecret": Property("bool", default=False),
+        "arn": output(),
+        "replicas": output("blocks"),
+        **TAGS,
+    },
+    _create,
+    _read,
+    _delete,
+    _update,
+    autoname="name",
+    regional=True,
+)
 
 # ---- versions of a secret's value
 
@@ -90,7 +114,7 @@ def _create_version(aws: Aws, want: State, state: State) -> None:
     if want.get("secretBinary"):
         value: dict[str, Any] = {"SecretBinary": base64.b64decode(want["secretBinary"])}
     else:
-        value = {"SecretString": want.get("secretString") or ""}
+        value = {"SecretString": want["secretString"]} if want.get("secretString") else {}
     if want.get("versionStages"):
         value["VersionStages"] = want["versionStages"]
     version = _client(aws).put_secret_value(SecretId=want["secretId"], ClientRequestToken=unique_id(), **value)
@@ -108,13 +132,18 @@ def _read_version(aws: Aws, state: State) -> State | None:
     try:
         found = _client(aws).get_secret_value(**_of(state["id"]))
     except ClientError as error:
-        if error.response["Error"]["Code"] == "InvalidRequestException":      # the secret is marked for deletion
+        if error.response["Error"]["Code"] == "InvalidRequestException":  # the secret is marked for deletion
             return None
         raise
-    return {"arn": found["ARN"], "secretArn": found["ARN"], "secretId": _of(state["id"])["SecretId"],
-            "versionId": found["VersionId"], "versionStages": sorted(found.get("VersionStages", [])),
-            "secretString": found.get("SecretString", ""),
-            "secretBinary": base64.b64encode(found.get("SecretBinary", b"")).decode()}
+    return {
+        "arn": found["ARN"],
+        "secretArn": found["ARN"],
+        "secretId": _of(state["id"])["SecretId"],
+        "versionId": found["VersionId"],
+        "versionStages": sorted(found.get("VersionStages", [])),
+        "secretString": found.get("SecretString", ""),
+        "secretBinary": base64.b64encode(found.get("SecretBinary", b"")).decode(),
+    }
 
 
 def _update_version(aws: Aws, want: State, state: State) -> None:
@@ -123,8 +152,11 @@ def _update_version(aws: Aws, want: State, state: State) -> None:
     for stage in sorted(wanted - present):
         holder = _holder(aws, version["SecretId"], stage)
         _client(aws).update_secret_version_stage(
-            SecretId=version["SecretId"], VersionStage=stage, MoveToVersionId=version["VersionId"],
-            **({"RemoveFromVersionId": holder} if holder else {}))
+            SecretId=version["SecretId"],
+            VersionStage=stage,
+            MoveToVersionId=version["VersionId"],
+            **({"RemoveFromVersionId": holder} if holder else {}),
+        )
     _remove_stages(aws, version, present - wanted)
 
 
@@ -134,9 +166,10 @@ def _holder(aws: Aws, secret: str, stage: str) -> str | None:
 
 
 def _remove_stages(aws: Aws, version: dict[str, str], stages: set[str]) -> None:
-    for stage in sorted(stages - {_CURRENT}):          # AWSCURRENT can be moved, never removed
+    for stage in sorted(stages - {_CURRENT}):  # AWSCURRENT can be moved, never removed
         _client(aws).update_secret_version_stage(
-            SecretId=version["SecretId"], VersionStage=stage, RemoveFromVersionId=version["VersionId"])
+            SecretId=version["SecretId"], VersionStage=stage, RemoveFromVersionId=version["VersionId"]
+        )
 
 
 def _delete_version(aws: Aws, state: State) -> None:
@@ -145,9 +178,19 @@ def _delete_version(aws: Aws, state: State) -> None:
 
 SECRET_VERSION = Resource(
     "aws:secretsmanager/secretVersion:SecretVersion",
-    {"secretId": Property(required=True, replaces=True),
-     "secretString": Property(replaces=True, secret=True, conflicts=("secretBinary",)),
-     "secretBinary": Property(replaces=True, secret=True, rule=limits.base64_text, conflicts=("secretString",)),
-     "versionStages": Property("set", computed=True),
-     "arn": output(), "secretArn": output(), "versionId": output(), "hasSecretStringWo": output("bool")},
-    _create_version, _read_version, _delete_version, _update_version, regional=True)
+    {
+        "secretId": Property(required=True, replaces=True),
+        "secretString": Property(replaces=True, secret=True, conflicts=("secretBinary",)),
+        "secretBinary": Property(replaces=True, secret=True, rule=limits.base64_text, conflicts=("secretString",)),
+        "versionStages": Property("set", computed=True),
+        "arn": output(),
+        "secretArn": output(),
+        "versionId": output(),
+        "hasSecretStringWo": output("bool"),
+    },
+    _create_version,
+    _read_version,
+    _delete_version,
+    _update_version,
+    regional=True,
+)

@@ -1,4 +1,5 @@
 """The gRPC server that the Pulumi engine attaches to in place of the pulumi-resource-aws plugin."""
+
 import logging
 import re
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from .values import ProviderError, to_struct
 
 log = logging.getLogger(__name__)
 
-_WORKERS = 64                             # the engine runs as many steps at once as a program allows
-_MAX_MESSAGE = 400 << 20                  # bytes; what the engine itself allows
+_WORKERS = 64  # the engine runs as many steps at once as a program allows
+_MAX_MESSAGE = 400 << 20  # bytes; what the engine itself allows
 
 
 class Server:
@@ -33,21 +34,27 @@ class Server:
         self._server.stop(grace=5).wait()
 
 
-def serve(endpoint_url: str, access_key_id: str, secret_access_key: str, region: str = "us-east-1",
-          port: int = 0) -> Server:
+def serve(
+    endpoint_url: str, access_key_id: str, secret_access_key: str, region: str = "us-east-1", port: int = 0
+) -> Server:
     """Serve the stand-in for pulumi-resource-aws on loopback.
 
     Every call to AWS goes to ``endpoint_url``, signed with the given key, whatever AWS settings the machine has.
     ``region`` holds where a stack names none; port 0 takes any free one. Raises RuntimeError if the port is taken.
     """
     plugin = Plugin(Endpoint(endpoint_url), Credentials(access_key_id, secret_access_key), region)
-    server = grpc.server(ThreadPoolExecutor(_WORKERS, "aws-provider"), options=[
-        ("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.max_send_message_length", _MAX_MESSAGE),
-        ("grpc.so_reuseport", 0)])        # a second server on the same port must fail, not share it
+    server = grpc.server(
+        ThreadPoolExecutor(_WORKERS, "aws-provider"),
+        options=[
+            ("grpc.max_receive_message_length", _MAX_MESSAGE),
+            ("grpc.max_send_message_length", _MAX_MESSAGE),
+            ("grpc.so_reuseport", 0),
+        ],
+    )  # a second server on the same port must fail, not share it
     servicer = provider_pb2_grpc.ResourceProviderServicer()
     for rpc in pb.DESCRIPTOR.services_by_name["ResourceProvider"].methods:
         method = getattr(plugin, re.sub(r"(?<!^)(?=[A-Z])", "_", rpc.name).lower(), None)
-        if method is not None:            # the rest answer "unimplemented", which the engine understands
+        if method is not None:  # the rest answer "unimplemented", which the engine understands
             setattr(servicer, rpc.name, _answering(plugin, method))
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -57,6 +64,7 @@ def serve(endpoint_url: str, access_key_id: str, secret_access_key: str, region:
 
 def _answering(plugin: Plugin, method: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
     """The method, with whatever goes wrong in it told in one line to the person who runs Pulumi."""
+
     def call(request: Any, context: Context) -> Any:
         try:
             return method(request, context)
@@ -66,9 +74,14 @@ def _answering(plugin: Plugin, method: Callable[[Any, Context], Any]) -> Callabl
             context.abort(grpc.StatusCode.UNKNOWN, plugin.explain(error, request))
         except Exception as error:
             log.exception("%s of %s", method.__name__, subject(request))
-            context.abort(grpc.StatusCode.INTERNAL, (
-                f"{subject(request)}: a mistake in the sandbox's aws provider, not in your program: "
-                f"{method.__name__}: {type(error).__name__}: {error}"))
+            context.abort(
+                grpc.StatusCode.INTERNAL,
+                (
+                    f"{subject(request)}: a mistake in the sandbox's aws provider, not in your program: "
+                    f"{method.__name__}: {type(error).__name__}: {error}"
+                ),
+            )
+
     return call
 
 

@@ -1,4 +1,5 @@
 """Tags: a provider's default tags and the tags it must not see."""
+
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +25,11 @@ class TagSettings:
     def split(self, on_aws: Tags, configured: Tags | None) -> tuple[Tags, Tags]:
         """(tags, tagsAll) from what AWS reports. A tag that only a default explains is not in ``tags``."""
         everything = {key: value for key, value in on_aws.items() if self.seen(key)}
-        own = {key: value for key, value in everything.items()
-               if self.defaults.get(key) != value or key in (configured or {})}
+        own = {
+            key: value
+            for key, value in everything.items()
+            if self.defaults.get(key) != value or key in (configured or {})
+        }
         return own, everything
 
 
@@ -41,5 +45,4 @@ def from_list(tags: list[dict[str, str]] | None) -> Tags:
 def difference(old: Tags | None, new: Tags | None) -> tuple[list[str], Tags]:
     """(keys to take away, tags to set) that lead from ``old`` to ``new``."""
     old, new = old or {}, new or {}
-    return ([key for key in old if key not in new],
-            {key: value for key, value in new.items() if old.get(key) != value})
+    return ([key for key in old if key not in new], {key: value for key, value in new.items() if old.get(key) != value})

@@ -1,4 +1,5 @@
 """Ids that the real provider makes up itself: a time stamp and a counter."""
+
 import itertools
 import re
 import time

@@ -2,6 +2,7 @@
 
 Plain values are str, bool, int, float, list, dict and None, and ``UNKNOWN`` for what only a later run can know.
 """
+
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -20,15 +21,17 @@ _SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 _SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
 _OUTPUT: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 _UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-_UNKNOWNS: Final = frozenset({
-    "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # of a bool
-    "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # of a number
-    _UNKNOWN_STRING,
-    "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # of an array
-    "030794c1-ac77-496b-92df-f27374a8bd58",  # of an asset
-    "e48ece36-62e2-4504-bad9-02848725956a",  # of an archive
-    "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # of an object
-})
+_UNKNOWNS: Final = frozenset(
+    {
+        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # of a bool
+        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # of a number
+        _UNKNOWN_STRING,
+        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # of an array
+        "030794c1-ac77-496b-92df-f27374a8bd58",  # of an asset
+        "e48ece36-62e2-4504-bad9-02848725956a",  # of an archive
+        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # of an object
+    }
+)
 
 
 class _Unknown:
@@ -76,6 +79,8 @@ def has_unknown(value: Any) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return UNKNOWN if value in _UNKNOWNS else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # the wire knows only one kind of number
     if isinstance(value, list):
         return [_plain(part) for part in value]
     if isinstance(value, dict):

@@ -1,18 +1,27 @@
 """The engine's side of the provider protocol, and a moto of one's own, for the tests of the stand-in provider."""
+
+import atexit
+import functools
 import os
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
 import grpc
 from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 from google.rpc.status_pb2 import Status
@@ -35,7 +44,7 @@ class Secret:
     value: Any
 
 
-class ProviderFault(Exception):
+class ProviderFaultError(Exception):
     """An error the engine would print; ``left_behind`` is the id and state of a resource that exists in spite of it."""
 
     def __init__(self, message: str, left_behind: "tuple[str, Properties] | None") -> None:
@@ -43,39 +52,95 @@ class ProviderFault(Exception):
         self.message, self.left_behind = message, left_behind
 
 
-@contextmanager
-def moto_server() -> Iterator[str]:
-    """The address of a fresh moto in a process of its own, with AWS's managed policies."""
+@functools.cache
+def moto() -> str:
+    """The address of the one moto of a test run, in a process of its own, with AWS's managed policies."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = ("import logging, sys; logging.getLogger('werkzeug').setLevel(logging.ERROR); "
-            f"from moto.server import main; sys.exit(main(['-H', '127.0.0.1', '-p', '{port}']))")
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               env=os.environ | {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"})
+    code = (
+        "import logging, sys; logging.getLogger('werkzeug').setLevel(logging.ERROR); "
+        f"from moto.server import main; sys.exit(main(['-H', '127.0.0.1', '-p', '{port}']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
+    )
+    atexit.register(process.terminate)
     url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                aws(url, "iam").list_users()
-                break
-            except Exception:
-                assert process.poll() is None, "moto ended before it answered"
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+    for _ in range(300):
+        try:
+            aws(url, "iam").list_users()
+            return url
+        except EndpointConnectionError:
+            assert process.poll() is None, "moto ended before it answered"
+            time.sleep(0.1)
+    raise AssertionError("moto did not answer within half a minute")
 
 
 def aws(url: str, service: str, region: str = "us-east-1") -> Any:
     """A boto3 client of the tests' own, to see what the provider did, or to do things behind its back."""
-    return boto3.client(service, endpoint_url=url, region_name=region, aws_access_key_id="test",
-                        aws_secret_access_key="test", config=Config(proxies={}, s3={"addressing_style": "path"}))
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=region,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(proxies={}, s3={"addressing_style": "path"}),
+    )
 
 
 @contextmanager
-def provider(url: str, **settings: Any) -> Iterator["Connection"]:
+def meddler(url: str, meddle: "Callable[[str], tuple[int, str, str] | None]") -> Generator[str]:
+    """An address before ``url`` at which some IAM and STS calls fail.
+
+    ``meddle`` gets the action (CreateUser...) and gives (HTTP status, AWS error code, message) to fail it, or None to
+    pass it on. It may also just take its time.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            failure = meddle(parse_qs(body.decode()).get("Action", [""])[0])
+            if failure is None:
+                request = urllib.request.Request(url + self.path, body, dict(self.headers.items()))
+                try:
+                    with opener.open(request) as reply:
+                        status, answer = reply.status, reply.read()
+                except urllib.error.HTTPError as error:
+                    status, answer = error.code, error.read()
+            else:
+                status, code, message = failure
+                answer = (
+                    f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+                    "<RequestId>1</RequestId></ErrorResponse>"
+                ).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/xml")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Tests are quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def provider(url: str, **settings: Any) -> Generator["Connection"]:
     """A provider served over ``url`` and the engine's connection to it, with these settings."""
     server = serve(url, "test", "test")
     try:
@@ -86,12 +151,13 @@ def provider(url: str, **settings: Any) -> Iterator["Connection"]:
 
 
 @contextmanager
-def connected(port: int, name: str = "default_7_51_1", **settings: Any) -> Iterator["Connection"]:
-    """Another connection to a running provider: another configured provider."""
+def connected(port: int, name: str | None = "default_7_51_1", **settings: Any) -> Generator["Connection"]:
+    """Another connection to a running provider: another configured provider, or without a name an unconfigured one."""
     # Each of the engine's providers has a connection of its own.
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         connection = Connection(provider_pb2_grpc.ResourceProviderStub(channel), port)
-        connection.configure(name, settings)
+        if name is not None:
+            connection.configure(name, settings)
         yield connection
 
 
@@ -101,16 +167,30 @@ class Connection:
     def __init__(self, stub: Any, port: int) -> None:
         self.stub, self.port = stub, port
 
-    def configure(self, name: str, settings: Properties) -> None:
-        urn = f"urn:pulumi:test::test::pulumi:providers:aws::{name}"
-        self._call("CheckConfig", pb.CheckRequest(urn=urn, news=_struct(settings)))
-        self._call("Configure", pb.ConfigureRequest(urn=urn, args=_struct(settings), acceptSecrets=True))
+    def check_settings(self, settings: Properties, name: str = "explicit") -> dict[str, str]:
+        """What is wrong with a provider's settings, by setting."""
+        reply = self._call(
+            "CheckConfig", pb.CheckRequest(urn=_urn("pulumi:providers:aws", name), news=_struct(settings))
+        )
+        return {failure.property: failure.reason for failure in reply.failures}
 
-    def check(self, token: str, inputs: Properties, olds: Properties | None = None, name: str = "it",
-              **more: Any) -> tuple[Properties, dict[str, str]]:
+    def configure(self, name: str, settings: Properties) -> None:
+        assert not self.check_settings(settings, name), f"the settings {settings} were refused"
+        self._call(
+            "Configure",
+            pb.ConfigureRequest(urn=_urn("pulumi:providers:aws", name), args=_struct(settings), acceptSecrets=True),
+        )
+
+    def check(
+        self, token: str, inputs: Properties, olds: Properties | None = None, name: str = "it", **more: Any
+    ) -> tuple[Properties, dict[str, str]]:
         """(checked inputs, failures by property)"""
-        reply = self._call("Check", pb.CheckRequest(urn=_urn(token, name), news=_struct(inputs), olds=_struct(olds or {}),
-                                                    randomSeed=b"seed", **more))
+        reply = self._call(
+            "Check",
+            pb.CheckRequest(
+                urn=_urn(token, name), news=_struct(inputs), olds=_struct(olds or {}), randomSeed=b"seed", **more
+            ),
+        )
         return _plain(reply.inputs), {failure.property: failure.reason for failure in reply.failures}
 
     def make(self, token: str, inputs: Properties, name: str = "it") -> "Made":
@@ -137,20 +217,21 @@ class Connection:
     def invoke(self, token: str, arguments: Properties) -> Properties:
         reply = self._call("Invoke", pb.InvokeRequest(tok=token, args=_struct(arguments)))
         if reply.failures:
-            raise ProviderFault("; ".join(failure.reason for failure in reply.failures), None)
+            raise ProviderFaultError("; ".join(failure.reason for failure in reply.failures), None)
         return _plain(getattr(reply, "return"))
 
     def _call(self, rpc: str, request: Any) -> Any:
         try:
             return getattr(self.stub, rpc)(request)
-        except grpc.RpcError as error:
+        except grpc.RpcError as caught:
+            error: Any = caught
             left_behind = None
             for key, value in error.trailing_metadata() or ():
                 if key == "grpc-status-details-bin":
                     details = pb.ErrorResourceInitFailed()
                     Status.FromString(value).details[0].Unpack(details)
                     left_behind = (details.id, _plain(details.properties))
-            raise ProviderFault(error.details(), left_behind) from None
+            raise ProviderFaultError(error.details(), left_behind) from None
 
 
 @dataclass
@@ -168,16 +249,31 @@ class Made:
         """The provider's DiffResponse for new inputs of the program."""
         checked, failures = self.connection.check(self.token, inputs, self.inputs, self.name)
         assert not failures, f"{inputs} was refused by check: {failures}"
-        return self.connection._call("Diff", pb.DiffRequest(
-            urn=_urn(self.token, self.name), id=self.id, olds=_struct(self.outputs), news=_struct(checked),
-            ignoreChanges=ignore))
+        return self.connection._call(
+            "Diff",
+            pb.DiffRequest(
+                urn=_urn(self.token, self.name),
+                id=self.id,
+                olds=_struct(self.outputs),
+                news=_struct(checked),
+                ignoreChanges=ignore,
+            ),
+        )
 
     def update(self, inputs: Properties, *, preview: bool = False, ignore: tuple[str, ...] = ()) -> Properties:
         """Update in place; the engine keeps the id it has, whatever happens."""
         checked, _ = self.connection.check(self.token, inputs, self.inputs, self.name)
-        reply = self.connection._call("Update", pb.UpdateRequest(
-            urn=_urn(self.token, self.name), id=self.id, olds=_struct(self.outputs), news=_struct(checked),
-            ignoreChanges=ignore, preview=preview))
+        reply = self.connection._call(
+            "Update",
+            pb.UpdateRequest(
+                urn=_urn(self.token, self.name),
+                id=self.id,
+                olds=_struct(self.outputs),
+                news=_struct(checked),
+                ignoreChanges=ignore,
+                preview=preview,
+            ),
+        )
         outputs = _plain(reply.properties)
         if not preview:
             self.outputs, self.inputs = outputs, checked
@@ -185,15 +281,23 @@ class Made:
 
     def refresh(self) -> bool:
         """Read it anew; False where it is gone."""
-        reply = self.connection._call("Read", pb.ReadRequest(
-            urn=_urn(self.token, self.name), id=self.id, properties=_struct(self.outputs), inputs=_struct(self.inputs)))
+        reply = self.connection._call(
+            "Read",
+            pb.ReadRequest(
+                urn=_urn(self.token, self.name),
+                id=self.id,
+                properties=_struct(self.outputs),
+                inputs=_struct(self.inputs),
+            ),
+        )
         if reply.id:
             self.id, self.outputs, self.inputs = reply.id, _plain(reply.properties), _plain(reply.inputs)
         return bool(reply.id)
 
     def delete(self) -> None:
-        self.connection._call("Delete", pb.DeleteRequest(
-            urn=_urn(self.token, self.name), id=self.id, properties=_struct(self.outputs)))
+        self.connection._call(
+            "Delete", pb.DeleteRequest(urn=_urn(self.token, self.name), id=self.id, properties=_struct(self.outputs))
+        )
 
 
 def _urn(token: str, name: str) -> str:
@@ -202,11 +306,12 @@ def _urn(token: str, name: str) -> str:
 
 def _struct(values: Properties) -> Struct:
     def wire(value: Any) -> Any:
-        if isinstance(value, Secret):            # the provider did not ask for secrets: the engine unwraps them
+        if isinstance(value, Secret):  # the provider did not ask for secrets: the engine unwraps them
             return wire(value.value)
         if isinstance(value, dict):
             return {key: wire(part) for key, part in value.items()}
         return [wire(part) for part in value] if isinstance(value, list) else value
+
     return ParseDict(wire(values), Struct())
 
 
@@ -219,12 +324,19 @@ def _plain(struct: Struct) -> Properties:
         if isinstance(value, list):
             return [value_of(part) for part in value]
         return int(value) if isinstance(value, float) and value.is_integer() else value
+
     return {key: value_of(value) for key, value in MessageToDict(struct).items()}
 
 
-_PATTERNS = {"{stamp}": r"\d{18}[0-9a-f]{8}", "{uuid}": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-             "{key id}": r"AKIA[A-Z0-9]{16}", "{date}": r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ",
-             "{unique id}": r"[A-Za-z0-9]{20,21}", "{suffix}": r"[A-Za-z0-9]{6}", "{secret}": r"\S{20,}"}
+_PATTERNS = {
+    "{stamp}": r"\d{18}[0-9a-f]{8}",
+    "{uuid}": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "{key id}": r"AKIA[A-Z0-9]{16}",
+    "{date}": r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ",
+    "{unique id}": r"[A-Za-z0-9]{20,21}",
+    "{suffix}": r"[A-Za-z0-9]{6}",
+    "{secret}": r"\S{20,}",
+}
 
 
 def agrees(measured: Any, actual: Any) -> bool:

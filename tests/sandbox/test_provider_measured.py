@@ -1,4 +1,5 @@
 """The stand-in answers as the real AWS provider was measured to: provider_measured.json holds the measurements."""
+
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.provider_client import UNKNOWN, Connection, Made, Secret, agrees, moto_server, provider
+from tests.sandbox.provider_client import UNKNOWN, Connection, Made, Secret, agrees, moto, provider
 
 MEASURED: list[dict[str, Any]] = json.loads(
-    Path(__file__).with_name("provider_measured.json").read_text(encoding="utf-8"))["resources"]
+    Path(__file__).with_name("provider_measured.json").read_text(encoding="utf-8")
+)["resources"]
 # pulumi-aws 7 is built on provider 6, which has these beyond the measured 5.100.0.
 NEWER = {"region", "bucketRegion", "secretArn"}
 
@@ -30,17 +32,19 @@ class World:
 
     def filled(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """``${token.property}`` replaced by what the resource has."""
+
         def value(given: Any) -> Any:
             if isinstance(given, str) and given.startswith("${"):
                 token, _, name = given[2:-1].rpartition(".")
                 return self.made[token].outputs[name]
             return given
+
         return {key: value(given) for key, given in inputs.items()}
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with moto_server() as url, provider(url, region="us-east-1") as connection:
+    with provider(moto(), region="us-east-1") as connection:
         yield World(connection)
 
 
@@ -49,8 +53,11 @@ def plain(value: Any) -> Any:
 
 
 rows = pytest.mark.parametrize("row", MEASURED, ids=[row["token"].split(":")[2] for row in MEASURED])
-plans = pytest.mark.parametrize(("row", "plan"), [(row, plan) for row in MEASURED for plan in row["plans"]],
-                                ids=lambda given: json.dumps(given.get("change", given.get("token"))))
+plans = pytest.mark.parametrize(
+    ("row", "plan"),
+    [(row, plan) for row in MEASURED for plan in row["plans"]],
+    ids=lambda given: json.dumps(given.get("change", given.get("token"))),
+)
 
 
 @rows
@@ -64,8 +71,11 @@ def test_check_adds_the_defaults_that_the_real_provider_adds(world: World, row: 
 def test_create_answers_the_measured_id_and_outputs(world: World, row: dict[str, Any]) -> None:
     token = row["token"]
     assert agrees(row["id"], world.made[token].id), f"the id of {token} is {world.made[token].id!r}, not {row['id']!r}"
-    outputs = {key: plain(value) for key, value in world.created[token].items()
-               if key != "id" and (key not in NEWER or key in row["outputs"])}
+    outputs = {
+        key: plain(value)
+        for key, value in world.created[token].items()
+        if key != "id" and (key not in NEWER or key in row["outputs"])
+    }
     assert outputs.keys() == row["outputs"].keys(), f"{token} has other outputs than the real one"
     wrong = {key: (outputs[key], value) for key, value in row["outputs"].items() if not agrees(value, outputs[key])}
     assert not wrong, f"{token} answers otherwise than the real one: property -> (stand-in, real) {wrong}"
@@ -91,7 +101,7 @@ def test_refresh_changes_only_what_the_real_provider_changes(world: World, row: 
     changed = {key: value for key, value in made.outputs.items() if value != before.get(key)}
     measured = dict(row["changedByRead"])
     if row["token"] == "aws:iam/policy:Policy":
-        changed.pop("attachmentCount", None)          # other rows may have attached it by now
+        changed.pop("attachmentCount", None)  # other rows may have attached it by now
     assert changed == measured, f"a refresh of {row['token']} changes {changed}, not {measured}"
 
 
