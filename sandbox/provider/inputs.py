@@ -61,7 +61,8 @@ def _converted(token: str, known: dict[str, Property], given: State) -> tuple[St
                     key,
                     (
                         f"the sandbox's aws provider does not know {key!r} of {token}; it knows "
-                        f"{', '.join(sorted(known))}. With the real plugin (see the README's sandbox section) every input works"
+                        f"{', '.join(sorted(known))}. With the real plugin (see the README's sandbox "
+                        "section) every input works"
                     ),
                 )
             )
