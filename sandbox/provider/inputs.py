@@ -1,6 +1,7 @@
 """Check: a program's inputs converted, completed with defaults and a name, and judged."""
 
 import random
+from collections.abc import Set
 from typing import Any
 
 from . import documents
@@ -34,7 +35,7 @@ def check(
         if prop.default and key not in inputs and not any(rival in inputs for rival in prop.conflicts):
             inputs[key] = prop.default
             defaults.append(key)
-    problems += _judged(known, given, inputs)
+    problems += _judged(known, given.keys() | {row.autoname}, inputs)
     if row.exactly_one and sum(key in inputs for key in row.exactly_one) != 1:
         problems.append((row.exactly_one[0], f"exactly one of {', '.join(row.exactly_one)} must be given"))
     checked: State = {key: Secret(value) if known[key].secret else value for key, value in inputs.items()}
@@ -48,7 +49,7 @@ def check_arguments(function: Function, news: State) -> tuple[State, Problems]:
     for key, prop in function.arguments.items():
         if prop.default is not None:
             arguments.setdefault(key, prop.default)
-    return arguments, problems + _judged(function.arguments, given, arguments)
+    return arguments, problems + _judged(function.arguments, given.keys(), arguments)
 
 
 def _converted(token: str, known: dict[str, Property], given: State) -> tuple[State, Problems]:
@@ -112,11 +113,12 @@ def _convert(kind: str, value: Any) -> Any:
             return value
 
 
-def _judged(known: dict[str, Property], given: State, inputs: State) -> Problems:
+def _judged(known: dict[str, Property], answered: Set[str], inputs: State) -> Problems:
+    """``answered`` are the inputs whose absence is not to be told, or is told already."""
     problems: Problems = []
     for key, prop in known.items():
         if key not in inputs:
-            if prop.required and key not in given:
+            if prop.required and key not in answered:
                 problems.append((key, f"missing required property {key!r}"))
             continue
         for rival in prop.conflicts:

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import grpc
 from botocore.exceptions import BotoCoreError, ClientError
-from google.rpc.status_pb2 import Status
 from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc
+from pulumi.runtime.proto.status_pb2 import Status
 
 from .aws import Credentials, Endpoint
 from .lifecycle import HalfDoneError

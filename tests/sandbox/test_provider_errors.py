@@ -14,10 +14,10 @@ from tests.sandbox.provider_client import (
     Secret,
     aws,
     connected,
-    meddler,
     moto,
     provider,
 )
+from tests.sandbox.provider_meddler import meddler
 
 GROUP, USER, KEY = "aws:iam/group:Group", "aws:iam/user:User", "aws:iam/accessKey:AccessKey"
 MEMBERSHIP = "aws:iam/userGroupMembership:UserGroupMembership"
