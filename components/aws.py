@@ -16,6 +16,8 @@ SessionMaker = Callable[[], "boto3.Session"]
 """Makes the boto3 session that the operator's credentials give. Called only where AWS must be asked."""
 
 NOT_YET = {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
+PASSING = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceFailure", "InternalFailure",
+           "InternalError", "ServiceUnavailable"}  # fmt: skip
 VERIFY_WITHIN = 60.0  # seconds; AWS takes about 10 to make a new key work everywhere
 
 
@@ -43,17 +45,18 @@ async def wait_until_accepted(maker: SessionMaker, user: str, key_id: str, secre
 
     Raises NotAcceptedError after VERIFY_WITHIN seconds, or at once on an answer that waiting does not change.
     """
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     client: Any = await asyncio.to_thread(_sts, maker, key_id, secret)
     began, pause, told = time.monotonic(), 0.2, False
     while True:
         try:
             await asyncio.to_thread(client.get_caller_identity)
-        except ClientError as error:
-            code = _code(error)
+        except (ClientError, BotoCoreError) as error:
+            code = _code(error) if isinstance(error, ClientError) else str(error)
+            passing = isinstance(error, BotoCoreError) or code in NOT_YET | PASSING
             waited = time.monotonic() - began
-            if code not in NOT_YET or waited + pause > VERIFY_WITHIN:
+            if not passing or waited + pause > VERIFY_WITHIN:
                 raise NotAcceptedError(
                     f"AWS does not accept the new access key {key_id} of user {user} ({code}, after {waited:.0f} "
                     "seconds). The key is kept in the state, and the keys before it were not touched. Run `pulumi up` "

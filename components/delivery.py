@@ -37,11 +37,17 @@ def deliver(
 ) -> None:
     """Put a user's current key into the stores asked for. It gets there only once AWS accepts it."""
     child = pulumi.ResourceOptions(parent=parent)
-    value = pulumi.Output.secret(
-        pulumi.Output.all(key_id, secret).apply(
-            lambda both: json.dumps({"aws_access_key_id": both[0], "aws_secret_access_key": both[1]})
-        )
-    )
+
+    def content(both: list[str | None]) -> str:
+        if both[1] is None:
+            raise pulumi.RunError(
+                f"users.{user}.deliver: the secret of the access key {both[0]} is not known here (it was adopted "
+                "without one, or is encrypted to a pgpKey), so it cannot be delivered; what was delivered before is "
+                "left as it is. Raise the user's key serial for a key that can be delivered, or set deliver to null."
+            )
+        return json.dumps({"aws_access_key_id": both[0], "aws_secret_access_key": both[1]})
+
+    value = pulumi.Output.secret(pulumi.Output.all(key_id, secret).apply(content))
     if "secrets_manager" in args:
         store = args["secrets_manager"]
         holder = secretsmanager.Secret(

@@ -51,8 +51,12 @@ class Issued:
     issued_on: date
     asked: int
     """The highest `serial` that was ever asked for."""
+    active: bool = True
+    """Whether the current key was left active."""
     previous_serial: int | None = None
     """Serial of the key in the other slot, None where it is empty."""
+    previous_active: bool = True
+    """Whether the key in the other slot was left active."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +93,25 @@ def plan_key(rules: KeyRules, issued: Issued | None, today: date) -> KeyPlan:
     """
     if issued is None:
         current = Slot(SLOTS[0], rules.serial, rules.status)
-        return _plan(rules, current, None, today, rules.serial, True, today, "")
+        return _plan(rules, current, None, True, today, rules.serial, True, today, "")
     raised = max(0, rules.serial - issued.asked)
     due = rules.rotation is not None and rules.rotation.first_after(issued.issued_on) <= today
     asked = max(rules.serial, issued.asked)
     note = _note(rules.serial, issued, today)
     if raised or due:
         current = Slot(_other(issued.slot), issued.serial + (raised or 1), rules.status)
-        return _plan(rules, current, issued.serial, today, asked, True, today, note)
+        return _plan(rules, current, issued.serial, issued.active, today, asked, True, today, note)
     current = Slot(issued.slot, issued.serial, rules.status)
-    return _plan(rules, current, issued.previous_serial, issued.issued_on, asked, False, today, note)
+    return _plan(
+        rules, current, issued.previous_serial, issued.previous_active, issued.issued_on, asked, False, today, note
+    )
 
 
 def _plan(
     rules: KeyRules,
     current: Slot,
     previous_serial: int | None,
+    was_active: bool,
     issued_on: date,
     asked: int,
     is_new: bool,
@@ -116,7 +123,10 @@ def _plan(
     previous: Slot | None = None
     if previous_serial is not None:
         retired = rules.previous or ("inactive" if calendar else "active")
-        if overlap_ends is not None and today < overlap_ends:
+        if not was_active:
+            # Only a word switches a key on again: never a default, an overlap or a calendar that was taken out.
+            retired = rules.previous or "inactive"
+        elif overlap_ends is not None and today < overlap_ends:
             retired = "active"
         if retired != "deleted":
             previous = Slot(_other(current.name), previous_serial, retired)

@@ -62,7 +62,7 @@ def _key_problems(where: str, settings: StackSettings, user: str, environment: E
     if key.pgp_key is not None:
         try:
             public_key(pgp_text(key.pgp_key))
-        except (PgpError, OSError, UnicodeDecodeError) as error:
+        except (PgpError, OSError, ValueError) as error:
             yield Problem(_said_at(where, settings, user, "pgp_key"), str(error))
     deliver = settings.deliver_of(user)
     if deliver and key.pgp_key is not None:

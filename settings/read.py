@@ -29,8 +29,7 @@ def read_settings() -> tuple[StackSettings, Environment]:
     except ValueError as error:
         raise SettingsError(str(error)) from None
     region = pulumi.Config("aws").get("region") or os.environ.get("AWS_REGION", "")
-    ignored: Any = pulumi.Config("aws").get_object("ignoreTags") or {}
-    environment = Environment(partition_of(region), region, ignored.get("keyPrefixes", []), today)
+    environment = Environment(partition_of(region), region, _ignored_tags(), today)
     given = _given()
     if not given:
         raise SettingsError(
@@ -56,6 +55,16 @@ def refuse(problems: Sequence[Problem]) -> None:
 
 def _file() -> str:
     return f"Pulumi.{pulumi.get_stack()}.yaml"
+
+
+def _ignored_tags() -> list[str]:
+    """The key prefixes under `aws:ignoreTags`. Whatever has another shape is the provider's to refuse."""
+    try:
+        ignored: Any = json.loads(pulumi.Config("aws").get("ignoreTags") or "{}")
+        prefixes: list[Any] = ignored["keyPrefixes"]
+        return [str(prefix) for prefix in prefixes]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return []
 
 
 def _given() -> dict[str, Any]:

@@ -5,9 +5,9 @@ What the values must obey beyond their type is in `rules/`. The JSON schema that
 """
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from rules.rotation import Calendar
@@ -29,11 +29,23 @@ class GroupSettings(Shape):
     path: str = Field(default="/", description="IAM path of the group, for example /data/.")
 
 
+def _unquoted(value: object) -> object:
+    """A date that the stack file has without quotes reaches us as the engine's time at midnight."""
+    return value.removesuffix(" 00:00:00 +0000 UTC") if isinstance(value, str) else value
+
+
 class RotationSettings(Shape):
     """New keys by the calendar."""
 
-    start: date = Field(strict=False, description="First day of the first period, for example 2026-12-01.")
-    every_days: int = Field(ge=1, description="Length of a period in days; each but the first begins with a new key.")
+    start: Annotated[date, BeforeValidator(_unquoted)] = Field(
+        strict=False,
+        ge=date(2000, 1, 1),
+        le=date(2999, 12, 31),
+        description="First day of the first period, for example 2026-12-01.",
+    )
+    every_days: int = Field(
+        ge=1, le=3650, description="Length of a period in days; each but the first begins with a new key."
+    )
     overlap_days: int = Field(
         ge=0, description="Days for which the key before stays active after a new one was issued; at most everyDays."
     )

@@ -37,6 +37,8 @@ def finding(details: ErrorDetails) -> Problem:
             return Problem(where, f"{_shown(value)} is given, {_EXPECTED[kind]} is expected.")
         case "greater_than_equal":
             return Problem(where, f"{_shown(value)} is given, {details.get('ctx', {})['ge']} or more is expected.")
+        case "less_than_equal":
+            return Problem(where, f"{_shown(value)} is given, {details.get('ctx', {})['le']} or less is expected.")
         case "literal_error":
             choices = details.get("ctx", {})["expected"]
             return Problem(where, f"{_shown(value)} is given, {choices} is expected.")

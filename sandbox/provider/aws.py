@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import boto3
@@ -82,7 +81,7 @@ class Endpoint:
                 )
             return self._clients[key]
 
-    def place(self, region: str) -> "Place":
+    def place(self, region: str) -> Place:
         """Where a region lies, from botocore's own list; ProviderError if AWS has no such region."""
         for partition in self._partitions:
             if found := partition["regions"].get(region):
@@ -118,10 +117,6 @@ class Aws:
     def partition(self) -> str:
         return self.endpoint.place(self.region).partition
 
-    @cached_property
-    def account_id(self) -> str:
-        return self.sts.get_caller_identity()["Account"]
-
 
 def is_gone(error: ClientError) -> bool:
     """Whether AWS says that the thing asked for does not exist."""
@@ -132,7 +127,8 @@ def in_words(error: ClientError | BotoCoreError, endpoint: str) -> str:
     """One line: the operation, AWS's error code and its message."""
     if isinstance(error, ClientError):
         told = error.response["Error"]
-        return f"{error.operation_name} failed: {told['Code']}: {told.get('Message') or 'no message'}"
+        message = " ".join(told.get("Message", "").split())
+        return f"{error.operation_name} failed: {told['Code']}: {message or 'no message'}"
     if isinstance(error, ConnectionError | HTTPClientError):
         return (
             f"nothing answers at {endpoint}, where the sandbox's AWS should be ({type(error).__name__}); "

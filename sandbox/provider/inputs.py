@@ -11,6 +11,11 @@ from .values import UNKNOWN, Secret, State, has_unknown
 Problems = list[tuple[str, str]]
 """(property, what is wrong with it)"""
 
+_UNKNOWN_INPUT = (
+    "the sandbox's aws provider does not know {!r} of {}; it knows {}. "
+    "With the real plugin (see the README's sandbox section) every input works"
+)
+
 
 def check(
     row: Resource, name: str, olds: State, news: State, seed: bytes, naming: str | None
@@ -57,16 +62,7 @@ def _converted(token: str, known: dict[str, Property], given: State) -> tuple[St
     problems: Problems = []
     for key, value in given.items():
         if key not in known:
-            problems.append(
-                (
-                    key,
-                    (
-                        f"the sandbox's aws provider does not know {key!r} of {token}; it knows "
-                        f"{', '.join(sorted(known))}. With the real plugin (see the README's sandbox "
-                        "section) every input works"
-                    ),
-                )
-            )
+            problems.append((key, _UNKNOWN_INPUT.format(key, token, ", ".join(sorted(known)))))
             continue
         try:
             values[key] = _convert(known[key].kind, value)

@@ -1,6 +1,7 @@
 """What the Pulumi engine asks of a provider plugin, one method for each of its requests."""
 
 import json
+import re
 import threading
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +20,7 @@ from .values import ProviderError, State, from_struct, to_struct
 
 _DIFF = pb.DiffResponse
 Context = grpc.ServicerContext
+_DEFAULT = re.compile(r"default(_\d.*)?")  # what the engine calls the provider of a stack's config
 
 
 class Plugin:
@@ -74,7 +76,7 @@ class Plugin:
             self._endpoint,
             self._credentials,
             self._region,
-            take_key=not name.startswith("default"),
+            take_key=not _DEFAULT.fullmatch(name),
         )
         if aws.credentials != self._credentials:  # as the real provider: a key that does not work stops here
             aws.sts.get_caller_identity()
@@ -165,13 +167,8 @@ class Plugin:
             return pb.InvokeResponse(failures=_failures(problems))
         answer = function.answer(self._aws(context), arguments)
         response = pb.InvokeResponse()
-        getattr(response, "return").CopyFrom(
-            to_struct(
-                {  # a keyword in Python
-                    name: value for name, value in answer.items() if value is not None
-                }
-            )
-        )
+        found = to_struct({name: value for name, value in answer.items() if value is not None})
+        getattr(response, "return").CopyFrom(found)  # "return" is a keyword in Python
         return response
 
     # ---- whom and what a request is about

@@ -1,7 +1,7 @@
 """The words in which resources and functions are described: a row of data and a few small functions each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from .aws import Aws
@@ -50,7 +50,7 @@ def _nothing_to_update(aws: Aws, want: State, state: State) -> None:
 class Resource:
     """A resource type: its properties, and how it is made, found, changed and removed.
 
-    The functions raise boto3's ClientError as it comes; the engine words it. ``state`` holds the properties and
+    The functions let boto3's ClientError pass: the server words it. ``state`` holds the properties and
     "id"; a function changes it step by step, so that a failure half-way leaves in it what is true by then.
     """
 
@@ -69,7 +69,7 @@ class Resource:
     regional: bool = False  # takes a region of its own
 
     def __post_init__(self) -> None:
-        if self.regional:
+        if self.regional:  # the same in every row, so that none has to say it
             self.properties["region"] = Property(computed=True, replaces=True)
 
     def inputs(self) -> dict[str, Property]:
@@ -81,10 +81,9 @@ class Resource:
 class Function:
     """A function (``aws.iam.get_user``...): its arguments and how it is answered."""
 
-    token: str
+    token: str  # aws:iam/getUser:getUser
     arguments: dict[str, Property]
-    answer: Callable[[Aws, State], State]
-    secrets: frozenset[str] = field(default_factory=frozenset)
+    answer: Callable[[Aws, State], State]  # raises ClientError or ProviderError
 
 
 TAGS = {"tags": Property("map"), "tagsAll": output("map")}

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -48,9 +49,9 @@ def serve(
         options=[
             ("grpc.max_receive_message_length", _MAX_MESSAGE),
             ("grpc.max_send_message_length", _MAX_MESSAGE),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
         ],
-    )  # a second server on the same port must fail, not share it
+    )
     servicer = provider_pb2_grpc.ResourceProviderServicer()
     for rpc in pb.DESCRIPTOR.services_by_name["ResourceProvider"].methods:
         method = getattr(plugin, re.sub(r"(?<!^)(?=[A-Z])", "_", rpc.name).lower(), None)
@@ -73,13 +74,13 @@ def _answering(plugin: Plugin, method: Callable[[Any, Context], Any]) -> Callabl
         except (ProviderError, ClientError, BotoCoreError) as error:
             context.abort(grpc.StatusCode.UNKNOWN, plugin.explain(error, request))
         except Exception as error:
-            log.exception("%s of %s", method.__name__, subject(request))
+            # Without the exception's own words, which may hold a secret.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            log.error("%s of %s: %s\n%s", method.__name__, subject(request), type(error).__name__, place)
             context.abort(
                 grpc.StatusCode.INTERNAL,
-                (
-                    f"{subject(request)}: a mistake in the sandbox's aws provider, not in your program: "
-                    f"{method.__name__}: {type(error).__name__}: {error}"
-                ),
+                f"{subject(request)}: a mistake in the sandbox's aws provider, not in your program: "
+                f"{type(error).__name__} in {method.__name__}; the sandbox's log has its place",
             )
 
     return call

@@ -4,10 +4,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sandbox.provider import catalogue
 from tests.sandbox.provider_client import (
     Connection,
     ProviderFaultError,
@@ -261,3 +263,18 @@ def test_three_hundred_resources_are_made_quickly_and_rightly(connection: Connec
     assert sorted(user["UserName"] for user in members) == names, "every user is in the group"
     assert [key.outputs["user"] for key in keys] == names, "every key is its own user's"
     assert took < 60, f"300 resources took {took:.0f} s"
+
+
+def test_a_mistake_of_the_providers_own_is_told_without_what_may_be_secret(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(aws: Any, arguments: Any) -> Any:
+        raise ValueError("hunter" + str(len(arguments) + 2))
+
+    function = catalogue.FUNCTIONS["aws:index/getPartition:getPartition"]
+    monkeypatch.setitem(catalogue.FUNCTIONS, function.token, replace(function, answer=broken))
+    with pytest.raises(ProviderFaultError) as refused:
+        connection.invoke(function.token, {})
+    assert "a mistake in the sandbox's aws provider, not in your program: ValueError" in one_line(refused.value.message)
+    assert "in broken" in caplog.text, "the log must tell the place"
+    assert "hunter2" not in refused.value.message + caplog.text, "an exception's words may hold a secret"

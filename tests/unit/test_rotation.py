@@ -18,7 +18,9 @@ def after(plan: KeyPlan) -> Issued:
         plan.current.name,
         plan.issued_on,
         plan.asked,
+        plan.current.status == "active",
         plan.previous.serial if plan.previous else None,
+        plan.previous is not None and plan.previous.status == "active",
     )
 
 
@@ -52,7 +54,7 @@ def test_a_raise_by_more_issues_one_key_and_says_so(serial: int) -> None:
 
 
 def test_a_lowered_serial_changes_nothing_and_says_so() -> None:
-    issued = Issued(4, "b", TODAY, 4, 3)
+    issued = Issued(4, "b", TODAY, 4, True, 3)
     plan = plan_key(KeyRules(serial=2), issued, TODAY)
     assert (plan.current.name, plan.current.serial, plan.is_new) == ("b", 4, False)
     assert "raise it to 5" in plan.note
@@ -71,9 +73,27 @@ def test_a_suspended_user_has_an_inactive_current_key() -> None:
     assert not plan.is_new, "suspending issues nothing"
 
 
+def test_a_suspended_key_stays_off_when_a_new_one_takes_its_place() -> None:
+    leaked = Issued(1, "a", TODAY, 1, active=False)
+    for rules in (KeyRules(serial=2), KeyRules(serial=2, rotation=Calendar(TODAY, 30, 7))):
+        plan = plan_key(rules, leaked, TODAY)
+        assert plan.current.status == "active"
+        assert plan.previous is not None
+        assert plan.previous.status == "inactive", "what was switched off by hand is not switched on by a default"
+    asked = plan_key(KeyRules(serial=2, previous="active"), leaked, TODAY)
+    assert asked.previous is not None
+    assert asked.previous.status == "active", "a word of the operator does it"
+
+
+def test_a_retired_key_stays_off_when_the_calendar_is_taken_out() -> None:
+    plan = plan_key(KeyRules(), Issued(2, "b", TODAY, 1, True, 1, previous_active=False), TODAY)
+    assert plan.previous is not None
+    assert plan.previous.status == "inactive"
+
+
 def test_a_clock_that_is_behind_is_said_and_retires_nothing() -> None:
     rules = KeyRules(rotation=Calendar(date(2026, 1, 1), 30, 3))
-    plan = plan_key(rules, Issued(2, "b", TODAY, 1, 1), TODAY - timedelta(days=300))
+    plan = plan_key(rules, Issued(2, "b", TODAY, 1, True, 1), TODAY - timedelta(days=300))
     assert "Is the clock right?" in plan.note
     assert not plan.is_new
     assert plan.previous is not None
@@ -159,7 +179,8 @@ def test_two_years_walked_day_by_day_never_lose_a_key_in_use(
             if created:
                 assert issued.slot not in created, "the key that is in use keeps its slot while the new one is made"
                 assert plan.current.serial > issued.serial
-            if plan.previous and today < plan.issued_on + timedelta(days=calendar.overlap_days):
+            was_active = issued.active if created else issued.previous_active
+            if plan.previous and was_active and today < plan.issued_on + timedelta(days=calendar.overlap_days):
                 assert plan.previous.status == "active", "nobody is cut off within the overlap"
             if today < start + timedelta(days=every) and serial == issued.asked:
                 assert not created, "nothing rotates before the first period is over"
