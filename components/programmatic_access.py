@@ -36,7 +36,7 @@ class ProgrammaticAccessArgs(TypedDict):
     retire_guard_idle_days: NotRequired[int]
     """Idle days that the guard asks for at users that had one and are no longer among `users`; 0: none, default 30."""
     issued: NotRequired[Mapping[str, Any]]
-    """The component's output `keys` of the run before, from `issued_keys()`; needed to rotate a key."""
+    """What earlier runs issued, from `issued_keys()`; needed to rotate a key."""
 
 
 class ProgrammaticAccess(pulumi.ComponentResource):
@@ -60,7 +60,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     ses_smtp_passwords: pulumi.Output[dict[str, str]]
     """User → password for SES's SMTP interface, made from the current key; a secret."""
     keys: pulumi.Output[dict[str, Any]]
-    """User → where its keys stand: current and previous key, next rotation. The next run starts from it."""
+    """User → where its keys stand: current and previous key, next rotation."""
     user_arns: pulumi.Output[dict[str, str]]
     """User → ARN."""
     group_arns: pulumi.Output[dict[str, str]]
@@ -162,8 +162,7 @@ def _problems(args: ProgrammaticAccessArgs, partition: str) -> Iterator[Problem]
         if "issued" not in args and (key.get("serial", 1) > 1 or "rotation" in key):
             yield Problem(
                 f"users.{user}.key",
-                "to rotate, the component must know what earlier runs issued: export its output `keys`, and pass "
-                "issued=issued_keys().",
+                "to rotate, the component must know what earlier runs issued: pass issued=issued_keys().",
             )
         if "today" not in args and ("rotation" in key or "retire_guard_idle_days" in key):
             yield Problem(f"users.{user}.key", "rotation and the retire guard need the day: pass today='YYYY-MM-DD'.")

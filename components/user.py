@@ -60,4 +60,5 @@ class AccessUser(pulumi.ComponentResource):
         self.keys = UserKeys(name, self.user, key_args, plan, issued, around, parent=self)
         if "deliver" in args:
             deliver(name, user_name, self.keys.id, self.keys.secret, args["deliver"], parent=self)
-        self.register_outputs({"name": self.user.name, "arn": self.user.arn, "accessKeyId": self.keys.id})
+        # `keys` is the record that the next run starts from; see components/issued.py.
+        self.register_outputs({"name": self.user.name, "arn": self.user.arn, "keys": self.keys.state()})

@@ -202,7 +202,11 @@ def subject(request: Any) -> str:
     if not urn:
         return getattr(request, "tok", "") or "the aws provider"
     token, name = type_and_name(urn)
-    return f'{token} "{name}"' + (f" ({known})" if (known := getattr(request, "id", "")) else "")
+    known = getattr(request, "id", "")
+    for state in (getattr(request, "properties", {}), getattr(request, "olds", {})):
+        if "id" in state:
+            known = state["id"]  # the newer one, where a rename in place left the engine's behind
+    return f'{token} "{name}"' + (f" ({known})" if known else "")
 
 
 def _failures(problems: Problems) -> list[pb.CheckFailure]:

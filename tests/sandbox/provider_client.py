@@ -4,10 +4,8 @@ import atexit
 import functools
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from typing import Any
 import boto3
 import grpc
 from botocore.config import Config
-from botocore.exceptions import EndpointConnectionError
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import provider_pb2 as pb
@@ -47,32 +44,35 @@ class ProviderFaultError(Exception):
         self.message, self.left_behind = message, left_behind
 
 
+# Takes any free port and tells it; ends when the tests do, whichever way, for then its standard input ends.
+_MOTO = """
+import logging, sys
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
 @functools.cache
 def moto() -> str:
     """The address of the one moto of a test run, in a process of its own, with AWS's managed policies."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = (
-        "import logging, sys; logging.getLogger('werkzeug').setLevel(logging.ERROR); "
-        f"from moto.server import main; sys.exit(main(['-H', '127.0.0.1', '-p', '{port}']))"
-    )
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.DEVNULL,
+        [sys.executable, "-c", _MOTO],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
         env=os.environ | {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
     )
-    atexit.register(process.terminate)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            aws(url, "iam").list_users()
-            return url
-        except EndpointConnectionError:
-            assert process.poll() is None, "moto ended before it answered"
-            time.sleep(0.1)
-    raise AssertionError("moto did not answer within half a minute")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    atexit.register(process.stdin.close)
+    port = process.stdout.readline().strip()
+    assert port.isdecimal(), "moto ended before it told its port"
+    return f"http://127.0.0.1:{port}"
 
 
 def aws(url: str, service: str, region: str = "us-east-1") -> Any:

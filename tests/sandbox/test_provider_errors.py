@@ -63,6 +63,20 @@ def test_an_address_at_which_nothing_listens_is_told() -> None:
     assert "nothing answers at http://127.0.0.1:9" in one_line(refused.value.message)
 
 
+def test_an_error_after_a_rename_names_the_resource_as_aws_knows_it(url: str) -> None:
+    def meddle(action: str) -> tuple[int, str, str] | None:
+        return (409, "DeleteConflict", "must delete access keys first") if action == "DeleteUser" else None
+
+    with meddler(url, meddle) as address, provider(address, region="us-east-1") as connection:
+        user = connection.make(USER, {"name": "old-name"}, name="logical")
+        user.update({"name": "new-name"})
+        with pytest.raises(ProviderFaultError) as refused:
+            user.delete()
+    assert one_line(refused.value.message) == (
+        'aws:iam/user:User "logical" (new-name): DeleteUser failed: DeleteConflict: must delete access keys first'
+    )
+
+
 # ---- the program is wrong
 
 

@@ -125,15 +125,17 @@ def test_an_explicit_provider_with_its_own_key_acts_as_that_user(connection: Con
 
 
 def test_the_keys_and_profiles_of_the_stacks_config_are_ignored(connection: Connection) -> None:
+    connection.make(USER, {"name": "bob"})
+    key = connection.make(KEY, {"user": "bob"})
     settings = {
         "region": "us-east-1",
-        "accessKey": "AKIAREALREALREALREAL",
-        "secretKey": "real",
+        "accessKey": key.id,
+        "secretKey": key.outputs["secret"].value,
         "profile": "prod",
         "endpoints": json.dumps([{"iam": "https://iam.amazonaws.com"}]),
     }
     with connected(connection.port, "default_7_51_1", **settings) as default:
-        assert default.invoke(CALLER, {})["accountId"] == "123456789012", "it must answer from the sandbox"
+        assert not default.invoke(CALLER, {})["arn"].endswith(":user/bob"), "the sandbox's own key must sign"
         assert default.make(USER, {"name": "walled"}).outputs["arn"] == "arn:aws:iam::123456789012:user/walled"
 
 
