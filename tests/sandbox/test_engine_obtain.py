@@ -525,7 +525,7 @@ def test_an_interrupted_build_ends_at_once_and_says_that_it_can_be_taken_up(mach
     while not (machine.home / "building").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     building.send_signal(signal.SIGINT)
-    _, told = building.communicate(timeout=10)
+    _, told = building.communicate(timeout=30)
     assert building.returncode == 130
     assert "Interrupted. Run the command again: what is done is kept." in told
     assert "Traceback" not in told
