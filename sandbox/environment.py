@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 
 from sandbox import engine
-from sandbox.folder import CHECKOUT, VARIABLE, Folder, Secrets
+from sandbox.folder import CHECKOUT, INSIDE, VARIABLE, Folder, Secrets
 from sandbox.server import Running
 from sandbox.walls import walled
 
@@ -26,6 +26,7 @@ def inside(
     """
     environment = walled(outside, folder) | {
         VARIABLE: str(folder.root),
+        INSIDE: "1",
         PYTHON: sys.executable,
         "VIRTUAL_ENV": sys.prefix,
         "AWS_ENDPOINT_URL": running.endpoint_url,

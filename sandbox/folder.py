@@ -10,7 +10,8 @@ from string import ascii_letters, ascii_uppercase, digits
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-VARIABLE = "ACCESS_KEYS_SANDBOX"  # names another folder; set for every command that runs inside
+VARIABLE = "ACCESS_KEYS_SANDBOX"  # names another folder than .sandbox
+INSIDE = "ACCESS_KEYS_INSIDE"  # set for every command that runs inside, and by nobody else
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from operations.show import show
 from operations.stack import StackError, secrets, users
-from sandbox.folder import VARIABLE
+from sandbox.folder import INSIDE
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("what", choices=("up", "preview"))
     parser.add_argument("stack")
     arguments = parser.parse_args()
-    if VARIABLE not in os.environ:
+    if INSIDE not in os.environ:
         sys.exit("This runs inside the sandbox only: make up")
     stack = arguments.stack
     selected = subprocess.run(
