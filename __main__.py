@@ -2,8 +2,8 @@
 
 import pulumi
 
-from components import ProgrammaticAccess, issued_keys
-from settings.args import component_args
+from components import ProgrammaticAccess, finish, issued_keys
+from settings.args import component_args, has_encrypted_secrets
 from settings.preflight import preflight
 from settings.read import read_settings, refuse
 from settings.session import aws_session
@@ -20,9 +20,10 @@ pulumi.export("credentialsFile", access.credentials_file)
 pulumi.export("userArns", access.user_arns)
 pulumi.export("groupArns", access.group_arns)
 pulumi.export("keys", access.keys)
-if any(settings.key_of(user).pgp_key for user in settings.users):
+if has_encrypted_secrets(settings, issued):
     pulumi.export("encryptedSecrets", access.encrypted_secrets)
 if "credentialsCsv" in settings.outputs:
     pulumi.export("credentialsCsv", access.credentials_csv)
 if "sesSmtpPasswords" in settings.outputs:
     pulumi.export("sesSmtpPasswords", access.ses_smtp_passwords)
+finish(access.refused)

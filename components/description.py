@@ -1,7 +1,8 @@
 """Descriptions of keys, as the AWS console shows them: user tags named after the key id.
 
 A tag named after a key cannot be among the user's own tags, for the key needs the user first. So the wanted tags are
-stashed in the state, and a hook writes them once the keys are there and whenever they change.
+stashed in the state, and a hook writes them once the keys are there and whenever they change: before the stash, so
+that what AWS refused is not taken for done, and tried again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,14 +10,18 @@ from typing import Any
 
 import pulumi
 
-from components.aws import SessionMaker
+from components.aws import Account, UnansweredError
+
+
+class DescriptionError(pulumi.RunError):
+    """AWS did not take a description."""
 
 
 class DescriptionTags:
     """One resource hook for all users of a component."""
 
-    def __init__(self, name: str, maker: SessionMaker) -> None:
-        self._maker = maker
+    def __init__(self, name: str, account: Account) -> None:
+        self._account = account
         self._hook = pulumi.ResourceHook(f"{name}/describe-keys", self._run)
 
     def stash(
@@ -29,7 +34,7 @@ class DescriptionTags:
     ) -> None:
         """Keep the wanted tags of one user: each of the user's keys has the description; an empty one clears them."""
         tags = pulumi.Output.all(*key_ids).apply(lambda ids: dict.fromkeys(ids, description) if description else {})
-        binding = pulumi.ResourceHookBinding(after_create=[self._hook], after_update=[self._hook])
+        binding = pulumi.ResourceHookBinding(before_create=[self._hook], before_update=[self._hook])
         pulumi.Stash(
             name, input={"user": user, "tags": tags}, opts=pulumi.ResourceOptions(parent=parent, hooks=binding)
         )
@@ -37,13 +42,14 @@ class DescriptionTags:
     def _run(self, args: pulumi.ResourceHookArgs) -> None:
         wanted, before = _tags(args.new_inputs), _tags(args.old_inputs)
         user = (args.new_inputs or {})["input"]["user"]
-        session: Any = self._maker()
-        iam = session.client("iam")
-        gone = sorted(before.keys() - wanted.keys())
-        if gone:
-            iam.untag_user(UserName=user, TagKeys=gone)
-        if wanted:
-            iam.tag_user(UserName=user, Tags=[{"Key": key_id, "Value": text} for key_id, text in wanted.items()])
+        try:
+            self._account.tag_user(user, wanted, gone=sorted(before.keys() - wanted.keys()))
+        except UnansweredError as error:
+            raise DescriptionError(
+                f"The description of {user}'s keys cannot be written: {error}. The keys are not touched by this. "
+                "Whoever runs Pulumi needs iam:TagUser and iam:UntagUser. Run pulumi up again, or take the description "
+                "out."
+            ) from None
 
 
 def _tags(inputs: Mapping[str, Any] | None) -> dict[str, str]:

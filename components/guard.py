@@ -5,42 +5,79 @@ from datetime import date
 
 import pulumi
 
-from components.aws import SessionMaker, last_use
+from components.aws import Account, UnansweredError
+from rules.rotation import Retirement
 
-DEFAULT_IDLE_DAYS = 30
 
-
-class InUseError(Exception):
-    """A key that is still in use; its text says which, since when, and what to do."""
+class InUseError(pulumi.RunError):
+    """Keys that are still in use; its text says which, since when, and what to do."""
 
 
 class RetireGuard:
-    """One resource hook for all users of a component.
+    """Knows which keys may not go, and is a resource hook that refuses to let one go.
 
-    It is registered whether or not a user has the guard, for the state may name it for a key that the program no longer
-    mentions: deleting that key runs the hook too. It also runs in a preview, so that a preview tells what `up` would.
+    What the config asks for is asked of the guard before anything is registered (components/plans.py). The hook is for
+    what no config says: `pulumi destroy`, and a key that came into use in between. It is registered whether or not a
+    user has the guard, for the state may name it for a key that the program no longer mentions.
     """
 
     def __init__(
-        self, name: str, idle_days: Mapping[str, int | None], gone_idle_days: int, today: date, maker: SessionMaker
+        self, name: str, idle_days: Mapping[str, int | None], gone_idle_days: int | None, today: date, account: Account
     ) -> None:
         """idle_days: user → days for which a key must be unused, None where the guard is off.
 
-        gone_idle_days: the same for users that the config no longer has, 0 where the guard is off.
+        gone_idle_days: the same for users that the config no longer has; 0 where the guard is off, None: as it was
+        when the user left.
         """
         self._idle_days = idle_days
         self._gone_idle_days = gone_idle_days
+        self._left: dict[str, int] = {}
         self._today = today
-        self._maker = maker
+        self._account = account
         self._hook = pulumi.ResourceHook(
             f"{name}/retire-guard", self._run, opts=pulumi.ResourceHookOptions(on_dry_run=True)
         )
 
+    def left(self, users: Mapping[str, int]) -> None:
+        """Tell which users have left the config, and how many idle days they had asked for; 0: none."""
+        self._left.update(users)
+
+    def idle_days(self, user: str) -> int | None:
+        """Days for which a user's key must have been unused before it may go; None or 0 where the guard is off."""
+        if user in self._idle_days:
+            return self._idle_days[user]
+        return self._left.get(user) if self._gone_idle_days is None else self._gone_idle_days
+
     def binding(self, user: str) -> pulumi.ResourceHookBinding | None:
         """The hook for a user's keys, or None where the guard is off."""
-        if self._idle_days.get(user) is None:
+        if not self.idle_days(user):
             return None
         return pulumi.ResourceHookBinding(before_update=[self._hook], before_delete=[self._hook])
+
+    def refusal(self, user: str, key_id: str, action: Retirement) -> str | None:
+        """Why a key may not be deactivated or deleted, in words for the operator; None where it may."""
+        idle_days = self.idle_days(user)
+        if not idle_days:
+            return None
+        own = user in self._idle_days
+        setting = f"users.{user}.key.retireGuard" if own else "keyDefaults.retireGuard"
+        override = f"set {setting} to null for one run"
+        try:
+            used = self._account.last_use(key_id)
+        except UnansweredError as error:
+            return (
+                f"the access key {key_id} of user {user} is not {action}, because AWS does not say whether it is in "
+                f"use ({error}). Whoever runs Pulumi needs iam:GetAccessKeyLastUsed for the retireGuard; or, to retire "
+                f"the key unseen, {override}."
+            )
+        days = (self._today - used.on.date()).days if used else idle_days
+        if used is None or days >= idle_days:
+            return None
+        return (
+            f"the access key {key_id} of user {user} is still in use, so it is not {action}: it was {used.text}, "
+            f"{_ago(days)}, and retireGuard asks for {idle_days} idle days. Find who uses it and give them "
+            f"{'the current key' if own else 'another key'}; or, to retire it all the same, {override}."
+        )
 
     def _run(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse the step with an InUseError if it takes a used key away."""
@@ -48,23 +85,10 @@ class RetireGuard:
         new_status = (args.new_inputs or {}).get("status")
         if old.get("status") == "Inactive" or (args.new_inputs is not None and new_status != "Inactive"):
             return  # it works for nobody already, or goes on working
-        user = str(old.get("user", ""))
-        # A user that the config no longer has took its own number of days along.
-        idle_days = self._idle_days.get(user, self._gone_idle_days)
-        used = last_use(self._maker, args.id) if idle_days else None
-        if not idle_days or used is None:
-            return
-        days = (self._today - used.on.date()).days
-        if days < idle_days:
-            setting = f"users.{user}.key.retireGuard" if user in self._idle_days else "keyDefaults.retireGuard"
-            action = "deleted" if args.new_inputs is None else "deactivated"
-            where = f"{used.service} in {used.region}" if used.region != "N/A" else used.service
-            raise InUseError(
-                f"The access key {args.id} of user {user} is still in use, so it is not {action}: it was used on "
-                f"{used.on:%Y-%m-%d %H:%M} UTC for {where}, {_ago(days)}, and retireGuard asks for "
-                f"{idle_days} idle days. Find who uses it and give them the current key; or, to retire it all the "
-                f"same, set {setting} to null for this one run."
-            )
+        action: Retirement = "deleted" if args.new_inputs is None else "deactivated"
+        refusal = self.refusal(str(old.get("user", "")), args.id, action)
+        if refusal:
+            raise InUseError(refusal)
 
 
 def _ago(days: int) -> str:

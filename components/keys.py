@@ -84,7 +84,7 @@ class UserKeys:
         around: Surroundings,
         parent: pulumi.Resource,
     ) -> None:
-        """issued: this user's part of the `keys` output of the run before, empty before the first."""
+        """issued: this user's part of what `issued_keys()` says, empty before the first run."""
         self._args = args
         self._issued = issued
         self._around = around
@@ -146,7 +146,8 @@ class UserKeys:
         adopt = self._args.get("adopt")
         known = pulumi.Output.from_input(adopt.get("secret") if adopt else None)
         current: dict[str, Any] = self._issued.get("current") or {}
-        verified = current.get("id")
+        # A key that was inactive so far may never have been tried, and AWS takes a moment to switch one on.
+        verified = current.get("id") if current.get("status") == "Active" else None
         wanted = self._args.get("verify", True) and self.plan.current.status == "active"
 
         async def accepted(name: str, key_id: str, secret: str | None, adopted_secret: str | None) -> str | None:
@@ -166,7 +167,7 @@ class UserKeys:
         return pulumi.Output.all(user.name, self.current.id, self.current.secret, known).apply(start)
 
     def state(self) -> pulumi.Output[dict[str, Any]]:
-        """Where the user stands; the next run starts from it. No secret is in it."""
+        """Where the user stands, for people and for the report. No secret is in it."""
         plan = self.plan
 
         def shown(values: "list[Any]") -> dict[str, Any]:
@@ -186,19 +187,27 @@ class UserKeys:
             shown
         )
 
+    def record(self) -> pulumi.Output[dict[str, Any]]:
+        """The state, and what else the next run must know: it starts from this. See components/issued.py."""
+        plan = self.plan
+        more: dict[str, Any] = {"guardIdleDays": self._args.get("retire_guard_idle_days")}
+        if plan.leaving is not None:
+            # Its deletion comes last, and can fail; then this key must not be forgotten.
+            left = self._issued["current"] if plan.is_new else self._issued["previous"]
+            more["leaving"] = {name: left[name] for name in ("id", "serial", "slot", "status", "created")}
+        return self.state().apply(lambda state: {**state, **more})
+
 
 def _facts(key: iam.AccessKey | None, slot: Slot | None) -> pulumi.Output[dict[str, Any] | None]:
     if key is None or slot is None:
         return pulumi.Output.from_input(None)
-    return pulumi.Output.all(key.id, key.status, key.create_date).apply(
-        lambda values: {
-            "id": values[0],
-            "serial": slot.serial,
-            "slot": slot.name,
-            "status": values[1],
-            "created": values[2],
-        }
-    )
+
+    def facts(values: "list[Any]") -> dict[str, Any]:
+        key_id, status, created, fingerprint = values
+        found = {"id": key_id, "serial": slot.serial, "slot": slot.name, "status": status, "created": created}
+        return {**found, "pgpFingerprint": fingerprint} if fingerprint else found
+
+    return pulumi.Output.all(key.id, key.status, key.create_date, key.key_fingerprint).apply(facts)
 
 
 def key_rules(args: KeyArgs) -> KeyRules:

@@ -7,17 +7,16 @@ from typing import Any
 import pulumi
 from typing_extensions import NotRequired, TypedDict
 
-from components.aws import SessionMaker, default_session
+from components.aws import Account, SessionMaker, default_session
 from components.description import DescriptionTags
 from components.group import AccessGroup, GroupArgs
-from components.guard import DEFAULT_IDLE_DAYS, RetireGuard
-from components.issued import issued_to
+from components.guard import InUseError, RetireGuard
 from components.keys import Surroundings, key_rules
+from components.plans import leaving_refused, plan_keys
 from components.user import AccessUser, UserArgs
 from rules.access import access_problems
 from rules.credentials import credentials_csv, credentials_file
-from rules.problem import Problem
-from rules.rotation import plan_key
+from rules.problem import Problem, as_lines
 
 
 class ProgrammaticAccessArgs(TypedDict):
@@ -34,7 +33,8 @@ class ProgrammaticAccessArgs(TypedDict):
     today: NotRequired[str]
     """The day, `YYYY-MM-DD`; needed where a key's life depends on it (rotation, guard, `issued`)."""
     retire_guard_idle_days: NotRequired[int]
-    """Idle days that the guard asks for at users that had one and are no longer among `users`; 0: none, default 30."""
+    """Idle days that the guard asks for at users that had one and are no longer among `users`; 0: none. Default: as
+    many as were asked for while the user was there."""
     issued: NotRequired[Mapping[str, Any]]
     """What earlier runs issued, from `issued_keys()`; needed to rotate a key."""
 
@@ -44,7 +44,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
     Children are parented to the component and named `NAME/GROUP`, `NAME/GROUP/POLICY`, `NAME/USER` and
     `NAME/USER/SLOT`; no IAM name has a `/`, so two components never collide. Raises ValueError, with every problem
-    in one message, before any child is registered.
+    in one message, before any child is registered; InUseError, also before, where a user left whose key is in use.
     """
 
     access_key_ids: pulumi.Output[dict[str, str]]
@@ -80,20 +80,24 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         today = date.fromisoformat(args.get("today", "1970-01-01"))
         key_args = {user: user_args.get("key", {}) for user, user_args in args["users"].items()}
+        issued = args.get("issued", {})
+        account = Account(session)
         idle_days = {user: key.get("retire_guard_idle_days") for user, key in key_args.items()}
-        gone_idle_days = args.get("retire_guard_idle_days", DEFAULT_IDLE_DAYS)
-        guard = RetireGuard(name, idle_days, gone_idle_days, today, session)
-        around = Surroundings(today, session, guard, DescriptionTags(name, session))
+        guard = RetireGuard(name, idle_days, args.get("retire_guard_idle_days"), today, account)
+        _refuse_leaving(name, args, issued, guard)
+        plans = plan_keys({user: key_rules(key) for user, key in key_args.items()}, issued, today, guard, account)
+        # What the args ask of keys and AWS has a reason against; for `finish`. Like `groups` and `users` no output.
+        self.refused = tuple(problem for user in sorted(plans) for problem in plans[user].refused)
+        around = Surroundings(today, session, guard, DescriptionTags(name, account))
         # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
         self.groups = {
             group: AccessGroup(f"{name}/{group}", group, group_args, partition, child)
             for group, group_args in sorted(args["groups"].items())
         }
         iam_groups = {group: made.group for group, made in self.groups.items()}
-        issued = args.get("issued", {})
         self.users: dict[str, AccessUser] = {}
         for user, user_args in sorted(args["users"].items()):
-            plan = plan_key(key_rules(key_args[user]), issued_to(user, issued), today)
+            plan = plans[user].plan
             if plan.note:
                 pulumi.log.warn(f"users.{user}.key: {plan.note}")
             self.users[user] = AccessUser(
@@ -168,7 +172,21 @@ def _problems(args: ProgrammaticAccessArgs, partition: str) -> Iterator[Problem]
             yield Problem(f"users.{user}.key", "rotation and the retire guard need the day: pass today='YYYY-MM-DD'.")
 
 
+def _refuse_leaving(name: str, args: ProgrammaticAccessArgs, issued: Mapping[str, Any], guard: RetireGuard) -> None:
+    """Refuse the run as a whole where it would take users away whose keys are in use: their groups would go, too."""
+    left = {
+        user: int(record.get("guardIdleDays") or 0)  # numbers come back from the engine as floats
+        for user, record in issued.items()
+        if record.get("component") == name and user not in args["users"]
+    }
+    guard.left(left)
+    problems = leaving_refused(issued, left, guard)
+    if problems:
+        raise InUseError(
+            f"Users have left the config whose keys are in use:\n{as_lines(problems)}\nNothing was changed."
+        )
+
+
 def _refuse(name: str, problems: list[Problem]) -> None:
     if problems:
-        lines = "\n".join(f"  {where}: {what}" for where, what in problems)
-        raise ValueError(f"ProgrammaticAccess '{name}' cannot be made as asked:\n{lines}")
+        raise ValueError(f"ProgrammaticAccess '{name}' cannot be made as asked:\n{as_lines(problems)}")

@@ -61,4 +61,4 @@ class AccessUser(pulumi.ComponentResource):
         if "deliver" in args:
             deliver(name, user_name, self.keys.id, self.keys.secret, args["deliver"], parent=self)
         # `keys` is the record that the next run starts from; see components/issued.py.
-        self.register_outputs({"name": self.user.name, "arn": self.user.arn, "keys": self.keys.state()})
+        self.register_outputs({"name": self.user.name, "arn": self.user.arn, "keys": self.keys.record()})

@@ -16,6 +16,11 @@ class Problem(NamedTuple):
     what: str
 
 
+def as_lines(problems: Sequence[Problem]) -> str:
+    """One indented line per problem: `  users.ann.key: ...`."""
+    return "\n".join(f"  {where}: {what}" for where, what in problems)
+
+
 def did_you_mean(word: str, choices: Sequence[str], fold: Callable[[str], str] = str.casefold) -> str:
     """` Did you mean 'x'?` for the choice nearest to `word`, both compared after `fold`, or nothing.
 

@@ -7,12 +7,14 @@ that replaces it, and a third key is never attempted.
 Everything is decided from three things: what is asked (KeyRules), what earlier runs issued (Issued), and the day.
 """
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
 KeyStatus = Literal["active", "inactive"]
 Retired = Literal["active", "inactive", "deleted"]
+Retirement = Literal["deactivated", "deleted"]
 SLOTS = ("a", "b")
 
 
@@ -83,28 +85,60 @@ class KeyPlan:
     """The day on which the previous key's overlap ends, where there is one."""
     note: str
     """Something in the config that does less than it seems to, or nothing."""
+    leaving: int | None
+    """Serial of the key in the other slot that this run deletes without a new one in its place, if it does."""
 
 
-def plan_key(rules: KeyRules, issued: Issued | None, today: date) -> KeyPlan:
+def plan_key(
+    rules: KeyRules, issued: Issued | None, today: date, keep: Set[str] = frozenset(), may_issue: bool = True
+) -> KeyPlan:
     """The keys that a user shall have today.
 
     However far `serial` was raised and however many rotation dates passed unused, one new key is issued: the key that
     is in use keeps its slot. A lowered `serial` issues nothing, for a key that is gone cannot come back.
+
+    keep: slots whose key is to stay as it is, whatever is asked; a new key that needs such a slot waits.
+    may_issue: False where IAM has no room for a new key; it waits, too. What waits is asked for again the next time.
     """
     if issued is None:
         current = Slot(SLOTS[0], rules.serial, rules.status)
-        return _plan(rules, current, None, True, today, rules.serial, True, today, "")
+        return _plan(rules, current, None, True, keep, today, rules.serial, True, today, "")
     raised = max(0, rules.serial - issued.asked)
     due = rules.rotation is not None and rules.rotation.first_after(issued.issued_on) <= today
-    asked = max(rules.serial, issued.asked)
     note = _note(rules.serial, issued, today)
-    if raised or due:
+    if (raised or due) and may_issue and _other(issued.slot) not in keep:
         current = Slot(_other(issued.slot), issued.serial + (raised or 1), rules.status)
-        return _plan(rules, current, issued.serial, issued.active, today, asked, True, today, note)
-    current = Slot(issued.slot, issued.serial, rules.status)
+        asked = max(rules.serial, issued.asked)
+        return _plan(rules, current, issued.serial, issued.active, keep, today, asked, True, today, note)
+    current = Slot(issued.slot, issued.serial, "active" if issued.slot in keep else rules.status)
     return _plan(
-        rules, current, issued.previous_serial, issued.previous_active, issued.issued_on, asked, False, today, note
+        rules,
+        current,
+        issued.previous_serial,
+        issued.previous_active,
+        keep,
+        issued.issued_on,
+        issued.asked,
+        False,
+        today,
+        note,
     )
+
+
+def retirements(plan: KeyPlan, issued: Issued) -> Mapping[str, Retirement]:
+    """Slot → what the plan does to the key in it, for the keys that work now and will not afterwards."""
+    working = {issued.slot: issued.serial} if issued.active else {}
+    if issued.previous_serial is not None and issued.previous_active:
+        working[_other(issued.slot)] = issued.previous_serial
+    wanted = {slot.name: slot for slot in (plan.current, plan.previous) if slot}
+    found: dict[str, Retirement] = {}
+    for slot, serial in working.items():
+        after = wanted.get(slot)
+        if after is None or after.serial != serial:
+            found[slot] = "deleted"
+        elif after.status == "inactive":
+            found[slot] = "deactivated"
+    return found
 
 
 def _plan(
@@ -112,6 +146,7 @@ def _plan(
     current: Slot,
     previous_serial: int | None,
     was_active: bool,
+    keep: Set[str],
     issued_on: date,
     asked: int,
     is_new: bool,
@@ -120,16 +155,17 @@ def _plan(
 ) -> KeyPlan:
     calendar = rules.rotation
     overlap_ends = issued_on + timedelta(days=calendar.overlap_days) if calendar else None
+    other = _other(current.name)
     previous: Slot | None = None
     if previous_serial is not None:
         retired = rules.previous or ("inactive" if calendar else "active")
         if not was_active:
             # Only a word switches a key on again: never a default, an overlap or a calendar that was taken out.
             retired = rules.previous or "inactive"
-        elif overlap_ends is not None and today < overlap_ends:
+        elif other in keep or (overlap_ends is not None and today < overlap_ends):
             retired = "active"
         if retired != "deleted":
-            previous = Slot(_other(current.name), previous_serial, retired)
+            previous = Slot(other, previous_serial, retired)
     return KeyPlan(
         current=current,
         previous=previous,
@@ -139,6 +175,7 @@ def _plan(
         next_rotation=calendar.first_after(issued_on) if calendar else None,
         previous_until=overlap_ends if previous else None,
         note=note,
+        leaving=previous_serial if previous is None else None,
     )
 
 

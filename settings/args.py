@@ -30,6 +30,14 @@ def component_args(
     return args
 
 
+def has_encrypted_secrets(settings: StackSettings, issued: Mapping[str, Any]) -> bool:
+    """Whether a user's secret is, or will be, encrypted to a pgpKey. issued: what `issued_keys()` says."""
+    return any(
+        settings.key_of(user).pgp_key or issued.get(user, {}).get("current", {}).get("pgpFingerprint")
+        for user in settings.users
+    )
+
+
 def _user(settings: StackSettings, name: str) -> UserArgs:
     user = settings.users[name]
     args = UserArgs(groups=user.groups, path=user.path, tags=user.tags, key=_key(settings.key_of(name)))

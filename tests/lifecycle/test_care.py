@@ -1,7 +1,6 @@
-"""What keeps an operator from harm on the real engine: the guard, the trial of a new key, pgpKey, descriptions."""
+"""What keeps an operator from harm on the real engine: the trial of a new key, pgpKey, descriptions, adoption."""
 
 import base64
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,93 +8,9 @@ import pysequoia
 import pytest
 
 from tests.lifecycle.stack import Sandbox, Stack
-from tests.lifecycle.test_keys import GROUPS, config, keys_in_iam, works
+from tests.lifecycle.test_keys import config, keys_in_iam, works
 
 NewStack = Callable[..., Stack]
-
-
-def test_the_guard_refuses_to_delete_a_used_key_and_lets_an_idle_one_go(new_stack: NewStack, sandbox: Sandbox) -> None:
-    stack = new_stack()
-    guard: dict[str, Any] = {"retireGuard": {"idleDays": 30}, "previous": "deleted"}
-    stack.write(config(**guard))
-    stack.up()
-    old = stack.key("test-user")
-    assert works(sandbox, old)
-    stack.write(config(serial=2, **guard))
-
-    refused = stack.up(check=False)
-    assert refused.code != 0
-    assert f"The access key {old[0]} of user test-user is still in use, so it is not deleted" in refused.text
-    assert "for s3 in ap-northeast-2, today, and retireGuard asks for 30 idle days" in refused.text
-    assert "set users.test-user.key.retireGuard to null" in refused.text, "it says what to do"
-    assert works(sandbox, old), "the key was not touched"
-    assert len(keys_in_iam(sandbox)) == 2, "the new key is there already"
-
-    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 31 * 86400))
-    stack.environment["ACCESS_KEYS_TODAY"] = day
-    stack.up()
-    assert list(keys_in_iam(sandbox)) == [stack.key("test-user")[0]], "after 31 idle days it goes"
-
-
-def test_the_guard_refuses_to_deactivate_a_used_key_and_the_preview_says_it_first(
-    new_stack: NewStack, sandbox: Sandbox
-) -> None:
-    stack = new_stack()
-    stack.write(config(retireGuard={"idleDays": 7}))
-    stack.up()
-    assert works(sandbox, stack.key("test-user"))
-    stack.write(config(retireGuard={"idleDays": 7}, status="inactive"))
-    assert "so it is not deactivated" in stack.preview(check=False).text
-    refused = stack.up(check=False)
-    assert refused.code != 0
-    assert "so it is not deactivated" in refused.text
-    assert works(sandbox, stack.key("test-user"))
-    stack.write(config(retireGuard=None, status="inactive"))
-    stack.up()
-    assert not works(sandbox, stack.key("test-user")), "without the guard it goes"
-
-
-def test_the_guard_lets_a_key_go_that_was_never_used(new_stack: NewStack, sandbox: Sandbox) -> None:
-    stack = new_stack()
-    settings: dict[str, Any] = {"retireGuard": {"idleDays": 30}, "previous": "deleted", "verify": False}
-    stack.write(config(**settings))
-    stack.up()
-    stack.write(config(serial=2, **settings))
-    stack.up()
-    assert len(keys_in_iam(sandbox)) == 1
-
-
-def test_the_guard_holds_for_a_user_that_leaves_the_config(new_stack: NewStack, sandbox: Sandbox) -> None:
-    stack = new_stack()
-    stack.write({**config(), "keyDefaults": {"retireGuard": {"idleDays": 9}}})
-    stack.up()
-    assert works(sandbox, stack.key("test-user"))
-    stack.write({"groups": GROUPS, "users": {}, "keyDefaults": {"retireGuard": {"idleDays": 9}}})
-    refused = stack.up(check=False)
-    assert refused.code != 0
-    assert "still in use, so it is not deleted" in refused.text
-    assert "retireGuard asks for 9 idle days" in refused.text
-    assert len(keys_in_iam(sandbox)) == 1
-    assert "set keyDefaults.retireGuard to null" in refused.text
-    stack.write({"groups": GROUPS, "users": {}, "keyDefaults": {"retireGuard": None}})
-    stack.up()
-    assert sandbox.client("iam").list_users()["Users"] == [], "with the guard off the user goes"
-
-
-def test_destroy_under_the_guard_needs_the_program_and_an_idle_key(new_stack: NewStack, sandbox: Sandbox) -> None:
-    stack = new_stack()
-    stack.write(config(retireGuard={"idleDays": 3}))
-    stack.up()
-    plain = stack.destroy(check=False)
-    assert "--run-program" in plain.text
-    assert len(keys_in_iam(sandbox)) == 1
-    works(sandbox, stack.key("test-user"))
-    refused = stack.destroy("--run-program", check=False)
-    assert "still in use" in refused.text
-    stack.write(config())
-    stack.up()
-    stack.destroy()
-    assert sandbox.client("iam").list_users()["Users"] == []
 
 
 def test_verify_waits_for_a_key_that_starts_to_work_late(new_stack: NewStack, sandbox: Sandbox) -> None:
@@ -139,6 +54,17 @@ def test_verify_gives_up_clearly_after_a_minute_and_goes_on_at_the_next_up(
     assert not works(sandbox, in_use), "only now the key before goes"
 
 
+def test_a_key_that_was_issued_inactive_is_tried_when_it_is_switched_on(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config(status="inactive"))
+    assert "waiting" not in stack.up().text, "a key that may not work yet is not tried"
+    stack.write(config(status="active"))
+    sandbox.control.clear_calls()
+    stack.up()
+    tried = [call for call in sandbox.control.calls() if call.action == "GetCallerIdentity"]
+    assert stack.key("test-user")[0] in {call.key for call in tried}, "now it is"
+
+
 @pytest.fixture(scope="module")
 def pgp() -> Any:
     return pysequoia.Tsk.generate("ann <ann@example.org>")
@@ -179,6 +105,15 @@ def test_another_pgp_key_counts_from_the_next_key_on(new_stack: NewStack, sandbo
     stack.up()
     assert works(sandbox, plain)
     assert "test-user" in stack.outputs()["encryptedSecrets"]
+    fingerprint = stack.outputs()["keys"]["test-user"]["current"]["pgpFingerprint"]
+    assert fingerprint.lower() == pgp.extract_certificate().fingerprint.lower(), "it says whose key it is"
+    stack.write(config(serial=2))
+    assert stack.up().changes == {}
+    assert "test-user" in stack.outputs()["encryptedSecrets"], "it is needed as long as the key is in use"
+    stack.write(config(serial=3))
+    stack.up()
+    assert "encryptedSecrets" not in stack.outputs() or stack.outputs()["encryptedSecrets"] == {}
+    assert works(sandbox, stack.key("test-user"))
 
 
 def test_a_description_is_kept_as_the_console_keeps_it_and_does_not_drift(
@@ -208,6 +143,21 @@ def test_a_description_is_kept_as_the_console_keeps_it_and_does_not_drift(
     stack.write({**config(description="", serial=3), "tags": {"env": "dev"}, **ignore})
     stack.up()
     assert tags() == {"env": "dev"}
+
+
+def test_a_description_that_aws_refused_is_written_by_the_next_run(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({**config(description="nightly report"), "aws:ignoreTags": {"keyPrefixes": ["AKIA"]}})
+    sandbox.control.fail("iam:TagUser", "AccessDenied", times=50)
+    refused = stack.up(check=False)
+    sandbox.control.behave()
+    assert refused.code != 0
+    assert "The description of test-user's keys cannot be written: AccessDenied" in refused.text
+    assert "needs iam:TagUser" in refused.text
+    assert "Traceback" not in refused.text
+    stack.up()
+    listed = sandbox.client("iam").list_user_tags(UserName="test-user")["Tags"]
+    assert listed == [{"Key": stack.key("test-user")[0], "Value": "nightly report"}]
 
 
 def test_a_key_made_by_hand_is_adopted_and_rotated_like_any_other(new_stack: NewStack, sandbox: Sandbox) -> None:

@@ -77,3 +77,57 @@ def test_one_users_trouble_does_not_forget_what_another_was_issued(new_stack: Ne
     assert works(sandbox, issued), "the key that was in use before the trouble works after it"
     assert works(sandbox, stack.key("one"))
     assert works(sandbox, stack.key("two"))
+
+
+def test_a_key_whose_deletion_failed_is_not_forgotten(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.up()
+    old = stack.key("test-user")
+    stack.write(config(serial=2, previous="deleted"))
+    sandbox.control.fail("iam:DeleteAccessKey", "AccessDenied", times=50)
+    assert stack.up(check=False).code != 0
+    sandbox.control.behave()
+    stack.write(config(serial=2, previous="active"))
+    stack.up()
+    assert works(sandbox, old), "who changes their mind in time keeps the key"
+    assert stack.outputs()["keys"]["test-user"]["previous"]["id"] == old[0]
+    stack.write(config(serial=2, previous="deleted"))
+    stack.up()
+    assert not works(sandbox, old)
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_a_key_that_the_stack_does_not_know_is_named_before_a_rotation_harms_anyone(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    users = {name: {"groups": ["test"], "key": {"serial": 1}} for name in ("ann", "bob")}
+    stack.write({"groups": GROUPS, "users": users})
+    stack.up()
+    anns = stack.key("ann")
+    users["ann"]["key"] = {"serial": 2}
+    stack.write({"groups": GROUPS, "users": users})
+    # Carried out, but the answer is lost, and so is the secret.
+    sandbox.control.lose_answer("iam:CreateAccessKey", times=1)
+    stack.up(check=False)
+    sandbox.control.behave()
+    strangers = keys_in_iam(sandbox, "ann").keys() - {anns[0], stack.key("ann")[0]}
+    if not strangers:  # the provider asked again and was answered
+        sandbox.client("iam").delete_access_key(UserName="ann", AccessKeyId=anns[0])
+    users["ann"]["key"] = {"serial": 3}
+    users["bob"]["key"] = {"serial": 2}
+    stack.write({"groups": GROUPS, "users": users})
+    done = stack.up(check=False)
+    print(done.text)
+    assert strangers
+    stranger = strangers.pop()
+    assert done.code != 0
+    assert f"ann has one that this stack does not know, {stranger} (Active, made on " in done.text
+    assert "never used" in done.text
+    assert f"aws iam delete-access-key --user-name ann --access-key-id {stranger}" in done.text
+    assert works(sandbox, anns)
+    assert stack.outputs()["keys"]["bob"]["current"]["serial"] == 2, "bob is not concerned"
+    sandbox.client("iam").delete_access_key(UserName="ann", AccessKeyId=stranger)
+    stack.up()
+    assert stack.outputs()["keys"]["ann"]["current"]["serial"] == 3

@@ -1,0 +1,204 @@
+"""The guard on keys in use, on the real engine: what waits, what goes on, and what an operator is told."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.lifecycle.stack import Sandbox, Stack
+from tests.lifecycle.test_keys import GROUPS, config, keys_in_iam, works
+
+NewStack = Callable[..., Stack]
+
+
+def in_days(days: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86400))
+
+
+def several(**serials: int) -> dict[str, Any]:
+    """Users under a guard of 30 days and `previous: deleted`, each with its serial."""
+    users = {name: {"groups": ["test"], "key": {"serial": serial}} for name, serial in serials.items()}
+    return {"groups": GROUPS, "users": users, "keyDefaults": {"retireGuard": {"idleDays": 30}, "previous": "deleted"}}
+
+
+def test_the_guard_refuses_to_delete_a_used_key_and_lets_an_idle_one_go(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 30}, "previous": "deleted"}
+    stack.write(config(**guard))
+    stack.up()
+    old = stack.key("test-user")
+    assert works(sandbox, old)
+    stack.write(config(serial=2, **guard))
+
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert f"the access key {old[0]} of user test-user is still in use, so it is not deleted" in refused.text
+    assert "for s3 in ap-northeast-2, today, and retireGuard asks for 30 idle days" in refused.text
+    assert "set users.test-user.key.retireGuard to null" in refused.text, "it says what to do"
+    assert refused.text.count("is still in use") == 1, "it says it once"
+    assert refused.changes == {"create": 1}, "the new key was issued"
+    assert works(sandbox, old), "the key was not touched"
+    assert works(sandbox, stack.key("test-user")), "the outputs name the new key"
+    assert stack.outputs()["keys"]["test-user"]["previous"]["id"] == old[0], "and the old one, as it is still there"
+
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(31)
+    stack.up()
+    assert list(keys_in_iam(sandbox)) == [stack.key("test-user")[0]], "after 31 idle days it goes"
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_a_key_whose_deletion_was_refused_can_be_kept_for_good(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(several(ann=1))
+    stack.up()
+    old = stack.key("ann")
+    assert works(sandbox, old)
+    stack.write(several(ann=2))
+    assert stack.up(check=False).code != 0
+    kept = several(ann=2)
+    kept["users"]["ann"]["key"]["previous"] = "active"
+    stack.write(kept)
+    assert stack.up().changes == {}
+    assert works(sandbox, old)
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(90)
+    assert stack.up().changes == {}, "also when it is idle"
+    assert works(sandbox, old)
+
+
+def test_one_key_in_use_does_not_hold_up_anybody_else(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(several(ann=1, bob=1))
+    stack.up()
+    anns = stack.key("ann")
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(31)  # what verify used is long ago now
+    stack.write(several(ann=2, bob=2))
+    stack.up()
+    assert len(keys_in_iam(sandbox, "ann")) == 1
+    assert len(keys_in_iam(sandbox, "bob")) == 1
+
+    del stack.environment["ACCESS_KEYS_TODAY"]
+    anns, bobs = stack.key("ann"), stack.key("bob")
+    assert works(sandbox, anns)
+    sandbox.control.change_realism(clock=31 * 86400)
+    assert works(sandbox, anns), "ann's key is used to this day, bob's was not used for a month"
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(31)
+    stack.write(several(ann=3, bob=3))
+    preview = stack.preview()
+    assert "An update will not do this; it will do all else, and end in an error" in preview.text
+    done = stack.up(check=False)
+    assert done.code != 0, "a scheduler notices"
+    assert "of user ann is still in use" in done.text
+    assert "of user bob" not in done.text
+    assert works(sandbox, anns)
+    assert works(sandbox, stack.key("ann")), "ann has her new key beside the one in use"
+    assert list(keys_in_iam(sandbox, "bob")) == [stack.key("bob")[0]], "bob's rotation is complete"
+    assert stack.key("bob") != bobs
+
+
+def test_a_rotation_waits_that_needs_the_slot_of_a_key_in_use(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 30}}
+    for serial in (1, 2):
+        stack.write(config(serial=serial, **guard))
+        stack.up()
+        assert works(sandbox, stack.key("test-user"))
+    before = keys_in_iam(sandbox)
+    stack.write(config(serial=3, **guard))
+    waits = stack.up(check=False)
+    assert waits.code != 0
+    assert "so it is not deleted" in waits.text
+    assert keys_in_iam(sandbox) == before, "both keys in use are as they were"
+    assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 2
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(31)
+    stack.up()
+    assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 3, "the raise was not forgotten"
+
+
+def test_the_guard_says_so_where_aws_does_not_say_when_a_key_was_used(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(several(ann=1))
+    stack.up()
+    old = stack.key("ann")[0]
+    stack.write(several(ann=2))
+    sandbox.control.fail("iam:GetAccessKeyLastUsed", "AccessDenied", times=50)
+    done = stack.up(check=False)
+    sandbox.control.behave()
+    assert done.code != 0
+    assert f"{old} of user ann is not deleted, because AWS does not say whether it is in use (AccessDenied" in done.text
+    assert "needs iam:GetAccessKeyLastUsed" in done.text
+    assert old in keys_in_iam(sandbox, "ann")
+
+
+def test_the_guard_refuses_to_deactivate_a_used_key_and_the_preview_says_it_first(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(config(retireGuard={"idleDays": 7}))
+    stack.up()
+    assert works(sandbox, stack.key("test-user"))
+    stack.write(config(retireGuard={"idleDays": 7}, status="inactive"))
+    assert "so it is not deactivated" in stack.preview().text
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert "so it is not deactivated" in refused.text
+    assert works(sandbox, stack.key("test-user"))
+    stack.write(config(retireGuard=None, status="inactive"))
+    stack.up()
+    assert not works(sandbox, stack.key("test-user")), "without the guard it goes"
+
+
+def test_the_guard_lets_a_key_go_that_was_never_used(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    settings: dict[str, Any] = {"retireGuard": {"idleDays": 30}, "previous": "deleted", "verify": False}
+    stack.write(config(**settings))
+    stack.up()
+    stack.write(config(serial=2, **settings))
+    stack.up()
+    assert len(keys_in_iam(sandbox)) == 1
+
+
+def test_the_guard_holds_for_a_user_that_leaves_the_config(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    nine: dict[str, Any] = {"keyDefaults": {"retireGuard": {"idleDays": 9}}}
+    stack.write({**config(), **nine})
+    stack.up()
+    assert works(sandbox, stack.key("test-user"))
+    stack.write({"groups": GROUPS, "users": {}, **nine})
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert "still in use, so it is not deleted" in refused.text
+        assert "retireGuard asks for 9 idle days" in refused.text
+        assert "set keyDefaults.retireGuard to null" in refused.text
+        assert "Nothing was changed" in refused.text
+        assert "Traceback" not in refused.text
+    assert works(sandbox, stack.key("test-user")), "the user is still in its groups, too"
+    stack.write({"groups": GROUPS, "users": {}, "keyDefaults": {"retireGuard": None}})
+    stack.up()
+    assert sandbox.client("iam").list_users()["Users"] == [], "with the guard off the user goes"
+
+
+def test_a_user_that_leaves_takes_its_own_idle_days_along(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config(retireGuard={"idleDays": 2}))
+    stack.up()
+    stack.write({"groups": GROUPS, "users": {}})
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(1)
+    assert "retireGuard asks for 2 idle days" in stack.up(check=False).text
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(3)
+    stack.up()
+    assert sandbox.client("iam").list_users()["Users"] == []
+
+
+def test_destroy_under_the_guard_needs_the_program_and_an_idle_key(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config(retireGuard={"idleDays": 3}))
+    stack.up()
+    plain = stack.destroy(check=False)
+    assert "--run-program" in plain.text
+    assert len(keys_in_iam(sandbox)) == 1
+    works(sandbox, stack.key("test-user"))
+    refused = stack.destroy("--run-program", check=False)
+    assert "still in use" in refused.text
+    stack.write(config())
+    stack.up()
+    stack.destroy()
+    assert sandbox.client("iam").list_users()["Users"] == []
