@@ -1,7 +1,7 @@
 """A user's access keys: the current one and the one before it, each in a slot of its own."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -83,9 +83,11 @@ class UserKeys:
         issued: Mapping[str, Any],
         around: Surroundings,
         parent: pulumi.Resource,
+        depends_on: Sequence[pulumi.Resource],
     ) -> None:
         """issued: this user's part of what `issued_keys()` says, empty before the first run."""
         self._args = args
+        self._depends_on = depends_on
         self._issued = issued
         self._around = around
         self.plan = plan
@@ -96,7 +98,7 @@ class UserKeys:
         if plan.previous:
             # Behind the new key's proof, so that nobody's key is switched off before its successor works.
             proven = self.secret.apply(lambda _: self.current)
-            self.previous = self._key(name, user, plan.previous, parent, is_new=False, depends_on=proven)
+            self.previous = self._key(name, user, plan.previous, parent, is_new=False, proven=proven)
         if "description" in args:
             ids = [key.id for key in (self.current, self.previous) if key is not None]
             around.descriptions.stash(f"{name}/descriptions", user.name, ids, args["description"], parent)
@@ -108,7 +110,7 @@ class UserKeys:
         slot: Slot,
         parent: pulumi.Resource,
         is_new: bool,
-        depends_on: "pulumi.Input[iam.AccessKey] | None" = None,
+        proven: "pulumi.Output[iam.AccessKey] | None" = None,
     ) -> iam.AccessKey:
         pgp_key = self._args.get("pgp_key")
         adopt = self._adopted_in(slot)
@@ -125,7 +127,7 @@ class UserKeys:
                 # Another pgpKey counts from the next key on; a key that exists is never replaced for it.
                 ignore_changes=None if is_new else ["pgpKey"],
                 hooks=self._around.guard.binding(name.rsplit("/", 1)[-1]),
-                depends_on=depends_on,
+                depends_on=[*self._depends_on, *([proven] if proven is not None else [])],
                 import_=adopt,
                 additional_secret_outputs=["secret", "sesSmtpPasswordV4"],
             ),

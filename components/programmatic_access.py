@@ -94,7 +94,6 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             group: AccessGroup(f"{name}/{group}", group, group_args, partition, child)
             for group, group_args in sorted(args["groups"].items())
         }
-        iam_groups = {group: made.group for group, made in self.groups.items()}
         self.users: dict[str, AccessUser] = {}
         for user, user_args in sorted(args["users"].items()):
             plan = plans[user].plan
@@ -104,7 +103,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 f"{name}/{user}",
                 user,
                 user_args,
-                iam_groups,
+                self.groups,
                 args.get("tags", {}),
                 plan,
                 issued.get(user) or {},

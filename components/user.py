@@ -8,6 +8,7 @@ from pulumi_aws import iam
 from typing_extensions import NotRequired, TypedDict
 
 from components.delivery import DeliverArgs, deliver
+from components.group import AccessGroup
 from components.keys import KeyArgs, Surroundings, UserKeys
 from rules.rotation import KeyPlan
 
@@ -35,7 +36,7 @@ class AccessUser(pulumi.ComponentResource):
         name: str,
         user_name: str,
         args: UserArgs,
-        groups: Mapping[str, iam.Group],
+        groups: Mapping[str, AccessGroup],
         tags: Mapping[str, pulumi.Input[str]],
         plan: KeyPlan,
         issued: Mapping[str, Any],
@@ -54,10 +55,14 @@ class AccessUser(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, import_=user_name if "adopt" in key_args else None),
         )
         # Not exclusive: groups that somebody else put the user into are left alone. Sorted, as IAM keeps no order.
+        mine = [groups[group] for group in sorted(args["groups"])]
         self.membership = iam.UserGroupMembership(
-            name, user=self.user.name, groups=[groups[group].name for group in sorted(args["groups"])], opts=child
+            name, user=self.user.name, groups=[made.group.name for made in mine], opts=child
         )
-        self.keys = UserKeys(name, self.user, key_args, plan, issued, around, parent=self)
+        # A key comes after what it is allowed to do, and goes before it: a key in use that the guard keeps, as in a
+        # destroy, keeps its permissions, too.
+        allowed = [self.membership, *(attachment for made in mine for attachment in made.attachments.values())]
+        self.keys = UserKeys(name, self.user, key_args, plan, issued, around, parent=self, depends_on=allowed)
         if "deliver" in args:
             deliver(name, user_name, self.keys.id, self.keys.secret, args["deliver"], parent=self)
         # `keys` is the record that the next run starts from; see components/issued.py.

@@ -32,7 +32,7 @@ def show(found: list[User], stack: str, prefix: str = "") -> None:
     for user in found:
         policies = sorted({policy for names in user.groups.values() for policy in names})
         table.add_row(user.name, "\n".join(user.groups), "\n".join(policies), "\n".join(user.key_ids))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     if found:
         console.print("The secrets are encrypted in the stack's state. This shows them:")

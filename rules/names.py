@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from rules.limits import (
     GROUP_NAME_LENGTH,
+    KEYS_PER_USER,
     PATH_LENGTH,
     TAG_KEY_LENGTH,
     TAG_VALUE_LENGTH,
@@ -64,10 +65,15 @@ def path_problems(where: str, path: str) -> Iterator[Problem]:
         )
 
 
-def tag_problems(where: str, tags: Mapping[str, str]) -> Iterator[Problem]:
-    """Problems of the tags that one user gets."""
-    if len(tags) > TAGS_PER_USER:
-        yield Problem(where, f"{len(tags)} tags; IAM takes {TAGS_PER_USER} on a user at most. Remove some.")
+def tag_problems(where: str, tags: Mapping[str, str], described: bool = False) -> Iterator[Problem]:
+    """Problems of the tags that one user gets. described: the user's keys have a description, which is a tag each."""
+    limit = TAGS_PER_USER - (KEYS_PER_USER if described else 0)
+    if len(tags) > limit:
+        less = f", and the descriptions of {KEYS_PER_USER} keys are among them" if described else ""
+        yield Problem(
+            where,
+            f"{len(tags)} tags; IAM takes {TAGS_PER_USER} on a user at most{less}. Remove {len(tags) - limit} of them.",
+        )
     seen: dict[str, str] = {}
     for key, value in tags.items():
         place = f"{where}.{key}"
@@ -100,14 +106,38 @@ _STORED = {
 }
 
 
-def stored_name_problems(where: str, name: str, store: str) -> Iterator[Problem]:
-    """Problems of a name in a store. Sources: CreateSecret and PutParameter in the API references."""
+def stored_name_problems(store: str, names: Mapping[str, str | None], places: Mapping[str, str]) -> Iterator[Problem]:
+    """Problems of the names in a store.
+
+    names: user → the name given for its key, None for the default. places: user → where that is said.
+    Sources: CreateSecret and PutParameter in the API references.
+    """
+    taken: dict[str, str] = {}
+    for user, given in names.items():
+        name, where = stored_name(user, given, store), places[user]
+        problem = _stored_name_problem(store, name)
+        if problem and given is None:
+            problem = (
+                f"the default name for the key of '{user}' is made of the user's name: {problem} Give another here."
+            )
+        if problem:
+            yield Problem(where, problem)
+        if name in taken:
+            yield Problem(
+                where,
+                f"'{name}' is the name for the keys of '{taken[name]}' and of '{user}', and one would overwrite the "
+                "other. Give each user a name of its own under users.NAME.deliver, or none: the default is made of the "
+                "user's name.",
+            )
+        taken.setdefault(name, user)
+
+
+def _stored_name_problem(store: str, name: str) -> str | None:
     pattern, allowed = _STORED[store]
     if not pattern.fullmatch(name):
-        yield Problem(where, f"'{name}' is no name that the store takes. Use {allowed}.")
-    elif store == "ssm" and name.lstrip("/").lower().startswith(("aws", "ssm")):
-        yield Problem(
-            where, f"'{name}' starts with aws or ssm, which AWS keeps for itself in SSM. Choose another name."
-        )
-    elif store == "ssm" and "/" in name and not name.startswith("/"):
-        yield Problem(where, f"'{name}' has a path, so it must start with '/'. Write '/{name}'.")
+        return f"'{name}' is no name that the store takes. Use {allowed}."
+    if store == "ssm" and name.lstrip("/").lower().startswith(("aws", "ssm")):
+        return f"'{name}' starts with aws or ssm, which AWS keeps for itself in SSM. Choose another name."
+    if store == "ssm" and "/" in name and not name.startswith("/"):
+        return f"'{name}' has a path, so it must start with '/'. Write '/{name}'."
+    return None

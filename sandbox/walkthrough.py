@@ -55,6 +55,10 @@ def _show_and_prove(stack: str) -> int:
             for text, good in prove(*issued[user.name], policies):
                 console.print(f"  {'[green]ok[/]    ' if good else '[red]FAILED[/]'} {user.name}: {text}")
                 failed += not good
+        else:
+            console.print(
+                f"  [yellow]-[/]      {user.name}: not tried, the stack does not have the secret in the clear"
+            )
     if failed:
         console.print(
             "\nThe state of the stack and the sandbox's account differ, as after `python -m sandbox reset`. Let the "

@@ -40,7 +40,9 @@ def check(settings: StackSettings, environment: Environment) -> Iterator[Problem
         yield from path_problems(f"groups.{name}.path", group.path)
     for name, user in settings.users.items():
         yield from path_problems(f"users.{name}.path", user.path)
-        yield from tag_problems(f"users.{name}.tags", settings.tags | user.tags)
+        yield from tag_problems(
+            f"users.{name}.tags", settings.tags | user.tags, bool(settings.key_of(name).description)
+        )
         yield from _key_problems(f"users.{name}", settings, name, environment)
         if "," in name and "credentialsCsv" in settings.outputs:
             yield Problem(
@@ -48,6 +50,21 @@ def check(settings: StackSettings, environment: Environment) -> Iterator[Problem
                 "`aws configure import` splits the lines of credentialsCsv at every comma, so a user name with one "
                 "cannot be in it. Rename the user, or take credentialsCsv out of outputs.",
             )
+    yield from _stored_name_problems(settings)
+
+
+def _stored_name_problems(settings: StackSettings) -> Iterator[Problem]:
+    delivered = {user: found for user in settings.users if (found := settings.deliver_of(user))}
+    in_secrets_manager = {user: found.secrets_manager for user, found in delivered.items() if found.secrets_manager}
+    in_ssm = {user: found.ssm for user, found in delivered.items() if found.ssm}
+    for store, users in (("secretsManager", in_secrets_manager), ("ssm", in_ssm)):
+        own = {user: "deliver" in settings.users[user].model_fields_set for user in users}
+        places = {
+            # A default is mended at the user, wherever delivery was asked for.
+            user: f"{f'users.{user}.' if own[user] or asked.name is None else ''}deliver.{store}.name"
+            for user, asked in users.items()
+        }
+        yield from stored_name_problems(store, {user: asked.name for user, asked in users.items()}, places)
 
 
 def _key_problems(where: str, settings: StackSettings, user: str, environment: Environment) -> Iterator[Problem]:
@@ -78,9 +95,6 @@ def _key_problems(where: str, settings: StackSettings, user: str, environment: E
             f"--path aws-access-keys:{where}.key.adopt.secret), or set {where}.deliver to null until the first "
             "rotation; after that, take adopt out.",
         )
-    for store, asked in (("secretsManager", deliver and deliver.secrets_manager), ("ssm", deliver and deliver.ssm)):
-        if asked and asked.name:
-            yield from stored_name_problems(f"{where}.deliver.{store}.name", asked.name, store)
 
 
 def pgp_text(given: str) -> str:

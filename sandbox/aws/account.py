@@ -6,7 +6,7 @@ moto keeps everything in module globals, so there is one account per process. It
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,15 @@ def note_use(key_id: str, service: str, region: str) -> None:
     home = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
     where = home.get(partition(region), region) if service == "iam" else region
     iam(region).access_keys[key_id].last_used = AccessKeyLastUsed(clock.utcnow(), service, where)
+
+
+def forget_uses(key_ids: Collection[str]) -> None:
+    """Take access keys for never used."""
+    from moto.iam.models import iam_backends
+
+    for store in iam_backends[ACCOUNT_ID].values():
+        for key_id in store.access_keys.keys() & set(key_ids):
+            store.access_keys[key_id].last_used = None
 
 
 def warm_up() -> None:

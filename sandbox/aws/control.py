@@ -1,7 +1,7 @@
 """The control endpoint: how tests and the command line steer a running sandbox. And its client, `Control`.
 
 Lies under /_sandbox/ (no bucket can be named so) of the AWS endpoint and wants the sandbox's token:
-GET and PUT realism, GET and DELETE calls, POST reset, POST save; GET health needs no token.
+GET and PUT realism, GET and DELETE calls, POST reset, POST save, POST unused; GET health needs no token.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class ControlEndpoint:
         clear_calls: Callable[[], None],
         reset: Callable[[], None],
         save: Callable[[], None],
+        forget_uses: Callable[[list[str]], None],
     ) -> None:
         self._token = token.encode()
+        self._forget_uses = forget_uses
         self._get_realism, self._set_realism = get_realism, set_realism
         self._get_calls, self._reset = get_calls, reset
         self._actions: dict[tuple[str, str], Callable[[], None]] = {
@@ -58,6 +60,9 @@ class ControlEndpoint:
                 return _json(200, self._get_realism().to_json())
             if (method, what) == ("GET", "calls"):
                 return _json(200, [asdict(call) for call in self._get_calls()])
+            if (method, what) == ("POST", "unused"):
+                self._forget_uses(json.loads(body))
+                return _json(200, {"done": True})
             if action := self._actions.get((method, what)):
                 action()
                 return _json(200, {"done": True})
@@ -65,7 +70,7 @@ class ControlEndpoint:
             return _json(400, {"error": str(problem)})
         except OSError as problem:
             return _json(500, {"error": f"cannot write: {problem.strerror}"})
-        known = "GET|PUT realism, GET|DELETE calls, POST reset, POST save, GET health"
+        known = "GET|PUT realism, GET|DELETE calls, POST reset, POST save, POST unused, GET health"
         return _json(404, {"error": f"there is no {method} {what}; there are {known}"})
 
 
@@ -124,6 +129,10 @@ class Control:
     def save(self) -> None:
         """Write the account to disk now."""
         self._request("POST", "save")
+
+    def forget_uses(self, key_ids: list[str]) -> None:
+        """Take these access keys for never used."""
+        self._request("POST", "unused", key_ids)
 
     def _request(self, method: str, what: str, content: Any = None) -> Any:
         body = None if content is None else json.dumps(content).encode()

@@ -56,6 +56,7 @@ class AwsServer:
                     clear_calls=self._calls.clear,
                     reset=self.reset,
                     save=self.save,
+                    forget_uses=self.forget_uses,
                 )
             self._http = HttpServer(gate, port)
         except BaseException:
@@ -80,6 +81,12 @@ class AwsServer:
             account.reset()
             self._director.forget()
         self.save()
+
+    def forget_uses(self, key_ids: list[str]) -> None:
+        """Take these access keys for never used."""
+        with self._lock:
+            account.forget_uses(key_ids)
+        self._changed()
 
     def save(self) -> None:
         """Write the account to disk now. Raises OSError where that fails."""

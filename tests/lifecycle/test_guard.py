@@ -198,6 +198,7 @@ def test_destroy_under_the_guard_needs_the_program_and_an_idle_key(new_stack: Ne
     works(sandbox, stack.key("test-user"))
     refused = stack.destroy("--run-program", check=False)
     assert "still in use" in refused.text
+    assert works(sandbox, stack.key("test-user")), "what the key is allowed to do was not taken away either"
     stack.write(config())
     stack.up()
     stack.destroy()

@@ -483,7 +483,8 @@ def test_a_cache_that_cannot_be_written_is_named(machine: Machine, monkeypatch: 
 # -- as a command --
 
 COMMAND = """
-import sandbox.engine.install, sandbox.engine.build, pathlib, sys
+import sandbox.engine.install, sandbox.engine.build, pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started deaf to it
 sandbox.engine.install.SITE = "http://127.0.0.1:9/"
 sandbox.engine.build.HERE = pathlib.Path(sys.argv[1])
 from sandbox.engine.__main__ import main

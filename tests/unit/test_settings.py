@@ -185,6 +185,24 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         stack(keyDefaults={"retireGuard": {"idleDays": 0}}),
         "keyDefaults.retireGuard.idleDays: 0 is given, 1 or more",
     ),
+    (
+        "one name for two users' keys",
+        stack(
+            users={"ann": {"groups": ["test"]}, "bob": {"groups": ["test"]}},
+            deliver={"secretsManager": {"name": "shared"}},
+        ),
+        "deliver.secretsManager.name: 'shared' is the name for the keys of 'ann' and of 'bob'",
+    ),
+    (
+        "a default name that SSM does not take",
+        stack(users={"ann@example.org": {"groups": ["test"]}}, deliver={"ssm": {}}),
+        "users.ann@example.org.deliver.ssm.name: the default name for the key of 'ann@example.org' is made of the",
+    ),
+    (
+        "no room for the tags of descriptions",
+        stack(tags={f"t{i}": "x" for i in range(49)}, users=user(key={"description": "nightly"})),
+        "users.test-user.tags: 49 tags; IAM takes 50 on a user at most, and the descriptions of 2 keys are among them.",
+    ),
     ("too many tags", stack(tags={f"t{i}": "x" for i in range(51)}), "users.test-user.tags: 51 tags; IAM takes 50"),
 ]
 
