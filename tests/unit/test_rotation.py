@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.rotation import Calendar, Issued, KeyPlan, KeyRules, Retired, plan_key
+from rules.rotation import Calendar, Issued, KeyPlan, KeyRules, Retired, plan_key, retirements
 
 TODAY = date(2026, 11, 23)
 
@@ -187,3 +187,75 @@ def test_two_years_walked_day_by_day_never_lose_a_key_in_use(
         assert plan.next_rotation is not None
         assert plan.next_rotation > today, "a due rotation is done, not put off"
         in_slot, issued = wanted, after(plan)
+
+
+def test_retirements_are_the_keys_that_stop_working_and_no_others() -> None:
+    issued = Issued(2, "b", TODAY, 2, True, 1)
+    assert retirements(plan_key(KeyRules(serial=2), issued, TODAY), issued) == {}
+    assert retirements(plan_key(KeyRules(serial=2, previous="inactive"), issued, TODAY), issued) == {"a": "deactivated"}
+    assert retirements(plan_key(KeyRules(serial=2, previous="deleted"), issued, TODAY), issued) == {"a": "deleted"}
+    assert retirements(plan_key(KeyRules(serial=2, status="inactive"), issued, TODAY), issued) == {"b": "deactivated"}
+    assert retirements(plan_key(KeyRules(serial=3), issued, TODAY), issued) == {"a": "deleted"}, "its slot is needed"
+    off = Issued(2, "b", TODAY, 2, True, 1, previous_active=False)
+    assert retirements(plan_key(KeyRules(serial=3), off, TODAY), off) == {}, "a key that is off works for nobody"
+
+
+def test_a_new_key_waits_for_the_slot_of_a_key_that_is_kept() -> None:
+    issued = Issued(2, "b", TODAY, 2, True, 1)
+    waits = plan_key(KeyRules(serial=3, previous="deleted"), issued, TODAY, keep={"a"})
+    assert not waits.is_new
+    assert (waits.current.serial, waits.previous and waits.previous.serial) == (2, 1)
+    assert plan_key(KeyRules(serial=3), after(waits), TODAY).is_new, "what waits is asked for again"
+
+
+def test_a_new_key_waits_where_iam_has_no_room() -> None:
+    issued = Issued(1, "a", TODAY, 1)
+    waits = plan_key(KeyRules(serial=2), issued, TODAY, may_issue=False)
+    assert (waits.is_new, waits.current.serial, waits.asked) == (False, 1, 1)
+
+
+def test_a_key_whose_deletion_is_planned_is_told_for_the_record() -> None:
+    issued = Issued(1, "a", TODAY, 1)
+    assert plan_key(KeyRules(serial=2, previous="deleted"), issued, TODAY).leaving == 1
+    assert plan_key(KeyRules(serial=2), issued, TODAY).leaving is None
+    replaced = Issued(2, "b", TODAY, 2, True, 1)
+    plan = plan_key(KeyRules(serial=3, previous="active"), replaced, TODAY)
+    assert plan.leaving is None, "a new key is in its slot"
+
+
+@settings(deadline=None)
+@given(
+    issued=st.builds(
+        Issued,
+        serial=st.just(2),
+        slot=st.sampled_from("ab"),
+        issued_on=st.dates(date(2026, 1, 1), date(2026, 12, 31)),
+        asked=st.just(2),
+        active=st.booleans(),
+        previous_serial=st.sampled_from([None, 1]),
+        previous_active=st.booleans(),
+    ),
+    rules=st.builds(
+        KeyRules,
+        serial=st.integers(1, 4),
+        status=st.sampled_from(["active", "inactive"]),
+        previous=st.sampled_from([None, "active", "inactive", "deleted"]),
+        rotation=st.sampled_from([None, CALENDAR, Calendar(date(2026, 1, 1), 30, 0)]),
+    ),
+    today=st.dates(date(2026, 1, 1), date(2027, 12, 31)),
+    in_use=st.sets(st.sampled_from("ab")),
+)
+def test_a_key_in_use_is_never_retired_whatever_is_asked(
+    issued: Issued, rules: KeyRules, today: date, in_use: set[str]
+) -> None:
+    keep: set[str] = set()
+    for _ in range(3):
+        plan = plan_key(rules, issued, today, keep)
+        refused = retirements(plan, issued).keys() & in_use
+        if not refused:
+            break
+        assert not refused & keep, "what is kept is not planned to go again"
+        keep |= refused
+    else:
+        raise AssertionError("after a round for each slot nothing is left to hold back")
+    assert not retirements(plan, issued).keys() & in_use
