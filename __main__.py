@@ -10,7 +10,7 @@ from settings.session import aws_session
 
 settings, environment = read_settings()
 issued = issued_keys()
-refuse(list(preflight(settings, issued, aws_session)))
+refuse(list(preflight(settings, issued, environment.ignored_tags, aws_session)))
 
 access = ProgrammaticAccess("access", component_args(settings, environment, issued), session=aws_session)
 

@@ -61,14 +61,14 @@ def default_session() -> "boto3.Session":
     return boto3.Session()
 
 
-async def wait_until_accepted(maker: SessionMaker, user: str, key_id: str, secret: str) -> None:
+async def wait_until_accepted(account: "Account", user: str, key_id: str, secret: str) -> None:
     """Try a new key until AWS accepts it (STS GetCallerIdentity), backing off from 0.2 to 5 seconds.
 
     Raises NotAcceptedError after VERIFY_WITHIN seconds, or at once on an answer that waiting does not change.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client: Any = await asyncio.to_thread(_sts, maker, key_id, secret)
+    client: Any = await asyncio.to_thread(_sts, account.session, key_id, secret)
     began, pause, told = time.monotonic(), 0.2, False
     while True:
         try:
@@ -116,7 +116,7 @@ class Account:
     """
 
     def __init__(self, maker: SessionMaker) -> None:
-        self._maker = maker
+        self.session = maker
         self._lock = Lock()
         self._client: Any = None
         self._last_uses: dict[str, LastUse | None] = {}
@@ -131,7 +131,7 @@ class Account:
             if self._client is None:
                 config = Config(max_pool_connections=PARALLEL, retries={"mode": "adaptive", "total_max_attempts": 8})
                 try:
-                    session: Any = self._maker()
+                    session: Any = self.session()
                     self._client = session.client("iam", config=config)
                 except (ClientError, BotoCoreError) as error:
                     raise UnansweredError(_reason(error)) from None

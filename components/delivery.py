@@ -28,14 +28,17 @@ class DeliverArgs(TypedDict):
 
 
 def deliver(
-    name: str,
+    component: str,
     user: str,
     key_id: pulumi.Output[str],
     secret: "pulumi.Output[str | None]",
     args: DeliverArgs,
     parent: pulumi.Resource,
-) -> None:
-    """Put a user's current key into the stores asked for. It gets there only once AWS accepts it."""
+) -> list[pulumi.Resource]:
+    """Put a user's current key into the stores asked for, once AWS accepts it. Returns what the key lies in.
+
+    The resources are named after their names in the store: a name that goes from one user to another is an update.
+    """
     child = pulumi.ResourceOptions(parent=parent)
 
     def content(both: list[str | None]) -> str:
@@ -48,25 +51,32 @@ def deliver(
         return json.dumps({"aws_access_key_id": both[0], "aws_secret_access_key": both[1]})
 
     value = pulumi.Output.secret(pulumi.Output.all(key_id, secret).apply(content))
+    made: list[pulumi.Resource] = []
     if "secrets_manager" in args:
         store = args["secrets_manager"]
+        stored = stored_name(user, store.get("name"), "secretsManager")
+        name = f"{component}/{stored}"
         holder = secretsmanager.Secret(
             name,
-            name=stored_name(user, store.get("name"), "secretsManager"),
+            name=stored,
             description=f"Access key of IAM user {user}",
             kms_key_id=store.get("kms_key"),
             recovery_window_in_days=0,  # the key it holds is gone with it; a kept name would only block the next
             opts=child,
         )
-        secretsmanager.SecretVersion(name, secret_id=holder.id, secret_string=value, opts=child)
+        made.append(secretsmanager.SecretVersion(name, secret_id=holder.id, secret_string=value, opts=child))
     if "ssm" in args:
         store = args["ssm"]
-        ssm.Parameter(
-            name,
-            name=stored_name(user, store.get("name"), "ssm"),
-            type="SecureString",
-            description=f"Access key of IAM user {user}",
-            key_id=store.get("kms_key"),
-            value=value,
-            opts=child,
+        stored = stored_name(user, store.get("name"), "ssm")
+        made.append(
+            ssm.Parameter(
+                f"{component}/{stored.removeprefix('/')}",
+                name=stored,
+                type="SecureString",
+                description=f"Access key of IAM user {user}",
+                key_id=store.get("kms_key"),
+                value=value,
+                opts=child,
+            )
         )
+    return made

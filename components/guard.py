@@ -63,12 +63,14 @@ class RetireGuard:
         setting = f"users.{user}.key.retireGuard" if own else "keyDefaults.retireGuard"
         override = f"set {setting} to null for one run"
         try:
-            used = self._account.last_use(key_id)
+            # The state may not know that a key was deleted, or switched on again, by hand.
+            status = {key.id: key.status for key in self._account.keys_of(user)}.get(key_id)
+            used = self._account.last_use(key_id) if status == "Active" else None
         except UnansweredError as error:
             return (
                 f"the access key {key_id} of user {user} is not {action}, because AWS does not say whether it is in "
-                f"use ({error}). Whoever runs Pulumi needs iam:GetAccessKeyLastUsed for the retireGuard; or, to retire "
-                f"the key unseen, {override}."
+                f"use ({error}). Whoever runs Pulumi needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed for the "
+                f"retireGuard; or, to retire the key unseen, {override}."
             )
         days = (self._today - used.on.date()).days if used else idle_days
         if used is None or days >= idle_days:
@@ -82,9 +84,8 @@ class RetireGuard:
     def _run(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse the step with an InUseError if it takes a used key away."""
         old = args.old_outputs or args.old_inputs or {}
-        new_status = (args.new_inputs or {}).get("status")
-        if old.get("status") == "Inactive" or (args.new_inputs is not None and new_status != "Inactive"):
-            return  # it works for nobody already, or goes on working
+        if args.new_inputs is not None and args.new_inputs.get("status") != "Inactive":
+            return  # it goes on working
         action: Retirement = "deleted" if args.new_inputs is None else "deactivated"
         refusal = self.refusal(str(old.get("user", "")), args.id, action)
         if refusal:

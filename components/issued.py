@@ -1,4 +1,10 @@
-"""What earlier runs of a stack issued: the one thing that cannot be told from its config."""
+"""What earlier runs of a stack issued: the one thing that cannot be told from its config.
+
+Each user has a record: a Stash named `COMPONENT/USER/issued`, written once a new key is known to work and before it is
+handed to anyone or the key before is touched, so that no failure afterwards, of this user or of another, can make a
+later run take a key in use for one that may go. The user's component has a copy: when the user is removed the Stash
+goes before the keys, and if their removal fails the copy is what is left.
+"""
 
 import time
 from collections.abc import Mapping
@@ -9,59 +15,71 @@ import pulumi
 
 from rules.rotation import SLOTS, Issued
 
-USER = "aws-access-keys:index:AccessUser"
+RECORD = "issued"
 KEY = "aws:iam/accessKey:AccessKey"
+_USER = "aws-access-keys:index:AccessUser"
+_STASH = "pulumi:index:Stash"
 
 
 def issued_keys() -> Mapping[str, Any]:
     """User → what the stack's state says of the user's keys; empty before the first run.
 
-    Each user's component keeps its own record, so a run that failed or left out another user (`--target`) does not
-    touch it, and a user whose removal failed is still known. Added to the record are `component`, the name of the
-    ProgrammaticAccess it is from, and `ids`, the ids of all keys of the user that the state knows. One question to the
-    engine, none to AWS. The stack must export something, for the engine answers only for a stack that has outputs.
+    Per user: `current` and `previous` (id, serial, slot, status; `previous` is None where the state has no such key),
+    `before` (slot and serial of the previous key, there or not), `issuedOn`, `askedSerial`, `guardIdleDays`, the name
+    of the `component`, `slots` (slot → id of every key in the state), and `handedOver`: False where the stack's output
+    `accessKeyIds` does not name the current key yet, because the run that issued it failed. Two questions to the
+    engine, none to AWS.
     """
     stack = "/".join((pulumi.get_organization(), pulumi.get_project(), pulumi.get_stack()))
-    if not _ask("pulumi:pulumi:readStackOutputs", {"name": stack}):
-        return {}  # never deployed; the engine cannot answer the next question then
+    outputs = _ask("pulumi:pulumi:readStackOutputs", {"name": stack})
+    if not outputs:
+        # Never deployed, and the engine cannot answer the next question then. It can after a run that failed, but does
+        # not tell the two apart. So that the next run can: these outputs stand if this run fails, and are replaced by
+        # the program's own if it does not.
+        root = pulumi.runtime.get_root_resource()
+        if isinstance(root, pulumi.ComponentResource):
+            root.register_outputs({"accessKeyIds": {}})
+        return {}
     resources = _ask("pulumi:pulumi:readStackResourceOutputs", {"stackName": stack})
-    named = {urn.rsplit("::", 1)[1]: found for urn, found in resources.items() if found["type"] in (USER, KEY)}
+    named = {(found["type"], urn.rsplit("::", 1)[1]): found["outputs"] for urn, found in resources.items()}
+    copies = {name: found.get("record") for (kind, name), found in named.items() if kind == _USER}
+    stashes = {
+        name.removesuffix(f"/{RECORD}"): found.get("input")
+        for (kind, name), found in named.items()
+        if kind == _STASH and name.endswith(f"/{RECORD}")
+    }
+    handed_over: Mapping[str, str] | None = outputs.get("accessKeyIds")
     records: dict[str, Any] = {}
-    for name, found in named.items():
-        record = found["outputs"].get("keys")
-        if found["type"] == USER and _whole(record):
+    for name, record in {**copies, **stashes}.items():
+        if _whole(record):
             component, user = name.rsplit("/", 1)
-            slots = {slot: named[f"{name}/{slot}"]["outputs"] for slot in SLOTS if f"{name}/{slot}" in named}
-            ids = [key["id"] for key in slots.values() if key.get("id")]
-            records[user] = {
-                **record,
-                "current": _as_it_is(record["current"], slots),
-                "previous": _previous(record, slots),
-                "component": component,
-                "ids": ids,
-            }
+            slots = {slot: named[KEY, f"{name}/{slot}"] for slot in SLOTS if (KEY, f"{name}/{slot}") in named}
+            known = {**record, "component": component, "slots": {slot: key["id"] for slot, key in slots.items()}}
+            known["current"] = _as_it_is(record["current"], slots)
+            # One that was deleted, by a run or by hand, is not made again.
+            before = record.get("previous")
+            known["before"] = before
+            known["previous"] = _as_it_is(before, slots) if before and before["slot"] in slots else None
+            known["handedOver"] = handed_over is None or handed_over.get(user) == record["current"]["id"]
+            records[user] = known
     return records
-
-
-def _previous(record: Mapping[str, Any], slots: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The previous key of a record, where the state still has it.
-
-    One that was deleted by hand is not made again. One whose deletion failed is still there, though the run that was to
-    delete it no longer names it.
-    """
-    previous = record.get("previous") or record.get("leaving")
-    return _as_it_is(previous, slots) if previous and previous["slot"] in slots else None
-
-
-def _as_it_is(key: Mapping[str, Any], slots: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """A key of a record with the status that the state has of it: a refresh can have found another."""
-    found = slots.get(key["slot"])
-    return {**key, "status": found["status"]} if found and found.get("status") else key
 
 
 def _whole(record: Any) -> bool:
     """Whether this is a record. A run that did not get to a user can leave the engine's mark for an unknown value."""
     return isinstance(record, dict) and isinstance(cast("dict[str, Any]", record).get("current"), dict)
+
+
+def _as_it_is(key: Mapping[str, Any], slots: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A key of a record with what the state has of it now; a refresh can have found another status."""
+    found = slots.get(key["slot"], {})
+    return {
+        **key,
+        "id": found.get("id") or key.get("id"),
+        "status": found.get("status") or "Active",
+        "created": found.get("createDate"),
+        "pgpFingerprint": found.get("keyFingerprint"),
+    }
 
 
 def _ask(question: str, asked: Mapping[str, str]) -> Mapping[str, Any]:
@@ -99,7 +117,6 @@ def issued_to(record: Mapping[str, Any]) -> Issued | None:
     )
 
 
-def key_ids(record: Mapping[str, Any], active: bool = False) -> dict[str, str]:
-    """Slot → id of the keys in a user's record; with `active` only of those that work."""
-    keys = [key for key in (record.get("current"), record.get("previous")) if key]
-    return {key["slot"]: key["id"] for key in keys if not active or key["status"] == "Active"}
+def key_ids(record: Mapping[str, Any]) -> dict[str, str]:
+    """Slot → id of the keys in a user's record."""
+    return {key["slot"]: key["id"] for key in (record.get("current"), record.get("previous")) if key}

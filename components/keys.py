@@ -10,11 +10,12 @@ import pulumi
 from pulumi_aws import iam
 from typing_extensions import NotRequired, TypedDict
 
-from components.aws import SessionMaker, wait_until_accepted
+from components.aws import Account, UnansweredError, wait_until_accepted
 from components.description import DescriptionTags
 from components.guard import RetireGuard
+from components.issued import RECORD
 from rules.pgp import public_key
-from rules.rotation import Calendar, KeyPlan, KeyRules, Slot
+from rules.rotation import Calendar, KeyPlan, KeyRules, Slot, other_slot
 
 
 class RotationArgs(TypedDict):
@@ -66,7 +67,7 @@ class Surroundings:
     """What all users of a component share."""
 
     today: date
-    session: SessionMaker
+    account: Account
     guard: RetireGuard
     descriptions: DescriptionTags
 
@@ -87,47 +88,51 @@ class UserKeys:
     ) -> None:
         """issued: this user's part of what `issued_keys()` says, empty before the first run."""
         self._args = args
+        self._name, self._user, self._parent = name, user, parent
         self._depends_on = depends_on
         self._issued = issued
         self._around = around
         self.plan = plan
-        self.current = self._key(name, user, plan.current, parent, is_new=plan.is_new)
+        self.current = self._key(plan.current, is_new=plan.is_new)
         self.id = self.current.id
-        self.secret: pulumi.Output[str | None] = pulumi.Output.secret(self._secret_once_accepted(user))
+        accepted: pulumi.Output[str | None] = pulumi.Output.secret(self._secret_once_accepted(user))
+        self.record = self._record(accepted)
+        child = pulumi.ResourceOptions(parent=parent)
+        self._recorded = pulumi.Stash(f"{name}/{RECORD}", input=self.record, opts=child)
+        # Nobody gets the new key before it is known to work and that is written down.
+        self.secret = pulumi.Output.all(accepted, self._recorded.id).apply(lambda both: both[0])
         self.previous: iam.AccessKey | None = None
-        if plan.previous:
-            # Behind the new key's proof, so that nobody's key is switched off before its successor works.
-            proven = self.secret.apply(lambda _: self.current)
-            self.previous = self._key(name, user, plan.previous, parent, is_new=False, proven=proven)
-        if "description" in args:
-            ids = [key.id for key in (self.current, self.previous) if key is not None]
-            around.descriptions.stash(f"{name}/descriptions", user.name, ids, args["description"], parent)
 
-    def _key(
-        self,
-        name: str,
-        user: iam.User,
-        slot: Slot,
-        parent: pulumi.Resource,
-        is_new: bool,
-        proven: "pulumi.Output[iam.AccessKey] | None" = None,
-    ) -> iam.AccessKey:
+    def retire_previous(self, after: Sequence[pulumi.Resource]) -> None:
+        """Do with the key before what is planned, once the new one is where its users get it. To be called once.
+
+        after: what the new key is delivered into.
+        """
+        if self.plan.previous:
+            self.previous = self._key(self.plan.previous, is_new=False, after=[self._recorded, *after])
+        if "description" in self._args:
+            ids = [key.id for key in (self.current, self.previous) if key is not None]
+            self._around.descriptions.stash(
+                f"{self._name}/descriptions", self._user.name, ids, self._args["description"], self._parent
+            )
+
+    def _key(self, slot: Slot, is_new: bool, after: Sequence[pulumi.Resource] = ()) -> iam.AccessKey:
         pgp_key = self._args.get("pgp_key")
         adopt = self._adopted_in(slot)
         return iam.AccessKey(
-            f"{name}/{slot.name}",
-            user=user.name,
+            f"{self._name}/{slot.name}",
+            user=self._user.name,
             status=slot.status.capitalize(),
             pgp_key=public_key(pgp_key) if pgp_key else None,
             opts=pulumi.ResourceOptions(
-                parent=parent,
+                parent=self._parent,
                 # IAM takes two keys per user: what was in the slot goes before the new key comes. It is the oldest.
                 replacement_trigger=slot.serial,
                 delete_before_replace=True,
                 # Another pgpKey counts from the next key on; a key that exists is never replaced for it.
                 ignore_changes=None if is_new else ["pgpKey"],
-                hooks=self._around.guard.binding(name.rsplit("/", 1)[-1]),
-                depends_on=[*self._depends_on, *([proven] if proven is not None else [])],
+                hooks=self._around.guard.binding(self._name.rsplit("/", 1)[-1]),
+                depends_on=[*self._depends_on, *after],
                 import_=adopt,
                 additional_secret_outputs=["secret", "sesSmtpPasswordV4"],
             ),
@@ -157,16 +162,32 @@ class UserKeys:
                 secret = adopted_secret
             if wanted and key_id != verified:
                 if secret:
-                    await wait_until_accepted(self._around.session, name, key_id, secret)
+                    await wait_until_accepted(self._around.account, name, key_id, secret)
                 else:
                     reason = "its secret was not given" if adopt else "its secret is encrypted to the user's pgpKey"
                     pulumi.log.info(f"the access key {key_id} of user {name} was not tried: {reason}")
+                if not self._issued and adopt is None:
+                    await self._warn_of_strangers(name, key_id)
             return secret
 
         def start(values: "list[Any]") -> "asyncio.Future[str | None]":
             return asyncio.ensure_future(accepted(*values))
 
         return pulumi.Output.all(user.name, self.current.id, self.current.secret, known).apply(start)
+
+    async def _warn_of_strangers(self, user: str, key_id: str) -> None:
+        """A new user has one key. If AWS's answer got lost when it was made, there is another that works."""
+        try:
+            there = await asyncio.to_thread(self._around.account.keys_of, user)
+        except UnansweredError:
+            return
+        for key in there:
+            if key.id != key_id:
+                pulumi.log.warn(
+                    f"IAM has an access key of the new user {user} that this stack does not know: {key.id}. Probably "
+                    f"AWS's answer got lost. Delete it: aws iam delete-access-key --user-name {user} --access-key-id "
+                    f"{key.id}"
+                )
 
     def state(self) -> pulumi.Output[dict[str, Any]]:
         """Where the user stands, for people and for the report. No secret is in it."""
@@ -189,15 +210,26 @@ class UserKeys:
             shown
         )
 
-    def record(self) -> pulumi.Output[dict[str, Any]]:
-        """The state, and what else the next run must know: it starts from this. See components/issued.py."""
+    def _record(self, accepted: "pulumi.Output[str | None]") -> pulumi.Output[dict[str, Any]]:
+        """What the next run must know, once the current key is accepted. See components/issued.py."""
         plan = self.plan
-        more: dict[str, Any] = {"guardIdleDays": self._args.get("retire_guard_idle_days")}
-        if plan.leaving is not None:
-            # Its deletion comes last, and can fail; then this key must not be forgotten.
-            left = self._issued["current"] if plan.is_new else self._issued["previous"]
-            more["leaving"] = {name: left[name] for name in ("id", "serial", "slot", "status", "created")}
-        return self.state().apply(lambda state: {**state, **more})
+        before = {"slot": other_slot(plan.current.name), "serial": plan.before} if plan.before is not None else None
+
+        def written(key_id: str) -> dict[str, Any]:
+            return {
+                "current": {"id": key_id, "slot": plan.current.name, "serial": plan.current.serial},
+                # One that is gone stays in the record: a run that does nothing should not have to write.
+                "previous": before or self._issued.get("before"),
+                "issuedOn": plan.issued_on.isoformat(),
+                "askedSerial": plan.asked,
+                "guardIdleDays": self._args.get("retire_guard_idle_days"),
+            }
+
+        known: str | None = None if plan.is_new else self._issued.get("slots", {}).get(plan.current.name)
+        if known and known == self._issued["current"]["id"]:
+            return pulumi.Output.from_input(written(known))  # a preview would not know a secret that is not there
+        proof = pulumi.Output.unsecret(accepted.apply(lambda _: True))
+        return pulumi.Output.all(self.current.id, proof).apply(lambda both: written(both[0]))
 
 
 def _facts(key: iam.AccessKey | None, slot: Slot | None) -> pulumi.Output[dict[str, Any] | None]:

@@ -88,7 +88,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         plans = plan_keys({user: key_rules(key) for user, key in key_args.items()}, issued, today, guard, account)
         # What the args ask of keys and AWS has a reason against; for `finish`. Like `groups` and `users` no output.
         self.refused = tuple(problem for user in sorted(plans) for problem in plans[user].refused)
-        around = Surroundings(today, session, guard, DescriptionTags(name, account))
+        around = Surroundings(today, account, guard, DescriptionTags(name, account))
         # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
         self.groups = {
             group: AccessGroup(f"{name}/{group}", group, group_args, partition, child)
@@ -179,6 +179,13 @@ def _refuse_leaving(name: str, args: ProgrammaticAccessArgs, issued: Mapping[str
         if record.get("component") == name and user not in args["users"]
     }
     guard.left(left)
+    for user in sorted(left):
+        for other in args["users"]:
+            if other.lower() == user.lower():
+                raise pulumi.RunError(
+                    f"users.{other}: to IAM this is the same name as '{user}', a user of this stack, and the new user "
+                    f"is made before the old one goes. Write '{user}', or take another name. Nothing was changed."
+                )
     problems = leaving_refused(issued, left, guard)
     if problems:
         raise InUseError(

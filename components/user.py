@@ -63,7 +63,10 @@ class AccessUser(pulumi.ComponentResource):
         # destroy, keeps its permissions, too.
         allowed = [self.membership, *(attachment for made in mine for attachment in made.attachments.values())]
         self.keys = UserKeys(name, self.user, key_args, plan, issued, around, parent=self, depends_on=allowed)
-        if "deliver" in args:
-            deliver(name, user_name, self.keys.id, self.keys.secret, args["deliver"], parent=self)
-        # `keys` is the record that the next run starts from; see components/issued.py.
-        self.register_outputs({"name": self.user.name, "arn": self.user.arn, "keys": self.keys.record()})
+        asked = args.get("deliver")
+        delivered = (
+            deliver(name.rsplit("/", 1)[0], user_name, self.keys.id, self.keys.secret, asked, self) if asked else []
+        )
+        self.keys.retire_previous(after=delivered)
+        # The record's copy; see components/issued.py.
+        self.register_outputs({"name": self.user.name, "arn": self.user.arn, "record": self.keys.record})

@@ -85,8 +85,8 @@ class KeyPlan:
     """The day on which the previous key's overlap ends, where there is one."""
     note: str
     """Something in the config that does less than it seems to, or nothing."""
-    leaving: int | None
-    """Serial of the key in the other slot that this run deletes without a new one in its place, if it does."""
+    before: int | None
+    """Serial of the key before the current one, whether it stays or goes; None where there is none."""
 
 
 def plan_key(
@@ -106,8 +106,8 @@ def plan_key(
     raised = max(0, rules.serial - issued.asked)
     due = rules.rotation is not None and rules.rotation.first_after(issued.issued_on) <= today
     note = _note(rules.serial, issued, today)
-    if (raised or due) and may_issue and _other(issued.slot) not in keep:
-        current = Slot(_other(issued.slot), issued.serial + (raised or 1), rules.status)
+    if (raised or due) and may_issue and other_slot(issued.slot) not in keep:
+        current = Slot(other_slot(issued.slot), issued.serial + (raised or 1), rules.status)
         asked = max(rules.serial, issued.asked)
         return _plan(rules, current, issued.serial, issued.active, keep, today, asked, True, today, note)
     current = Slot(issued.slot, issued.serial, "active" if issued.slot in keep else rules.status)
@@ -126,17 +126,20 @@ def plan_key(
 
 
 def retirements(plan: KeyPlan, issued: Issued) -> Mapping[str, Retirement]:
-    """Slot → what the plan does to the key in it, for the keys that work now and will not afterwards."""
-    working = {issued.slot: issued.serial} if issued.active else {}
-    if issued.previous_serial is not None and issued.previous_active:
-        working[_other(issued.slot)] = issued.previous_serial
+    """Slot → what the plan does to the key in it: keys that are switched off, and keys that are deleted.
+
+    An inactive key that is deleted counts: somebody may have switched it on again, which the state does not know.
+    """
     wanted = {slot.name: slot for slot in (plan.current, plan.previous) if slot}
+    present = {issued.slot: (issued.serial, issued.active)}
+    if issued.previous_serial is not None:
+        present[other_slot(issued.slot)] = (issued.previous_serial, issued.previous_active)
     found: dict[str, Retirement] = {}
-    for slot, serial in working.items():
+    for slot, (serial, active) in present.items():
         after = wanted.get(slot)
         if after is None or after.serial != serial:
             found[slot] = "deleted"
-        elif after.status == "inactive":
+        elif after.status == "inactive" and active:
             found[slot] = "deactivated"
     return found
 
@@ -155,14 +158,16 @@ def _plan(
 ) -> KeyPlan:
     calendar = rules.rotation
     overlap_ends = issued_on + timedelta(days=calendar.overlap_days) if calendar else None
-    other = _other(current.name)
+    other = other_slot(current.name)
     previous: Slot | None = None
     if previous_serial is not None:
         retired = rules.previous or ("inactive" if calendar else "active")
-        if not was_active:
+        if other in keep:
+            retired = "active" if was_active else "inactive"
+        elif not was_active:
             # Only a word switches a key on again: never a default, an overlap or a calendar that was taken out.
             retired = rules.previous or "inactive"
-        elif other in keep or (overlap_ends is not None and today < overlap_ends):
+        elif overlap_ends is not None and today < overlap_ends:
             retired = "active"
         if retired != "deleted":
             previous = Slot(other, previous_serial, retired)
@@ -175,11 +180,12 @@ def _plan(
         next_rotation=calendar.first_after(issued_on) if calendar else None,
         previous_until=overlap_ends if previous else None,
         note=note,
-        leaving=previous_serial if previous is None else None,
+        before=previous_serial,
     )
 
 
-def _other(slot: str) -> str:
+def other_slot(slot: str) -> str:
+    """The slot that is not this one."""
     return SLOTS[1 - SLOTS.index(slot)]
 
 

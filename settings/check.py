@@ -23,6 +23,8 @@ class Environment(NamedTuple):
     ignored_tags: Sequence[str]
     """Prefixes of tag keys that the aws provider leaves alone."""
     today: date
+    users_are_encrypted: bool = True
+    """Whether the users hold encrypted values; the engine tells it of `users` as a whole."""
 
 
 def check(settings: StackSettings, environment: Environment) -> Iterator[Problem]:
@@ -87,6 +89,12 @@ def _key_problems(where: str, settings: StackSettings, user: str, environment: E
             f"{where}.deliver",
             "a secret that is encrypted to pgpKey is known to that key's owner only, so it cannot be delivered. "
             "Leave one of the two out (deliver: null for this user).",
+        )
+    if key.adopt and key.adopt.secret is not None and not environment.users_are_encrypted:
+        yield Problem(
+            f"{where}.key.adopt.secret",
+            "the secret is in this file in the clear. Take it out, and take it for known to whoever saw the file; then "
+            f"give it encrypted: pulumi config set --secret --path 'aws-access-keys:{where}.key.adopt.secret'",
         )
     if deliver and key.adopt and key.adopt.secret is None:
         yield Problem(

@@ -3,7 +3,7 @@
 Asked only where the settings need it: nothing here runs for a stack without KMS keys or keys to adopt.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from rules.limits import KEYS_PER_USER
@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 
 
 def preflight(
-    settings: StackSettings, issued: Mapping[str, Any], session: "Callable[[], boto3.Session]"
+    settings: StackSettings,
+    issued: Mapping[str, Any],
+    ignored_tags: Sequence[str],
+    session: "Callable[[], boto3.Session]",
 ) -> Iterator[Problem]:
     """Problems that AWS knows of.
 
     issued: what `issued_keys()` says; a key that was adopted before is not asked about again.
+    ignored_tags: prefixes of tag keys that the aws provider leaves alone.
     """
     for kms_key, where in _kms_keys(settings).items():
         yield from _kms_problems(where, kms_key, session)
     for user in settings.users:
         adopt = settings.key_of(user).adopt
         if adopt and user not in issued:
-            yield from _adoption_problems(f"users.{user}.key.adopt", user, adopt.id, session)
+            yield from _adoption_problems(settings, user, adopt.id, ignored_tags, session)
 
 
 def _kms_keys(settings: StackSettings) -> dict[str, str]:
@@ -60,12 +64,21 @@ def _kms_problems(where: str, kms_key: str, session: "Callable[[], boto3.Session
             yield Problem(where, f"the KMS key '{kms_key}' is {state}. Enable it, or choose another.")
 
 
-def _adoption_problems(where: str, user: str, key_id: str, session: "Callable[[], boto3.Session]") -> Iterator[Problem]:
+def _adoption_problems(
+    settings: StackSettings,
+    user: str,
+    key_id: str,
+    ignored_tags: Sequence[str],
+    session: "Callable[[], boto3.Session]",
+) -> Iterator[Problem]:
     from botocore.exceptions import BotoCoreError, ClientError
 
+    where = f"users.{user}.key.adopt"
     aws: Any = session()
     try:
-        listed: list[dict[str, str]] = aws.client("iam").list_access_keys(UserName=user)["AccessKeyMetadata"]
+        iam = aws.client("iam")
+        listed: list[dict[str, str]] = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
+        found_user: dict[str, Any] = iam.get_user(UserName=user)["User"]
     except ClientError as error:
         found = cast("dict[str, Any]", error.response)["Error"]
         if found["Code"] != "NoSuchEntity":
@@ -87,4 +100,33 @@ def _adoption_problems(where: str, user: str, key_id: str, session: "Callable[[]
             f"{where}.id",
             f"IAM user '{user}' has {len(ids)} keys, and AWS allows no third, so this one could never be rotated. "
             f"Delete '{other}' first, if nobody uses it.",
+        )
+    elif listed[0]["Status"] != "Active" and not settings.says_status(user):
+        yield Problem(
+            f"users.{user}.key.status",
+            f"the key '{key_id}' to adopt is inactive, and nobody said that it is to work again. Write status: "
+            "inactive, or active to switch it on.",
+        )
+    yield from _as_the_user_is(settings, user, found_user, ignored_tags)
+
+
+def _as_the_user_is(
+    settings: StackSettings, user: str, found: Mapping[str, Any], ignored_tags: Sequence[str]
+) -> Iterator[Problem]:
+    """What taking a user over would change about it: its ARN, and tags that the config does not have."""
+    path: str = found["Path"]
+    if path != settings.users[user].path:
+        yield Problem(
+            f"users.{user}.path",
+            f"the user to adopt has the path '{path}'; another one would change its ARN. Write path: {path}",
+        )
+    tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
+    wanted = settings.tags | settings.users[user].tags
+    lost = {key: value for key, value in tags.items() if key not in wanted and not key.startswith(tuple(ignored_tags))}
+    if lost:
+        listed = ", ".join(f"{key}: {value}" for key, value in sorted(lost.items()))
+        yield Problem(
+            f"users.{user}.tags",
+            f"the user to adopt has tags that would be taken away. Write them here: {{{listed}}}; or remove them "
+            "first.",
         )

@@ -29,7 +29,8 @@ def read_settings() -> tuple[StackSettings, Environment]:
     except ValueError as error:
         raise SettingsError(str(error)) from None
     region = pulumi.Config("aws").get("region") or os.environ.get("AWS_REGION", "")
-    environment = Environment(partition_of(region), region, _ignored_tags(), today)
+    encrypted = pulumi.runtime.is_config_secret(f"{NAMESPACE}:users")
+    environment = Environment(partition_of(region), region, _ignored_tags(), today, encrypted)
     given = _given()
     if not given:
         raise SettingsError(

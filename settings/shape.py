@@ -146,6 +146,11 @@ class StackSettings(Shape):
         said |= {name: getattr(own, name) for name in own.model_fields_set}
         return KeySettings.model_construct(**said)
 
+    def says_status(self, user: str) -> bool:
+        """Whether a user's key status is written down, and not the default."""
+        said = self.users[user].key.model_fields_set | self.key_defaults.model_fields_set
+        return "status" in said
+
     def deliver_of(self, user: str) -> DeliverSettings | None:
         """Where a user's key is delivered: as the user says, else as the stack says."""
         own = self.users[user]

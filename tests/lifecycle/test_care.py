@@ -201,6 +201,34 @@ def test_an_adopted_key_with_its_secret_is_handed_on(new_stack: NewStack, sandbo
     assert made["SecretAccessKey"] not in stack.run("stack", "export").text
 
 
+def test_adopting_says_what_it_would_change(new_stack: NewStack, sandbox: Sandbox) -> None:
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="by-hand", Path="/team/", Tags=[{"Key": "x", "Value": "y"}])
+    key_id = iam.create_access_key(UserName="by-hand")["AccessKey"]["AccessKeyId"]
+    iam.update_access_key(UserName="by-hand", AccessKeyId=key_id, Status="Inactive")
+    stack = new_stack()
+    stack.write(config("by-hand", adopt={"id": key_id}))
+    refused = stack.up(check=False).text
+    assert "users.by-hand.key.status: the key" in refused, "a key is not switched on by a default"
+    assert "users.by-hand.path: the user to adopt has the path '/team/'" in refused
+    assert "users.by-hand.tags: the user to adopt has tags that would be taken away. Write them here: {x: y}" in refused
+    settings = config("by-hand", adopt={"id": key_id}, status="inactive")
+    settings["users"]["by-hand"] |= {"path": "/team/", "tags": {"x": "y"}}
+    stack.write(settings)
+    assert stack.up().changes.get("import") == 2
+    assert keys_in_iam(sandbox, "by-hand") == {key_id: "Inactive"}
+    assert iam.get_user(UserName="by-hand")["User"]["Arn"].endswith(":user/team/by-hand")
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_a_secret_in_the_clear_is_refused(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config("by-hand", adopt={"id": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI"}))
+    done = stack.up(check=False)
+    assert "users.by-hand.key.adopt.secret: the secret is in this file in the clear" in done.text
+    assert "wJalrXUtnFEMI" not in done.text
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_adopting_a_wrong_key_or_one_of_two_is_refused(new_stack: NewStack, sandbox: Sandbox, count: int) -> None:
     iam = sandbox.client("iam")

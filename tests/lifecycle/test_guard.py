@@ -35,7 +35,7 @@ def test_the_guard_refuses_to_delete_a_used_key_and_lets_an_idle_one_go(new_stac
     assert "for s3 in ap-northeast-2, today, and retireGuard asks for 30 idle days" in refused.text
     assert "set users.test-user.key.retireGuard to null" in refused.text, "it says what to do"
     assert refused.text.count("is still in use") == 1, "it says it once"
-    assert refused.changes == {"create": 1}, "the new key was issued"
+    assert refused.changes == {"create": 1, "update": 1}, "the new key was issued, and that was written down"
     assert works(sandbox, old), "the key was not touched"
     assert works(sandbox, stack.key("test-user")), "the outputs name the new key"
     assert stack.outputs()["keys"]["test-user"]["previous"]["id"] == old[0], "and the old one, as it is still there"
@@ -124,7 +124,7 @@ def test_the_guard_says_so_where_aws_does_not_say_when_a_key_was_used(new_stack:
     sandbox.control.behave()
     assert done.code != 0
     assert f"{old} of user ann is not deleted, because AWS does not say whether it is in use (AccessDenied" in done.text
-    assert "needs iam:GetAccessKeyLastUsed" in done.text
+    assert "needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed" in done.text
     assert old in keys_in_iam(sandbox, "ann")
 
 
@@ -203,3 +203,41 @@ def test_destroy_under_the_guard_needs_the_program_and_an_idle_key(new_stack: Ne
     stack.up()
     stack.destroy()
     assert sandbox.client("iam").list_users()["Users"] == []
+
+
+def test_a_key_that_was_switched_on_again_by_hand_and_is_used_does_not_go(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 30}, "verify": False, "previous": "inactive"}
+    stack.write(config(**guard))
+    stack.up()
+    old = stack.key("test-user")
+    stack.write(config(serial=2, **guard))
+    stack.up()
+    assert not works(sandbox, old)
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=old[0], Status="Active")
+    assert works(sandbox, old), "the state does not know it"
+    for step in ({"serial": 3}, {"serial": 2, "previous": "deleted"}):
+        stack.write(config("test-user", **{**guard, **step}))
+        refused = stack.up(check=False)
+        assert f"the access key {old[0]} of user test-user is still in use, so it is not deleted" in refused.text
+        assert works(sandbox, old)
+    stack.write({"groups": GROUPS, "users": {}})
+    assert "still in use" in stack.up(check=False).text
+    assert works(sandbox, old)
+
+
+def test_a_key_that_was_deleted_by_hand_stands_in_nobodys_way(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 30}}
+    stack.write(config(**guard))
+    stack.up()
+    old = stack.key("test-user")[0]
+    stack.write(config(serial=2, **guard))
+    stack.up()
+    sandbox.client("iam").delete_access_key(UserName="test-user", AccessKeyId=old)
+    stack.write(config(serial=3, **guard))
+    stack.up()
+    assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 3
+    assert stack.preview("--expect-no-changes").changes == {}

@@ -46,7 +46,7 @@ def test_make_up_shows_what_was_made_and_proves_the_key(sandbox_command: Command
     assert "EC2 refuses to list instances: UnauthorizedOperation" in first
     assert "FAILED" not in first
     again = sandbox_command.up("dev")
-    assert "10 unchanged" in again
+    assert "11 unchanged" in again
     assert "created" not in again.split("Resources:")[1].split("Duration")[0], "nothing is left to do"
     assert "The sandbox is stopped" in sandbox_command("down", "dev")
 
@@ -55,5 +55,5 @@ def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(sandbox_
     assert "nightly-report: S3 refuses to write an object: AccessDenied" in sandbox_command.up("prod")
     down = sandbox_command("down", "prod")
     assert "The sandbox forgets that they were used" in down
-    assert "16 deleted" in down
+    assert "18 deleted" in down
     assert "The sandbox is stopped" in down

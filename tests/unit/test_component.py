@@ -53,6 +53,7 @@ def test_type_tokens_are_frozen() -> None:
         "aws:iam/user:User",
         "aws:iam/userGroupMembership:UserGroupMembership",
         "aws:iam/accessKey:AccessKey",
+        "pulumi:index:Stash",
     }, "a changed token replaces every user's key"
 
 
@@ -67,6 +68,7 @@ def test_names_come_from_the_keys_of_the_mappings() -> None:
     assert set(recording.of("iam/user:User")) == {"access/ann", "access/bob"}
     assert set(recording.of("UserGroupMembership")) == {"access/ann", "access/bob"}
     assert set(recording.of("AccessKey")) == {"access/ann/a", "access/bob/a"}
+    assert set(recording.of("Stash")) == {"access/ann/issued", "access/bob/issued"}, "the next run finds them by name"
 
 
 def test_every_child_has_a_parent_inside_the_component() -> None:

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from components import ProgrammaticAccess, ProgrammaticAccessArgs, finish
 from components.guard import InUseError
+from components.plans import NoRoomError
 from rules.problem import Problem
 from tests.unit.recording import Recording, deploy
 
@@ -17,7 +18,7 @@ USED = datetime(2026, 11, 23, 8, 0, tzinfo=timezone.utc)
 
 
 class FakeIam:
-    """Both boto3's session and its IAM client. used: key id → last use. keys: user → ids."""
+    """Both boto3's session and its IAM client. used: key id → last use. keys: user → ids; others have two keys."""
 
     def __init__(self, used: dict[str, datetime] | None = None, keys: dict[str, list[str]] | None = None) -> None:
         self.used, self.keys = used or {}, keys or {}
@@ -37,9 +38,12 @@ class FakeIam:
         on = self.used.get(AccessKeyId)
         return {"AccessKeyLastUsed": {"LastUsedDate": on, "ServiceName": "s3", "Region": "us-east-1"} if on else {}}
 
+    def _keys_of(self, user: str) -> list[str]:
+        return self.keys.get(user, [f"AKIA-{user}-a", f"AKIA-{user}-b"])
+
     def list_access_keys(self, UserName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
         self._count("ListAccessKeys")
-        found = [{"AccessKeyId": key, "Status": "Active", "CreateDate": USED} for key in self.keys.get(UserName, [])]
+        found = [{"AccessKeyId": key, "Status": "Active", "CreateDate": USED} for key in self._keys_of(UserName)]
         return {"AccessKeyMetadata": found}
 
 
@@ -51,9 +55,9 @@ def record(user: str, previous: bool = False) -> dict[str, Any]:
 
     before = key("a", 1) if previous else None
     current = key("b", 2) if previous else key("a", 1)
-    ids = [found["id"] for found in (current, before) if found]
+    slots = {found["slot"]: found["id"] for found in (current, before) if found}
     issued = {"issuedOn": "2026-01-01", "askedSerial": current["serial"], "guardIdleDays": 30.0, "component": "access"}
-    return {"current": current, "previous": before, "ids": ids, **issued}
+    return {"current": current, "previous": before, "before": before, "slots": slots, **issued}
 
 
 def args(issued: dict[str, Any], **keys: dict[str, Any]) -> ProgrammaticAccessArgs:
@@ -84,7 +88,7 @@ def test_a_key_in_use_stays_and_the_others_go() -> None:
     assert set(recording.of("AccessKey")) == {"access/ann/a", "access/ann/b", "access/bob/b"}
     assert [where for where, _ in access.refused] == ["users.ann.key"]
     assert "used on 2026-11-23 08:00 UTC for s3 in us-east-1, 1 day ago" in access.refused[0].what
-    assert iam.asked == {"GetAccessKeyLastUsed": 2}, "one question for each key that is to go"
+    assert iam.asked == {"ListAccessKeys": 2, "GetAccessKeyLastUsed": 2}, "a key that is to go costs two questions"
 
 
 def test_no_key_is_issued_where_a_stranger_takes_the_room() -> None:
@@ -109,6 +113,32 @@ def test_without_an_answer_the_key_stays(error: Exception) -> None:
     recording, access = made(args(issued, ann={"serial": 2, "previous": "deleted", "verify": False}), iam)
     assert set(recording.of("AccessKey")) == {"access/ann/a", "access/ann/b"}
     assert "because AWS does not say whether it is in use" in access.refused[0].what
+
+
+def test_a_rotation_waits_until_the_key_before_was_handed_over() -> None:
+    iam = FakeIam()
+    issued = {"ann": {**record("ann", previous=True), "handedOver": False}}
+    recording, access = made(args(issued, ann={"serial": 3, "verify": False}), iam)
+    assert recording.of("AccessKey")["access/ann/a"].inputs["status"] == "Active"
+    assert "AKIA-ann-b was issued by a run that failed" in access.refused[0].what
+    assert not iam.asked
+
+
+def test_a_key_that_was_deleted_by_hand_needs_no_permission_to_go() -> None:
+    iam = FakeIam(used={"AKIA-ann-a": USED}, keys={"ann": ["AKIA-ann-b"]})
+    issued = {"ann": record("ann", previous=True)}
+    recording, access = made(args(issued, ann={"serial": 3, "verify": False}), iam)
+    assert access.refused == ()
+    assert set(recording.of("AccessKey")) == {"access/ann/a", "access/ann/b"}
+
+
+def test_a_current_key_that_was_deleted_by_hand_is_not_made_where_there_is_no_room() -> None:
+    iam = FakeIam(keys={"ann": ["AKIA-1", "AKIA-2"]})
+    gone = {**record("ann"), "slots": {}}
+    with pytest.raises(
+        NoRoomError, match=r"AKIA-ann-a was deleted by hand, and IAM has no room .* has AKIA-1 .* and AKIA-2"
+    ):
+        made(args({"ann": gone}, ann={"verify": False}), iam)
 
 
 def test_a_user_that_leaves_with_a_key_in_use_refuses_the_run_and_those_of_other_components_do_not() -> None:

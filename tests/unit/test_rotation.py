@@ -197,7 +197,8 @@ def test_retirements_are_the_keys_that_stop_working_and_no_others() -> None:
     assert retirements(plan_key(KeyRules(serial=2, status="inactive"), issued, TODAY), issued) == {"b": "deactivated"}
     assert retirements(plan_key(KeyRules(serial=3), issued, TODAY), issued) == {"a": "deleted"}, "its slot is needed"
     off = Issued(2, "b", TODAY, 2, True, 1, previous_active=False)
-    assert retirements(plan_key(KeyRules(serial=3), off, TODAY), off) == {}, "a key that is off works for nobody"
+    assert retirements(plan_key(KeyRules(serial=2, previous="inactive"), off, TODAY), off) == {}, "it is off already"
+    assert retirements(plan_key(KeyRules(serial=3), off, TODAY), off) == {"a": "deleted"}, "somebody may have it back"
 
 
 def test_a_new_key_waits_for_the_slot_of_a_key_that_is_kept() -> None:
@@ -214,13 +215,11 @@ def test_a_new_key_waits_where_iam_has_no_room() -> None:
     assert (waits.is_new, waits.current.serial, waits.asked) == (False, 1, 1)
 
 
-def test_a_key_whose_deletion_is_planned_is_told_for_the_record() -> None:
+def test_the_key_before_is_told_for_the_record_whether_it_stays_or_goes() -> None:
     issued = Issued(1, "a", TODAY, 1)
-    assert plan_key(KeyRules(serial=2, previous="deleted"), issued, TODAY).leaving == 1
-    assert plan_key(KeyRules(serial=2), issued, TODAY).leaving is None
-    replaced = Issued(2, "b", TODAY, 2, True, 1)
-    plan = plan_key(KeyRules(serial=3, previous="active"), replaced, TODAY)
-    assert plan.leaving is None, "a new key is in its slot"
+    assert plan_key(KeyRules(serial=2, previous="deleted"), issued, TODAY).before == 1
+    assert plan_key(KeyRules(serial=2), issued, TODAY).before == 1
+    assert plan_key(KeyRules(), issued, TODAY).before is None
 
 
 @settings(deadline=None)
