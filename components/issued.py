@@ -25,6 +25,7 @@ def issued_keys() -> Mapping[str, Any]:
     """User → what the stack's state says of the user's keys; empty before the first run.
 
     Per user: `current` and `previous` (id, serial, slot, status; `previous` is None where the state has no such key),
+    `recorded` (the id that was written down as the current key's: another than `current` has where that was made anew),
     `before` (slot and serial of the previous key, there or not), `issuedOn`, `askedSerial`, `guardIdleDays`, the name
     of the `component`, `slots` (slot → id of every key in the state), and `handedOver`: False where the stack's output
     `accessKeyIds` does not name the current key yet, because the run that issued it failed. Two questions to the
@@ -56,6 +57,7 @@ def issued_keys() -> Mapping[str, Any]:
             slots = {slot: named[KEY, f"{name}/{slot}"] for slot in SLOTS if (KEY, f"{name}/{slot}") in named}
             known = {**record, "component": component, "slots": {slot: key["id"] for slot, key in slots.items()}}
             known["current"] = _as_it_is(record["current"], slots)
+            known["recorded"] = record["current"]["id"]
             # One that was deleted, by a run or by hand, is not made again.
             before = record.get("previous")
             known["before"] = before

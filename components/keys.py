@@ -154,7 +154,7 @@ class UserKeys:
         known = pulumi.Output.from_input(adopt.get("secret") if adopt else None)
         current: dict[str, Any] = self._issued.get("current") or {}
         # A key that was inactive so far may never have been tried, and AWS takes a moment to switch one on.
-        verified = current.get("id") if current.get("status") == "Active" else None
+        verified = self._issued.get("recorded") if current.get("status") == "Active" else None
         wanted = self._args.get("verify", True) and self.plan.current.status == "active"
 
         async def accepted(name: str, key_id: str, secret: str | None, adopted_secret: str | None) -> str | None:
@@ -226,7 +226,7 @@ class UserKeys:
             }
 
         known: str | None = None if plan.is_new else self._issued.get("slots", {}).get(plan.current.name)
-        if known and known == self._issued["current"]["id"]:
+        if known and known == self._issued["recorded"]:
             return pulumi.Output.from_input(written(known))  # a preview would not know a secret that is not there
         proof = pulumi.Output.unsecret(accepted.apply(lambda _: True))
         return pulumi.Output.all(self.current.id, proof).apply(lambda both: written(both[0]))

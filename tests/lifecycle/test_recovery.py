@@ -252,3 +252,20 @@ def test_a_name_that_changes_only_in_case_is_refused_in_words(new_stack: NewStac
     done = stack.up(check=False)
     assert "users.Ann: to IAM this is the same name as 'ann'" in done.text
     assert works(sandbox, in_use)
+
+
+def test_a_current_key_that_was_deleted_by_hand_comes_back_and_is_tried_until_it_works(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.up()
+    sandbox.client("iam").delete_access_key(UserName="test-user", AccessKeyId=stack.key("test-user")[0])
+    stack.refresh()
+    sandbox.control.fail("sts:GetCallerIdentity", "AccessDenied", times=50)
+    for _ in range(2):
+        assert "AWS does not accept the new access key" in stack.up(check=False).text
+    sandbox.control.behave()
+    stack.up()
+    assert works(sandbox, stack.key("test-user"))
+    assert stack.preview("--expect-no-changes").changes == {}

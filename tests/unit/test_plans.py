@@ -56,7 +56,13 @@ def record(user: str, previous: bool = False) -> dict[str, Any]:
     before = key("a", 1) if previous else None
     current = key("b", 2) if previous else key("a", 1)
     slots = {found["slot"]: found["id"] for found in (current, before) if found}
-    issued = {"issuedOn": "2026-01-01", "askedSerial": current["serial"], "guardIdleDays": 30.0, "component": "access"}
+    issued = {
+        "recorded": current["id"],
+        "issuedOn": "2026-01-01",
+        "askedSerial": current["serial"],
+        "guardIdleDays": 30.0,
+        "component": "access",
+    }
     return {"current": current, "previous": before, "before": before, "slots": slots, **issued}
 
 
