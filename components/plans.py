@@ -107,8 +107,9 @@ def _plan_user(
         if not in_use:
             return UserPlan(plan, tuple(refused))
         keep |= in_use.keys()
-        for why in in_use.values():
-            refuse(why)
+        for slot, why in in_use.items():
+            needed = plan.is_new and slot == plan.current.name
+            refuse(f"{why} The new key that was asked for needs its place and waits for that." if needed else why)
 
 
 def _keys_of(user: str, account: Account) -> list[KeyFacts]:

@@ -54,6 +54,12 @@ def secrets(stack: str) -> dict[str, tuple[str, str]]:
     return {user: (ids[user], found[user]) for user in ids if user in found}
 
 
+def suspended(stack: str) -> set[str]:
+    """The users whose current key is inactive."""
+    keys = json.loads(pulumi("stack", "output", "--json", "--stack", stack)).get("keys", {})
+    return {user for user, stands in keys.items() if stands["current"]["status"] == "Inactive"}
+
+
 def pulumi(*arguments: str, secret_input: str | None = None) -> str:
     """What `pulumi ARGUMENTS` prints. Raises StackError with pulumi's own words where it fails."""
     command: Sequence[str] = ("pulumi", *arguments, "--non-interactive")

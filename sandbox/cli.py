@@ -137,6 +137,8 @@ def _down(arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
             code = _run_inside(["pulumi", *command, *stack])
             if code:
                 return code
+    else:
+        print(f"There is no stack '{arguments.stack}' in the sandbox; there is: {', '.join(sorted(stacks)) or 'none'}.")
     server.stop(folder)
     print("The sandbox is stopped.")
     return 0
@@ -153,7 +155,8 @@ def _let_guarded_keys_go(stack: str) -> bool:
     guarded = [found["id"] for found in resources if "BeforeDelete" in found.get("resourceHooks", {})]
     if guarded:
         _control().forget_uses(guarded)
-        print("Some keys are under a retireGuard. The sandbox forgets that they were used, so that they may go.")
+        text = "Some keys are under a retireGuard. The sandbox forgets that they were used, so that they may go."
+        print(text, flush=True)
     return bool(guarded)
 
 

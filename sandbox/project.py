@@ -83,6 +83,7 @@ def _copied() -> Path:
 def _copy_stack_file(source: Path, copy: Path) -> None:
     """Take over the source where it changed since the last time, and keep the sandbox's own salt."""
     text = source.read_text()
+    _refuse_broken(source, text)
     seen = copy.with_suffix(".seen")  # digest of the source, and of what was made of it
     digest = sha256(text.encode()).hexdigest()
     before = seen.read_text().split() if seen.exists() else []
@@ -102,6 +103,16 @@ def _copy_stack_file(source: Path, copy: Path) -> None:
 def _config(text: str) -> object:
     """What a stack file says, however the engine formats it."""
     return (yaml.safe_load(text) or {}).get("config")
+
+
+def _refuse_broken(source: Path, text: str) -> None:
+    """Say in one line where a stack file is no YAML."""
+    try:
+        yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        sys.exit(f"{source.name}{where}: this is no YAML: {getattr(error, 'problem', None) or error}. Mend it there.")
 
 
 def _without_provider(text: str) -> str:

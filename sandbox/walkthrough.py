@@ -11,7 +11,7 @@ import sys
 from rich.console import Console
 
 from operations.show import show
-from operations.stack import StackError, secrets, users
+from operations.stack import StackError, secrets, suspended, users
 from sandbox.folder import INSIDE
 
 
@@ -45,12 +45,14 @@ def _show_and_prove(stack: str) -> int:
     found = users(stack)
     prefix = f"{os.path.relpath(sys.executable)} -m sandbox run -- "
     show(found, stack, prefix)
-    issued = secrets(stack)
+    issued, off = secrets(stack), suspended(stack)
     console = Console(highlight=False, soft_wrap=True)
     console.print("\nThe proof, made by AWS's own SDK with the issued keys:")
     failed = 0
     for user in found:
-        if user.name in issued:
+        if user.name in off:
+            console.print(f"  [yellow]-[/]      {user.name}: not tried, the key is inactive")
+        elif user.name in issued:
             policies = {policy for names in user.groups.values() for policy in names}
             for text, good in prove(*issued[user.name], policies):
                 console.print(f"  {'[green]ok[/]    ' if good else '[red]FAILED[/]'} {user.name}: {text}")
@@ -65,7 +67,10 @@ def _show_and_prove(stack: str) -> int:
             f"engine look, then run make up again:\n  {prefix}pulumi refresh --yes --stack {stack}"
         )
         return 1
-    console.print("\nThis account lives on this machine only. Look around in it: make shell. Take it down: make down")
+    console.print(
+        "\nThis account lives on this machine only. Look around in it: make shell. Take it down: "
+        f"make down{'' if stack == 'dev' else f' STACK={stack}'}"
+    )
     return 0
 
 

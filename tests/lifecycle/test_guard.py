@@ -106,6 +106,7 @@ def test_a_rotation_waits_that_needs_the_slot_of_a_key_in_use(new_stack: NewStac
     waits = stack.up(check=False)
     assert waits.code != 0
     assert "so it is not deleted" in waits.text
+    assert "The new key that was asked for needs its place and waits for that." in waits.text
     assert keys_in_iam(sandbox) == before, "both keys in use are as they were"
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 2
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(31)

@@ -53,6 +53,7 @@ def test_make_up_shows_what_was_made_and_proves_the_key(sandbox_command: Command
 
 def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(sandbox_command: Commands) -> None:
     assert "nightly-report: S3 refuses to write an object: AccessDenied" in sandbox_command.up("prod")
+    assert "there is: prod" in sandbox_command("down", "prdo"), "a slip of the pen is said"
     down = sandbox_command("down", "prod")
     assert "The sandbox forgets that they were used" in down
     assert "18 deleted" in down
