@@ -42,9 +42,7 @@ def check(settings: StackSettings, environment: Environment) -> Iterator[Problem
         yield from path_problems(f"groups.{name}.path", group.path)
     for name, user in settings.users.items():
         yield from path_problems(f"users.{name}.path", user.path)
-        yield from tag_problems(
-            f"users.{name}.tags", settings.tags | user.tags, bool(settings.key_of(name).description)
-        )
+        yield from _tag_problems(settings, name)
         yield from _key_problems(f"users.{name}", settings, name, environment)
         if "," in name and "credentialsCsv" in settings.outputs:
             yield Problem(
@@ -53,6 +51,15 @@ def check(settings: StackSettings, environment: Environment) -> Iterator[Problem
                 "cannot be in it. Rename the user, or take credentialsCsv out of outputs.",
             )
     yield from _stored_name_problems(settings)
+
+
+def _tag_problems(settings: StackSettings, name: str) -> Iterator[Problem]:
+    """Problems of a user's tags; those of a tag that the stack gives to everyone are at the stack's."""
+    where, own = f"users.{name}.tags", settings.users[name].tags
+    for problem in tag_problems(where, settings.tags | own, bool(settings.key_of(name).description)):
+        key = problem.where.removeprefix(f"{where}.")
+        inherited = key in settings.tags and key not in own
+        yield Problem(f"tags.{key}", problem.what) if inherited else problem
 
 
 def _stored_name_problems(settings: StackSettings) -> Iterator[Problem]:

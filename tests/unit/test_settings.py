@@ -112,7 +112,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "grups: unknown key 'grups'. Known here: deliver, groups, keyDefaults, outputs, tags, users. Did you mean 'gr",
     ),
     ("bad path", stack(group(path="data")), "groups.test.path: 'data' is no IAM path"),
-    ("reserved tag", stack(tags={"aws:x": "y"}), "users.test-user.tags.aws:x: tag keys that start with 'aws:'"),
+    ("reserved tag", stack(tags={"aws:x": "y"}), "aws-access-keys:tags.aws:x: tag keys that start with 'aws:'"),
     ("long tag value", stack(users=user(tags={"a": "x" * 257})), "users.test-user.tags.a: the value of tag 'a'"),
     (
         "a comma in a name for the CSV",
