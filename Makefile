@@ -21,7 +21,7 @@ help: ## this list
 
 setup: $(VENV)/.installed ## the virtual environment and its packages
 
-$(VENV)/.installed: requirements-dev.lock
+$(VENV)/.installed: requirements-dev.lock components/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
 	  { echo "make needs Python 3.10 or newer; '$(PYTHON)' is not. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up $(VENV) ..."
@@ -52,14 +52,14 @@ shell: engine ## a shell in which pulumi, aws and python mean the sandbox
 doctor: setup ## what is installed, what is missing
 	@$(BIN)/python -m sandbox doctor
 
-# ---- what operators do with keys (in the sandbox; `pulumi` and `python -m operations....` do the same elsewhere)
+# ---- what operators do with keys (in the sandbox; `pulumi` and `python -m aws_access_keys.cli....` do the same elsewhere)
 
 report: engine ## every key with its age, last use and next rotation (FORMAT=text|json|html OUTPUT=file)
-	@$(RUN) $(BIN)/python -m operations.report $(STACK) $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT))
+	@$(RUN) $(BIN)/python -m aws_access_keys.cli.report $(STACK) $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT))
 
 credentials: engine ## write a user's key into an AWS profile (USER=name PROFILE=name; or FORMAT=csv OUTPUT=file)
 	@$(if $(filter command line,$(origin USER)),,$(error Say whose key: make credentials USER=test-user PROFILE=data))
-	@$(RUN) $(BIN)/python -m operations.credentials --stack $(STACK) $(if $(PROFILE),--profile $(PROFILE)) \
+	@$(RUN) $(BIN)/python -m aws_access_keys.cli.credentials --stack $(STACK) $(if $(PROFILE),--profile $(PROFILE)) \
 	  $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(FORCE),--force) $(USER)
 
 # ---- for developers
@@ -79,10 +79,10 @@ format: setup ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schema: setup ## write stack.schema.json anew, after a change in settings/shape.py
-	@$(BIN)/python -m settings.schema > stack.schema.json
+schema: setup ## write stack.schema.json anew, after a change in components/aws_access_keys/settings/shape.py
+	@$(BIN)/python -m aws_access_keys.settings.schema > stack.schema.json
 
-lock: setup ## pin every package anew, after a change in requirements*.txt
+lock: setup ## pin every package anew, after a change in a requirements.txt or requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock
 
 clean: ## remove the virtual environment and the sandbox with all it holds

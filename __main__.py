@@ -1,12 +1,11 @@
 """AWS access keys as code: read the stack's settings, make what they ask for, export what the operator needs."""
 
 import pulumi
-
-from components import ProgrammaticAccess, finish, issued_keys
-from settings.args import component_args, has_encrypted_secrets
-from settings.preflight import preflight
-from settings.read import read_settings, refuse
-from settings.session import aws_session
+from aws_access_keys import ProgrammaticAccess, finish, issued_keys
+from aws_access_keys.settings.args import component_args, has_encrypted_secrets
+from aws_access_keys.settings.preflight import preflight
+from aws_access_keys.settings.read import read_settings, refuse
+from aws_access_keys.settings.session import aws_session
 
 settings, environment = read_settings()
 issued = issued_keys()

@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 
+from aws_access_keys.cli.show import show
+from aws_access_keys.cli.stack import StackError, secrets, suspended, users
 from rich.console import Console
 
-from operations.show import show
-from operations.stack import StackError, secrets, suspended, users
 from sandbox.folder import INSIDE
 
 

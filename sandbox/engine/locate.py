@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-VERSION = "3.259.0"
+VERSION = "3.274.1"
 """The engine that is installed or built where none is found; go.mod pins the same."""
 
 MINIMUM_VERSION = "3.226.0"

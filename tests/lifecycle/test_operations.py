@@ -24,9 +24,9 @@ GROUPS = {"s3": {"policies": ["AmazonS3FullAccess"]}, "iam": {"policies": ["IAMR
 
 
 def operate(stack: Stack, module: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """`python -m operations.MODULE ARGUMENTS`, as a person in the sandbox runs it."""
+    """`python -m aws_access_keys.cli.MODULE ARGUMENTS`, as a person in the sandbox runs it."""
     return subprocess.run(
-        [sys.executable, "-m", f"operations.{module}", *arguments],
+        [sys.executable, "-m", f"aws_access_keys.cli.{module}", *arguments],
         cwd=stack.folder,
         env=stack.sandbox.environment | {"PYTHONPATH": str(CHECKOUT)} | environment,
         capture_output=True,

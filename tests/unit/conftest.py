@@ -1,8 +1,7 @@
 """Unit tests ask nobody: where the program would try a new key at AWS, the trial is written down instead."""
 
 import pytest
-
-from components import keys
+from aws_access_keys import keys
 
 
 @pytest.fixture(autouse=True)

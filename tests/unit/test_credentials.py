@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from operations import credentials
-from operations.credentials import CurrentKey, main, put_profile
-from operations.private_file import write_private
-from operations.stack import StackError
+from aws_access_keys.cli import credentials
+from aws_access_keys.cli.credentials import CurrentKey, main, put_profile
+from aws_access_keys.cli.private_file import write_private
+from aws_access_keys.cli.stack import StackError
 
 SECRET = "bob/secret+00000000000000000000000000000"
 OUTPUTS: dict[str, Any] = {

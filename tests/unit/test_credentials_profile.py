@@ -8,11 +8,10 @@ from pathlib import Path
 
 import botocore.session
 import pytest
+from aws_access_keys.rules.profiles import Edited, ProfileError, profile_name_problem, with_profile
 from botocore.configloader import raw_config_parse
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
-from rules.profiles import Edited, ProfileError, profile_name_problem, with_profile
 
 KEY_ID, SECRET = "AKIANEW0000000000001", "new/secret+0000000000000000000000000000="
 

@@ -5,12 +5,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from aws_access_keys import ProgrammaticAccess, ProgrammaticAccessArgs, finish
+from aws_access_keys.guard import InUseError
+from aws_access_keys.plans import NoRoomError
+from aws_access_keys.rules.problem import Problem
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from components import ProgrammaticAccess, ProgrammaticAccessArgs, finish
-from components.guard import InUseError
-from components.plans import NoRoomError
-from rules.problem import Problem
 from tests.unit.recording import Recording, deploy
 
 TODAY = "2026-11-24"

@@ -1,6 +1,5 @@
 import pytest
-
-from rules.policies import PolicyError, managed_policies, partition_of, policy_arn, policy_key
+from aws_access_keys.rules.policies import PolicyError, managed_policies, partition_of, policy_arn, policy_key
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,13 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from aws_access_keys.cli.day import DayError, today
+from aws_access_keys.cli.last_used import LastUse
+from aws_access_keys.cli.report.as_html import as_html
+from aws_access_keys.cli.report.as_json import as_json
+from aws_access_keys.cli.report.as_text import as_text, print_report
+from aws_access_keys.cli.report.keys import Report, keys_of, report_of
 from rich.console import Console
-
-from operations.day import DayError, today
-from operations.last_used import LastUse
-from operations.report.as_html import as_html
-from operations.report.as_json import as_json
-from operations.report.as_text import as_text, print_report
-from operations.report.keys import Report, keys_of, report_of
 
 DAY = date(2026, 11, 23)
 

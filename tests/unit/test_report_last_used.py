@@ -4,10 +4,9 @@ from threading import Lock
 from typing import Any
 
 import pytest
+from aws_access_keys.cli.last_used import LastUse, ask
 from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
 from botocore.parsers import ResponseParserError
-
-from operations.last_used import LastUse, ask
 
 KEYS = [f"AKIA{number:016}" for number in range(40)]
 AT = datetime(2026, 11, 20, 21, tzinfo=timezone(timedelta(hours=9)))

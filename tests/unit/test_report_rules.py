@@ -2,8 +2,15 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-
-from rules.audit import IDLE_DAYS, MAX_AGE_DAYS, may_be_unused, overdue, rotation_missed, too_old, unused
+from aws_access_keys.rules.audit import (
+    IDLE_DAYS,
+    MAX_AGE_DAYS,
+    may_be_unused,
+    overdue,
+    rotation_missed,
+    too_old,
+    unused,
+)
 
 TODAY = date(2027, 3, 1)
 

@@ -3,10 +3,9 @@
 from datetime import date, timedelta
 
 import pytest
+from aws_access_keys.rules.rotation import Calendar, Issued, KeyPlan, KeyRules, Retired, plan_key, retirements
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from rules.rotation import Calendar, Issued, KeyPlan, KeyRules, Retired, plan_key, retirements
 
 TODAY = date(2026, 11, 23)
 

@@ -7,9 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-
-from settings.schema import stack_file_schema
-from settings.shape import StackSettings
+from aws_access_keys.settings.schema import stack_file_schema
+from aws_access_keys.settings.shape import StackSettings
 
 COMMITTED: dict[str, Any] = json.loads(Path("stack.schema.json").read_text())
 

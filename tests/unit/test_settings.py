@@ -5,8 +5,8 @@ from typing import Any
 
 import pulumi
 import pytest
+from aws_access_keys.settings.read import SettingsError, read_settings
 
-from settings.read import SettingsError, read_settings
 from tests.unit.recording import deploy
 
 GROUPS = {"test": {"policies": ["AmazonS3FullAccess"]}}

@@ -1,0 +1,65 @@
+"""What a set of groups and users must obey as a whole before anything is asked of AWS."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from aws_access_keys.rules.limits import GROUPS_PER_ACCOUNT, GROUPS_PER_USER, POLICIES_PER_GROUP, USERS_PER_ACCOUNT
+from aws_access_keys.rules.names import name_problems
+from aws_access_keys.rules.policies import PolicyError, policy_arn
+from aws_access_keys.rules.problem import Problem, did_you_mean
+
+
+def access_problems(
+    policies: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[str]], partition: str = "aws"
+) -> Iterator[Problem]:
+    """Everything that is wrong with a set of groups and users.
+
+    policies: group name → its managed policies, by name or ARN.
+    groups: user name → the names of the user's groups.
+    """
+    if not policies:
+        yield Problem(
+            "groups", "no groups. Give at least one, for example: groups: {test: {policies: [AmazonS3FullAccess]}}"
+        )
+    yield from _too_many("groups", "groups", len(policies), GROUPS_PER_ACCOUNT, "in an account")
+    yield from _too_many("users", "users", len(groups), USERS_PER_ACCOUNT, "in an account")
+    yield from name_problems("group", policies)
+    yield from name_problems("user", groups)
+    for group, names in policies.items():
+        yield from _policy_problems(f"groups.{group}.policies", names, partition)
+    for user, names in groups.items():
+        yield from _membership_problems(f"users.{user}.groups", names, list(policies))
+
+
+def _policy_problems(where: str, policies: Sequence[str], partition: str) -> Iterator[Problem]:
+    yield from _too_many(where, "managed policies", len(policies), POLICIES_PER_GROUP, "on a group")
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, policy in enumerate(policies):
+        try:
+            places[policy_arn(policy, partition)].append(index)
+        except PolicyError as error:
+            yield Problem(f"{where}[{index}]", str(error))
+    for arn, indexes in places.items():
+        if len(indexes) > 1:
+            yield Problem(
+                f"{where}[{indexes[1]}]", f"'{arn}' is attached to this group already. Remove one of the two."
+            )
+
+
+def _membership_problems(where: str, names: Sequence[str], known: Sequence[str]) -> Iterator[Problem]:
+    if not names:
+        yield Problem(where, "no groups. A user gets its permissions through groups; name at least one.")
+    yield from _too_many(where, "groups", len(names), GROUPS_PER_USER, "for a user")
+    for index, name in enumerate(names):
+        if name not in known:
+            choices = ", ".join(sorted(known)[:20]) or "none"
+            yield Problem(
+                f"{where}[{index}]", f"'{name}' is no group of this stack; known: {choices}.{did_you_mean(name, known)}"
+            )
+        elif name in names[:index]:
+            yield Problem(f"{where}[{index}]", f"'{name}' is listed twice. Remove one of the two.")
+
+
+def _too_many(where: str, what: str, count: int, limit: int, scope: str) -> Iterator[Problem]:
+    if count > limit:
+        yield Problem(where, f"{count} {what}; AWS takes {limit} {scope} at most. Remove {count - limit} of them.")

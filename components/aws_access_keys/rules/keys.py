@@ -1,0 +1,50 @@
+"""What the settings of a user's key must obey beyond their types."""
+
+import re
+from collections.abc import Iterator
+
+from aws_access_keys.rules.problem import Problem
+from aws_access_keys.rules.rotation import Calendar
+
+_KEY_ID = re.compile(r"AKIA[A-Z0-9]{12,124}")
+_TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
+CONSOLE_TAGS = "AKIA"  # prefix of the user tags in which the console keeps the descriptions of keys
+
+
+def calendar_problems(where: str, calendar: Calendar) -> Iterator[Problem]:
+    """An overlap longer than the period would need a third key."""
+    if calendar.overlap_days > calendar.every_days:
+        yield Problem(
+            f"{where}.overlapDays",
+            f"{calendar.overlap_days} days of overlap are longer than the period of {calendar.every_days} days "
+            "(everyDays). A user has two keys at most, so the next key would cut off one that is still to be active. "
+            f"Use {calendar.every_days} or less.",
+        )
+
+
+def description_problems(where: str, description: str, ignored_tags: list[str]) -> Iterator[Problem]:
+    """The console keeps a key's description as a user tag named after the key id; the provider must leave it alone.
+
+    Source: `TagUser` in the IAM API reference for what a value may hold.
+    """
+    if not _TAG_VALUE.fullmatch(description):
+        yield Problem(
+            where,
+            "the description is kept as a tag: use at most 256 letters, digits, spaces and _.:/=+-@ characters.",
+        )
+    if not any(CONSOLE_TAGS.startswith(prefix) for prefix in ignored_tags):
+        yield Problem(
+            where,
+            "a key's description lies in a tag of the user, which the aws provider would take away again. Tell it to "
+            f"leave such tags alone, in the same file: aws:ignoreTags: {{keyPrefixes: [{CONSOLE_TAGS}]}}",
+        )
+
+
+def adoption_problems(where: str, key_id: str, has_pgp_key: bool) -> Iterator[Problem]:
+    """What can be said of an adopted key without asking AWS."""
+    if not _KEY_ID.fullmatch(key_id):
+        yield Problem(
+            f"{where}.id", f"'{key_id}' is no access key id. It starts with AKIA and has capitals and digits."
+        )
+    if has_pgp_key:
+        yield Problem(where, "an adopted key's secret cannot be encrypted to pgpKey by AWS. Leave one of the two out.")

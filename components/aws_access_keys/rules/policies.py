@@ -1,0 +1,92 @@
+"""AWS managed policies: from the name that people use to the ARN that IAM wants, offline.
+
+The names and paths come from `managed_policies.txt`; `scripts/refresh_managed_policies.py` writes that file anew.
+Sources: https://docs.aws.amazon.com/aws-managed-policy/latest/reference/about-managed-policy-reference.html (names
+and paths) and https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html (partitions).
+"""
+
+import re
+from functools import cache
+from importlib.resources import files
+
+from aws_access_keys.rules.problem import did_you_mean
+
+PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
+
+_ARN = re.compile(
+    r"arn:(?P<partition>[a-z-]+):iam::(?P<owner>aws|\d{12}):policy/(?P<path>(?:[!-~]+/)?)(?P<name>[\w+=,.@-]+)"
+)
+_LINKED_ROLE_PATH = "aws-service-role/"
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be attached to a group; its text says why and what to do."""
+
+
+def partition_of(region: str) -> str:
+    """The AWS partition of a region: `cn-north-1` → `aws-cn`, `us-gov-west-1` → `aws-us-gov`, else `aws`."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+@cache
+def managed_policies() -> dict[str, str]:
+    """AWS managed policies known offline: name → path with name (`ViewOnlyAccess` → `job-function/ViewOnlyAccess`)."""
+    lines = files("aws_access_keys.rules").joinpath("managed_policies.txt").read_text("utf-8").splitlines()
+    return {line.rsplit("/", 1)[-1]: line for line in lines if line and not line.startswith("#")}
+
+
+def policy_arn(policy: str, partition: str = "aws") -> str:
+    """The ARN of a managed policy given by name or by ARN.
+
+    `AmazonS3FullAccess` → `arn:aws:iam::aws:policy/AmazonS3FullAccess`. An ARN is taken as it is, so that a policy
+    newer than this program's list can be used. Raises PolicyError.
+    """
+    if policy.startswith("arn:"):
+        return _checked_arn(policy, partition)
+    known = managed_policies()
+    path = known.get(policy)
+    if path is None:
+        raise PolicyError(
+            f"'{policy}' is no AWS managed policy known here.{did_you_mean(policy, list(known), _without_vendor)} "
+            "A policy of your own, or one newer than this list, is given by its ARN."
+        )
+    if path.startswith(_LINKED_ROLE_PATH):
+        raise PolicyError(
+            f"'{policy}' belongs to a service-linked role; AWS lets nobody attach it. Choose another policy."
+        )
+    return f"arn:{partition}:iam::aws:policy/{path}"
+
+
+def _without_vendor(name: str) -> str:
+    """People leave out `Amazon` or `AWS`: S3FullAccess for AmazonS3FullAccess."""
+    return name.casefold().removeprefix("amazon").removeprefix("aws")
+
+
+def _checked_arn(arn: str, partition: str) -> str:
+    match = _ARN.fullmatch(arn)
+    if match is None:
+        raise PolicyError(
+            f"'{arn}' is no ARN of an IAM managed policy. It looks like arn:{partition}:iam::aws:policy/NAME for "
+            f"AWS's own and arn:{partition}:iam::123456789012:policy/NAME for yours."
+        )
+    if match["partition"] != partition:
+        raise PolicyError(
+            f"'{arn}' is of partition {match['partition']}, this stack's region is in {partition}. "
+            f"Write arn:{partition}:..., or just the policy's name."
+        )
+    if match["owner"] == "aws" and match["path"] == _LINKED_ROLE_PATH:
+        raise PolicyError(
+            f"'{arn}' belongs to a service-linked role; AWS lets nobody attach it. Choose another policy."
+        )
+    return arn
+
+
+def policy_key(arn: str) -> str:
+    """A short text that is the same for a policy given by name and by ARN, and has no `/`.
+
+    It names the attachment in the Pulumi state: `AmazonS3FullAccess`, `job-function:ViewOnlyAccess`,
+    `123456789012:policy:team:Own`.
+    """
+    return arn.split(":iam::", 1)[1].removeprefix("aws:policy/").replace("/", ":")

@@ -1,0 +1,48 @@
+"""`python -m aws_access_keys.settings.schema`: the JSON schema of the stack files, for editors."""
+
+import json
+import sys
+from typing import Any
+
+from aws_access_keys.settings.read import NAMESPACE
+from aws_access_keys.settings.shape import StackSettings
+
+
+def stack_file_schema() -> dict[str, Any]:
+    """The schema of `Pulumi.STACK.yaml`: ours for our own keys, free for those of Pulumi and the aws provider."""
+    ours = StackSettings.model_json_schema(by_alias=True)
+    definitions = ours.pop("$defs", {})
+    secure = {
+        "type": "object",
+        "properties": {"secure": {"type": "string"}},
+        "required": ["secure"],
+        "description": "A value that `pulumi config set --secret` encrypted.",
+    }
+    secret = definitions["AdoptSettings"]["properties"]["secret"]
+    secret["anyOf"] = [{"$ref": "#/$defs/Secure"}, *secret["anyOf"]]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Stack file of aws-access-keys",
+        "type": "object",
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": {
+                    "aws:region": {"type": "string", "description": "AWS region, for example ap-northeast-2."},
+                    **{f"{NAMESPACE}:{name}": value for name, value in ours["properties"].items()},
+                },
+                "patternProperties": {f"^{NAMESPACE}:": {}},
+                "propertyNames": {
+                    "anyOf": [
+                        {"not": {"pattern": f"^{NAMESPACE}:"}},
+                        {"enum": [f"{NAMESPACE}:{name}" for name in ours["properties"]]},
+                    ]
+                },
+            },
+        },
+        "$defs": definitions | {"Secure": secure},
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(stack_file_schema(), indent=2) + "\n")
