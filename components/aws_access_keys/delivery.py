@@ -1,82 +1,73 @@
-"""Delivery of a user's current key into a secret store, where consumers read it anew after each rotation."""
+"""Delivery of a user's current key into a secret store, from which its consumers read it after each rotation."""
 
 import json
 
 import pulumi
-from pulumi_aws import secretsmanager, ssm
-from typing_extensions import NotRequired, TypedDict
+from pulumi_aws import iam, secretsmanager, ssm
 
 from aws_access_keys.rules.names import stored_name
-
-
-class StoreArgs(TypedDict):
-    """Where in a store the key is put."""
-
-    name: NotRequired[str]
-    """Name in the store. Default `access-keys/USER`, with a leading `/` in SSM."""
-    kms_key: NotRequired[pulumi.Input[str]]
-    """KMS key (id, ARN or `alias/NAME`) instead of AWS's own."""
-
-
-class DeliverArgs(TypedDict):
-    """The stores of one user; each gets JSON with `aws_access_key_id` and `aws_secret_access_key`."""
-
-    secrets_manager: NotRequired[StoreArgs]
-    """AWS Secrets Manager; a rotation makes a new version, which becomes AWSCURRENT."""
-    ssm: NotRequired[StoreArgs]
-    """SSM Parameter Store, as SecureString."""
+from aws_access_keys.rules.problem import Spelling
+from aws_access_keys.settings import DeliverSettings
 
 
 def deliver(
     component: str,
     user: str,
-    key_id: pulumi.Output[str],
+    key: iam.AccessKey,
     secret: "pulumi.Output[str | None]",
-    args: DeliverArgs,
+    settings: DeliverSettings,
     parent: pulumi.Resource,
+    spell: Spelling,
 ) -> list[pulumi.Resource]:
-    """Put a user's current key into the stores asked for, once AWS accepts it. Returns what the key lies in.
+    """Put a user's current key into its stores once AWS accepts it. Returns the resources that hold it.
 
-    The resources are named after their names in the store: a name that goes from one user to another is an update.
+    The resources are named after their names in the store, so a name that moves from one user to another is an update.
     """
-    child = pulumi.ResourceOptions(parent=parent)
 
-    def content(both: list[str | None]) -> str:
-        if both[1] is None:
+    def content(values: list[str | None]) -> str:
+        if values[1] is None:
             raise pulumi.RunError(
-                f"users.{user}.deliver: the secret of the access key {both[0]} is not known here (it was adopted "
-                "without one, or is encrypted to a pgpKey), so it cannot be delivered; what was delivered before is "
-                "left as it is. Raise the user's key serial for a key that can be delivered, or set deliver to null."
+                f"{spell.prefix}{spell('users.{}.deliver', user)}: the secret of the access key {values[0]} is not "
+                "known (the key was adopted without it, or it is encrypted to an OpenPGP key), so it cannot be "
+                "delivered; the stores were not changed. Raise the key's serial for a key that can be delivered, or set "
+                f"deliver to {spell.null} for this user."
             )
-        return json.dumps({"aws_access_key_id": both[0], "aws_secret_access_key": both[1]})
+        return json.dumps({"aws_access_key_id": values[0], "aws_secret_access_key": values[1]})
 
-    value = pulumi.Output.secret(pulumi.Output.all(key_id, secret).apply(content))
+    value = pulumi.Output.secret(pulumi.Output.all(key.id, secret).apply(content))
     made: list[pulumi.Resource] = []
-    if "secrets_manager" in args:
-        store = args["secrets_manager"]
-        stored = stored_name(user, store.get("name"), "secretsManager")
+    if store := settings.secrets_manager:
+        stored = stored_name(user, store.name, "secrets_manager")
         name = f"{component}/{stored}"
         holder = secretsmanager.Secret(
             name,
             name=stored,
             description=f"Access key of IAM user {user}",
-            kms_key_id=store.get("kms_key"),
-            recovery_window_in_days=0,  # the key it holds is gone with it; a kept name would only block the next
-            opts=child,
+            kms_key_id=store.kms_key,
+            recovery_window_in_days=0,  # the key in it is gone, too; a name that is kept would only block the next one
+            # After the key, so that it is deleted before the key is.
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=[key]),
         )
-        made.append(secretsmanager.SecretVersion(name, secret_id=holder.id, secret_string=value, opts=child))
-    if "ssm" in args:
-        store = args["ssm"]
-        stored = stored_name(user, store.get("name"), "ssm")
+        version = secretsmanager.SecretVersion(
+            name,
+            secret_id=holder.id,
+            secret_string=value,
+            # The same order as that of the keys: a mixture of both orders lets the engine destroy its state
+            # (https://github.com/pulumi/pulumi/issues/13848). AWS keeps the old value until the new one is there.
+            opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
+        )
+        made.append(version)
+    if store := settings.ssm:
+        stored = stored_name(user, store.name, "ssm")
         made.append(
             ssm.Parameter(
                 f"{component}/{stored.removeprefix('/')}",
                 name=stored,
                 type="SecureString",
                 description=f"Access key of IAM user {user}",
-                key_id=store.get("kms_key"),
+                key_id=store.kms_key,
                 value=value,
-                opts=child,
+                opts=pulumi.ResourceOptions(parent=parent),
             )
         )
     return made

@@ -1,66 +1,62 @@
 """ProgrammaticAccess: groups, users and access keys as one reusable component."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from datetime import date
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import pulumi
-from typing_extensions import NotRequired, TypedDict
+from pulumi_aws import iam
 
-from aws_access_keys.aws import Account, SessionMaker, default_session
-from aws_access_keys.description import DescriptionTags
-from aws_access_keys.group import AccessGroup, GroupArgs
-from aws_access_keys.guard import InUseError, RetireGuard
-from aws_access_keys.keys import Surroundings, key_rules
-from aws_access_keys.plans import leaving_refused, plan_keys
-from aws_access_keys.rules.access import access_problems
-from aws_access_keys.rules.credentials import credentials_csv, credentials_file
-from aws_access_keys.rules.problem import Problem, as_lines
-from aws_access_keys.user import AccessUser, UserArgs
-
-
-class ProgrammaticAccessArgs(TypedDict):
-    """What `ProgrammaticAccess` makes."""
-
-    groups: Mapping[str, GroupArgs]
-    """Groups by name. The keys name both the IAM groups and the Pulumi resources."""
-    users: Mapping[str, UserArgs]
-    """Users by name. The keys name both the IAM users and the Pulumi resources."""
-    tags: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Tags put on every user. IAM groups and access keys take none."""
-    partition: NotRequired[str]
-    """AWS partition in which policy names are resolved: `aws` (default), `aws-cn` or `aws-us-gov`."""
-    today: NotRequired[str]
-    """The day, `YYYY-MM-DD`; needed where a key's life depends on it (rotation, guard, `issued`)."""
-    retire_guard_idle_days: NotRequired[int]
-    """Idle days that the guard asks for at users that had one and are no longer among `users`; 0: none. Default: as
-    many as were asked for while the user was there."""
-    issued: NotRequired[Mapping[str, Any]]
-    """What earlier runs issued, from `issued_keys()`; needed to rotate a key."""
+from aws_access_keys import clock
+from aws_access_keys.access_keys import UserKeys
+from aws_access_keys.account import Account, SessionFactory
+from aws_access_keys.args import ProgrammaticAccessArgs
+from aws_access_keys.credentials import credentials_csv, credentials_file
+from aws_access_keys.delivery import deliver
+from aws_access_keys.descriptions import KeyDescriptions
+from aws_access_keys.environment import ignored_tags, is_sandbox, region
+from aws_access_keys.planning import UserPlan, plan_users, removed_in_use
+from aws_access_keys.preflight import preflight
+from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
+from aws_access_keys.rules.names import path_problems
+from aws_access_keys.rules.policies import partition_of, policy_arn, policy_key
+from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
+from aws_access_keys.run import Run
+from aws_access_keys.session import aws_session
+from aws_access_keys.settings import AccessSettings, ComponentSettings, StackSettings
+from aws_access_keys.state import COMPONENT, ComponentState, KeyPlans, read_state
+from aws_access_keys.validation import once_known, parse, refuse, rule_problems
 
 
 class ProgrammaticAccess(pulumi.ComponentResource):
     """IAM groups with managed policies, users in these groups, and the access keys of each user.
 
-    Children are parented to the component and named `NAME/GROUP`, `NAME/GROUP/POLICY`, `NAME/USER` and
-    `NAME/USER/SLOT`; no IAM name has a `/`, so two components never collide. Raises ValueError, with every problem
-    in one message, before any child is registered; InUseError, also before, where a user left whose key is in use.
+    Children are named `NAME/GROUP`, `NAME/GROUP/POLICY`, `NAME/USER` and `NAME/USER/SERIAL`; IAM names have no `/`, so
+    the names of two components never collide.
+
+    What the settings ask for and must not be done, such as the deletion of a key in use, is skipped: it is reported,
+    everything else is done, and the update fails. Raises SettingsError, with every problem in one message, before
+    anything is registered; InUseError where a user was removed whose key is in use, KeyLimitError where a user cannot
+    have the planned keys, both before any user or key is registered.
     """
 
     access_key_ids: pulumi.Output[dict[str, str]]
     """User → id of the current access key."""
     secret_access_keys: pulumi.Output[dict[str, str]]
-    """User → secret of the current access key; a secret. Without users whose secret is encrypted to a pgpKey."""
+    """User → secret of the current access key; a secret. Without users whose secret is encrypted to an OpenPGP key."""
     encrypted_secrets: pulumi.Output[dict[str, dict[str, str]]]
-    """User with a pgpKey → `ciphertext` (base64 OpenPGP message) and `fingerprint` of the key that reads it."""
+    """User with a `pgp_key` → `ciphertext` (base64 OpenPGP message) and `fingerprint` of the key that reads it."""
     credentials_file: pulumi.Output[str]
-    """An AWS shared-credentials file with one profile per user; a secret."""
+    """An AWS shared credentials file with one profile per user; a secret."""
     credentials_csv: pulumi.Output[str]
-    """A CSV that `aws configure import --csv` takes; a secret."""
+    """A CSV file for `aws configure import`; a secret."""
     ses_smtp_passwords: pulumi.Output[dict[str, str]]
-    """User → password for SES's SMTP interface, made from the current key; a secret."""
+    """User → password for the SMTP interface of SES, derived from the current key; a secret."""
     keys: pulumi.Output[dict[str, Any]]
-    """User → where its keys stand: current and previous key, next rotation."""
+    """User → status of the keys: current and previous key, next rotation."""
     user_arns: pulumi.Output[dict[str, str]]
     """User → ARN."""
     group_arns: pulumi.Output[dict[str, str]]
@@ -69,130 +65,226 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        args: ProgrammaticAccessArgs,
+        args: ProgrammaticAccessArgs | AccessSettings,
         opts: pulumi.ResourceOptions | None = None,
-        session: SessionMaker = default_session,
+        session: SessionFactory = aws_session,
+        today: date | None = None,
+        spell: Spelling = PYTHON,
     ) -> None:
-        """session: makes the boto3 session with which a new key is tried and a key's last use is asked for."""
-        partition = args.get("partition", "aws")
-        _refuse(name, list(_problems(args, partition)))
-        super().__init__("aws-access-keys:index:ProgrammaticAccess", name, None, opts)
+        """args: arguments, or the settings of a stack file, which are checked already.
+
+        session: makes the boto3 session for questions to AWS; default: as `aws:` in the stack's configuration says. To
+        be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
+        spell: how the caller writes the names of the arguments.
+        """
+        spell = STACK_FILE if isinstance(args, StackSettings) else spell
+        self._name, self._spell = name, spell
+        self._settings, self._partition = _checked(name, args, spell)
+        self._today = today or _today()
+        self._account = Account(session)
+        super().__init__(COMPONENT, name, None, opts)
+        run = Run.current()
+        state, run.resources = read_state(self)
+        removed = sorted(user for user, found in state.users.items() if user not in self._settings.users and found.keys)
+        guard = RetireGuard(self._today, self._account, self._user_guards(state, removed))
+        run.guards[state.urn] = guard
+        plans = self._plan(run, state, removed, guard)
+        self.has_encrypted_secrets = any(
+            self._settings.effective_key(user).pgp_key or found.is_encrypted
+            for user in self._settings.users
+            for found in [state.user(user)]
+        )
+        # What was skipped. Not annotated on the class, where it would count as an output.
+        self.skipped = tuple(
+            Problem(spell("users.{}.key", user), why) for user, plan in plans.items() for why in plan.skipped
+        )
+        run.report(self.skipped, spell)
+        for user, plan in plans.items():
+            for warning in plan.warnings:
+                pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
+        if any(plan.plan.is_new for plan in plans.values()):
+            # While the engine is busy with what comes before the keys.
+            Thread(target=import_module, args=["boto3"], daemon=True).start()
+        idle_days = {user: days for user in [*plans, *removed] if (days := guard.idle_days(user))}
         child = pulumi.ResourceOptions(parent=self)
-        today = date.fromisoformat(args.get("today", "1970-01-01"))
-        key_args = {user: user_args.get("key", {}) for user, user_args in args["users"].items()}
-        issued = args.get("issued", {})
-        account = Account(session)
-        idle_days = {user: key.get("retire_guard_idle_days") for user, key in key_args.items()}
-        guard = RetireGuard(name, idle_days, args.get("retire_guard_idle_days"), today, account)
-        _refuse_leaving(name, args, issued, guard)
-        plans = plan_keys({user: key_rules(key) for user, key in key_args.items()}, issued, today, guard, account)
-        # What the args ask of keys and AWS has a reason against; for `finish`. Like `groups` and `users` no output.
-        self.refused = tuple(problem for user in sorted(plans) for problem in plans[user].refused)
-        around = Surroundings(today, account, guard, DescriptionTags(name, account))
-        # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
-        self.groups = {
-            group: AccessGroup(f"{name}/{group}", group, group_args, partition, child)
-            for group, group_args in sorted(args["groups"].items())
-        }
-        self.users: dict[str, AccessUser] = {}
-        for user, user_args in sorted(args["users"].items()):
-            plan = plans[user].plan
-            if plan.note:
-                pulumi.log.warn(f"users.{user}.key: {plan.note}")
-            self.users[user] = AccessUser(
-                f"{name}/{user}",
-                user,
-                user_args,
-                self.groups,
-                args.get("tags", {}),
-                plan,
-                issued.get(user) or {},
-                around,
-                child,
+        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
+        self._register_all(run, state, guard, plans)
+
+    def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
+        """User → what the retire guard asks for; for removed users, as `key_defaults` says, else as it was."""
+        settings, spell = self._settings, self._spell
+        guards: dict[str, UserGuard] = {}
+        for user in settings.users:
+            asked = settings.effective_key(user).retire_guard
+            place = settings.key_place(spell, user, "retire_guard")
+            override = f"set {spell.prefix}{place} to {spell.null} for one run"
+            guards[user] = UserGuard(asked.idle_days if asked else 0, override)
+        defaults = settings.key_defaults
+        is_set = "retire_guard" in defaults.model_fields_set
+        override = f"set {spell.prefix}{spell('key_defaults.retire_guard')} to {spell.null} for one run"
+        for user in removed:
+            days = defaults.retire_guard.idle_days if defaults.retire_guard else 0
+            guards[user] = UserGuard(days if is_set else state.users[user].idle_days, override)
+        return guards
+
+    def _plan(self, run: Run, state: ComponentState, removed: list[str], guard: RetireGuard) -> dict[str, UserPlan]:
+        """User → plan. Raises where nothing may be done at all."""
+        settings, spell = self._settings, self._spell
+        keys = {user: settings.effective_key(user) for user in settings.users}
+        problems = run.claim(self, self._name, list(settings.users))
+        problems += preflight(settings, spell, state, removed, ignored_tags(), self._account)
+        refuse(problems, spell, self._name)
+        in_use = removed_in_use(state.users, removed, guard)
+        if in_use:
+            raise InUseError(
+                f"Users were removed whose keys are in use:\n{as_lines(in_use, spell)}\nNothing was changed."
             )
-        self._set_outputs()
+        return plan_users(
+            {user: key.rules() for user, key in keys.items()},
+            {user: key.adopt.id for user, key in keys.items() if key.adopt},
+            state.users,
+            self._today,
+            guard,
+            self._account,
+        )
 
-    def _set_outputs(self) -> None:
-        keys = {user: made.keys for user, made in self.users.items()}
+    def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
+        # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
+        self.groups: dict[str, iam.Group] = {}
+        self.users: dict[str, iam.User] = {}
+        attachments: dict[str, list[iam.GroupPolicyAttachment]] = {}
+        for group in sorted(self._settings.groups):
+            self.groups[group], attachments[group] = self._group(group)
+        descriptions = KeyDescriptions(self._name, self._account)
+        secrets: dict[str, pulumi.Output[str | None]] = {}
+        current: dict[str, iam.AccessKey] = {}
+        status: dict[str, pulumi.Output[dict[str, Any]]] = {}
+        binding = pulumi.ResourceHookBinding(before_update=[run.hook], before_delete=[run.hook])
+        for user in sorted(self._settings.users):
+            settings, name = self._settings.effective_key(user), f"{self._name}/{user}"
+            self.users[user], membership = self._user(user)
+            mine = self._settings.users[user].groups
+            keys = UserKeys(
+                self.users[user],
+                name,
+                settings,
+                plans[user],
+                state.user(user),
+                self._account,
+                binding if guard.idle_days(user) else None,
+                [membership, *(attachment for group in mine for attachment in attachments[group])],
+            )
+            key = current[user] = keys.current()
+            secrets[user] = keys.accepted_secret(key)
+            asked = self._settings.effective_deliver(user)
+            delivered = (
+                deliver(self._name, user, key, secrets[user], asked, self.users[user], self._spell) if asked else []
+            )
+            previous = keys.previous(after=[key, *delivered])
+            if settings.description is not None:
+                ids = [found.id for found in (key, previous) if found is not None]
+                descriptions.describe(
+                    f"{name}/descriptions", self.users[user], self.users[user].name, ids, settings.description
+                )
+            status[user] = keys.status(key, previous, secrets[user])
+        self._set_outputs(current, secrets, status)
 
+    def _group(self, group: str) -> tuple[iam.Group, list[iam.GroupPolicyAttachment]]:
+        """An IAM group and the attachments of its policies."""
+        settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
+        place = spell("groups.{}.path", group)
+        path = once_known(settings.path, lambda known: path_problems(place, known), spell, self._name)
+        made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self))
+        arns: dict[str, pulumi.Input[str]] = {}
+        for policy in settings.policies:
+            arn = policy_arn(policy, self._partition)
+            arns[policy_key(arn)] = arn
+        arns.update(settings.policy_arns)
+        child = pulumi.ResourceOptions(parent=made)
+        attachments = [
+            iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
+            for key, arn in arns.items()
+        ]
+        return made, attachments
+
+    def _user(self, user: str) -> tuple[iam.User, iam.UserGroupMembership]:
+        """An IAM user and its membership in its groups."""
+        settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
+        place = spell("users.{}.path", user)
+        made = iam.User(
+            name,
+            name=user,
+            path=once_known(settings.path, lambda known: path_problems(place, known), spell, self._name),
+            tags=self._settings.effective_tags(user),
+            # An adopted key belongs to an existing user; after the first run the option has no effect.
+            opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt else None),
+        )
+        # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
+        membership = iam.UserGroupMembership(
+            name,
+            user=made.name,
+            groups=[self.groups[group].name for group in sorted(settings.groups)],
+            opts=pulumi.ResourceOptions(parent=made),
+        )
+        return made, membership
+
+    def _set_outputs(
+        self,
+        current: Mapping[str, iam.AccessKey],
+        secrets: "Mapping[str, pulumi.Output[str | None]]",
+        status: "Mapping[str, pulumi.Output[dict[str, Any]]]",
+    ) -> None:
         def by_user(values: "Mapping[str, pulumi.Output[Any]]") -> "pulumi.Output[dict[str, Any]]":
             """User → value, without the users that have none."""
             resolved: pulumi.Output[Any] = pulumi.Output.from_input(dict(values))
             return resolved.apply(lambda found: {user: value for user, value in found.items() if value is not None})
 
-        self.access_key_ids = by_user({user: key.id for user, key in keys.items()})
-        self.secret_access_keys = pulumi.Output.secret(by_user({user: key.secret for user, key in keys.items()}))
+        self.access_key_ids = by_user({user: key.id for user, key in current.items()})
+        self.secret_access_keys = pulumi.Output.secret(by_user(secrets))
         self.encrypted_secrets = by_user(
             {
-                user: pulumi.Output.all(key.current.encrypted_secret, key.current.key_fingerprint).apply(
+                user: pulumi.Output.all(key.encrypted_secret, key.key_fingerprint).apply(
                     lambda both: {"ciphertext": both[0], "fingerprint": both[1]} if both[0] else None
                 )
-                for user, key in keys.items()
+                for user, key in current.items()
             }
         )
         both = pulumi.Output.all(self.access_key_ids, self.secret_access_keys)
         self.credentials_file = pulumi.Output.secret(both.apply(lambda found: credentials_file(*found)))
         self.credentials_csv = pulumi.Output.secret(both.apply(lambda found: credentials_csv(*found)))
         self.ses_smtp_passwords = pulumi.Output.secret(
-            by_user({user: key.current.ses_smtp_password_v4 for user, key in keys.items()})
+            by_user({user: key.ses_smtp_password_v4 for user, key in current.items()})
         )
-        self.keys = by_user({user: key.state() for user, key in keys.items()})
-        self.user_arns = by_user({user: made.user.arn for user, made in self.users.items()})
-        self.group_arns = by_user({group: made.group.arn for group, made in self.groups.items()})
-        self.register_outputs(
-            {
-                "accessKeyIds": self.access_key_ids,
-                "secretAccessKeys": self.secret_access_keys,
-                "encryptedSecrets": self.encrypted_secrets,
-                "credentialsFile": self.credentials_file,
-                "credentialsCsv": self.credentials_csv,
-                "sesSmtpPasswords": self.ses_smtp_passwords,
-                "keys": self.keys,
-                "userArns": self.user_arns,
-                "groupArns": self.group_arns,
-            }
+        self.keys = by_user(status)
+        self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
+        self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
+        # Only what the next run must know: every other output would be one more copy of a secret in the state.
+        self.register_outputs({"keys": self.keys})
+
+
+def _checked(name: str, args: ProgrammaticAccessArgs | AccessSettings, spell: Spelling) -> tuple[AccessSettings, str]:
+    """The settings, and the partition of the AWS managed policies. Raises SettingsError."""
+    partition = partition_of(region())
+    if isinstance(args, AccessSettings):
+        return args, partition
+    settings, problems = parse(ComponentSettings, args, spell)
+    if settings:
+        partition = settings.partition or partition
+        problems += rule_problems(settings, spell, partition, ignored_tags())
+    refuse(problems, spell, name)
+    assert settings is not None, "settings that cannot be parsed have problems"
+    return settings, partition
+
+
+def _today() -> date:
+    """The current date, or the one that is rehearsed. An update on another day would issue or retire real keys."""
+    try:
+        day = clock.today(os.environ)
+    except ValueError as error:
+        raise pulumi.RunError(str(error)) from None
+    if os.environ.get(clock.VARIABLE) and not pulumi.runtime.is_dry_run() and not is_sandbox():
+        raise pulumi.RunError(
+            f"{clock.VARIABLE}={day} rehearses another day, which is for `pulumi preview` only: `pulumi up` would "
+            f"issue and retire keys on the wrong day. Unset {clock.VARIABLE}. Nothing was changed."
         )
-
-
-def _problems(args: ProgrammaticAccessArgs, partition: str) -> Iterator[Problem]:
-    yield from access_problems(
-        {group: group_args["policies"] for group, group_args in args["groups"].items()},
-        {user: user_args["groups"] for user, user_args in args["users"].items()},
-        partition,
-    )
-    for user, user_args in args["users"].items():
-        key = user_args.get("key", {})
-        if "issued" not in args and (key.get("serial", 1) > 1 or "rotation" in key):
-            yield Problem(
-                f"users.{user}.key",
-                "to rotate, the component must know what earlier runs issued: pass issued=issued_keys().",
-            )
-        if "today" not in args and ("rotation" in key or "retire_guard_idle_days" in key):
-            yield Problem(f"users.{user}.key", "rotation and the retire guard need the day: pass today='YYYY-MM-DD'.")
-
-
-def _refuse_leaving(name: str, args: ProgrammaticAccessArgs, issued: Mapping[str, Any], guard: RetireGuard) -> None:
-    """Refuse the run as a whole where it would take users away whose keys are in use: their groups would go, too."""
-    left = {
-        user: int(record.get("guardIdleDays") or 0)  # numbers come back from the engine as floats
-        for user, record in issued.items()
-        if record.get("component") == name and user not in args["users"]
-    }
-    guard.left(left)
-    for user in sorted(left):
-        for other in args["users"]:
-            if other.lower() == user.lower():
-                raise pulumi.RunError(
-                    f"users.{other}: to IAM this is the same name as '{user}', a user of this stack, and the new user "
-                    f"is made before the old one goes. Write '{user}', or take another name. Nothing was changed."
-                )
-    problems = leaving_refused(issued, left, guard)
-    if problems:
-        raise InUseError(
-            f"Users have left the config whose keys are in use:\n{as_lines(problems)}\nNothing was changed."
-        )
-
-
-def _refuse(name: str, problems: list[Problem]) -> None:
-    if problems:
-        raise ValueError(f"ProgrammaticAccess '{name}' cannot be made as asked:\n{as_lines(problems)}")
+    return day

@@ -19,7 +19,7 @@ def access_problems(
     """
     if not policies:
         yield Problem(
-            "groups", "no groups. Give at least one, for example: groups: {test: {policies: [AmazonS3FullAccess]}}"
+            "groups", "no groups. Define at least one, for example: groups: {test: {policies: [AmazonS3FullAccess]}}"
         )
     yield from _too_many("groups", "groups", len(policies), GROUPS_PER_ACCOUNT, "in an account")
     yield from _too_many("users", "users", len(groups), USERS_PER_ACCOUNT, "in an account")
@@ -41,20 +41,19 @@ def _policy_problems(where: str, policies: Sequence[str], partition: str) -> Ite
             yield Problem(f"{where}[{index}]", str(error))
     for arn, indexes in places.items():
         if len(indexes) > 1:
-            yield Problem(
-                f"{where}[{indexes[1]}]", f"'{arn}' is attached to this group already. Remove one of the two."
-            )
+            yield Problem(f"{where}[{indexes[1]}]", f"'{arn}' is listed twice. Remove one of the two.")
 
 
 def _membership_problems(where: str, names: Sequence[str], known: Sequence[str]) -> Iterator[Problem]:
     if not names:
-        yield Problem(where, "no groups. A user gets its permissions through groups; name at least one.")
+        yield Problem(where, "no groups. A user gets its permissions through groups; list at least one.")
     yield from _too_many(where, "groups", len(names), GROUPS_PER_USER, "for a user")
     for index, name in enumerate(names):
         if name not in known:
             choices = ", ".join(sorted(known)[:20]) or "none"
             yield Problem(
-                f"{where}[{index}]", f"'{name}' is no group of this stack; known: {choices}.{did_you_mean(name, known)}"
+                f"{where}[{index}]",
+                f"'{name}' is not a group of this stack. Known groups: {choices}.{did_you_mean(name, known)}",
             )
         elif name in names[:index]:
             yield Problem(f"{where}[{index}]", f"'{name}' is listed twice. Remove one of the two.")
@@ -62,4 +61,4 @@ def _membership_problems(where: str, names: Sequence[str], known: Sequence[str])
 
 def _too_many(where: str, what: str, count: int, limit: int, scope: str) -> Iterator[Problem]:
     if count > limit:
-        yield Problem(where, f"{count} {what}; AWS takes {limit} {scope} at most. Remove {count - limit} of them.")
+        yield Problem(where, f"{count} {what}; AWS allows at most {limit} {scope}. Remove {count - limit} of them.")

@@ -7,18 +7,18 @@ from aws_access_keys.rules.problem import Problem
 from aws_access_keys.rules.rotation import Calendar
 
 _KEY_ID = re.compile(r"AKIA[A-Z0-9]{12,124}")
-_TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
+_TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
 CONSOLE_TAGS = "AKIA"  # prefix of the user tags in which the console keeps the descriptions of keys
 
 
 def calendar_problems(where: str, calendar: Calendar) -> Iterator[Problem]:
-    """An overlap longer than the period would need a third key."""
+    """An overlap longer than the period would need a third key. where: the setting for the overlap."""
     if calendar.overlap_days > calendar.every_days:
         yield Problem(
-            f"{where}.overlapDays",
-            f"{calendar.overlap_days} days of overlap are longer than the period of {calendar.every_days} days "
-            "(everyDays). A user has two keys at most, so the next key would cut off one that is still to be active. "
-            f"Use {calendar.every_days} or less.",
+            where,
+            f"an overlap of {calendar.overlap_days} days is longer than the period of {calendar.every_days} days. IAM "
+            "allows two keys per user, so the next key would cut off one that should still be active. Use "
+            f"{calendar.every_days} or less.",
         )
 
 
@@ -30,13 +30,13 @@ def description_problems(where: str, description: str, ignored_tags: list[str]) 
     if not _TAG_VALUE.fullmatch(description):
         yield Problem(
             where,
-            "the description is kept as a tag: use at most 256 letters, digits, spaces and _.:/=+-@ characters.",
+            "the description is stored as a tag: use at most 256 letters, digits, spaces and _.:/=+-@ characters.",
         )
     if not any(CONSOLE_TAGS.startswith(prefix) for prefix in ignored_tags):
         yield Problem(
             where,
-            "a key's description lies in a tag of the user, which the aws provider would take away again. Tell it to "
-            f"leave such tags alone, in the same file: aws:ignoreTags: {{keyPrefixes: [{CONSOLE_TAGS}]}}",
+            "a key's description is stored in a tag of the user, which the aws provider would remove again. Make it "
+            f"ignore such tags, in the stack file: aws:ignoreTags: {{keyPrefixes: [{CONSOLE_TAGS}]}}",
         )
 
 
@@ -44,7 +44,7 @@ def adoption_problems(where: str, key_id: str, has_pgp_key: bool) -> Iterator[Pr
     """What can be said of an adopted key without asking AWS."""
     if not _KEY_ID.fullmatch(key_id):
         yield Problem(
-            f"{where}.id", f"'{key_id}' is no access key id. It starts with AKIA and has capitals and digits."
+            f"{where}.id", f"'{key_id}' is not an access key id, which is AKIA and at least 12 capitals and digits."
         )
     if has_pgp_key:
-        yield Problem(where, "an adopted key's secret cannot be encrypted to pgpKey by AWS. Leave one of the two out.")
+        yield Problem(where, "AWS cannot encrypt the secret of an existing key to an OpenPGP key. Remove one of them.")

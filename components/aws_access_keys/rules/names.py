@@ -21,7 +21,7 @@ from aws_access_keys.rules.problem import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]+")
 _PATH = re.compile(r"/|/[!-~]+/")
-_TAG = re.compile(r"[\w\s.:/=+@-]*")
+_TAG = re.compile(r"[\w .:/=+@-]*")
 
 _LENGTHS = {"group": GROUP_NAME_LENGTH, "user": USER_NAME_LENGTH}
 
@@ -39,19 +39,19 @@ def name_problems(kind: str, names: Iterable[str]) -> Iterator[Problem]:
             illegal = "".join(dict.fromkeys(c for c in name if not _NAME.fullmatch(c)))
             yield Problem(
                 where,
-                f"the {kind} name '{name}' has characters that IAM does not take: '{illegal}'. "
-                "Use ASCII letters, digits and _+=,.@- only.",
+                f"the {kind} name '{name}' has characters that IAM does not allow: '{illegal}'. "
+                "Use only ASCII letters, digits and _+=,.@- characters.",
             )
         if len(name) > limit:
             yield Problem(
-                where, f"the {kind} name has {len(name)} characters, IAM takes {limit} at most. Choose a shorter one."
+                where, f"the {kind} name has {len(name)} characters; IAM allows at most {limit}. Choose a shorter one."
             )
     for alike in same.values():
         if len(alike) > 1:
             listed = " and ".join(f"'{name}'" for name in sorted(alike))
             yield Problem(
                 f"{kind}s.{sorted(alike)[1]}",
-                f"{listed} differ only in case, and to IAM they are the same {kind}. Keep one of them.",
+                f"{listed} differ only in case; to IAM they are the same {kind}. Keep one of them.",
             )
 
 
@@ -60,8 +60,8 @@ def path_problems(where: str, path: str) -> Iterator[Problem]:
     if not _PATH.fullmatch(path) or len(path) > PATH_LENGTH:
         yield Problem(
             where,
-            f"'{path}' is no IAM path. It starts and ends with '/', has no spaces, and is at most "
-            f"{PATH_LENGTH} characters long, for example '/data/'.",
+            f"'{path}' is not a valid IAM path. A path starts and ends with '/', has no spaces and at most "
+            f"{PATH_LENGTH} characters, for example '/data/'.",
         )
 
 
@@ -69,10 +69,10 @@ def tag_problems(where: str, tags: Mapping[str, str], described: bool = False) -
     """Problems of the tags that one user gets. described: the user's keys have a description, which is a tag each."""
     limit = TAGS_PER_USER - (KEYS_PER_USER if described else 0)
     if len(tags) > limit:
-        less = f", and the descriptions of {KEYS_PER_USER} keys are among them" if described else ""
+        less = f", {KEYS_PER_USER} of which hold the descriptions of keys" if described else ""
         yield Problem(
             where,
-            f"{len(tags)} tags; IAM takes {TAGS_PER_USER} on a user at most{less}. Remove {len(tags) - limit} of them.",
+            f"{len(tags)} tags; IAM allows at most {TAGS_PER_USER} on a user{less}. Remove {len(tags) - limit}.",
         )
     seen: dict[str, str] = {}
     for key, value in tags.items():
@@ -80,15 +80,16 @@ def tag_problems(where: str, tags: Mapping[str, str], described: bool = False) -
         if not key or len(key) > TAG_KEY_LENGTH or not _TAG.fullmatch(key):
             yield Problem(
                 place,
-                f"'{key}' is no IAM tag key. Use 1 to {TAG_KEY_LENGTH} letters, digits, spaces and _.:/=+-@ signs.",
+                f"'{key}' is not a valid tag key. Use 1 to {TAG_KEY_LENGTH} letters, digits, spaces and _.:/=+-@ "
+                "characters.",
             )
         if key.lower().startswith("aws:"):
             yield Problem(place, f"tag keys that start with 'aws:' belong to AWS. Rename '{key}'.")
         if len(value) > TAG_VALUE_LENGTH or not _TAG.fullmatch(value):
             yield Problem(
                 place,
-                f"the value of tag '{key}' is no IAM tag value. Use at most {TAG_VALUE_LENGTH} letters, digits, "
-                "spaces and _.:/=+-@ characters.",
+                f"the value of tag '{key}' is not valid. Use at most {TAG_VALUE_LENGTH} letters, digits, spaces and "
+                "_.:/=+-@ characters.",
             )
         if key.lower() in seen:
             yield Problem(place, f"'{seen[key.lower()]}' and '{key}' differ only in case. Keep one of them.")
@@ -96,12 +97,13 @@ def tag_problems(where: str, tags: Mapping[str, str], described: bool = False) -
 
 
 def stored_name(user: str, given: str | None, store: str) -> str:
-    """The name under which a user's key lies in a store (`secretsManager` or `ssm`): as given, else after the user."""
+    """The name under which a user's key lies in a store (`secrets_manager` or `ssm`): as given, else after the user."""
     return given or ("/" if store == "ssm" else "") + f"access-keys/{user}"
 
 
+_SSM_LEVELS = 15  # PutParameter in the Systems Manager API reference
 _STORED = {
-    "secretsManager": (re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}"), "letters, digits and /_+=.@-, 512 at most"),
+    "secrets_manager": (re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}"), "letters, digits and /_+=.@-, 512 at most"),
     "ssm": (re.compile(r"[A-Za-z0-9/_.-]{1,1011}"), "letters, digits and /_.-, 1011 at most"),
 }
 
@@ -109,7 +111,7 @@ _STORED = {
 def stored_name_problems(store: str, names: Mapping[str, str | None], places: Mapping[str, str]) -> Iterator[Problem]:
     """Problems of the names in a store.
 
-    names: user → the name given for its key, None for the default. places: user → where that is said.
+    names: user → the name given for its key, None for the default. places: user → the setting.
     Sources: CreateSecret and PutParameter in the API references.
     """
     taken: dict[str, str] = {}
@@ -117,17 +119,14 @@ def stored_name_problems(store: str, names: Mapping[str, str | None], places: Ma
         name, where = stored_name(user, given, store), places[user]
         problem = _stored_name_problem(store, name)
         if problem and given is None:
-            problem = (
-                f"the default name for the key of '{user}' is made of the user's name: {problem} Give another here."
-            )
+            problem = f"the default name is derived from the user name '{user}': {problem} Set another name here."
         if problem:
             yield Problem(where, problem)
         if name in taken:
             yield Problem(
                 where,
-                f"'{name}' is the name for the keys of '{taken[name]}' and of '{user}', and one would overwrite the "
-                "other. Give each user a name of its own under users.NAME.deliver, or none: the default is made of the "
-                "user's name.",
+                f"'{name}' is the name for both '{taken[name]}' and '{user}', so one key would overwrite the other. "
+                "Give each user a different name under users.NAME.deliver, or none: the default has the user name.",
             )
         taken.setdefault(name, user)
 
@@ -135,9 +134,11 @@ def stored_name_problems(store: str, names: Mapping[str, str | None], places: Ma
 def _stored_name_problem(store: str, name: str) -> str | None:
     pattern, allowed = _STORED[store]
     if not pattern.fullmatch(name):
-        return f"'{name}' is no name that the store takes. Use {allowed}."
+        return f"'{name}' is not a valid name in this store. Use {allowed}."
     if store == "ssm" and name.lstrip("/").lower().startswith(("aws", "ssm")):
-        return f"'{name}' starts with aws or ssm, which AWS keeps for itself in SSM. Choose another name."
+        return f"'{name}' starts with aws or ssm, which AWS reserves in SSM. Choose another name."
     if store == "ssm" and "/" in name and not name.startswith("/"):
         return f"'{name}' has a path, so it must start with '/'. Write '/{name}'."
+    if store == "ssm" and (name.endswith("/") or "//" in name or name.count("/") > _SSM_LEVELS):
+        return f"'{name}' has an empty level or more than {_SSM_LEVELS} levels. Shorten it, without a '/' at the end."
     return None

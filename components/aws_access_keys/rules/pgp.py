@@ -11,7 +11,7 @@ _HOW = "Export it: gpg --export --armor NAME"
 
 
 class PgpError(ValueError):
-    """A text that is no OpenPGP public key; its text says why and what to do."""
+    """A text that is not an OpenPGP public key; the message says why and what to do."""
 
 
 def public_key(text: str) -> str:
@@ -19,11 +19,11 @@ def public_key(text: str) -> str:
     from pysequoia import Cert, encrypt  # a few milliseconds, for those who use it
 
     if text.startswith("keybase:"):
-        return text  # the real provider looks it up
+        raise PgpError(f"the key is downloaded by the provider, only after users were made. {_HOW}")
     try:
         raw = text.encode() if "-----BEGIN" in text else b64decode("".join(text.split()), validate=True)
     except (Error, ValueError):
-        raise PgpError(f"this is neither an armored nor a base64 OpenPGP public key. {_HOW}") from None
+        raise PgpError(f"this is not an OpenPGP public key, armored or base64. {_HOW}") from None
     try:
         certificate = Cert.from_bytes(raw)
         encrypt(b"", [certificate])
@@ -31,5 +31,5 @@ def public_key(text: str) -> str:
         reason = str(error).splitlines()[0]
         raise PgpError(f"this OpenPGP public key cannot be used: {reason}. {_HOW}") from None
     if "PRIVATE KEY" in text or certificate.has_secret_keys:
-        raise PgpError(f"this is a private OpenPGP key. Keep it to yourself, and give the public one. {_HOW}")
+        raise PgpError(f"this is a private OpenPGP key. Keep it to yourself and specify the public one. {_HOW}")
     return b64encode(bytes(certificate)).decode()

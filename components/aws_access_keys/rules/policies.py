@@ -49,12 +49,12 @@ def policy_arn(policy: str, partition: str = "aws") -> str:
     path = known.get(policy)
     if path is None:
         raise PolicyError(
-            f"'{policy}' is no AWS managed policy known here.{did_you_mean(policy, list(known), _without_vendor)} "
-            "A policy of your own, or one newer than this list, is given by its ARN."
+            f"'{policy}' is not a known AWS managed policy.{did_you_mean(policy, list(known), _without_vendor)} "
+            "Specify a policy of your own, or one that is newer than this program, by its ARN."
         )
     if path.startswith(_LINKED_ROLE_PATH):
         raise PolicyError(
-            f"'{policy}' belongs to a service-linked role; AWS lets nobody attach it. Choose another policy."
+            f"'{policy}' is reserved for a service-linked role and cannot be attached. Choose another policy."
         )
     return f"arn:{partition}:iam::aws:policy/{path}"
 
@@ -68,17 +68,17 @@ def _checked_arn(arn: str, partition: str) -> str:
     match = _ARN.fullmatch(arn)
     if match is None:
         raise PolicyError(
-            f"'{arn}' is no ARN of an IAM managed policy. It looks like arn:{partition}:iam::aws:policy/NAME for "
-            f"AWS's own and arn:{partition}:iam::123456789012:policy/NAME for yours."
+            f"'{arn}' is not the ARN of an IAM managed policy, which is arn:{partition}:iam::aws:policy/NAME for AWS's "
+            f"and arn:{partition}:iam::123456789012:policy/NAME for yours."
         )
     if match["partition"] != partition:
         raise PolicyError(
-            f"'{arn}' is of partition {match['partition']}, this stack's region is in {partition}. "
-            f"Write arn:{partition}:..., or just the policy's name."
+            f"'{arn}' belongs to partition {match['partition']}, but this stack's region is in {partition}. "
+            f"Write arn:{partition}:..., or only the name of an AWS managed policy."
         )
     if match["owner"] == "aws" and match["path"] == _LINKED_ROLE_PATH:
         raise PolicyError(
-            f"'{arn}' belongs to a service-linked role; AWS lets nobody attach it. Choose another policy."
+            f"'{arn}' is reserved for a service-linked role and cannot be attached. Choose another policy."
         )
     return arn
 

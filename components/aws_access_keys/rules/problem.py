@@ -1,24 +1,52 @@
-"""What a rule says when it is broken."""
+"""What a rule reports when it is broken, and how settings are spelled in it."""
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NamedTuple
 
+NAMESPACE = "aws-access-keys"
+
 
 class Problem(NamedTuple):
-    """One thing to mend.
+    """One thing to fix.
 
-    where: path of the value from the top, for example `users.test-user.groups[0]`.
-    what: one sentence with the value, the limit or the known choices, and what to do.
+    path: the setting, as its caller writes it, for example `users.test-user.groups[0]`.
+    message: one sentence with the value, the limit or the known choices, and what to do.
     """
 
-    where: str
-    what: str
+    path: str
+    message: str
 
 
-def as_lines(problems: Sequence[Problem]) -> str:
+@dataclass(frozen=True)
+class Spelling:
+    """How a caller writes the names of settings."""
+
+    camel_case: bool
+    prefix: str = ""
+    """What stands before the first name: `aws-access-keys:` in a stack file."""
+    null: str = "null"
+
+    def __call__(self, text: str, *names: str | int) -> str:
+        """A text with every setting in it as the caller spells it; each `{}` stands for a name of the caller's.
+
+        `users.{}.key.retire_guard`, `ann` → `users.ann.key.retireGuard`.
+        """
+        if self.camel_case:
+            text = re.sub(r"(?<=[a-z])_([a-z])", lambda found: found[1].upper(), text)
+        return text.format(*names) if names else text
+
+
+PYTHON = Spelling(camel_case=False, null="None")
+OTHER_LANGUAGES = Spelling(camel_case=True)
+STACK_FILE = Spelling(camel_case=True, prefix=f"{NAMESPACE}:")
+
+
+def as_lines(problems: Sequence[Problem], spell: Spelling = PYTHON) -> str:
     """One indented line per problem: `  users.ann.key: ...`."""
-    return "\n".join(f"  {where}: {what}" for where, what in problems)
+    return "\n".join(f"  {spell.prefix}{path}: {message}" for path, message in dict.fromkeys(problems))
 
 
 def did_you_mean(word: str, choices: Sequence[str], fold: Callable[[str], str] = str.casefold) -> str:
@@ -29,5 +57,5 @@ def did_you_mean(word: str, choices: Sequence[str], fold: Callable[[str], str] =
     by_folded = {fold(choice): choice for choice in choices}
     folded = fold(word)
     longer = sorted((choice for choice in by_folded if len(folded) > 2 and choice.startswith(folded)), key=len)
-    near = longer[:1] or get_close_matches(folded, list(by_folded), n=1, cutoff=0.6)
+    near = longer[:1] or get_close_matches(folded, list(by_folded), n=1, cutoff=0.75)
     return f" Did you mean '{by_folded[near[0]]}'?" if near else ""

@@ -1,21 +1,56 @@
-"""The life of a user's access keys: which key is due, which one goes, and when.
+"""The life of a user's access keys: which key is due, which one is retired, and when.
 
-A user has two slots, because IAM takes two keys per user. The current key is in one, the key before it in the other.
-A new key always goes into the slot that does not hold the current one, so the current key is never touched by the step
-that replaces it, and a third key is never attempted.
+IAM allows two access keys per user: the current one, and the previous one for as long as its users need to change over.
+The name of a key says what it was issued for: its serial (`2`), or a serial and the first day of the calendar period
+(`2.2027-03-01`). Names are all that has to be remembered of earlier runs; they are part of the resources' names.
 
-Everything is decided from three things: what is asked (KeyRules), what earlier runs issued (Issued), and the day.
+Everything is decided from three things: the settings (KeyRules), the keys that exist (Key), and the day.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-KeyStatus = Literal["active", "inactive"]
+Status = Literal["active", "inactive"]
 Retired = Literal["active", "inactive", "deleted"]
 Retirement = Literal["deactivated", "deleted"]
-SLOTS = ("a", "b")
+
+
+@dataclass(frozen=True, order=True)
+class KeyName:
+    """What a key was issued for. Names sort by age: the last one is the newest key's."""
+
+    serial: int
+    period: date = date.min
+    """First day of the calendar period for which the key was issued; date.min for a key issued for its serial."""
+
+    def __str__(self) -> str:
+        return str(self.serial) if self.period == date.min else f"{self.serial}.{self.period}"
+
+    @staticmethod
+    def parse(text: str) -> "KeyName | None":
+        """The name in a text such as `2` or `2.2027-03-01`, or None."""
+        serial, _, period = text.partition(".")
+        try:
+            return KeyName(int(serial), date.fromisoformat(period) if period else date.min)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class Key:
+    """An access key that exists."""
+
+    name: KeyName
+    id: str
+    active: bool
+    created: date
+
+    @property
+    def issued_on(self) -> date:
+        """The day from which its age and the overlap count. An adopted key is older than the period it serves."""
+        return max(self.created, self.name.period)
 
 
 @dataclass(frozen=True)
@@ -25,182 +60,155 @@ class Calendar:
     start: date
     every_days: int
     overlap_days: int
-    """Days for which the key before stays active, counted from the day on which the new key was issued."""
+    """Days for which the previous key stays active, counted from the day on which the new key was issued."""
 
     def first_after(self, day: date) -> date:
         """The first rotation date after `day`."""
         periods = max(0, (day - self.start).days // self.every_days)
         return self.start + timedelta(days=(periods + 1) * self.every_days)
 
+    def period_of(self, day: date) -> date:
+        """The first day of the period that `day`, not before `start`, is in."""
+        return day - timedelta(days=(day - self.start).days % self.every_days)
+
 
 @dataclass(frozen=True)
 class KeyRules:
-    """What is asked for one user's key."""
+    """What the settings ask of one user's key."""
 
     serial: int = 1
-    status: KeyStatus = "active"
+    status: Status | None = None
+    """None: a new key is active, the status of an existing one is left alone."""
     previous: Retired | None = None
-    """What becomes of the key before; None: `inactive` under a calendar, else `active`."""
+    """What happens to the previous key; None: `inactive` under a calendar, else `active`."""
     rotation: Calendar | None = None
 
 
 @dataclass(frozen=True)
-class Issued:
-    """What earlier runs left of one user's keys."""
+class PlannedKey:
+    """A key that a user shall have."""
 
-    serial: int
-    slot: str
-    issued_on: date
-    asked: int
-    """The highest `serial` that was ever asked for."""
-    active: bool = True
-    """Whether the current key was left active."""
-    previous_serial: int | None = None
-    """Serial of the key in the other slot, None where it is empty."""
-    previous_active: bool = True
-    """Whether the key in the other slot was left active."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One of a user's keys as it shall be."""
-
-    name: str
-    serial: int
-    status: KeyStatus
+    name: KeyName
+    status: Status | None
+    """None: as it is."""
 
 
 @dataclass(frozen=True)
 class KeyPlan:
-    """Which keys a user shall have, and what an operator wants to know of them."""
+    """The keys that a user shall have."""
 
-    current: Slot
-    previous: Slot | None
-    issued_on: date
-    asked: int
-    is_new: bool
+    current: PlannedKey
+    previous: PlannedKey | None = None
+    is_new: bool = False
     """Whether this run issues the current key."""
-    next_rotation: date | None
-    previous_until: date | None
-    """The day on which the previous key's overlap ends, where there is one."""
-    note: str
-    """Something in the config that does less than it seems to, or nothing."""
-    before: int | None
-    """Serial of the key before the current one, whether it stays or goes; None where there is none."""
+    replaced: KeyName | None = None
+    """The older key that is deleted to make room for the new one."""
+    next_rotation: date | None = None
+    previous_until: date | None = None
+    """The day on which the previous key's overlap ends."""
 
 
-def plan_key(
-    rules: KeyRules, issued: Issued | None, today: date, keep: Set[str] = frozenset(), may_issue: bool = True
-) -> KeyPlan:
-    """The keys that a user shall have today.
+def due_key(rules: KeyRules, keys: Sequence[Key], today: date) -> KeyName | None:
+    """The name of the key that has to be issued today, or None. keys: those that exist, newest first.
 
-    However far `serial` was raised and however many rotation dates passed unused, one new key is issued: the key that
-    is in use keeps its slot. A lowered `serial` issues nothing, for a key that is gone cannot come back.
-
-    keep: slots whose key is to stay as it is, whatever is asked; a new key that needs such a slot waits.
-    may_issue: False where IAM has no room for a new key; it waits, too. What waits is asked for again the next time.
+    However far `serial` was raised and however many rotation dates have passed, one key is issued. A lowered `serial`
+    issues nothing: a deleted key cannot come back.
     """
-    if issued is None:
-        current = Slot(SLOTS[0], rules.serial, rules.status)
-        return _plan(rules, current, None, True, keep, today, rules.serial, True, today, "")
-    raised = max(0, rules.serial - issued.asked)
-    due = rules.rotation is not None and rules.rotation.first_after(issued.issued_on) <= today
-    note = _note(rules.serial, issued, today)
-    if (raised or due) and may_issue and other_slot(issued.slot) not in keep:
-        current = Slot(other_slot(issued.slot), issued.serial + (raised or 1), rules.status)
-        asked = max(rules.serial, issued.asked)
-        return _plan(rules, current, issued.serial, issued.active, keep, today, asked, True, today, note)
-    current = Slot(issued.slot, issued.serial, "active" if issued.slot in keep else rules.status)
-    return _plan(
-        rules,
+    if not keys:
+        return KeyName(rules.serial)
+    current = keys[0]
+    if rules.serial > current.name.serial:
+        return KeyName(rules.serial)
+    if rules.rotation and rules.rotation.first_after(current.issued_on) <= today:
+        return KeyName(current.name.serial, rules.rotation.period_of(today))
+    return None
+
+
+def plan_keys(
+    rules: KeyRules,
+    keys: Sequence[Key],
+    today: date,
+    new: KeyName | None = None,
+    replaced: KeyName | None = None,
+    keep: Set[KeyName] = frozenset(),
+) -> KeyPlan:
+    """The keys that a user shall have.
+
+    keys: those that exist, newest first; at least one, unless there is a new one. new: the key to issue now.
+    replaced: the key that is deleted for it. keep: keys that stay as they are, whatever the settings ask.
+    """
+    remaining = [key for key in keys if key.name != replaced]
+    if new:
+        current, issued_on = PlannedKey(new, rules.status or "active"), today
+    else:
+        newest = remaining.pop(0)
+        current, issued_on = PlannedKey(newest.name, None if newest.name in keep else rules.status), newest.issued_on
+    calendar = rules.rotation
+    overlap_ends = issued_on + timedelta(days=calendar.overlap_days) if calendar else None
+    previous = _previous(rules, remaining[0], overlap_ends, today, keep) if remaining else None
+    return KeyPlan(
         current,
-        issued.previous_serial,
-        issued.previous_active,
-        keep,
-        issued.issued_on,
-        issued.asked,
-        False,
-        today,
-        note,
+        previous,
+        is_new=new is not None,
+        replaced=replaced,
+        next_rotation=calendar.first_after(issued_on) if calendar else None,
+        previous_until=overlap_ends if previous else None,
     )
 
 
-def retirements(plan: KeyPlan, issued: Issued) -> Mapping[str, Retirement]:
-    """Slot → what the plan does to the key in it: keys that are switched off, and keys that are deleted.
+def _previous(
+    rules: KeyRules, key: Key, overlap_ends: date | None, today: date, keep: Set[KeyName]
+) -> PlannedKey | None:
+    """What becomes of the previous key; None: it is deleted."""
+    if key.name in keep:
+        return PlannedKey(key.name, None)
+    if key.active and overlap_ends and today < overlap_ends:
+        return PlannedKey(key.name, None)
+    if rules.previous == "deleted":
+        return None
+    # Only the setting itself makes an inactive key active again: never a default, an overlap or a removed calendar.
+    default: Status | None = "inactive" if rules.rotation and key.active else None
+    return PlannedKey(key.name, rules.previous or default)
 
-    An inactive key that is deleted counts: somebody may have switched it on again, which the state does not know.
+
+def retirements(plan: KeyPlan, keys: Sequence[Key]) -> Mapping[KeyName, Retirement]:
+    """What a plan does to the existing keys that it switches off or deletes.
+
+    An inactive key that is deleted counts: somebody may have activated it, which the state does not know.
     """
-    wanted = {slot.name: slot for slot in (plan.current, plan.previous) if slot}
-    present = {issued.slot: (issued.serial, issued.active)}
-    if issued.previous_serial is not None:
-        present[other_slot(issued.slot)] = (issued.previous_serial, issued.previous_active)
-    found: dict[str, Retirement] = {}
-    for slot, (serial, active) in present.items():
-        after = wanted.get(slot)
-        if after is None or after.serial != serial:
-            found[slot] = "deleted"
-        elif after.status == "inactive" and active:
-            found[slot] = "deactivated"
+    planned = {wanted.name: wanted for wanted in (plan.current, plan.previous) if wanted}
+    found: dict[KeyName, Retirement] = {}
+    for key in keys:
+        wanted = planned.get(key.name)
+        if wanted is None:
+            found[key.name] = "deleted"
+        elif wanted.status == "inactive" and key.active:
+            found[key.name] = "deactivated"
     return found
 
 
-def _plan(
-    rules: KeyRules,
-    current: Slot,
-    previous_serial: int | None,
-    was_active: bool,
-    keep: Set[str],
-    issued_on: date,
-    asked: int,
-    is_new: bool,
-    today: date,
-    note: str,
-) -> KeyPlan:
-    calendar = rules.rotation
-    overlap_ends = issued_on + timedelta(days=calendar.overlap_days) if calendar else None
-    other = other_slot(current.name)
-    previous: Slot | None = None
-    if previous_serial is not None:
-        retired = rules.previous or ("inactive" if calendar else "active")
-        if other in keep:
-            retired = "active" if was_active else "inactive"
-        elif not was_active:
-            # Only a word switches a key on again: never a default, an overlap or a calendar that was taken out.
-            retired = rules.previous or "inactive"
-        elif overlap_ends is not None and today < overlap_ends:
-            retired = "active"
-        if retired != "deleted":
-            previous = Slot(other, previous_serial, retired)
-    return KeyPlan(
-        current=current,
-        previous=previous,
-        issued_on=issued_on,
-        asked=asked,
-        is_new=is_new,
-        next_rotation=calendar.first_after(issued_on) if calendar else None,
-        previous_until=overlap_ends if previous else None,
-        note=note,
-        before=previous_serial,
-    )
-
-
-def other_slot(slot: str) -> str:
-    """The slot that is not this one."""
-    return SLOTS[1 - SLOTS.index(slot)]
-
-
-def _note(serial: int, issued: Issued, today: date) -> str:
-    asked = issued.asked
-    if today < issued.issued_on:
-        return (
-            f"today is said to be {today}, but the current key was issued on {issued.issued_on}. Is the clock right? "
-            "Nothing is due before that day."
+def notes(rules: KeyRules, keys: Sequence[Key], today: date) -> list[str]:
+    """Settings that do less than they seem to. keys: those that exist, newest first."""
+    if not keys:
+        return []
+    current, found = keys[0], list[str]()
+    serial = current.name.serial
+    if today < current.issued_on:
+        found.append(
+            f"the current date is {today}, but the current access key was issued on {current.issued_on}: the calendar "
+            f"waits for that day. Check the clock; if the key's date is wrong, raise serial to {serial + 1} for a new "
+            "key."
         )
-    if serial < asked:
-        return (
-            f"serial is {serial}, but {asked} was asked for before. Keys do not come back, nothing is changed; "
-            f"raise it to {asked + 1} for a new key."
+    if rules.serial < serial:
+        found.append(
+            f"serial {rules.serial} is lower than the current key's serial {serial} and is ignored: a deleted key "
+            f"cannot come back. Raise it to {serial + 1} for a new key."
         )
-    if serial > asked + 1:
-        return f"serial was raised from {asked} to {serial} at once; that issues one new key, as a raise by one does."
-    return ""
+    if rules.serial > serial + 1:
+        found.append(f"serial was raised from {serial} to {rules.serial}; that issues one new key, as a raise by one.")
+    if not current.active and rules.status is None and rules.serial <= serial:
+        found.append(
+            f"the current access key {current.id} is inactive, and it stays so: somebody switched it off, or a former "
+            f"setting did. Set status to active to make it work again, or raise serial to {serial + 1} for a new key."
+        )
+    return found

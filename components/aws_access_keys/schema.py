@@ -1,11 +1,11 @@
-"""`python -m aws_access_keys.settings.schema`: the JSON schema of the stack files, for editors."""
+"""`python -m aws_access_keys.schema`: the JSON schema of the stack files, for editors."""
 
 import json
 import sys
 from typing import Any
 
-from aws_access_keys.settings.read import NAMESPACE
-from aws_access_keys.settings.shape import StackSettings
+from aws_access_keys.rules.problem import NAMESPACE
+from aws_access_keys.settings import StackSettings
 
 
 def stack_file_schema() -> dict[str, Any]:

@@ -1,0 +1,159 @@
+"""The access keys of one user: the current one and, for as long as it is kept, the previous one."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_aws import iam
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.planning import UserPlan, unmanaged_key
+from aws_access_keys.rules.pgp import public_key
+from aws_access_keys.rules.rotation import PlannedKey
+from aws_access_keys.settings import KeySettings
+from aws_access_keys.state import UserState
+from aws_access_keys.validation import pgp_text
+from aws_access_keys.verification import wait_until_accepted
+
+
+@dataclass(frozen=True)
+class UserKeys:
+    """Registers the keys of one user as children of the user, named `COMPONENT/USER/SERIAL`."""
+
+    user: iam.User
+    name: str
+    """Of the user's resource: `COMPONENT/USER`."""
+    settings: KeySettings
+    plan: UserPlan
+    state: UserState
+    account: Account
+    guard: pulumi.ResourceHookBinding | None
+    allowed: Sequence[pulumi.Resource]
+    """What the keys are allowed to do. A key comes after that and goes before it, so that a key that the guard keeps
+    keeps its permissions, too."""
+
+    def current(self) -> iam.AccessKey:
+        """The current key."""
+        return self._key(self.plan.plan.current, is_new=self.plan.plan.is_new)
+
+    def previous(self, after: Sequence[pulumi.Resource]) -> iam.AccessKey | None:
+        """The previous key, retired as planned once the current key is where its users get it (`after`)."""
+        planned = self.plan.plan.previous
+        return self._key(planned, is_new=False, after=after) if planned else None
+
+    def _key(self, planned: PlannedKey, is_new: bool, after: Sequence[pulumi.Resource] = ()) -> iam.AccessKey:
+        pgp_key, plan = self.settings.pgp_key, self.plan.plan
+        ignored = [] if is_new else ["pgpKey"]  # another pgpKey counts from the next key on
+        if planned.status is None and not is_new:
+            ignored.append("status")
+        replaced = plan.replaced if is_new else None
+        return iam.AccessKey(
+            f"{self.name}/{planned.name}",
+            user=self.user.name,
+            status=(planned.status or "active").capitalize(),
+            pgp_key=pulumi.Output.from_input(pgp_key).apply(lambda text: public_key(pgp_text(text)))
+            if pgp_key
+            else None,
+            opts=pulumi.ResourceOptions(
+                parent=self.user,
+                # IAM allows two keys per user. To the engine the new key is the older one under another name, which is
+                # replaced, and deleted before: so the current key is never touched, and there is never a third.
+                aliases=[pulumi.Alias(name=f"{self.name}/{replaced}")] if replaced else None,
+                replacement_trigger=str(planned.name),
+                delete_before_replace=True,
+                ignore_changes=ignored or None,
+                hooks=self.guard,
+                depends_on=[*self.allowed, *after],
+                import_=self._adopted(planned),
+                additional_secret_outputs=["secret", "sesSmtpPasswordV4"],
+            ),
+        )
+
+    def _adopted(self, planned: PlannedKey) -> str | None:
+        """The id of the adopted key, where this is it: the first key of a user, and no later one."""
+        adopt = self.settings.adopt
+        if adopt is None:
+            return None
+        if not self.state.keys:
+            return adopt.id
+        known = {key.name: key.id for key in self.state.keys}
+        return adopt.id if known.get(planned.name) == adopt.id else None
+
+    def accepted_secret(self, key: iam.AccessKey) -> "pulumi.Output[str | None]":
+        """The secret of the current key, once AWS accepts the key; None where it is not known."""
+        adopt = self.settings.adopt
+        known = pulumi.Output.from_input(adopt.secret if adopt else None)
+
+        def start(values: "list[Any]") -> "asyncio.Future[str | None]":
+            return asyncio.ensure_future(self._accept(*values))
+
+        secret = pulumi.Output.all(self.user.name, key.id, key.secret, key.status, known).apply(start)
+        return pulumi.Output.secret(secret)
+
+    async def _accept(
+        self, user: str, key_id: str, secret: str | None, status: str, adopted_secret: str | None
+    ) -> str | None:
+        adopt = self.settings.adopt
+        if secret is None and adopt is not None and key_id == adopt.id:
+            secret = adopted_secret
+        before = next((key for key in self.state.keys if key.id == key_id and self.state.was_handed_over(key)), None)
+        # A key that was inactive so far may never have been tried, and AWS takes a moment to activate one.
+        is_verified = before is not None and before.active
+        if pulumi.runtime.is_dry_run() or is_verified:
+            return secret
+        if self.settings.verify and status == "Active":
+            if secret:
+                await wait_until_accepted(self.account.session, user, key_id, secret)
+            else:
+                reason = "its secret is not known" if adopt else "its secret is encrypted to the user's OpenPGP key"
+                pulumi.log.info(f"the access key {key_id} of user {user} was not tried: {reason}")
+        is_alone = self.plan.plan.is_new and self.plan.plan.previous is None and self.plan.plan.replaced is None
+        if is_alone and adopt is None:
+            await self._warn_of_unmanaged(user, key_id)
+        return secret
+
+    async def _warn_of_unmanaged(self, user: str, key_id: str) -> None:
+        """The user has one key now. If AWS's response got lost when it was created, there is another one that works."""
+        try:
+            found = await asyncio.to_thread(self.account.list_access_keys_now, user)
+        except AwsQueryError:
+            return
+        for key in found:
+            if key.id != key_id:
+                pulumi.log.warn(unmanaged_key(user, key.describe(None), key.id))
+
+    def status(
+        self, current: iam.AccessKey, previous: iam.AccessKey | None, accepted: "pulumi.Output[str | None]"
+    ) -> "pulumi.Output[dict[str, Any]]":
+        """What people and reports want to know of the keys, once the current one is accepted. No secret is in it.
+
+        The next run reads from it which keys were handed over (state.py).
+        """
+        plan = self.plan.plan
+
+        def shown(values: "list[Any]") -> dict[str, Any]:
+            return {
+                "current": values[0],
+                "previous": values[1],
+                "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,
+                "previousUntil": plan.previous_until.isoformat() if plan.previous_until else None,
+            }
+
+        # Not secret, though it waits for the secret.
+        proof = pulumi.Output.unsecret(accepted.apply(lambda _: True))
+        return pulumi.Output.all(_facts(current, plan.current), _facts(previous, plan.previous), proof).apply(shown)
+
+
+def _facts(key: iam.AccessKey | None, planned: PlannedKey | None) -> "pulumi.Output[dict[str, Any] | None]":
+    if key is None or planned is None:
+        return pulumi.Output.from_input(None)
+
+    def facts(values: "list[Any]") -> dict[str, Any]:
+        key_id, status, created, fingerprint = values
+        name = {"name": str(planned.name), "serial": planned.name.serial}
+        found = {"id": key_id, **name, "status": status, "created": created}
+        return {**found, "pgpFingerprint": fingerprint} if fingerprint else found
+
+    return pulumi.Output.all(key.id, key.status, key.create_date, key.key_fingerprint).apply(facts)

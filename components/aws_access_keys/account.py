@@ -1,0 +1,113 @@
+"""The operator's view of AWS for one run: questions that the Pulumi provider cannot answer, asked with AWS's SDK."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aws_access_keys.iam import LastUse, error_code, format_error, last_use
+
+if TYPE_CHECKING:
+    import boto3
+
+SessionFactory = Callable[[], "boto3.Session"]
+"""Makes the boto3 session with the operator's credentials. Called only where AWS must be asked."""
+
+MAX_WORKERS = 12  # questions at a time
+
+
+class AwsQueryError(Exception):
+    """AWS did not answer a question; the message has its reason."""
+
+
+class AccessKeyMetadata(NamedTuple):
+    """An access key as ListAccessKeys describes it."""
+
+    id: str
+    active: bool
+    created: datetime
+
+    def describe(self, used: LastUse | None) -> str:
+        """`AKIA... (active, created on 2026-11-23, never used)`."""
+        status = "active" if self.active else "inactive"
+        return f"{self.id} ({status}, created on {self.created:%Y-%m-%d}, {used.text if used else 'never used'})"
+
+
+class Account:
+    """One client, made when first needed, and each question asked once. May be used from several threads.
+
+    Every method raises AwsQueryError where AWS does not answer.
+    """
+
+    def __init__(self, session: SessionFactory) -> None:
+        self.session = session
+        self._lock = Lock()
+        self._clients: dict[str, Any] = {}
+        self._last_uses: dict[str, LastUse | None] = {}
+        self._keys: dict[str, list[AccessKeyMetadata]] = {}
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of a service."""
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with self._lock:
+            if service not in self._clients:
+                config = Config(max_pool_connections=MAX_WORKERS, retries={"mode": "adaptive", "total_max_attempts": 8})
+                try:
+                    session: Any = self.session()
+                    self._clients[service] = session.client(service, config=config)
+                except (ClientError, BotoCoreError, ValueError) as error:
+                    raise AwsQueryError(format_error(error)) from None
+            return self._clients[service]
+
+    def last_use(self, key_id: str) -> LastUse | None:
+        """When a key was last used; None for one that was never used or is gone."""
+        if key_id not in self._last_uses:
+            response = self.ask("iam", "get_access_key_last_used", AccessKeyId=key_id)
+            self._last_uses[key_id] = last_use(response) if response else None
+        return self._last_uses[key_id]
+
+    def list_access_keys(self, user: str) -> list[AccessKeyMetadata]:
+        """The access keys that IAM has of a user; none where there is no such user."""
+        if user not in self._keys:
+            self._keys[user] = self.list_access_keys_now(user)
+        return self._keys[user]
+
+    def list_access_keys_now(self, user: str) -> list[AccessKeyMetadata]:
+        """The same, asked again: this run has created a key."""
+        response: dict[str, Any] | None = self.ask("iam", "list_access_keys", UserName=user)
+        listed: list[dict[str, Any]] = response["AccessKeyMetadata"] if response else []
+        return [
+            AccessKeyMetadata(found["AccessKeyId"], found["Status"] == "Active", found["CreateDate"])
+            for found in listed
+        ]
+
+    def names(self, kind: str) -> set[str]:
+        """The names of all users (`kind` is `user`) or groups (`group`) of the account."""
+        found: set[str] = set()
+        marker: dict[str, str] = {}
+        while True:
+            response = self.ask("iam", f"list_{kind}s", MaxItems=1000, **marker)
+            found |= {entity[f"{kind.capitalize()}Name"] for entity in response[f"{kind.capitalize()}s"]}
+            if not response.get("IsTruncated"):
+                return found
+            marker = {"Marker": response["Marker"]}
+
+    def tag_user(self, user: str, tags: Mapping[str, str], remove: Sequence[str]) -> None:
+        """Put tags on a user, and remove others."""
+        if remove:
+            self.ask("iam", "untag_user", UserName=user, TagKeys=remove)
+        if tags:
+            self.ask("iam", "tag_user", UserName=user, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
+
+    def ask(self, service: str, operation: str, **parameters: Any) -> Any:
+        """The response of an operation; None where AWS has no such entity."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return getattr(self.client(service), operation)(**parameters)
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error_code(error) == "NoSuchEntity":
+                return None
+            raise AwsQueryError(format_error(error)) from None

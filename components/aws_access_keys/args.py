@@ -1,0 +1,126 @@
+"""The arguments of `ProgrammaticAccess`. They are checked when the component is created, with those of a stack file."""
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+from typing_extensions import NotRequired, TypedDict
+
+
+class GroupArgs(TypedDict):
+    """One IAM group."""
+
+    policies: NotRequired[Sequence[str]]
+    """Managed policies: AWS's by name (`AmazonS3FullAccess`), any by ARN; at most 10. They name the attachments."""
+    policy_arns: NotRequired[Mapping[str, pulumi.Input[str]]]
+    """Managed policies whose ARN is known only later, for example one made in the same program: a name of your choice,
+    which names the attachment, and the ARN."""
+    path: NotRequired[pulumi.Input[str]]
+    """IAM path, default `/`."""
+
+
+class RotationArgs(TypedDict):
+    """New keys by the calendar."""
+
+    start: str
+    """First day of the first period, `YYYY-MM-DD`."""
+    every_days: int
+    """Length of a period in days; each one but the first begins with a new key."""
+    overlap_days: int
+    """Days for which the previous key stays active after a new one is issued; at most `every_days`."""
+
+
+class RetireGuardArgs(TypedDict):
+    """A key that is still in use is neither deactivated nor deleted."""
+
+    idle_days: int
+    """Days for which a key must have been unused before it may be retired."""
+
+
+class AdoptArgs(TypedDict):
+    """An existing key of an existing user, taken over instead of creating the first key."""
+
+    id: str
+    """The access key id."""
+    secret: NotRequired[pulumi.Input[str]]
+    """Its secret, where it is known."""
+
+
+class KeyDefaultsArgs(TypedDict):
+    """The life of every user's key, where the user's own `key` does not specify otherwise."""
+
+    serial: NotRequired[int]
+    """Raise it by one for a new key. Default 1."""
+    previous: NotRequired[str]
+    """What happens to the previous key: `active`, `inactive` or `deleted`. Default: `inactive` under a calendar, else
+    `active`."""
+    rotation: NotRequired[RotationArgs | None]
+    """New keys by the calendar. Default: none."""
+    status: NotRequired[str]
+    """`inactive` suspends the current key, `active` makes it work again. Default: a new key is active, the status of an
+    existing key is left alone."""
+    description: NotRequired[pulumi.Input[str]]
+    """Shown beside the key in the AWS console. The provider must ignore tags that start with AKIA."""
+    pgp_key: NotRequired[pulumi.Input[str]]
+    """An OpenPGP public key, armored or base64, or `file:PATH`: the next secret is kept encrypted to it only."""
+    verify: NotRequired[bool]
+    """Wait until AWS accepts a new key, at most 60 seconds. Default true."""
+    retire_guard: NotRequired[RetireGuardArgs | None]
+    """Refuse to deactivate or delete a key that is still in use. Default: no guard."""
+
+
+class KeyArgs(KeyDefaultsArgs):
+    """The life of one user's key."""
+
+    adopt: NotRequired[AdoptArgs]
+    """Take over an existing key as the first one."""
+
+
+class StoreArgs(TypedDict):
+    """Where a user's key is put in a secret store."""
+
+    name: NotRequired[str]
+    """Name in the store. Default `access-keys/USER`, with a leading `/` in SSM."""
+    kms_key: NotRequired[pulumi.Input[str]]
+    """KMS key (id, ARN or `alias/NAME`) instead of AWS's own."""
+
+
+class DeliverArgs(TypedDict):
+    """Stores that get the current key as JSON with `aws_access_key_id` and `aws_secret_access_key`."""
+
+    secrets_manager: NotRequired[StoreArgs]
+    """AWS Secrets Manager; a rotation makes a new version, which becomes AWSCURRENT."""
+    ssm: NotRequired[StoreArgs]
+    """SSM Parameter Store, as SecureString."""
+
+
+class UserArgs(TypedDict):
+    """One IAM user with an access key."""
+
+    groups: Sequence[str]
+    """Names of groups of the same component; 1 to 10."""
+    path: NotRequired[pulumi.Input[str]]
+    """IAM path, default `/`."""
+    tags: NotRequired[Mapping[str, pulumi.Input[str]]]
+    """Tags of this user, on top of the component's."""
+    key: NotRequired[KeyArgs]
+    """The life of this user's key."""
+    deliver: NotRequired[DeliverArgs | None]
+    """Stores that get this user's key, instead of the component's `deliver`."""
+
+
+class ProgrammaticAccessArgs(TypedDict):
+    """What `ProgrammaticAccess` creates. A value may be an Output where its type says so, not where it decides which
+    resources there are or how they are named."""
+
+    groups: Mapping[str, GroupArgs]
+    """Groups by name. The keys name the IAM groups and the Pulumi resources."""
+    users: Mapping[str, UserArgs]
+    """Users by name. The keys name the IAM users and the Pulumi resources."""
+    tags: NotRequired[Mapping[str, pulumi.Input[str]]]
+    """Tags put on every user. IAM groups and access keys take none."""
+    key_defaults: NotRequired[KeyDefaultsArgs]
+    """The life of every user's key."""
+    deliver: NotRequired[DeliverArgs]
+    """Delivery of every user's key into a store."""
+    partition: NotRequired[str]
+    """AWS partition of policy names: `aws`, `aws-cn` or `aws-us-gov`. Default: that of the region in `aws:region`."""

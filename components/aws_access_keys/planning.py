@@ -1,0 +1,229 @@
+"""Which keys each user shall have: what the rules plan, held back where AWS has a reason against it.
+
+AWS is asked before anything is registered, and only where it matters: when a key would be retired (is it in use?), when
+a user who has a key gets another (is there room for it?), and where the last run did not finish (what is there?). What
+must not be done is skipped for that user; everybody else's plan is carried out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple, TypeVar
+
+import pulumi
+
+from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
+from aws_access_keys.retire_guard import RetireGuard
+from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.problem import Problem
+from aws_access_keys.rules.rotation import (
+    Key,
+    KeyName,
+    KeyPlan,
+    KeyRules,
+    Retirement,
+    due_key,
+    notes,
+    plan_keys,
+    retirements,
+)
+from aws_access_keys.state import HandedOver, UserState
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class KeyLimitError(pulumi.RunError):
+    """A user cannot have the keys that are planned; the message says what is in the way, and what to do."""
+
+
+class UserPlan(NamedTuple):
+    """One user's plan."""
+
+    plan: KeyPlan
+    skipped: tuple[str, ...] = ()
+    """What the settings ask for and this run does not do, each with the reason and the cure."""
+    warnings: tuple[str, ...] = ()
+
+
+def plan_users(
+    rules: Mapping[str, KeyRules],
+    adopted: Mapping[str, str],
+    states: Mapping[str, UserState],
+    today: date,
+    guard: RetireGuard,
+    account: Account,
+) -> dict[str, UserPlan]:
+    """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over."""
+
+    def plan(user: str) -> UserPlan:
+        state = states.get(user, UserState())
+        return _Planner(user, rules[user], adopted.get(user), state, today, guard, account).plan()
+
+    users = sorted(rules)
+    return dict(zip(users, in_parallel(plan, users), strict=True))
+
+
+def removed_in_use(states: Mapping[str, UserState], removed: Sequence[str], guard: RetireGuard) -> list[Problem]:
+    """Keys in use of users that were removed from the settings."""
+    keys = [(user, key.id) for user in sorted(removed) for key in states[user].keys]
+    refusals = in_parallel(lambda key: guard.refusal(*key, "deleted"), keys)
+    return [Problem(f"users.{user}", why) for (user, _), why in zip(keys, refusals, strict=True) if why]
+
+
+def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """What each item gives, in order."""
+    with ThreadPoolExecutor(MAX_WORKERS) as pool:
+        return list(pool.map(ask, items))
+
+
+@dataclass
+class _Planner:
+    """Makes the plan of one user."""
+
+    user: str
+    rules: KeyRules
+    adopted: str | None
+    state: UserState
+    today: date
+    guard: RetireGuard
+    account: Account
+    skipped: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def plan(self) -> UserPlan:
+        """The plan. Raises KeyLimitError."""
+        keys, new = self.state.keys, self._first_key() or due_key(self.rules, self.state.keys, self.today)
+        replaced: KeyName | None = None
+        if self.state.exists and (new or not self.state.is_certain):
+            try:
+                in_iam = self.account.list_access_keys(self.user)
+            except AwsQueryError as error:
+                new = self._skip(
+                    f"no new key is issued, because AWS does not report which access keys {self.user} has ({error}). "
+                    "The identity running Pulumi needs iam:ListAccessKeys."
+                )
+            else:
+                keys, new, replaced = self._compare(in_iam, new)
+        if not keys and not new:
+            raise KeyLimitError(f"users.{self.user}.key: {' '.join(self.skipped)} Nothing was changed.")
+        self.warnings += notes(self.rules, keys, self.today)
+        plan = plan_keys(self.rules, keys, self.today, new, replaced)
+        in_use = {
+            name: why
+            for name, action in retirements(plan, keys).items()
+            if name != replaced and (why := self._in_use(keys, name, action))
+        }
+        if in_use:
+            self.skipped += in_use.values()
+            plan = plan_keys(self.rules, keys, self.today, new, replaced, keep=frozenset(in_use))
+        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings))
+
+    def _first_key(self) -> KeyName | None:
+        """The name of a key that is adopted. Under a calendar it serves from this day on, however old it is."""
+        if self.adopted is None or self.state.keys:
+            return None
+        return KeyName(self.rules.serial, self.today if self.rules.rotation else date.min)
+
+    def _compare(
+        self, in_iam: Sequence[AccessKeyMetadata], new: KeyName | None
+    ) -> tuple[tuple[Key, ...], KeyName | None, KeyName | None]:
+        """The keys that exist, the new key if it can be issued, and the key that is deleted for it."""
+        ids = {key.id for key in in_iam}
+        existing = tuple(key for key in self.state.keys if key.id in ids)
+        if self.state.keys and not existing:
+            self._skip(
+                f"IAM has no user {self.user}, or none of the user's keys. Run `pulumi refresh`, then `pulumi up`."
+            )
+            return self.state.keys, None, None
+        self._check_lost_keys(ids)
+        unmanaged = [key for key in in_iam if key.id not in {*self._state_ids(), self.adopted}]
+        current = self.state.handed_over[0] if self.state.handed_over else None
+        if current and current.id not in ids and not new:
+            new = self._in_place_of(current)
+        if new is None or (self.adopted and not self.state.keys):
+            self._warn_of(unmanaged)
+            return existing, new, None
+        gone = [key.name for key in self.state.keys if key not in existing]
+        oldest = existing[-1] if len(existing) == KEYS_PER_USER else None
+        replaced = gone[-1] if gone else oldest.name if oldest else None
+        if unmanaged and len(in_iam) >= KEYS_PER_USER:
+            new = self._skip(
+                f"no new key is issued: IAM allows two access keys per user, and {self.user} has one that this stack "
+                f"does not manage, {' and '.join(map(self._describe, unmanaged))}. Somebody created it, or AWS's "
+                "response got lost in an earlier run. If nobody uses it, delete it and run `pulumi up` again: "
+                f"{self._delete_command(unmanaged[0].id)}"
+            )
+        elif existing and not self.state.was_handed_over(existing[0]):
+            new = self._skip(
+                f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed, and this "
+                "run completes it. Run `pulumi up` again for another one."
+            )
+        elif oldest and (why := self._in_use(existing, oldest.name, "deleted")):
+            new = self._skip(f"{why} The new key needs its place: IAM allows two access keys per user.")
+        else:
+            self._warn_of(unmanaged)
+        return existing, new, replaced if new else None
+
+    def _check_lost_keys(self, ids: Set[str]) -> None:
+        """Keys that were handed over and that IAM has, but not the state. Raises KeyLimitError for the current one."""
+        for index, key in enumerate(self.state.handed_over):
+            if key.id in ids - self._state_ids() - {self.adopted}:
+                text = f"the state no longer has the access key {key.id} of {self.user}, but IAM does. It may be in use"
+                delete = f"delete it: {self._delete_command(key.id)}"
+                if index == 0:
+                    raise KeyLimitError(
+                        f"users.{self.user}.key: {text}, so no other key is issued. To take it back, set adopt to "
+                        f"{{id: {key.id}}} in this key and run `pulumi up`; or, if nobody uses it, {delete}. Nothing "
+                        "was changed."
+                    )
+                self.warnings.append(f"{text}; if not, {delete}")
+
+    def _in_place_of(self, current: HandedOver) -> KeyName | None:
+        """The name of another key for a current one that was deleted in IAM."""
+        if any(key.name == current.name for key in self.state.keys):
+            return self._skip(
+                f"IAM no longer has the current access key {current.id} of {self.user}. Run `pulumi refresh`, then "
+                "`pulumi up` for another one."
+            )
+        self.warnings.append(
+            f"IAM no longer has the current access key {current.id} of {self.user}; another one is issued."
+        )
+        return current.name
+
+    def _skip(self, why: str) -> None:
+        self.skipped.append(why)
+
+    def _in_use(self, keys: Sequence[Key], name: KeyName, action: Retirement) -> str | None:
+        return self.guard.refusal(self.user, next(key.id for key in keys if key.name == name), action)
+
+    def _state_ids(self) -> set[str]:
+        return {key.id for key in self.state.keys}
+
+    def _warn_of(self, unmanaged: Sequence[AccessKeyMetadata]) -> None:
+        for key in unmanaged:
+            if key.id not in {handed_over.id for handed_over in self.state.handed_over}:
+                self.warnings.append(unmanaged_key(self.user, self._describe(key), key.id))
+
+    def _describe(self, key: AccessKeyMetadata) -> str:
+        try:
+            return key.describe(self.account.last_use(key.id))
+        except AwsQueryError:
+            return key.id
+
+    def _delete_command(self, key_id: str) -> str:
+        return delete_command(self.user, key_id)
+
+
+def unmanaged_key(user: str, described: str, key_id: str) -> str:
+    """The warning about a key that IAM has and the stack does not know."""
+    return (
+        f"IAM has an access key of {user} that this stack does not manage: {described}. Somebody created it, or AWS's "
+        f"response to an earlier run got lost. If nobody uses it, delete it: {delete_command(user, key_id)}"
+    )
+
+
+def delete_command(user: str, key_id: str) -> str:
+    """The command that deletes an access key."""
+    return f"aws iam delete-access-key --user-name {user} --access-key-id {key_id}"

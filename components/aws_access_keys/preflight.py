@@ -1,0 +1,164 @@
+"""What only AWS can say about the settings, asked before a user, group or key is registered.
+
+Asked only where the settings need it: for a stack without new users and groups, KMS keys or keys to adopt nothing is.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.settings import AccessSettings
+from aws_access_keys.state import GROUP, USER, ComponentState
+
+
+def preflight(
+    settings: AccessSettings,
+    spell: Spelling,
+    state: ComponentState,
+    removed: Sequence[str],
+    ignored_tags: Sequence[str],
+    account: Account,
+) -> Iterator[Problem]:
+    """Problems that AWS knows of.
+
+    removed: users that are in the state and not in the settings. ignored_tags: prefixes of tag keys that the aws
+    provider leaves alone.
+    """
+    adopted = {user for user in settings.users if settings.effective_key(user).adopt}
+    new_users = [user for user in settings.users if not state.user(user).exists and user not in adopted]
+    new_groups = [group for group in settings.groups if group not in state.groups]
+    old_groups = state.groups - settings.groups.keys()
+    yield from _taken("user", new_users, removed, spell, state, account)
+    yield from _taken("group", new_groups, sorted(old_groups), spell, state, account)
+    for kms_key, where in _kms_keys(settings, spell).items():
+        yield from _kms_problems(where, kms_key, account)
+    for user in sorted(adopted):
+        if not state.user(user).keys:  # a key that was adopted before is not checked again
+            yield from _Adoption(settings, spell, user, ignored_tags, account).problems()
+
+
+def _taken(
+    kind: str, new: Sequence[str], old: Sequence[str], spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[Problem]:
+    """New names that the account has already, in whatever case: IAM compares names without it."""
+    going = {name.casefold(): name for name in old}
+    for name in new:
+        if name.casefold() in going:
+            yield Problem(
+                spell(f"{kind}s.{{}}", name),
+                f"to IAM this is the same name as '{going[name.casefold()]}', a {kind} of this stack, and the new "
+                f"{kind} would be created before the old one is deleted. Write '{going[name.casefold()]}', or choose "
+                "another name.",
+            )
+    if not new:
+        return
+    try:
+        existing = {name.casefold(): name for name in account.names(kind)}
+    except AwsQueryError:
+        return  # without the permission to list them, IAM refuses when the first one is created
+    for name in new:
+        found = existing.get(name.casefold())
+        if found and name.casefold() not in going:
+            token = USER if kind == "user" else GROUP
+            component = state.urn.split("::", 3)[3]
+            take_over = (
+                f"If it is left over from an earlier run of this stack, take it over: pulumi import {token} "
+                f"'{component}/{name}' '{found}' --parent 'component={state.urn}'; else choose another name."
+                if found == name and not state.is_new
+                else "Choose another name, or delete it first if nobody needs it."
+            )
+            yield Problem(
+                spell(f"{kind}s.{{}}", name),
+                f"the account has a {kind} '{found}' already, which this stack does not manage. {take_over}",
+            )
+
+
+def _kms_keys(settings: AccessSettings, spell: Spelling) -> dict[str, str]:
+    """KMS key → the first setting that names it."""
+    found: dict[str, str] = {}
+    for user in settings.users:
+        deliver = settings.effective_deliver(user)
+        own = "deliver" in settings.users[user].model_fields_set
+        for store in ("secrets_manager", "ssm"):
+            asked = getattr(deliver, store) if deliver else None
+            if asked and isinstance(asked.kms_key, str):
+                place = spell(f"users.{{}}.deliver.{store}.kms_key", user) if own else spell(f"deliver.{store}.kms_key")
+                found.setdefault(asked.kms_key, place)
+    return found
+
+
+def _kms_problems(where: str, kms_key: str, account: Account) -> Iterator[Problem]:
+    try:
+        response = account.ask("kms", "describe_key", KeyId=kms_key)
+    except AwsQueryError as error:
+        yield Problem(where, f"AWS KMS cannot use '{kms_key}': {error}.")
+        return
+    state: str = response["KeyMetadata"]["KeyState"]
+    if state != "Enabled":
+        yield Problem(where, f"the KMS key '{kms_key}' is {state}. Enable it, or choose another.")
+
+
+class _Adoption:
+    """Checks the key that a user's settings take over, and the user."""
+
+    def __init__(
+        self, settings: AccessSettings, spell: Spelling, user: str, ignored_tags: Sequence[str], account: Account
+    ) -> None:
+        self._settings, self._spell, self._user = settings, spell, user
+        self._ignored_tags, self._account = ignored_tags, account
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with it."""
+        user, key = self._user, self._settings.effective_key(self._user)
+        assert key.adopt is not None
+        where, key_id = self._spell("users.{}.key.adopt", user), key.adopt.id
+        try:
+            found: dict[str, Any] | None = self._account.ask("iam", "get_user", UserName=user)
+            listed = self._account.list_access_keys(user)
+        except AwsQueryError as error:
+            yield Problem(where, f"AWS does not report which keys '{user}' has: {error}.")
+            return
+        if found is None:
+            yield Problem(where, f"there is no IAM user '{user}' to adopt a key of. Remove adopt for a new user.")
+            return
+        ids = [other.id for other in listed]
+        if key_id not in ids:
+            yield Problem(
+                f"{where}.id", f"'{key_id}' is not an access key of '{user}', who has: {', '.join(ids) or 'none'}."
+            )
+        elif len(ids) >= KEYS_PER_USER:
+            other = next(found for found in ids if found != key_id)
+            yield Problem(
+                f"{where}.id",
+                f"'{user}' has {len(ids)} access keys and IAM allows no third, so this one could never be rotated. "
+                f"Delete '{other}' first, if nobody uses it.",
+            )
+        elif not listed[0].active and key.status is None:
+            yield Problem(
+                self._spell("users.{}.key.status", user),
+                f"the access key '{key_id}' to adopt is inactive. Set status to inactive to keep it so, or to active "
+                "to make it work again.",
+            )
+        yield from self._changes(found["User"])
+
+    def _changes(self, found: Mapping[str, Any]) -> Iterator[Problem]:
+        """What the takeover would change about the user: the ARN, and tags that the settings do not have."""
+        path: str = found["Path"]
+        if path != self._settings.users[self._user].path:
+            yield Problem(
+                self._spell("users.{}.path", self._user),
+                f"the user to adopt has the path '{path}'; another one would change the user's ARN. Write path: {path}",
+            )
+        tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
+        wanted = self._settings.effective_tags(self._user)
+        prefixes = tuple(self._ignored_tags)
+        lost = {key: value for key, value in tags.items() if key not in wanted and not key.startswith(prefixes)}
+        if lost:
+            listed = ", ".join(f"{key}: {value}" for key, value in sorted(lost.items()))
+            yield Problem(
+                self._spell("users.{}.tags", self._user),
+                f"the user to adopt has tags that would be removed. Write them here: {{{listed}}}; or remove them "
+                "first.",
+            )

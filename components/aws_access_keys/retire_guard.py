@@ -1,0 +1,79 @@
+"""The retire guard: a key that was used lately is neither deactivated nor deleted."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import NamedTuple
+
+import pulumi
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.rules.rotation import Retirement
+
+
+class InUseError(pulumi.RunError):
+    """Keys that are still in use; the message says which, since when, and what to do."""
+
+
+class UserGuard(NamedTuple):
+    """What the guard asks for the keys of one user."""
+
+    idle_days: int
+    """Days for which a key must have been unused before it may be retired; 0 where the guard is off."""
+    override: str
+    """How to retire a key all the same, in the caller's spelling: `set ... to None for one run`."""
+
+
+class RetireGuard:
+    """Knows which keys may not be retired.
+
+    The planned retirements are checked before anything is registered (planning.py). The hook (run.py) is for those that
+    no plan has: `pulumi destroy`, a component that was removed from the program, a key that came into use in between.
+    """
+
+    def __init__(self, today: date, account: Account, users: Mapping[str, UserGuard], must_exist: bool = False) -> None:
+        """must_exist: whether a key that IAM does not list may not be retired: it can belong to another account."""
+        self._today, self._account, self._users, self._must_exist = today, account, users, must_exist
+
+    def of_removed(self, component: str, idle_days: Mapping[str, int]) -> "RetireGuard":
+        """The guard of a component that was removed from the program. idle_days: what it asked for, by user."""
+        override = f"put the component '{component}' back, run pulumi up with its retire guard off, and remove it again"
+        users = {user: UserGuard(days, override) for user, days in idle_days.items()}
+        return RetireGuard(self._today, self._account, users, must_exist=True)
+
+    def idle_days(self, user: str) -> int:
+        """Days for which a user's key must have been unused before it may be retired; 0 where the guard is off."""
+        return self._users[user].idle_days if user in self._users else 0
+
+    def refusal(self, user: str, key_id: str, action: Retirement) -> str | None:
+        """Why a key may not be deactivated or deleted; None where it may."""
+        required = self.idle_days(user)
+        if not required:
+            return None
+        override = self._users[user].override
+        try:
+            # The state may not know that a key was deleted, or activated again, in IAM.
+            found = {key.id: key for key in self._account.list_access_keys(user)}.get(key_id)
+            used = self._account.last_use(key_id) if found and found.active else None
+        except AwsQueryError as error:
+            return (
+                f"the access key {key_id} of user {user} is not {action}, because AWS does not report whether it is in "
+                f"use ({error}). The identity running Pulumi needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed for "
+                f"the retire guard. To retire the key without checking its last use, {override}."
+            )
+        if found is None and self._must_exist:
+            return (
+                f"the access key {key_id} of user {user} is not {action}, because the account of this run does not "
+                f"have it, so its last use is unknown. To retire the key all the same, {override}."
+            )
+        idle = (self._today - used.on.date()).days if used else required
+        if used is None or idle >= required:
+            return None
+        return (
+            f"the access key {key_id} of user {user} is still in use and is not {action}: it was {used.text}, "
+            f"{_ago(idle)}; the retire guard requires {required} idle days. Find out who uses it and give them "
+            f"another key; or, to retire it all the same, {override}."
+        )
+
+
+def _ago(days: int) -> str:
+    return "today" if days <= 0 else "1 day ago" if days == 1 else f"{days} days ago"

@@ -1,0 +1,109 @@
+"""What the components of one program share during one run: the retire guard's hook, their users, their refusals."""
+
+import atexit
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import pulumi
+
+from aws_access_keys.retire_guard import InUseError, RetireGuard
+from aws_access_keys.rules.problem import Problem, Spelling, as_lines
+from aws_access_keys.rules.rotation import Retirement
+from aws_access_keys.state import KEY, USER, parse_state
+
+HOOK = "aws-access-keys retire guard"
+ALREADY_REPORTED_EXIT_CODE = 32
+"""By this exit code a program tells Pulumi's language host that it has reported its error itself. Source:
+`pulumi-language-python-exec` in the Pulumi SDK."""
+
+DEPLOYMENT: ContextVar[object] = ContextVar("deployment", default=None)
+"""Tells runs apart where there is no program but a plugin, which can serve several; the plugin sets it."""
+
+
+class Run:
+    """One preview, update or destroy. `Run.current()` is the one that is going on."""
+
+    _current: "Run | None" = None
+
+    def __init__(self, key: object) -> None:
+        self.key = key
+        self.guards: dict[str, RetireGuard] = {}
+        """URN of a component → its guard."""
+        self.resources: Mapping[str, Any] = {}
+        """What the state had when the run began; see state.py."""
+        self._owners: dict[tuple[int, str], str] = {}
+        self._fails = False
+        # One name in all components, so that one that is in the program guards the keys of one that was removed.
+        self.hook = pulumi.ResourceHook(HOOK, self._check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
+
+    @classmethod
+    def current(cls) -> "Run":
+        """The run that is going on."""
+        key = DEPLOYMENT.get() or pulumi.runtime.get_root_resource()
+        if cls._current is None or cls._current.key is not key:
+            cls._current = cls(key)
+        return cls._current
+
+    def claim(self, component: pulumi.ComponentResource, name: str, users: Sequence[str]) -> list[Problem]:
+        """Users that another component of the same account has already. An account is told by its provider."""
+        provider = id(component.get_provider("aws:iam/user:User"))
+        problems: list[Problem] = []
+        for user in users:
+            owner = self._owners.setdefault((provider, user.casefold()), name)
+            if owner != name:
+                problems.append(
+                    Problem(
+                        f"users.{user}",
+                        f"the component '{owner}' has a user of this name in the same account. Remove one of the two, "
+                        "or pass each component the provider of its own account.",
+                    )
+                )
+        return problems
+
+    def report(self, skipped: Sequence[Problem], spell: Spelling) -> None:
+        """Report changes that were skipped, and make an update fail when everything else is done.
+
+        An exception instead would keep the engine from its deletions, which come last, and an error in the log alone
+        ends in exit code 0, which no scheduler notices. So the process fails when the engine has finished with it.
+        """
+        if not skipped:
+            return
+        lines = as_lines(skipped, spell)
+        if pulumi.runtime.is_dry_run():
+            pulumi.log.warn(
+                f"`pulumi up` will skip the following, apply everything else, and exit with an error:\n{lines}"
+            )
+            return
+        changes = "1 change was" if len(skipped) == 1 else f"{len(skipped)} changes were"
+        pulumi.log.error(f"{changes} skipped; everything else is applied:\n{lines}")
+        if not self._fails and DEPLOYMENT.get() is None:
+            self._fails = True
+            atexit.register(_exit)
+
+    def _check(self, args: pulumi.ResourceHookArgs) -> None:
+        """Refuse to delete or deactivate a key in use."""
+        if args.new_inputs is not None and args.new_inputs.get("status") != "Inactive":
+            return  # it goes on working
+        action: Retirement = "deleted" if args.new_inputs is None else "deactivated"
+        head, _, path = args.urn.rpartition("::")
+        name, user, _ = path.rsplit("/", 2)
+        component = f"{head.removesuffix(f'${USER}${KEY}')}::{name}"
+        guard = self.guards.get(component) or self._guard_of_removed(component, name)
+        refusal = guard.refusal(user, args.id, action)
+        if refusal:
+            raise InUseError(refusal)
+
+    def _guard_of_removed(self, component: str, name: str) -> RetireGuard:
+        """The guard that a component had which is not in the program any more; it asks as the others' operator."""
+        state = parse_state(component, self.resources)
+        other = next(iter(self.guards.values()))
+        return other.of_removed(name, {user: found.idle_days for user, found in state.users.items()})
+
+
+def _exit() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ALREADY_REPORTED_EXIT_CODE)

@@ -1,1 +1,0 @@
-"""The stack's config, read in one place and checked before any resource is registered."""

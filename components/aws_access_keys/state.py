@@ -1,0 +1,181 @@
+"""What the stack's state has of one component's users and keys: all that is known of earlier runs.
+
+The resources' names are the record: `access/ann/2` is the key of user ann that was issued for serial 2. Two more
+things stand in outputs:
+- `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
+- `KeyPlans`, registered before any key is touched: the plan of the last run, and the retire guard's idle days. Where
+  the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
+  already: the engine does not tell a resource that waits for its replacement from one that exists. IAM is asked then.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, cast
+
+import pulumi
+
+from aws_access_keys.rules.rotation import Key, KeyName, KeyPlan
+
+COMPONENT = "aws-access-keys:index:ProgrammaticAccess"
+PLANS = "aws-access-keys:index:KeyPlans"
+USER = "aws:iam/user:User"
+GROUP = "aws:iam/group:Group"
+KEY = "aws:iam/accessKey:AccessKey"
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """A key that the last finished run registered."""
+
+    id: str
+    name: KeyName
+
+
+@dataclass(frozen=True)
+class UserState:
+    """One user of the component."""
+
+    exists: bool = False
+    """Whether the state has the IAM user."""
+    keys: tuple[Key, ...] = ()
+    """The keys in the state, newest first."""
+    handed_over: tuple[HandedOver, ...] = ()
+    """The current key of the last finished run, and the previous one if there was one."""
+    planned: tuple[str, ...] | None = None
+    """The names of the keys that the last run wanted; None where no run wanted any."""
+    idle_days: int = 0
+    """Idle days that the user's retire guard asked for; 0 without one."""
+
+    is_encrypted: bool = False
+    """Whether the secret of the newest key is encrypted to an OpenPGP key."""
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the last run finished with these very keys."""
+        handed_over = {key.id: str(key.name) for key in self.handed_over}
+        known = {key.id: str(key.name) for key in self.keys}
+        return known == handed_over and (self.planned is None or set(self.planned) == set(known.values()))
+
+    def was_handed_over(self, key: Key) -> bool:
+        """Whether somebody may use a key: the run that issued it finished."""
+        return key.id in {found.id for found in self.handed_over}
+
+
+@dataclass(frozen=True)
+class ComponentState:
+    """All users and groups of one component in the state."""
+
+    urn: str
+    is_new: bool
+    """Whether the state has nothing of this component."""
+    users: Mapping[str, UserState]
+    groups: frozenset[str]
+
+    def user(self, name: str) -> UserState:
+        """A user's state; an empty one for a new user."""
+        return self.users.get(name, UserState())
+
+
+def read_state(component: pulumi.ComponentResource) -> tuple[ComponentState, Mapping[str, Any]]:
+    """What the state has of a component that was just registered, and the outputs of all resources of the stack by URN.
+
+    One question to the engine, none to AWS.
+    """
+    stack = "/".join((pulumi.get_organization(), pulumi.get_project(), pulumi.get_stack()))
+    urns: list[str] = []
+    # The call waits for its arguments: the component's own URN, which tells its resources from everybody else's.
+    own = component.urn.apply(urns.append)
+    resources = _resource_outputs({"stackName": stack, "component": own})
+    return parse_state(urns[0], resources), resources
+
+
+def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
+    """The state of the component with a URN. resources: URN → `type` and `outputs` of each resource of the stack."""
+    stack, project, types, name = urn.split("::", 3)
+
+    def outputs(*kinds: str) -> dict[str, dict[str, Any]]:
+        """Name below the component → outputs, of the resources of one type."""
+        begin = "::".join([stack, project, "$".join((types, *kinds)), name])
+        return {
+            resource.removeprefix(begin).removeprefix("/"): details["outputs"]
+            for resource, details in resources.items()
+            if resource == begin or resource.startswith(f"{begin}/")
+        }
+
+    keys: dict[str, list[Key]] = {}
+    encrypted: set[tuple[str, KeyName]] = set()
+    for key_path, found in outputs(USER, KEY).items():
+        user, _, key_name = key_path.rpartition("/")
+        if (parsed := KeyName.parse(key_name)) and isinstance(found.get("id"), str):
+            created = date.fromisoformat(str(found.get("createDate") or date.max)[:10])
+            if found.get("keyFingerprint"):
+                encrypted.add((user, parsed))
+            keys.setdefault(user, []).append(Key(parsed, found["id"], found.get("status") != "Inactive", created))
+    exist = outputs(USER)
+    own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
+    handed_over = _mapping(own.get("keys"))
+    last_run = outputs(PLANS).get("", {})
+    plans, idle_days = _mapping(last_run.get("plans")), _mapping(last_run.get("idleDays"))
+    users = {
+        user: UserState(
+            exists=user in exist,
+            keys=tuple(of_user := sorted(keys.get(user, []), key=lambda key: key.name, reverse=True)),
+            handed_over=tuple(_handed_over(_mapping(handed_over.get(user)))),
+            planned=tuple(plans[user]) if user in plans else None,
+            idle_days=int(idle_days.get(user, 0)),  # numbers come back as floats
+            is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
+        )
+        for user in {*keys, *exist, *handed_over}
+    }
+    return ComponentState(urn, not (own or exist), users, frozenset(outputs(GROUP)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A mapping, or an empty one in place of the engine's mark for a value that did not become known."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _handed_over(keys: Mapping[str, Any]) -> "list[HandedOver]":
+    found = [_mapping(keys.get(which)) for which in ("current", "previous")]
+    return [
+        HandedOver(key["id"], name)
+        for key in found
+        if isinstance(key.get("id"), str) and (name := KeyName.parse(str(key.get("name"))))
+    ]
+
+
+def _resource_outputs(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The outputs of every resource of the stack, by URN.
+
+    While it updates, the engine writes the file from which it reads the answer, and can read it half-written; a moment
+    later it is whole.
+    """
+    for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, None):
+        try:
+            answer: Any = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", dict(arguments)).value
+            return answer["outputs"]
+        except Exception as error:  # the SDK raises nothing more specific
+            if pause is None:
+                raise pulumi.RunError(
+                    f"Pulumi cannot read the state of this stack: {error}. Nothing was changed; run the command again."
+                ) from None
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+class KeyPlans(pulumi.ComponentResource):
+    """What a run is about to do, in the state before any key is touched."""
+
+    def __init__(
+        self,
+        name: str,
+        plans: Mapping[str, KeyPlan],
+        idle_days: Mapping[str, int],
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        """idle_days: user → idle days that the retire guard asks for, also of users that are being removed."""
+        super().__init__(PLANS, name, None, opts)
+        names = {user: [str(key.name) for key in (plan.current, plan.previous) if key] for user, plan in plans.items()}
+        self.register_outputs({"plans": names, "idleDays": dict(idle_days)})

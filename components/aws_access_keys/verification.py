@@ -1,0 +1,64 @@
+"""The trial of a new access key: AWS takes some seconds to accept one everywhere."""
+
+import asyncio
+import time
+from typing import Any
+
+import pulumi
+
+from aws_access_keys.account import SessionFactory
+from aws_access_keys.iam import error_code
+
+PROPAGATION_ERRORS = {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
+TRANSIENT_ERRORS = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceFailure", "InternalFailure",
+                    "InternalError", "ServiceUnavailable"}  # fmt: skip
+VERIFY_TIMEOUT = 60.0  # seconds; AWS takes about 10 to make a new key work everywhere
+
+
+class NotAcceptedError(pulumi.RunError):
+    """A new key that AWS does not accept in time."""
+
+
+async def wait_until_accepted(session: SessionFactory, user: str, key_id: str, secret: str) -> None:
+    """Try a new key with STS GetCallerIdentity until AWS accepts it, backing off from 0.2 to 5 seconds.
+
+    Raises NotAcceptedError after VERIFY_TIMEOUT seconds, or at once on an error that waiting does not change.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client: Any = await asyncio.to_thread(_sts_client, session, key_id, secret)
+    began, pause, waiting = time.monotonic(), 0.2, False
+    while True:
+        try:
+            await asyncio.to_thread(client.get_caller_identity)
+        except (ClientError, BotoCoreError) as error:
+            code = error_code(error) if isinstance(error, ClientError) else str(error)
+            temporary = isinstance(error, BotoCoreError) or code in PROPAGATION_ERRORS | TRANSIENT_ERRORS
+            waited = time.monotonic() - began
+            if not temporary or waited + pause > VERIFY_TIMEOUT:
+                raise NotAcceptedError(
+                    f"AWS does not accept the new access key {key_id} of user {user} ({code}, after {waited:.0f} "
+                    "seconds). The key is in the state, and older keys were not touched. Run `pulumi up` again to "
+                    "keep waiting; for another key, delete this one first: aws iam delete-access-key --user-name "
+                    f"{user} --access-key-id {key_id}, pulumi refresh, pulumi up."
+                ) from None
+            if not waiting:
+                pulumi.log.info(f"waiting for AWS to accept the new access key {key_id} of user {user} ...")
+                waiting = True
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+        else:
+            if waiting:
+                waited = time.monotonic() - began
+                pulumi.log.info(f"AWS accepts the new access key {key_id} of user {user}, after {waited:.0f} seconds")
+            return
+
+
+def _sts_client(session: SessionFactory, key_id: str, secret: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    operator: Any = session()
+    region: str = operator.region_name or "us-east-1"
+    issued: Any = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region)
+    return issued.client("sts", config=Config(retries={"total_max_attempts": 3}))
