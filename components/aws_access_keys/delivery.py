@@ -29,8 +29,8 @@ def deliver(
             raise pulumi.RunError(
                 f"{spell.prefix}{spell('users.{}.deliver', user)}: the secret of the access key {values[0]} is not "
                 "known (the key was adopted without it, or it is encrypted to an OpenPGP key), so it cannot be "
-                "delivered; the stores were not changed. Raise the key's serial for a key that can be delivered, or set "
-                f"deliver to {spell.null} for this user."
+                "delivered; the stores were not changed. Raise the key's serial for a key that can be delivered, or "
+                f"set deliver to {spell.null} for this user."
             )
         return json.dumps({"aws_access_key_id": values[0], "aws_secret_access_key": values[1]})
 

@@ -45,6 +45,8 @@ class UserPlan(NamedTuple):
     skipped: tuple[str, ...] = ()
     """What the settings ask for and this run does not do, each with the reason and the cure."""
     warnings: tuple[str, ...] = ()
+    takes_over: str | None = None
+    """The id of an existing key that becomes the current one."""
 
 
 def plan_users(
@@ -94,9 +96,11 @@ class _Planner:
 
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
-        keys, new = self.state.keys, self._first_key() or due_key(self.rules, self.state.keys, self.today)
+        takes_over = self.adopted if self.state.takes_over(self.adopted) else None
+        keys = self.state.keys
+        new = self._adopted_name() if takes_over else due_key(self.rules, keys, self.today)
         replaced: KeyName | None = None
-        if self.state.exists and (new or not self.state.is_certain):
+        if self.state.exists and not takes_over and (new or not self.state.is_certain):
             try:
                 in_iam = self.account.list_access_keys(self.user)
             except AwsQueryError as error:
@@ -118,13 +122,12 @@ class _Planner:
         if in_use:
             self.skipped += in_use.values()
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep=frozenset(in_use))
-        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings))
+        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), takes_over)
 
-    def _first_key(self) -> KeyName | None:
-        """The name of a key that is adopted. Under a calendar it serves from this day on, however old it is."""
-        if self.adopted is None or self.state.keys:
-            return None
-        return KeyName(self.rules.serial, self.today if self.rules.rotation else date.min)
+    def _adopted_name(self) -> KeyName:
+        """The name of a key that is taken over: its own, or under a calendar one that serves from this day on."""
+        own = next((key.name for key in self.state.handed_over if key.id == self.adopted), None)
+        return own or KeyName(self.rules.serial, self.today if self.rules.rotation else date.min)
 
     def _compare(
         self, in_iam: Sequence[AccessKeyMetadata], new: KeyName | None
@@ -138,11 +141,11 @@ class _Planner:
             )
             return self.state.keys, None, None
         self._check_lost_keys(ids)
-        unmanaged = [key for key in in_iam if key.id not in {*self._state_ids(), self.adopted}]
+        unmanaged = [key for key in in_iam if key.id not in self._state_ids()]
         current = self.state.handed_over[0] if self.state.handed_over else None
-        if current and current.id not in ids and not new:
+        if current and not new and not any(key.name >= current.name for key in existing):
             new = self._in_place_of(current)
-        if new is None or (self.adopted and not self.state.keys):
+        if new is None:
             self._warn_of(unmanaged)
             return existing, new, None
         gone = [key.name for key in self.state.keys if key not in existing]
@@ -169,7 +172,7 @@ class _Planner:
     def _check_lost_keys(self, ids: Set[str]) -> None:
         """Keys that were handed over and that IAM has, but not the state. Raises KeyLimitError for the current one."""
         for index, key in enumerate(self.state.handed_over):
-            if key.id in ids - self._state_ids() - {self.adopted}:
+            if key.id in ids - self._state_ids():
                 text = f"the state no longer has the access key {key.id} of {self.user}, but IAM does. It may be in use"
                 delete = f"delete it: {self._delete_command(key.id)}"
                 if index == 0:

@@ -162,7 +162,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         binding = pulumi.ResourceHookBinding(before_update=[run.hook], before_delete=[run.hook])
         for user in sorted(self._settings.users):
             settings, name = self._settings.effective_key(user), f"{self._name}/{user}"
-            self.users[user], membership = self._user(user)
+            self.users[user], membership = self._user(user, not state.user(user).exists)
             mine = self._settings.users[user].groups
             keys = UserKeys(
                 self.users[user],
@@ -207,7 +207,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         ]
         return made, attachments
 
-    def _user(self, user: str) -> tuple[iam.User, iam.UserGroupMembership]:
+    def _user(self, user: str, is_new: bool) -> tuple[iam.User, iam.UserGroupMembership]:
         """An IAM user and its membership in its groups."""
         settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
         place = spell("users.{}.path", user)
@@ -216,8 +216,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             name=user,
             path=once_known(settings.path, lambda known: path_problems(place, known), spell, self._name),
             tags=self._settings.effective_tags(user),
-            # An adopted key belongs to an existing user; after the first run the option has no effect.
-            opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt else None),
+            # An adopted key belongs to an existing user.
+            opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt and is_new else None),
         )
         # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
         membership = iam.UserGroupMembership(

@@ -58,9 +58,18 @@ class UserState:
         known = {key.id: str(key.name) for key in self.keys}
         return known == handed_over and (self.planned is None or set(self.planned) == set(known.values()))
 
+    def takes_over(self, adopted: str | None) -> bool:
+        """Whether an existing key is still to be taken into the state: the first key, or one that the state lost."""
+        is_known = adopted in {key.id for key in self.keys}
+        return adopted is not None and not is_known and (not self.keys or adopted in self._handed_over_ids)
+
+    @property
+    def _handed_over_ids(self) -> set[str]:
+        return {key.id for key in self.handed_over}
+
     def was_handed_over(self, key: Key) -> bool:
         """Whether somebody may use a key: the run that issued it finished."""
-        return key.id in {found.id for found in self.handed_over}
+        return key.id in self._handed_over_ids
 
 
 @dataclass(frozen=True)

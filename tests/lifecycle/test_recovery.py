@@ -1,13 +1,10 @@
 """What a run leaves that failed half-way: no key in use is lost by the next one."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-from tests.lifecycle.stack import Sandbox, Stack
-from tests.lifecycle.test_keys import GROUPS, config, keys_in_iam, works
-
-NewStack = Callable[..., Stack]
+from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
+from tests.lifecycle.stack import Sandbox
 
 
 def test_a_user_whose_removal_failed_can_be_put_back_unharmed(new_stack: NewStack, sandbox: Sandbox) -> None:
@@ -124,7 +121,7 @@ def test_a_key_that_the_stack_does_not_know_is_named_before_a_rotation_harms_any
     done = stack.up(check=False)
     assert done.code != 0
     assert "LimitExceeded" not in done.text, "a third key is not attempted"
-    assert f"ann has one that this stack does not know, {stranger} (Active, made on " in done.text
+    assert f"ann has one that this stack does not manage, {stranger} (active, created on " in done.text
     assert "never used" in done.text
     assert f"aws iam delete-access-key --user-name ann --access-key-id {stranger}" in done.text
     assert works(sandbox, before)
