@@ -122,5 +122,7 @@ class ProgrammaticAccessArgs(TypedDict):
     """The life of every user's key."""
     deliver: NotRequired[DeliverArgs]
     """Delivery of every user's key into a store."""
+    retire_unguarded: NotRequired[Sequence[str]]
+    """Users whose keys may be retired though they are in use, removed users included. For one run."""
     partition: NotRequired[str]
     """AWS partition of policy names: `aws`, `aws-cn` or `aws-us-gov`. Default: that of the region in `aws:region`."""

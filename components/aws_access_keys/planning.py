@@ -45,6 +45,8 @@ class UserPlan(NamedTuple):
     skipped: tuple[str, ...] = ()
     """What the settings ask for and this run does not do, each with the reason and the cure."""
     warnings: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
+    """A line about each key that stops working."""
     takes_over: str | None = None
     """The id of an existing key that becomes the current one."""
 
@@ -72,6 +74,28 @@ def removed_in_use(states: Mapping[str, UserState], removed: Sequence[str], guar
     keys = [(user, key.id) for user in sorted(removed) for key in states[user].keys]
     refusals = in_parallel(lambda key: guard.refusal(*key, "deleted"), keys)
     return [Problem(f"users.{user}", why) for (user, _), why in zip(keys, refusals, strict=True) if why]
+
+
+def removed_keys(states: Mapping[str, UserState], removed: Sequence[str], account: Account) -> list[str]:
+    """A line about each key that is deleted with its user."""
+    keys = [(user, key) for user in removed for key in states[user].keys if key.active]
+    return in_parallel(lambda key: _retired_key(account, *key, "deleted", "the user was removed"), keys)
+
+
+def _retired_key(account: Account, user: str, key: Key, action: Retirement, why: str) -> str:
+    """A line about a key that stops working: whose it is, when it was last used, and why it is retired."""
+    try:
+        used = account.last_use(key.id)
+        use = used.text if used else "never used"
+    except AwsQueryError:
+        use = "last use unknown"
+    return f"the access key {key.id} of {user} ({use}) is {action}: {why}"
+
+
+def _retired_keys(plan: KeyPlan, keys: Sequence[Key]) -> list[tuple[Key, Retirement]]:
+    """The keys that stop working; one that is inactive already is not among them."""
+    found = retirements(plan, keys)
+    return [(key, found[key.name]) for key in keys if key.name in found and key.active]
 
 
 def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -122,7 +146,20 @@ class _Planner:
         if in_use:
             self.skipped += in_use.values()
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep=frozenset(in_use))
-        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), takes_over)
+        retired = tuple(self._retired(plan, key, action) for key, action in _retired_keys(plan, keys))
+        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), retired, takes_over)
+
+    def _retired(self, plan: KeyPlan, key: Key, action: Retirement) -> str:
+        """The line about a key that stops working."""
+        if key.name == plan.replaced:
+            why = f"it makes room for key {plan.current.name}"
+        elif key.name == plan.current.name:
+            why = "its status is set to inactive"
+        elif plan.previous_until and action == "deactivated":
+            why = f"its overlap with key {plan.current.name} ended on {plan.previous_until}"
+        else:
+            why = f"it is the previous key, and previous is {'deleted' if action == 'deleted' else 'inactive'}"
+        return _retired_key(self.account, self.user, key, action, why)
 
     def _adopted_name(self) -> KeyName:
         """The name of a key that is taken over: its own, or under a calendar one that serves from this day on."""

@@ -18,7 +18,7 @@ from aws_access_keys.credentials import credentials_csv, credentials_file
 from aws_access_keys.delivery import deliver
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, is_sandbox, region
-from aws_access_keys.planning import UserPlan, plan_users, removed_in_use
+from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import preflight
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.names import path_problems
@@ -100,6 +100,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         run.report(self.skipped, spell)
         for user, plan in plans.items():
+            for line in plan.retired:
+                pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
         if any(plan.plan.is_new for plan in plans.values()):
@@ -113,18 +115,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
         """User → what the retire guard asks for; for removed users, as `key_defaults` says, else as it was."""
         settings, spell = self._settings, self._spell
-        guards: dict[str, UserGuard] = {}
-        for user in settings.users:
-            asked = settings.effective_key(user).retire_guard
-            place = settings.key_place(spell, user, "retire_guard")
-            override = f"set {spell.prefix}{place} to {spell.null} for one run"
-            guards[user] = UserGuard(asked.idle_days if asked else 0, override)
         defaults = settings.key_defaults
-        is_set = "retire_guard" in defaults.model_fields_set
-        override = f"set {spell.prefix}{spell('key_defaults.retire_guard')} to {spell.null} for one run"
-        for user in removed:
-            days = defaults.retire_guard.idle_days if defaults.retire_guard else 0
-            guards[user] = UserGuard(days if is_set else state.users[user].idle_days, override)
+        guards: dict[str, UserGuard] = {}
+        for user in [*settings.users, *removed]:
+            asked = settings.effective_key(user).retire_guard if user in settings.users else defaults.retire_guard
+            days = asked.idle_days if asked else 0
+            if user in removed and "retire_guard" not in defaults.model_fields_set:
+                days = state.users[user].idle_days
+            # One user's keys are let go without lifting the guard from anybody else's.
+            override = f"add '{user}' to {spell.prefix}{spell('retire_unguarded')} for one run"
+            guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
         return guards
 
     def _plan(self, run: Run, state: ComponentState, removed: list[str], guard: RetireGuard) -> dict[str, UserPlan]:
@@ -139,6 +139,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             raise InUseError(
                 f"Users were removed whose keys are in use:\n{as_lines(in_use, spell)}\nNothing was changed."
             )
+        for line in removed_keys(state.users, removed, self._account):
+            pulumi.log.info(line)
         return plan_users(
             {user: key.rules() for user, key in keys.items()},
             {user: key.adopt.id for user, key in keys.items() if key.adopt},

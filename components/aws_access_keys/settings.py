@@ -216,6 +216,11 @@ class AccessSettings(SettingsModel):
     tags: Tags = Field(default={}, description="Tags put on every user. IAM groups and access keys take none.")
     key_defaults: KeyDefaults = Field(default=KeyDefaults(), description="The life of every user's key.")
     deliver: DeliverSettings | None = Field(default=None, description="Delivery of every user's key into a store.")
+    retire_unguarded: list[str] = Field(
+        default=[],
+        description="Users whose keys may be retired though they are in use, removed users included. For one run.",
+        examples=[["former-colleague"]],
+    )
 
     def effective_key(self, user: str) -> KeySettings:
         """A user's key settings: the user's own over `key_defaults` over the defaults."""

@@ -209,3 +209,25 @@ def test_bad_key_settings_are_refused_and_nothing_is_made(
     assert says in done.text
     assert "Traceback" not in done.text
     assert sandbox.client("iam").list_users()["Users"] == []
+
+
+@pytest.mark.parametrize("refresh", [["refresh"], ["up", "--refresh"]], ids=["refresh, then up", "up --refresh"])
+def test_a_key_that_somebody_switched_off_stays_off_until_the_stack_file_asks(
+    new_stack: NewStack, sandbox: Sandbox, refresh: list[str]
+) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.up()
+    key = stack.key("test-user")
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=key[0], Status="Inactive")
+    stack.run(*refresh, "--yes", "--skip-preview")
+    done = stack.up()
+    assert f"the current access key {key[0]} is inactive, and it stays so" in done.text
+    assert keys_in_iam(sandbox) == {key[0]: "Inactive"}
+    stack.write(config(status="Active"))
+    assert stack.up().changes == {"update": 1}
+    assert works(sandbox, key), "AWS's spelling is understood, and the word is enough"
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=key[0], Status="Inactive")
+    stack.write(config(serial=2))
+    stack.up()
+    assert works(sandbox, stack.key("test-user")), "a new serial gives the user a working key"

@@ -59,7 +59,7 @@ def test_the_retire_guard_holds_without_exports_in_the_run_that_introduces_it(
     refused = stack.up(check=False)
     assert refused.code != 0, "a refusal makes the update fail, without a word of the program's"
     assert "users.ann.key: the access key" in refused.text, "the place is spelled as in Python"
-    assert "set users.ann.key.retire_guard to None for one run" in refused.text
+    assert "add 'ann' to retire_unguarded for one run" in refused.text
     assert works(sandbox, old)
     assert works(sandbox, secrets_of(stack)["one/ann/2"]), "everything else was done"
 
