@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from aws_access_keys.cli.commands import access_keys
+from click.testing import CliRunner
 
 COMMAND = Path(sys.executable).with_name("access-keys")
 
@@ -31,7 +33,7 @@ def test_the_help_has_examples_exit_codes_and_how_to_switch_completion_on() -> N
     for part in ("access-keys rotate ann --stack prod", "3    report --fail-on-overdue", "bash_source access-keys"):
         assert part in text
     for name in ("report", "credentials", "rotate"):
-        text = run(name, "--help").stdout
+        text = CliRunner().invoke(access_keys, [name, "--help"]).output
         assert "Examples:" in text
         assert "--stack STACK" in text
         assert "--output [text|json" in text
@@ -42,31 +44,28 @@ def test_it_is_also_a_module() -> None:
     assert done.stdout == run("--help").stdout
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_completes_it(shell: str) -> None:
-    assert "access-keys" in run(_ACCESS_KEYS_COMPLETE=f"{shell}_source").stdout
-    cword = "ro" if shell == "fish" else "1"
-    done = run(_ACCESS_KEYS_COMPLETE=f"{shell}_complete", COMP_WORDS="access-keys ro", COMP_CWORD=cword)
-    assert "rotate" in done.stdout
-    assert "report" not in done.stdout
+def test_a_shell_completes_it() -> None:
+    assert "#compdef access-keys" in run(_ACCESS_KEYS_COMPLETE="zsh_source").stdout
+    done = run(_ACCESS_KEYS_COMPLETE="bash_complete", COMP_WORDS="access-keys ro", COMP_CWORD="1")
+    assert done.stdout == "plain,rotate\n"
 
 
 @pytest.mark.parametrize("arguments", [("rotat",), ("rotate",), ("report", "dev"), ("report", "--idle-days", "0"), ()])
 def test_wrong_usage_ends_with_exit_code_2(arguments: tuple[str, ...]) -> None:
-    done = run(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Usage: access-keys" in done.stderr
+    result = CliRunner().invoke(access_keys, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Usage: access-keys" in result.stderr
 
 
 def test_without_pulumi_it_says_what_to_install() -> None:
-    done = run("report", PATH="/nowhere")
+    done = run("rotate", "ann", PATH="/nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: pulumi was not found on PATH. Install it: https://")
 
 
 def test_pulumis_own_words_are_passed_on(tmp_path: Path) -> None:
     path = fake_pulumi(tmp_path, "echo 'error: no stack selected; please use `pulumi stack select`' >&2; exit 255")
-    done = run("report", PATH=path)
+    done = run("rotate", "ann", PATH=path)
     assert (done.returncode, done.stderr) == (1, "Error: no stack selected; please use `pulumi stack select`\n")
 
 
@@ -84,7 +83,7 @@ def test_the_help_comes_without_waiting_for_what_only_the_work_needs() -> None:
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
-@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.4, 1.0])
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.7])
 def test_ctrl_c_ends_it_in_one_line(tmp_path: Path, after: float) -> None:
     """At any time: also while Python imports, and while an engine hangs that ignores the signal."""
     path = fake_pulumi(tmp_path, "trap '' INT; sleep 60")

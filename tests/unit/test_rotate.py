@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from aws_access_keys.cli.rotate import with_serial
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.command import Command
@@ -149,6 +149,7 @@ KEYS = st.dictionaries(st.sampled_from(["serial", "previous", "status"]), st.int
 USER = st.fixed_dictionaries({"groups": st.lists(st.sampled_from(["x", "y"]))}, optional={"key": KEYS, "path": NAMES})
 
 
+@settings(max_examples=40)
 @given(
     users=st.dictionaries(NAMES, USER, min_size=1, max_size=4),
     flow=st.sampled_from([None, True, False]),

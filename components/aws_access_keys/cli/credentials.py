@@ -47,9 +47,9 @@ def current_key(stack: str, user: str) -> CurrentKey:
     if not secret and encrypted:
         raise CredentialsError(
             f"The secret of {user}'s access key {ids[user]} is encrypted to the PGP key {encrypted.get('fingerprint')}"
-            ", and only the owner of that key can read it. On their machine:\n"
+            ", and only the owner of that key can read it. Make a file and send it to them, for `gpg --decrypt`:\n"
             f"  pulumi stack output encryptedSecrets --json --stack {quote(stack)} | "
-            f"jq -r '.[\"{user}\"].ciphertext' | base64 -d | gpg --decrypt"
+            f"jq -r '.[\"{user}\"].ciphertext' | base64 -d > {quote(user)}.gpg"
         )
     if not secret:
         raise CredentialsError(
