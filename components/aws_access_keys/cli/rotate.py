@@ -16,8 +16,7 @@ import yaml
 
 from aws_access_keys.cli.files import write_file
 from aws_access_keys.cli.stack import StackError, require_user, stack_outputs
-
-NAMESPACE = "aws-access-keys"
+from aws_access_keys.rules.problem import NAMESPACE
 
 
 def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
