@@ -102,6 +102,9 @@ class UserArgs(TypedDict):
     """IAM path, default `/`."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]
     """Tags of this user, on top of the component's."""
+    force_destroy: NotRequired[bool]
+    """Delete the user with everything that IAM has and this component does not manage, such as a console password.
+    Takes effect for a removal after the next update. Default false."""
     key: NotRequired[KeyArgs]
     """The life of this user's key."""
     deliver: NotRequired[DeliverArgs | None]

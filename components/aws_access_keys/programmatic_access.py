@@ -20,9 +20,10 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, is_sandbox, region
 from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import preflight
+from aws_access_keys.removal import removal_problems
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.names import path_problems
-from aws_access_keys.rules.policies import partition_of, policy_arn, policy_key
+from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session
@@ -85,7 +86,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
         state, run.resources = read_state(self)
-        removed = sorted(user for user, found in state.users.items() if user not in self._settings.users and found.keys)
+        removed = sorted(user for user in state.users if user not in self._settings.users)
         guard = RetireGuard(self._today, self._account, self._user_guards(state, removed))
         run.guards[state.urn] = guard
         plans = self._plan(run, state, removed, guard)
@@ -99,6 +100,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             Problem(spell("users.{}.key", user), why) for user, plan in plans.items() for why in plan.skipped
         )
         run.report(self.skipped, spell)
+        self._warn_of_administrators()
         for user, plan in plans.items():
             for line in plan.retired:
                 pulumi.log.info(line)
@@ -111,6 +113,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
         self._register_all(run, state, guard, plans)
+
+    def _warn_of_administrators(self) -> None:
+        if pulumi.runtime.is_dry_run():
+            for name, group in self._settings.groups.items():
+                warning = administrator_warning(group.policies)
+                if warning:
+                    pulumi.log.warn(f"{self._spell.prefix}{self._spell('groups.{}.policies', name)}: {warning}")
 
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
         """User → what the retire guard asks for; for removed users, as `key_defaults` says, else as it was."""
@@ -139,7 +148,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             raise InUseError(
                 f"Users were removed whose keys are in use:\n{as_lines(in_use, spell)}\nNothing was changed."
             )
-        for line in removed_keys(state.users, removed, self._account):
+        problems, lines = removal_problems(removed, state.users, spell, self._account)
+        refuse(problems, spell, self._name)
+        for line in [*removed_keys(state.users, removed, self._account), *lines]:
             pulumi.log.info(line)
         return plan_users(
             {user: key.rules() for user, key in keys.items()},
@@ -218,6 +229,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             name=user,
             path=once_known(settings.path, lambda known: path_problems(place, known), spell, self._name),
             tags=self._settings.effective_tags(user),
+            force_destroy=settings.force_destroy,
             # An adopted key belongs to an existing user.
             opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt and is_new else None),
         )

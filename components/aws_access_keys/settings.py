@@ -204,6 +204,11 @@ class UserSettings(SettingsModel):
     )
     path: Text = Field(default="/", description="IAM path of the user, for example /data/.")
     tags: Tags = Field(default={}, description="Tags of this user, on top of the stack's tags.")
+    force_destroy: bool = Field(
+        default=False,
+        description="Delete the user with everything that IAM has and this stack does not manage, such as a console "
+        "password. Takes effect for a removal after the next update.",
+    )
     key: KeySettings = Field(default=KeySettings(), description="The life of this user's key.")
     deliver: DeliverSettings | None = Field(default=None, description="Instead of the stack's deliver.")
 

@@ -48,6 +48,8 @@ class UserState:
     idle_days: int = 0
     """Idle days that the user's retire guard asked for; 0 without one."""
 
+    force_destroy: bool = False
+    """Whether the user is deleted with everything that the stack does not manage."""
     is_encrypted: bool = False
     """Whether the secret of the newest key is encrypted to an OpenPGP key."""
 
@@ -134,6 +136,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             handed_over=tuple(_handed_over(_mapping(handed_over.get(user)))),
             planned=tuple(plans[user]) if user in plans else None,
             idle_days=int(idle_days.get(user, 0)),  # numbers come back as floats
+            force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
         )
         for user in {*keys, *exist, *handed_over}
