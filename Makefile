@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine up preview down shell doctor report credentials \
+.PHONY: help setup engine up preview down shell doctor report credentials rotate \
         test test-unit lint format schema lock clean
 
 help: ## this list
@@ -52,15 +52,22 @@ shell: engine ## a shell in which pulumi, aws and python mean the sandbox
 doctor: setup ## what is installed, what is missing
 	@$(BIN)/python -m sandbox doctor
 
-# ---- what operators do with keys (in the sandbox; `pulumi` and `python -m aws_access_keys.cli....` do the same elsewhere)
+# ---- what operators do with keys, in the sandbox; elsewhere: .venv/bin/access-keys --help
 
-report: engine ## every key with its age, last use and next rotation (FORMAT=text|json|html OUTPUT=file)
-	@$(RUN) $(BIN)/python -m aws_access_keys.cli.report $(STACK) $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT))
+report: engine ## every key with its age, last use and next rotation (OUTPUT=text|json|html|csv FILE=file)
+	@$(RUN) access-keys report --stack $(STACK) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(FILE),--file '$(FILE)')
 
-credentials: engine ## write a user's key into an AWS profile (USER=name PROFILE=name; or FORMAT=csv OUTPUT=file)
-	@$(if $(filter command line,$(origin USER)),,$(error Say whose key: make credentials USER=test-user PROFILE=data))
-	@$(RUN) $(BIN)/python -m aws_access_keys.cli.credentials --stack $(STACK) $(if $(PROFILE),--profile $(PROFILE)) \
-	  $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(FORCE),--force) $(USER)
+credentials: engine ## put a user's key into an AWS profile of the sandbox (USER=name PROFILE=name, or CSV=file)
+	@$(user_required)
+	@$(RUN) access-keys credentials --stack $(STACK) $(if $(PROFILE),--profile '$(PROFILE)') $(if $(CSV),--csv '$(CSV)') \
+	  $(if $(FORCE),--force) '$(USER)'
+	@$(if $(CSV),,echo "That file is the sandbox's own; the command works in it: make shell")
+
+rotate: engine ## request a new key for a user in the stack file (USER=name); then: make up
+	@$(user_required)
+	@$(RUN) access-keys rotate --stack $(STACK) $(if $(DRY_RUN),--dry-run) '$(USER)'
+
+user_required = $(if $(filter command line,$(origin USER)),,$(error USER is required: make $@ USER=test-user))
 
 # ---- for developers
 

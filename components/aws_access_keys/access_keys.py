@@ -66,20 +66,10 @@ class UserKeys:
                 ignore_changes=ignored or None,
                 hooks=self.guard,
                 depends_on=[*self.allowed, *after],
-                import_=self._adopted(planned),
+                import_=self.plan.takes_over if is_new else None,
                 additional_secret_outputs=["secret", "sesSmtpPasswordV4"],
             ),
         )
-
-    def _adopted(self, planned: PlannedKey) -> str | None:
-        """The id of the adopted key, where this is it: the first key of a user, and no later one."""
-        adopt = self.settings.adopt
-        if adopt is None:
-            return None
-        if not self.state.keys:
-            return adopt.id
-        known = {key.name: key.id for key in self.state.keys}
-        return adopt.id if known.get(planned.name) == adopt.id else None
 
     def accepted_secret(self, key: iam.AccessKey) -> "pulumi.Output[str | None]":
         """The secret of the current key, once AWS accepts the key; None where it is not known."""

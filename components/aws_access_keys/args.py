@@ -102,6 +102,9 @@ class UserArgs(TypedDict):
     """IAM path, default `/`."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]
     """Tags of this user, on top of the component's."""
+    force_destroy: NotRequired[bool]
+    """Delete the user with everything that IAM has and this component does not manage, such as a console password.
+    Takes effect for a removal after the next update. Default false."""
     key: NotRequired[KeyArgs]
     """The life of this user's key."""
     deliver: NotRequired[DeliverArgs | None]
@@ -125,5 +128,7 @@ class ProgrammaticAccessArgs(TypedDict):
     """The life of every user's key."""
     deliver: NotRequired[DeliverArgs]
     """Delivery of every user's key into a store."""
+    retire_unguarded: NotRequired[Sequence[str]]
+    """Users whose keys may be retired though they are in use, removed users included. For one run."""
     partition: NotRequired[str]
     """AWS partition of policy names: `aws`, `aws-cn` or `aws-us-gov`. Default: that of the region in `aws:region`."""

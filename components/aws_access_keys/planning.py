@@ -45,6 +45,10 @@ class UserPlan(NamedTuple):
     skipped: tuple[str, ...] = ()
     """What the settings ask for and this run does not do, each with the reason and the cure."""
     warnings: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
+    """A line about each key that stops working."""
+    takes_over: str | None = None
+    """The id of an existing key that becomes the current one."""
 
 
 def plan_users(
@@ -72,6 +76,28 @@ def removed_in_use(states: Mapping[str, UserState], removed: Sequence[str], guar
     return [Problem(f"users.{user}", why) for (user, _), why in zip(keys, refusals, strict=True) if why]
 
 
+def removed_keys(states: Mapping[str, UserState], removed: Sequence[str], account: Account) -> list[str]:
+    """A line about each key that is deleted with its user."""
+    keys = [(user, key) for user in removed for key in states[user].keys if key.active]
+    return in_parallel(lambda key: _retired_key(account, *key, "deleted", "the user was removed"), keys)
+
+
+def _retired_key(account: Account, user: str, key: Key, action: Retirement, why: str) -> str:
+    """A line about a key that stops working: whose it is, when it was last used, and why it is retired."""
+    try:
+        used = account.last_use(key.id)
+        use = used.text if used else "never used"
+    except AwsQueryError:
+        use = "last use unknown"
+    return f"the access key {key.id} of {user} ({use}) is {action}: {why}"
+
+
+def _retired_keys(plan: KeyPlan, keys: Sequence[Key]) -> list[tuple[Key, Retirement]]:
+    """The keys that stop working; one that is inactive already is not among them."""
+    found = retirements(plan, keys)
+    return [(key, found[key.name]) for key in keys if key.name in found and key.active]
+
+
 def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """What each item gives, in order."""
     with ThreadPoolExecutor(MAX_WORKERS) as pool:
@@ -94,9 +120,11 @@ class _Planner:
 
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
-        keys, new = self.state.keys, self._first_key() or due_key(self.rules, self.state.keys, self.today)
+        takes_over = self.adopted if self.state.takes_over(self.adopted) else None
+        keys = self.state.keys
+        new = self._adopted_name() if takes_over else due_key(self.rules, keys, self.today)
         replaced: KeyName | None = None
-        if self.state.exists and (new or not self.state.is_certain):
+        if self.state.exists and not takes_over and (new or not self.state.is_certain):
             try:
                 in_iam = self.account.list_access_keys(self.user)
             except AwsQueryError as error:
@@ -118,13 +146,25 @@ class _Planner:
         if in_use:
             self.skipped += in_use.values()
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep=frozenset(in_use))
-        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings))
+        retired = tuple(self._retired(plan, key, action) for key, action in _retired_keys(plan, keys))
+        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), retired, takes_over)
 
-    def _first_key(self) -> KeyName | None:
-        """The name of a key that is adopted. Under a calendar it serves from this day on, however old it is."""
-        if self.adopted is None or self.state.keys:
-            return None
-        return KeyName(self.rules.serial, self.today if self.rules.rotation else date.min)
+    def _retired(self, plan: KeyPlan, key: Key, action: Retirement) -> str:
+        """The line about a key that stops working."""
+        if key.name == plan.replaced:
+            why = f"it makes room for key {plan.current.name}"
+        elif key.name == plan.current.name:
+            why = "its status is set to inactive"
+        elif plan.previous_until and action == "deactivated":
+            why = f"its overlap with key {plan.current.name} ended on {plan.previous_until}"
+        else:
+            why = f"it is the previous key, and previous is {'deleted' if action == 'deleted' else 'inactive'}"
+        return _retired_key(self.account, self.user, key, action, why)
+
+    def _adopted_name(self) -> KeyName:
+        """The name of a key that is taken over: its own, or under a calendar one that serves from this day on."""
+        own = next((key.name for key in self.state.handed_over if key.id == self.adopted), None)
+        return own or KeyName(self.rules.serial, self.today if self.rules.rotation else date.min)
 
     def _compare(
         self, in_iam: Sequence[AccessKeyMetadata], new: KeyName | None
@@ -138,11 +178,11 @@ class _Planner:
             )
             return self.state.keys, None, None
         self._check_lost_keys(ids)
-        unmanaged = [key for key in in_iam if key.id not in {*self._state_ids(), self.adopted}]
+        unmanaged = [key for key in in_iam if key.id not in self._state_ids()]
         current = self.state.handed_over[0] if self.state.handed_over else None
-        if current and current.id not in ids:
+        if current and not any(key.name >= current.name for key in existing):
             new = self._in_place_of(current, new)
-        if new is None or (self.adopted and not self.state.keys):
+        if new is None:
             self._warn_of(unmanaged)
             return existing, new, None
         gone = [key.name for key in self.state.keys if key not in existing]
@@ -169,7 +209,7 @@ class _Planner:
     def _check_lost_keys(self, ids: Set[str]) -> None:
         """Keys that were handed over and that IAM has, but not the state. Raises KeyLimitError for the current one."""
         for index, key in enumerate(self.state.handed_over):
-            if key.id in ids - self._state_ids() - {self.adopted}:
+            if key.id in ids - self._state_ids():
                 text = f"the state no longer has the access key {key.id} of {self.user}, but IAM does. It may be in use"
                 delete = f"delete it: {self._delete_command(key.id)}"
                 if index == 0:

@@ -35,7 +35,8 @@ def preflight(
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     for user in sorted(adopted):
-        if not state.user(user).keys:  # a key that was adopted before is not checked again
+        adopt = settings.effective_key(user).adopt
+        if adopt and state.user(user).takes_over(adopt.id):
             yield from _Adoption(settings, spell, user, ignored_tags, account).problems()
 
 

@@ -18,12 +18,13 @@ from aws_access_keys.credentials import credentials_csv, credentials_file
 from aws_access_keys.delivery import deliver
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, is_sandbox, region
-from aws_access_keys.planning import UserPlan, plan_users, removed_in_use
+from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import preflight
+from aws_access_keys.removal import removal_problems
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import description_problems
 from aws_access_keys.rules.names import path_problems, tag_value_problems
-from aws_access_keys.rules.policies import partition_of, policy_arn, policy_key
+from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session
@@ -86,7 +87,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
         state, run.resources = read_state(self)
-        removed = sorted(user for user, found in state.users.items() if user not in self._settings.users and found.keys)
+        removed = sorted(user for user in state.users if user not in self._settings.users)
         guard = RetireGuard(self._today, self._account, self._user_guards(state, removed))
         run.guards[state.urn] = guard
         plans = self._plan(run, state, removed, guard)
@@ -100,7 +101,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             Problem(spell("users.{}.key", user), why) for user, plan in plans.items() for why in plan.skipped
         )
         run.report(self.skipped, spell)
+        self._warn_of_administrators()
         for user, plan in plans.items():
+            for line in plan.retired:
+                pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
         if any(plan.plan.is_new for plan in plans.values()):
@@ -111,21 +115,26 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
         self._register_all(run, state, guard, plans)
 
+    def _warn_of_administrators(self) -> None:
+        if pulumi.runtime.is_dry_run():
+            for name, group in self._settings.groups.items():
+                warning = administrator_warning(group.policies)
+                if warning:
+                    pulumi.log.warn(f"{self._spell.prefix}{self._spell('groups.{}.policies', name)}: {warning}")
+
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
         """User → what the retire guard asks for; for removed users, as `key_defaults` says, else as it was."""
         settings, spell = self._settings, self._spell
-        guards: dict[str, UserGuard] = {}
-        for user in settings.users:
-            asked = settings.effective_key(user).retire_guard
-            place = settings.key_place(spell, user, "retire_guard")
-            override = f"set {spell.prefix}{place} to {spell.null} for one run"
-            guards[user] = UserGuard(asked.idle_days if asked else 0, override)
         defaults = settings.key_defaults
-        is_set = "retire_guard" in defaults.model_fields_set
-        override = f"set {spell.prefix}{spell('key_defaults.retire_guard')} to {spell.null} for one run"
-        for user in removed:
-            days = defaults.retire_guard.idle_days if defaults.retire_guard else 0
-            guards[user] = UserGuard(days if is_set else state.users[user].idle_days, override)
+        guards: dict[str, UserGuard] = {}
+        for user in [*settings.users, *removed]:
+            asked = settings.effective_key(user).retire_guard if user in settings.users else defaults.retire_guard
+            days = asked.idle_days if asked else 0
+            if user in removed and "retire_guard" not in defaults.model_fields_set:
+                days = state.users[user].idle_days
+            # One user's keys are let go without lifting the guard from anybody else's.
+            override = f"add '{user}' to {spell.prefix}{spell('retire_unguarded')} for one run"
+            guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
         return guards
 
     def _plan(self, run: Run, state: ComponentState, removed: list[str], guard: RetireGuard) -> dict[str, UserPlan]:
@@ -145,6 +154,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             raise InUseError(
                 f"Users were removed whose keys are in use:\n{as_lines(in_use, spell)}\nNothing was changed."
             )
+        problems, lines = removal_problems(removed, state.users, spell, self._account)
+        refuse(problems, spell, self._name)
+        for line in [*removed_keys(state.users, removed, self._account), *lines]:
+            pulumi.log.info(line)
         return plan_users(
             {user: key.rules() for user, key in keys.items()},
             {user: key.adopt.id for user, key in keys.items() if key.adopt},
@@ -168,7 +181,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         binding = pulumi.ResourceHookBinding(before_update=[run.hook], before_delete=[run.hook])
         for user in sorted(self._settings.users):
             settings, name = self._key(user), f"{self._name}/{user}"
-            self.users[user], membership = self._user(user)
+            self.users[user], membership = self._user(user, not state.user(user).exists)
             mine = self._settings.users[user].groups
             keys = UserKeys(
                 self.users[user],
@@ -214,7 +227,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         ]
         return made, attachments
 
-    def _user(self, user: str) -> tuple[iam.User, iam.UserGroupMembership]:
+    def _user(self, user: str, is_new: bool) -> tuple[iam.User, iam.UserGroupMembership]:
         """An IAM user and its membership in its groups."""
         settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
         made = iam.User(
@@ -225,8 +238,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 key: self._once_known(value, self._settings.tag_place(spell, user, key), tag_value_problems)
                 for key, value in self._settings.effective_tags(user).items()
             },
-            # An adopted key belongs to an existing user; after the first run the option has no effect.
-            opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt else None),
+            force_destroy=settings.force_destroy,
+            # An adopted key belongs to an existing user.
+            opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt and is_new else None),
         )
         # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
         membership = iam.UserGroupMembership(

@@ -220,6 +220,11 @@ class UserSettings(SettingsModel):
         description="Tags of this user, on top of the stack's tags.",
         json_schema_extra={"example": "{team: data}"},
     )
+    force_destroy: bool = Field(
+        default=False,
+        description="Delete the user with everything that IAM has and this stack does not manage, such as a console "
+        "password. Takes effect for a removal after the next update.",
+    )
     key: KeySettings = Field(default=KeySettings(), description="The life of this user's key.")
     deliver: DeliverSettings | None = Field(default=None, description="Instead of the stack's deliver.")
 
@@ -249,6 +254,11 @@ class AccessSettings(SettingsModel):
     )
     key_defaults: KeyDefaults = Field(default=KeyDefaults(), description="The life of every user's key.")
     deliver: DeliverSettings | None = Field(default=None, description="Delivery of every user's key into a store.")
+    retire_unguarded: list[str] = Field(
+        default=[],
+        description="Users whose keys may be retired though they are in use, removed users included. For one run.",
+        examples=[["former-colleague"]],
+    )
 
     def effective_key(self, user: str) -> KeySettings:
         """A user's key settings: the user's own over `key_defaults` over the defaults."""

@@ -49,6 +49,8 @@ class UserState:
     idle_days: int = 0
     """Idle days that the user's retire guard asked for; 0 without one."""
 
+    force_destroy: bool = False
+    """Whether the user is deleted with everything that the stack does not manage."""
     is_encrypted: bool = False
     """Whether the secret of the newest key is encrypted to an OpenPGP key."""
 
@@ -59,9 +61,18 @@ class UserState:
         known = {key.id: str(key.name) for key in self.keys}
         return known == handed_over and (self.planned is None or set(self.planned) == set(known.values()))
 
+    def takes_over(self, adopted: str | None) -> bool:
+        """Whether an existing key is still to be taken into the state: the first key, or one that the state lost."""
+        is_known = adopted in {key.id for key in self.keys}
+        return adopted is not None and not is_known and (not self.keys or adopted in self._handed_over_ids)
+
+    @property
+    def _handed_over_ids(self) -> set[str]:
+        return {key.id for key in self.handed_over}
+
     def was_handed_over(self, key: Key) -> bool:
         """Whether somebody may use a key: the run that issued it finished."""
-        return key.id in {found.id for found in self.handed_over}
+        return key.id in self._handed_over_ids
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             handed_over=tuple(_handed_over(_mapping(handed_over.get(user)))),
             planned=tuple(plans[user]) if user in plans else None,
             idle_days=int(idle_days.get(user, 0)),  # numbers come back as floats
+            force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
         )
         for user in {*keys, *exist, *handed_over}

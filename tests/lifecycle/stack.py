@@ -78,8 +78,6 @@ class Stack:
         project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())
         project["main"] = str(self.program)
         project["runtime"]["options"]["virtualenv"] = sys.prefix
-        if self.program != CHECKOUT:
-            del project["config"]
         (self.folder / "Pulumi.yaml").write_text(yaml.safe_dump(project))
         self.write({})
         self.run("stack", "init", self.name)

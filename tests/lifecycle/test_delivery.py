@@ -3,15 +3,13 @@
 import base64
 import json
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.lifecycle.stack import Sandbox, Stack
-from tests.lifecycle.test_keys import config, works
-
-NewStack = Callable[..., Stack]
+from tests.lifecycle.helpers import NewStack, config, works
+from tests.lifecycle.stack import Sandbox
 
 
 def read(sandbox: Sandbox, store: str) -> tuple[str, str]:

@@ -1,36 +1,11 @@
 """The life of a key on the real engine: rotation, retirement, calendar, guard, verification."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
-from tests.lifecycle.stack import Sandbox, Stack
-
-NewStack = Callable[..., Stack]
-
-GROUPS = {"test": {"policies": ["AmazonS3FullAccess"]}}
-
-
-def config(user: str = "test-user", **key: Any) -> dict[str, Any]:
-    return {"groups": GROUPS, "users": {user: {"groups": ["test"], "key": key}}}
-
-
-def works(sandbox: Sandbox, key: tuple[str, str]) -> bool:
-    """Whether S3 takes the key."""
-    try:
-        sandbox.client("s3", key).list_buckets()
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "InvalidAccessKeyId":
-            raise
-        return False
-    return True
-
-
-def keys_in_iam(sandbox: Sandbox, user: str = "test-user") -> dict[str, str]:
-    listed = sandbox.client("iam").list_access_keys(UserName=user)["AccessKeyMetadata"]
-    return {key["AccessKeyId"]: key["Status"] for key in listed}
+from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
+from tests.lifecycle.stack import Sandbox
 
 
 def test_ten_rotations_in_a_row_always_leave_a_working_key_and_never_a_third(
@@ -133,8 +108,8 @@ def test_a_lowered_serial_changes_nothing_and_the_preview_says_so(new_stack: New
         stack.up()
     stack.write(config(serial=1))
     done = stack.preview("--expect-no-changes")
-    assert "Keys do not come back" in done.text
-    assert "raise it to 3" in done.text
+    assert "a deleted key cannot come back" in done.text
+    assert "Raise it to 3" in done.text
 
 
 def test_a_suspended_key_is_refused_and_comes_back(new_stack: NewStack, sandbox: Sandbox) -> None:
@@ -198,26 +173,29 @@ def test_a_rehearsed_day_is_refused_for_up_outside_the_sandbox(new_stack: NewSta
     assert "Traceback" not in done.text
     stack.preview()
     stack.environment["ACCESS_KEYS_TODAY"] = "first of March"
-    assert "is no day. Write it like ACCESS_KEYS_TODAY=2027-03-01" in stack.preview(check=False).text
+    assert "is not a valid date. Use YYYY-MM-DD" in stack.preview(check=False).text
 
 
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ({"serial": 0}, "users.test-user.key.serial: 0 is given, 1 or more is expected"),
-        ({"serial": -1}, "users.test-user.key.serial: -1 is given, 1 or more is expected"),
-        ({"serial": "two"}, 'users.test-user.key.serial: "two" is given, a whole number is expected'),
+        ({"serial": 0}, "users.test-user.key.serial: 0 is given; the lowest allowed value is 1"),
+        ({"serial": -1}, "users.test-user.key.serial: -1 is given; the lowest allowed value is 1"),
+        ({"serial": "two"}, 'users.test-user.key.serial: "two" is given; a whole number is expected'),
         (
             {"rotation": {"start": "2026-01-01", "everyDays": 5, "overlapDays": 6}},
-            "users.test-user.key.rotation.overlapDays: 6 days of overlap are longer than the period of 5 days",
+            "users.test-user.key.rotation.overlapDays: an overlap of 6 days is longer than the period of 5 days",
         ),
         (
             {"rotation": {"start": "soon", "everyDays": 5, "overlapDays": 1}},
-            'users.test-user.key.rotation.start: "soon" is given, a date such as 2026-12-01 is expected',
+            'users.test-user.key.rotation.start: "soon" is given; a day such as 2026-12-01',
         ),
-        ({"pgpKey": "no key at all!"}, "users.test-user.key.pgpKey: this is neither an armored nor a base64"),
-        ({"pgpKey": "file:nowhere.asc"}, "the file 'nowhere.asc' cannot be read: No such file or directory"),
-        ({"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}}, "there is no IAM user 'test-user' whose key could be adopted"),
+        (
+            {"pgpKey": "no key at all!"},
+            "users.test-user.key.pgpKey: this is not an OpenPGP public key, armored or base64",
+        ),
+        ({"pgpKey": "file:nowhere.asc"}, "cannot read 'nowhere.asc' in "),
+        ({"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}}, "there is no IAM user 'test-user' to adopt a key of"),
         ({"description": "for x"}, "aws:ignoreTags: {keyPrefixes: [AKIA]}"),
     ],
 )
@@ -231,3 +209,25 @@ def test_bad_key_settings_are_refused_and_nothing_is_made(
     assert says in done.text
     assert "Traceback" not in done.text
     assert sandbox.client("iam").list_users()["Users"] == []
+
+
+@pytest.mark.parametrize("refresh", [["refresh"], ["up", "--refresh"]], ids=["refresh, then up", "up --refresh"])
+def test_a_key_that_somebody_switched_off_stays_off_until_the_stack_file_asks(
+    new_stack: NewStack, sandbox: Sandbox, refresh: list[str]
+) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.up()
+    key = stack.key("test-user")
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=key[0], Status="Inactive")
+    stack.run(*refresh, "--yes", "--skip-preview")
+    done = stack.up()
+    assert f"the current access key {key[0]} is inactive, and it stays so" in done.text
+    assert keys_in_iam(sandbox) == {key[0]: "Inactive"}
+    stack.write(config(status="Active"))
+    assert stack.up().changes == {"update": 1}
+    assert works(sandbox, key), "AWS's spelling is understood, and the word is enough"
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=key[0], Status="Inactive")
+    stack.write(config(serial=2))
+    stack.up()
+    assert works(sandbox, stack.key("test-user")), "a new serial gives the user a working key"

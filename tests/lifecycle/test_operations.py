@@ -1,8 +1,7 @@
-"""What operators do beside `pulumi up`, on the real engine: the report, and handing a key over."""
+"""The operators' command `access-keys` on the real engine: the report, handing a key over, and rotating one."""
 
 import csv
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from typing import Any
 
 import pysequoia
 
-from sandbox.folder import CHECKOUT
 from tests.lifecycle.stack import Sandbox, Stack
 
 NewStack = Callable[..., Stack]
@@ -23,36 +21,37 @@ NewStack = Callable[..., Stack]
 GROUPS = {"s3": {"policies": ["AmazonS3FullAccess"]}, "iam": {"policies": ["IAMReadOnlyAccess"]}}
 
 
-def operate(stack: Stack, module: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """`python -m aws_access_keys.cli.MODULE ARGUMENTS`, as a person in the sandbox runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", f"aws_access_keys.cli.{module}", *arguments],
+def operate(stack: Stack, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """`access-keys ARGUMENTS --stack STACK`, as a person in the sandbox runs it."""
+    done = subprocess.run(
+        ["access-keys", *arguments, *([] if "--stack" in arguments else ["--stack", stack.name])],
         cwd=stack.folder,
-        env=stack.sandbox.environment | {"PYTHONPATH": str(CHECKOUT)} | environment,
+        env=stack.sandbox.environment | environment,
         capture_output=True,
         text=True,
     )
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def report(stack: Stack, *arguments: str, **environment: str) -> dict[str, Any]:
     """The report as JSON."""
-    done = operate(stack, "report", stack.name, "--format", "json", *arguments, **environment)
+    done = operate(stack, "report", "--output", "json", *arguments, **environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 class HandOver:
-    """`make credentials` for one stack; remembers all that it says."""
+    """`access-keys credentials` for one stack; remembers all that it prints."""
 
     def __init__(self, stack: Stack, **environment: str) -> None:
         self.stack = stack
         self.environment = environment
-        self.said = ""
+        self.printed = ""
 
     def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        done = operate(self.stack, "credentials", *arguments, "--stack", self.stack.name, **self.environment)
-        self.said += done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+        done = operate(self.stack, "credentials", *arguments, **self.environment)
+        self.printed += done.stdout + done.stderr
         return done
 
 
@@ -69,7 +68,7 @@ def aws(stack: Stack, *arguments: str, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_the_report_tells_where_every_key_stands(new_stack: NewStack, sandbox: Sandbox) -> None:
+def test_the_report_shows_every_key_as_aws_has_it(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     config: dict[str, Any] = {"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}}
     stack.write(config)
@@ -84,17 +83,16 @@ def test_the_report_tells_where_every_key_stands(new_stack: NewStack, sandbox: S
     document = report(stack)
     calls = [(call.action, call.outcome) for call in sandbox.control.calls()]
     assert calls == [("GetAccessKeyLastUsed", "ok")] * 3, "AWS is asked once for each key, and for nothing else"
-    assert document["summary"] == {"users": 2, "keys": 3, "inactive": 0, "overdue": 0, "undecided": 0}
+    assert document["summary"] == {"users": 2, "keys": 3, "inactive": 0, "overdue": 0, "unknown": 0}
     assert document["problem"] is None
     keys = {(found["user"], found["role"]): found for found in document["keys"]}
     previous = keys["ann", "previous"]
     assert previous["id"] == first[0]
-    assert (previous["serial"], previous["slot"], previous["status"]) == (1, "a", "Active")
-    assert previous["lastUsed"]["service"] == "s3"
-    assert previous["lastUsed"]["region"] == "eu-west-1"
-    assert previous["lastUsed"]["daysAgo"] == 0
+    assert (previous["serial"], previous["status"]) == (1, "Active")
+    assert (previous["lastUsedService"], previous["lastUsedRegion"], previous["idleDays"]) == ("s3", "eu-west-1", 0)
     assert keys["ann", "current"]["id"] == stack.key("ann")[0]
-    assert (keys["ann", "current"]["serial"], keys["ann", "current"]["slot"]) == (2, "b")
+    assert keys["ann", "current"]["serial"] == 2
+    assert document["account"] == "123456789012"
     assert {found["ageDays"] for found in document["keys"]} == {0}
 
     listed = {
@@ -123,13 +121,15 @@ def test_the_report_of_another_day_shows_what_is_overdue_then(new_stack: NewStac
         (95, 3, {"calm": [], "idle": ["age", "unused"], "rotating": ["age", "unused", "rotation"]}),
     ):
         day = (today + timedelta(days=days)).isoformat()
-        done = operate(stack, "report", stack.name, "--format", "json", "--fail-on-overdue", ACCESS_KEYS_TODAY=day)
+        done = operate(stack, "report", "--output", "json", "--fail-on-overdue", ACCESS_KEYS_TODAY=day)
         assert done.returncode == code, "a scheduled check fails once something is overdue"
         keys = json.loads(done.stdout)["keys"]
         assert {key["user"]: [found["rule"] for found in key["overdue"]] for key in keys} == overdue
-    wrong = operate(stack, "report", stack.name, ACCESS_KEYS_TODAY="soon")
+    strict = operate(stack, "report", "--fail-on-overdue", "--max-age-days", "30", ACCESS_KEYS_TODAY=day)
+    assert "95 days old; the limit is 30" in strict.stdout
+    wrong = operate(stack, "report", ACCESS_KEYS_TODAY="soon")
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert wrong.stderr == "ACCESS_KEYS_TODAY=soon is no day. Write it like ACCESS_KEYS_TODAY=2027-03-01.\n"
+    assert wrong.stderr.startswith("Error: ACCESS_KEYS_TODAY=soon is not a valid date. Use YYYY-MM-DD ")
 
 
 def test_without_an_answer_of_aws_the_report_has_the_rest(new_stack: NewStack) -> None:
@@ -140,46 +140,63 @@ def test_without_an_answer_of_aws_the_report_has_the_rest(new_stack: NewStack) -
     unable = {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": secret}
     nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    for environment, says in ((unable, "AccessDenied: "), (nobody, "credentials"), (nowhere, "connect")):
-        done = operate(stack, "report", stack.name, "--fail-on-overdue", **environment)
+    for environment, reason in ((unable, "AccessDenied: "), (nobody, "credentials"), (nowhere, "connect")):
+        done = operate(stack, "report", "--fail-on-overdue", **environment)
         assert done.returncode == 0, "keys this young are in order whenever they were used"
-        said = [line for line in done.stdout.splitlines() if line.startswith("AWS did not say when any key was last")]
-        assert len(said) == 1, f"one line, not one per key: {done.stdout}"
-        assert says in said[0]
-        assert done.stdout.count("unknown") == 2
+        lines = [line for line in done.stdout.splitlines() if line.startswith("The last use of all keys is unknown: ")]
+        assert len(lines) == 1, f"one line, not one per key: {done.stdout}"
+        assert reason in lines[0]
+        assert sum(line.startswith(("ann", "bob")) and "unknown" in line for line in done.stdout.splitlines()) == 2
         assert key_id in done.stdout
         assert secret not in done.stdout + done.stderr
 
     later = (datetime.now(timezone.utc) + timedelta(days=50)).date().isoformat()
-    done = operate(
-        stack, "report", stack.name, "--format", "json", "--fail-on-overdue", ACCESS_KEYS_TODAY=later, **unable
-    )
-    assert done.returncode == 4, "a check that could not be made is not passed"
-    assert "AccessDenied" in done.stderr, "where the report is for a program, a person is told as well"
+    done = operate(stack, "report", "--output", "json", "--fail-on-overdue", ACCESS_KEYS_TODAY=later, **unable)
+    assert done.returncode == 1, "a check that could not be made is not passed"
+    assert "AccessDenied" in done.stderr, "where the report is for a program, a person is informed as well"
     assert "AccessDenied" in json.loads(done.stdout)["problem"]
 
 
-def test_the_report_is_written_where_it_is_wanted(new_stack: NewStack) -> None:
+def test_a_key_that_iam_no_longer_has_is_named_with_what_to_do(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
-    assert operate(stack, "report", stack.name).stdout.splitlines()[1] == "no access keys"
+    stack.write({"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}})
+    stack.up()
+    key_id, _ = stack.key("ann")
+    sandbox.client("iam").delete_access_key(UserName="ann", AccessKeyId=key_id)
+    document = report(stack)
+    assert document["problem"] == f"The last use of {key_id} is unknown: IAM has no such key, so run `pulumi refresh`."
+    assert [key["lastUsedKnown"] for key in document["keys"]] == [False, True]
+
+
+def test_the_report_is_written_where_it_is_wanted(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    done = operate(stack, "report")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr == f"Error: Stack '{stack.name}' has no outputs yet: run `pulumi up --stack {stack.name}` first.\n"
+    )
     stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
     stack.up()
     key_id, secret = stack.key("ann")
-    done = operate(stack, "report", stack.name, "--output", "keys.html")
+    done = operate(stack, "report", "--file", "keys.html")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert done.stderr == "1 access key of 1 user, nothing overdue. The report is in keys.html\n"
     page = (stack.folder / "keys.html").read_text()
     assert page.startswith("<!DOCTYPE html>"), "the ending of the name decides"
     assert key_id in page
     assert secret not in page
-    for arguments, says in (
-        ((stack.name, "--output", "no/such/folder.html"), "The report cannot be written to no/such/folder.html: "),
-        (("nope",), "no stack named 'nope' found"),
+    for arguments, message in (
+        (("--file", "no/such/folder.html"), "Error: The report cannot be written to no/such/folder.html: "),
+        (("--stack", "nope"), "Error: no stack named 'nope' found"),
     ):
         done = operate(stack, "report", *arguments)
         assert (done.returncode, done.stdout) == (1, "")
-        assert says in done.stderr
-        assert "Traceback" not in done.stderr
+        assert message in done.stderr
+    stack.run("stack", "select", stack.name)
+    selected = subprocess.run(
+        ["access-keys", "report"], cwd=stack.folder, env=sandbox.environment, capture_output=True, text=True
+    )
+    assert f"Access keys of stack {stack.name}, AWS account 123456789012, on " in selected.stdout
 
 
 def test_two_hundred_users_with_two_keys_each_are_reported_in_seconds(new_stack: NewStack, sandbox: Sandbox) -> None:
@@ -194,11 +211,11 @@ def test_two_hundred_users_with_two_keys_each_are_reported_in_seconds(new_stack:
         iam.create_user(UserName=user)
         keys = [iam.create_access_key(UserName=user)["AccessKey"] for _ in "ab"]
         facts = [
-            {"id": key["AccessKeyId"], "serial": 2 - index, "slot": "ba"[index], "status": key["Status"]}
+            {"id": key["AccessKeyId"], "serial": 2 - index, "name": str(2 - index), "status": key["Status"]}
             | {"created": key["CreateDate"].strftime("%Y-%m-%dT%H:%M:%SZ")}
             for index, key in enumerate(keys)
         ]
-        return user, {"current": facts[0], "previous": facts[1], "issuedOn": "2026-01-01", "askedSerial": 2}
+        return user, {"current": facts[0], "previous": facts[1]}
 
     with ThreadPoolExecutor(4) as pool:
         made = dict(pool.map(make, range(200)))
@@ -213,13 +230,13 @@ def test_two_hundred_users_with_two_keys_each_are_reported_in_seconds(new_stack:
     took = time.monotonic() - began
     assert document["summary"]["keys"] == 400
     assert document["problem"] is None
-    assert all(found["lastUsed"] for found in document["keys"]), "AWS was asked for each of them"
+    assert all(found["lastUsedKnown"] for found in document["keys"]), "AWS was asked for each of them"
     assert took < 15, f"it took {took:.1f} seconds"
 
     sandbox.control.change_realism(throttle=100)
     document = report(stack)
     assert document["problem"] is None, "an AWS that throttles is asked more slowly"
-    assert all(found["lastUsed"] for found in document["keys"])
+    assert all(found["lastUsedKnown"] for found in document["keys"])
 
 
 def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewStack, tmp_path: Path) -> None:
@@ -230,9 +247,9 @@ def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewSta
     file = tmp_path / "home" / "credentials"
     place = {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
     hand_over = HandOver(stack, **place)
-    assert hand_over("ann").returncode == 0, hand_over.said
-    file.write_text("# by hand\n[other]\nregion = eu-west-1\n\n" + file.read_text())
-    assert hand_over("bob", "--profile", "robot").returncode == 0, hand_over.said
+    assert hand_over("ann").returncode == 0, hand_over.printed
+    file.write_text("# mine\n[other]\nregion = eu-west-1\n\n" + file.read_text())
+    assert hand_over("bob", "--profile", "robot").returncode == 0, hand_over.printed
     for profile, user in (("ann", "ann"), ("robot", "bob")):
         identity = aws(stack, "sts", "get-caller-identity", "--profile", profile, **place)
         assert identity["Arn"] == f"arn:aws:iam::123456789012:user/{user}"
@@ -244,15 +261,19 @@ def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewSta
     stack.up()
     new = stack.key("ann")
     done = hand_over("ann")
-    assert f"Profile 'ann' was replaced in {file}" in done.stdout
-    assert f"out  {old[0]}" in done.stdout
+    assert done.returncode == 1, "the old key is deleted, so the stack does not know it any more"
+    assert f"its profile 'ann' has the access key {old[0]}, which is not one of stack" in done.stderr
+    done = hand_over("ann", "--force")
+    assert f"Updated profile 'ann' in {file}" in done.stdout
+    assert f"replaced {old[0]}" in done.stdout
     assert file.read_text() == before.replace(old[0], new[0]).replace(old[1], new[1]), "nothing else changed"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert os.listdir(file.parent) == ["credentials"]
-    assert "\nTry it: aws s3 ls --profile ann --region ap-northeast-2\n" in done.stdout
+    [backup] = (path for path in file.parent.iterdir() if path != file)
+    assert (backup.read_text(), stat.S_IMODE(backup.stat().st_mode)) == (before, 0o600)
+    assert "\nNext: aws s3 ls --profile ann --region ap-northeast-2\n" in done.stdout
     aws(stack, "s3api", "list-buckets", "--profile", "ann", "--region", "ap-northeast-2", **place)
     for secret in (old[1], new[1], stack.key("bob")[1]):
-        assert secret not in hand_over.said, "no secret is shown"
+        assert secret not in hand_over.printed, "no secret is shown"
 
 
 def test_in_the_sandbox_a_profile_goes_into_the_sandboxs_own_file(new_stack: NewStack, tmp_path: Path) -> None:
@@ -260,9 +281,7 @@ def test_in_the_sandbox_a_profile_goes_into_the_sandboxs_own_file(new_stack: New
     stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
     stack.up()
     done = HandOver(stack, HOME=str(tmp_path))("ann")
-    own = stack.sandbox.folder.aws / "credentials"
-    assert f"Profile 'ann' is new in {own}" in done.stdout
-    assert "the sandbox's own file; yours was not touched" in done.stdout
+    assert f"Created profile 'ann' in {stack.sandbox.folder.aws / 'credentials'}" in done.stdout
     assert not (tmp_path / ".aws").exists()
     assert aws(stack, "sts", "get-caller-identity", "--profile", "ann")["Arn"].endswith(":user/ann")
 
@@ -273,7 +292,7 @@ def test_a_csv_is_written_as_aws_configure_import_takes_it(new_stack: NewStack, 
     stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
     stack.up()
     hand_over = HandOver(stack)
-    assert hand_over("ann", "--format", "csv", "--output", "ann.csv").returncode == 0, hand_over.said
+    assert hand_over("ann", "--csv", "ann.csv").returncode == 0, hand_over.printed
     file = stack.folder / "ann.csv"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     header, *rows = (line.split(",") for line in file.read_text().splitlines())
@@ -282,16 +301,16 @@ def test_a_csv_is_written_as_aws_configure_import_takes_it(new_stack: NewStack, 
     [(user, key_id, secret)] = rows
     assert user == "ann"
     assert sandbox.client("sts", (key_id, secret)).get_caller_identity()["Arn"].endswith(":user/ann")
-    again = hand_over("ann", "--format", "csv", "--output", "ann.csv")
+    again = hand_over("ann", "--csv", "ann.csv")
     assert again.returncode == 1
-    assert "exists already" in again.stderr
-    assert secret not in hand_over.said
+    assert "ann.csv exists" in again.stderr
+    assert secret not in hand_over.printed
 
 
 def test_a_key_that_cannot_be_handed_over_is_refused_with_advice(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack()
     hand_over = HandOver(stack, AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"))
-    assert "has no access keys yet" in hand_over("ann").stderr
+    assert "has no outputs yet" in hand_over("ann").stderr
     pgp: Any = pysequoia.Tsk.generate("ann <ann@example.org>").extract_certificate()
     stack.write(
         {
@@ -303,15 +322,36 @@ def test_a_key_that_cannot_be_handed_over_is_refused_with_advice(new_stack: NewS
         }
     )
     stack.up()
-    for arguments, says in (
+    for arguments, message in (
         (("ann",), f"encrypted to the PGP key {pgp.fingerprint}"),
         (("bop",), "has no user 'bop'. Its users: ann, bob. Did you mean 'bob'?"),
-        (("bob", "--profile", "a]"), "'a]' cannot name a profile"),
-        (("bob", "--format", "csv"), "--output FILE"),
+        (("bob", "--profile", "a]"), "'a]' is not a valid profile name"),
     ):
         done = hand_over(*arguments)
         assert (done.returncode, done.stdout) == (1, ""), f"{arguments} is refused"
-        assert says.lower() in done.stderr.lower()
+        assert message.lower() in done.stderr.lower()
     assert not (tmp_path / "credentials").exists(), "nothing is written"
-    assert "The key is inactive" in hand_over("bob").stdout
-    assert stack.key("bob")[1] not in hand_over.said
+    assert "the key is inactive" in hand_over("bob").stdout
+    assert stack.key("bob")[1] not in hand_over.printed
+
+
+def test_a_rotation_is_requested_in_the_stack_file_and_the_next_update_issues_the_key(new_stack: NewStack) -> None:
+    stack = new_stack()
+    stack.write({"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "b.c@d")}})
+    stack.file.write_text(stack.file.read_text().replace("    b.c@d:\n", "\n    b.c@d: # the robot\n"))
+    stack.up()
+    old, other = stack.key("b.c@d"), stack.key("ann")
+    before = stack.file.read_text()
+    done = operate(stack, "rotate", "b.c@d")
+    assert done.returncode == 0, done.stderr
+    assert "+      key: {serial: 2}" in done.stdout
+    assert done.stdout.endswith(f"Next: pulumi up --stack {stack.name}\n")
+    header = "    b.c@d: # the robot\n"
+    assert stack.file.read_text() == before.replace(header, f"{header}      key: {{serial: 2}}\n")
+    stack.up()
+    assert stack.key("b.c@d")[0] != old[0]
+    assert stack.key("ann") == other
+    again = json.loads(operate(stack, "rotate", "b.c@d", "--dry-run", "--output", "json").stdout)
+    assert (again["oldSerial"], again["newSerial"], again["changed"]) == (2, 3, False)
+    assert old[0] in again["warnings"][0], "its previous key gives way"
+    assert "Did you mean 'ann'?" in operate(stack, "rotate", "an").stderr

@@ -1,13 +1,14 @@
 """What a run leaves that failed half-way: no key in use is lost by the next one."""
 
 import json
-from collections.abc import Callable
+import re
+import shlex
 from typing import Any
 
-from tests.lifecycle.stack import Sandbox, Stack
-from tests.lifecycle.test_keys import GROUPS, config, keys_in_iam, works
+import pytest
 
-NewStack = Callable[..., Stack]
+from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
+from tests.lifecycle.stack import Sandbox
 
 
 def test_a_user_whose_removal_failed_can_be_put_back_unharmed(new_stack: NewStack, sandbox: Sandbox) -> None:
@@ -124,7 +125,7 @@ def test_a_key_that_the_stack_does_not_know_is_named_before_a_rotation_harms_any
     done = stack.up(check=False)
     assert done.code != 0
     assert "LimitExceeded" not in done.text, "a third key is not attempted"
-    assert f"ann has one that this stack does not know, {stranger} (Active, made on " in done.text
+    assert f"ann has one that this stack does not manage, {stranger} (active, created on " in done.text
     assert "never used" in done.text
     assert f"aws iam delete-access-key --user-name ann --access-key-id {stranger}" in done.text
     assert works(sandbox, before)
@@ -266,6 +267,82 @@ def test_a_current_key_that_was_deleted_by_hand_comes_back_and_is_tried_until_it
     for _ in range(2):
         assert "AWS does not accept the new access key" in stack.up(check=False).text
     sandbox.control.behave()
+    stack.up()
+    assert works(sandbox, stack.key("test-user"))
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.parametrize("fault", ["iam:CreateAccessKey", "iam:DeleteAccessKey"])
+def test_a_replacement_that_failed_half_way_never_issues_a_key_that_nobody_asked_for(
+    new_stack: NewStack, sandbox: Sandbox, fault: str
+) -> None:
+    stack = new_stack()
+    for serial in (1, 2):
+        stack.write(config(serial=serial))
+        stack.up()
+    in_use = stack.key("test-user")
+    stack.write(config(serial=3))
+    sandbox.control.fail(fault, "ServiceFailure", times=50)
+    assert stack.up(check=False).code != 0
+    sandbox.control.behave()
+    left = keys_in_iam(sandbox)
+    stack.write(config(serial=2))
+    assert "create" not in stack.up().changes, "serial was lowered again, so nobody asks for a key"
+    assert keys_in_iam(sandbox) == left
+    assert works(sandbox, in_use)
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write(config(serial=3))
+    stack.up()
+    assert works(sandbox, in_use)
+    assert works(sandbox, stack.key("test-user"))
+
+
+def test_a_key_that_the_state_lost_is_named_and_can_be_taken_back(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    for serial in (1, 2):
+        stack.write(config(serial=serial))
+        stack.up()
+    key_id = stack.key("test-user")[0]
+    (urn,) = (urn for urn in stack.resources() if urn.endswith("::access/test-user/2"))
+    stack.run("state", "delete", urn, "--force", "--target-dependents", "--yes")
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert f"the state no longer has the access key {key_id} of test-user, but IAM does" in refused.text
+    assert len(keys_in_iam(sandbox)) == 2, "nothing was issued or deleted"
+    stack.write(config(serial=2, adopt={"id": key_id}))
+    stack.up()
+    assert stack.outputs()["accessKeyIds"]["test-user"] == key_id
+    assert len(keys_in_iam(sandbox)) == 2
+    stack.write(config(serial=3))
+    stack.up()
+    assert key_id in keys_in_iam(sandbox), "the key that was taken back is the previous one now"
+
+
+def test_a_user_of_somebody_else_is_refused_before_anything_is_made(new_stack: NewStack, sandbox: Sandbox) -> None:
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="Ann")
+    iam.create_group(GroupName="Test")
+    stack = new_stack()
+    stack.write(config("ann"))
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert "users.ann: the account has a user 'Ann' already, which this stack does not manage" in refused.text
+        assert "groups.test: the account has a group 'Test' already" in refused.text
+        assert "Traceback" not in refused.text
+    assert [user["UserName"] for user in iam.list_users()["Users"]] == ["Ann"]
+
+
+@pytest.mark.parametrize("action", ["iam:CreateUser", "iam:CreateGroup"])
+def test_an_entity_whose_creation_was_not_answered_can_be_taken_over(
+    new_stack: NewStack, sandbox: Sandbox, action: str
+) -> None:
+    stack = new_stack()
+    stack.write(config())
+    sandbox.control.lose_answer(action)
+    assert stack.up(check=False).code != 0
+    refused = stack.up(check=False)
+    command = re.search(r"pulumi (import .*?'component=[^']*')", refused.text)
+    assert command, f"the message has the line that takes it over: {refused.text}"
+    stack.run(*shlex.split(command[1]), "--yes", "--generate-code=false", "--protect=false")
     stack.up()
     assert works(sandbox, stack.key("test-user"))
     assert stack.preview("--expect-no-changes").changes == {}

@@ -32,6 +32,8 @@ class FakeAws:
         """User → what GetUser adds to the path `/`."""
         self.kms_keys: dict[str, str] = {}
         """KMS key → its state."""
+        self.attached: dict[str, Any] = {}
+        """Operation about one user → its response; no such entity for those that are not here."""
         self.errors: dict[str, Exception] = {}
         """Operation, as boto3 names it → what it raises."""
         self.asked: Counter[str] = Counter()
@@ -79,3 +81,14 @@ class FakeAws:
         if KeyId not in self.kms_keys:
             raise aws_error("NotFoundException")
         return {"KeyMetadata": {"KeyState": self.kms_keys[KeyId]}}
+
+    def __getattr__(self, operation: str) -> Any:
+        def answer(**_: Any) -> Any:
+            self._count(operation)
+            if operation not in self.attached:
+                raise aws_error("NoSuchEntity")
+            return self.attached[operation]
+
+        if not operation.startswith(("get_", "list_")):
+            raise AttributeError(operation)
+        return answer

@@ -1,18 +1,17 @@
-"""Handing a key over: what is written, what is said, and what is refused. The engine's answers are given."""
+"""Handing a key over: what is written, what is printed, and what is refused. The engine's answers are given."""
 
 import json
 import os
 import stat
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_access_keys.cli import credentials
-from aws_access_keys.cli.credentials import CurrentKey, main, put_profile
-from aws_access_keys.cli.private_file import write_private
-from aws_access_keys.cli.stack import StackError
+from aws_access_keys.cli.credentials import CurrentKey, put_profile
+from aws_access_keys.cli.files import write_file
+
+from tests.unit.command import Command
 
 SECRET = "bob/secret+00000000000000000000000000000"
 OUTPUTS: dict[str, Any] = {
@@ -25,49 +24,33 @@ OUTPUTS: dict[str, Any] = {
     },
     "secretAccessKeys": {"bob": SECRET, "d,e": SECRET, "eve": SECRET},
     "encryptedSecrets": {"ann": {"ciphertext": "wcBM...", "fingerprint": "f1f2f3"}},
-    "keys": {"bob": {"current": {"status": "Active"}}, "eve": {"current": {"status": "Inactive"}}},
+    "keys": {
+        "bob": {"current": {"id": "AKIABOB0000000000002", "status": "Active"}, "previous": {"id": "AKIABOBOLD"}},
+        "eve": {"current": {"id": "AKIAEVE0000000000005", "status": "Inactive"}, "previous": None},
+    },
 }
 
 
-class Run:
-    """Runs the command in a home of its own."""
+class Run(Command):
+    """`access-keys credentials ...`"""
 
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.home = home
-        self.file = home / ".aws" / "credentials"
-        self.outputs = OUTPUTS
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-        monkeypatch.setenv("HOME", str(home))
-        monkeypatch.delenv("AWS_SHARED_CREDENTIALS_FILE", raising=False)
-        monkeypatch.delenv("ACCESS_KEYS_INSIDE", raising=False)
-        monkeypatch.setattr(credentials, "pulumi", self._pulumi)
-        monkeypatch.setattr(credentials, "aws_config", lambda _: {"region": "ap-northeast-2"})
-
-    def _pulumi(self, *arguments: str) -> str:
-        if "nope" in arguments:
-            raise StackError("error: no stack named 'nope' found")
-        assert arguments[:2] == ("stack", "output")
-        return json.dumps(self.outputs)
+    @property
+    def file(self) -> Path:
+        return self.home / ".aws" / "credentials"
 
     def __call__(self, *arguments: str) -> tuple[int, str]:
-        """Exit code, and all that was said."""
-        self._monkeypatch.setattr(sys, "argv", ["credentials", *arguments])
-        code = 0
-        said = ""
-        try:
-            main()
-        except SystemExit as end:
-            code, said = (end.code, "") if isinstance(end.code, int) else (1, str(end.code))
-        shown = self._capsys.readouterr()
-        text = shown.out + shown.err + said
+        code, text = super().__call__("credentials", *arguments)
         assert SECRET not in text, "no secret is shown"
         return code, text
 
+    def have(self, content: str) -> None:
+        self.file.parent.mkdir()
+        self.file.write_text(content)
+
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(tmp_path, monkeypatch, capsys)
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(tmp_path, monkeypatch, OUTPUTS)
 
 
 def mode(path: Path) -> int:
@@ -75,32 +58,64 @@ def mode(path: Path) -> int:
 
 
 def test_a_profile_is_made_in_a_home_that_has_none(run: Run) -> None:
-    code, said = run("bob", "--profile", "robot")
+    code, text = run("bob", "--profile", "robot")
     assert code == 0
     assert run.file.read_text() == (
         f"[robot]\naws_access_key_id = AKIABOB0000000000002\naws_secret_access_key = {SECRET}\n"
     )
     assert (mode(run.file), mode(run.file.parent)) == (0o600, 0o700)
-    assert f"Profile 'robot' is new in {run.file}" in said
-    assert "AKIABOB0000000000002 of bob, stack dev" in said
-    assert "aws s3 ls --profile robot --region ap-northeast-2" in said
+    assert text == (
+        f"Created profile 'robot' in {run.file}\n"
+        "  AKIABOB0000000000002, the current access key of bob in stack dev\n"
+        "Next: aws s3 ls --profile robot --region ap-northeast-2\n"
+    )
 
 
-def test_a_profile_that_is_there_is_replaced_and_the_others_stay(run: Run) -> None:
-    run.file.parent.mkdir()
+def test_a_key_of_the_stack_in_the_profile_is_replaced_and_the_rest_stays(run: Run) -> None:
     others = "# mine\n[default]\naws_access_key_id = D\n\n[zoe]\nregion=x\n"
-    run.file.write_text(others + "[bob]\nrole_arn = r\naws_access_key_id = AKIAOLD\naws_secret_access_key = old\n")
+    run.have(others + "[bob]\nrole_arn = r\naws_access_key_id = AKIABOBOLD\naws_secret_access_key = old\n")
     run.file.chmod(0o644)
-    code, said = run("bob")
+    code, text = run("bob")
     assert code == 0
     assert run.file.read_text().startswith(others)
-    assert "AKIAOLD" not in run.file.read_text()
+    assert "AKIABOBOLD" not in run.file.read_text()
     assert mode(run.file) == 0o600, "however it was before"
-    assert f"Profile 'bob' was replaced in {run.file}" in said
-    assert "out  AKIAOLD" in said
-    assert "also has role_arn" in said
-    assert "out  " not in run("bob")[1], "the second time no other key goes out"
-    assert sorted(os.listdir(run.file.parent)) == ["credentials"], "no other file is left behind"
+    assert f"Updated profile 'bob' in {run.file}" in text
+    assert "replaced AKIABOBOLD" in text
+    assert "Warning: the profile also has role_arn" in text
+    assert "replaced" not in run("bob")[1], "the second time no other key is replaced"
+    assert os.listdir(run.file.parent) == ["credentials"], "no other file is left behind"
+
+
+@pytest.mark.parametrize(
+    ("had", "shown"),
+    [
+        ("aws_access_key_id = AKIAMYADMIN\naws_secret_access_key = precious\n", "AKIAMYADMIN"),
+        ("aws_secret_access_key = precious\n", "(without an id)"),
+    ],
+)
+def test_a_key_that_the_stack_did_not_issue_is_replaced_only_when_forced_and_kept_in_a_backup(
+    run: Run, had: str, shown: str
+) -> None:
+    content = f"[default]\n{had}"
+    run.have(content)
+    code, text = run("bob", "--profile", "default")
+    assert code == 1
+    assert f"its profile 'default' has the access key {shown}, which is not one of stack 'dev'" in text
+    assert (run.file.read_text(), os.listdir(run.file.parent)) == (content, ["credentials"]), "nothing is changed"
+
+    code, text = run("bob", "--profile", "default", "--force", "--output", "json")
+    assert code == 0
+    backup = Path(json.loads(text)["backup"])
+    assert (backup.read_text(), mode(backup)) == (content, 0o600)
+    assert "AKIABOB0000000000002" in run.file.read_text()
+    assert sorted(os.listdir(run.file.parent)) == ["credentials", backup.name]
+
+
+def test_a_profile_without_a_key_takes_one(run: Run) -> None:
+    run.have("[bob]\nregion = eu-west-1\n")
+    assert run("bob")[0] == 0
+    assert "region = eu-west-1" in run.file.read_text()
 
 
 def test_the_file_that_the_environment_names_is_used_through_its_link(
@@ -118,92 +133,101 @@ def test_the_file_that_the_environment_names_is_used_through_its_link(
     assert not run.file.exists()
 
 
-def test_a_file_named_by_hand_is_named_in_the_next_command(run: Run) -> None:
-    path = run.home / "own"
-    code, said = run("bob", "--output", str(path))
+def test_a_file_of_ones_own_is_named_in_the_next_command_so_that_a_shell_reads_it(run: Run) -> None:
+    path = run.home / "own keys" / "credentials"
+    code, text = run("bob", "--file", str(path))
     assert code == 0
     assert "[bob]" in path.read_text()
-    assert f"AWS_SHARED_CREDENTIALS_FILE={path} aws s3 ls --profile bob" in said
+    assert f"Next: AWS_SHARED_CREDENTIALS_FILE='{path}' aws s3 ls --profile bob" in text
 
 
-def test_in_the_sandbox_it_says_that_the_file_is_the_sandboxs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCESS_KEYS_INSIDE", str(run.home))
-    assert "the sandbox's own file; yours was not touched" in run("bob")[1]
+def test_an_inactive_key_is_handed_over_with_a_warning(run: Run) -> None:
+    assert "the key is inactive: AWS refuses it until users.eve.key.status is active again." in run("eve")[1]
 
 
-def test_an_inactive_key_is_handed_over_with_a_word_of_warning(run: Run) -> None:
-    assert "The key is inactive: AWS refuses it until users.eve.key.status is active again." in run("eve")[1]
+def test_the_result_can_be_had_as_json(run: Run) -> None:
+    code, text = run("bob", "--stack", "prod", "--output", "json")
+    assert code == 0
+    assert json.loads(text) == {
+        "user": "bob",
+        "stack": "prod",
+        "accessKeyId": "AKIABOB0000000000002",
+        "file": str(run.file),
+        "profile": "bob",
+        "replacedAccessKeyId": None,
+        "backup": None,
+        "warnings": [],
+        "next": "aws s3 ls --profile bob --region ap-northeast-2",
+    }
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["bo"], "Stack 'dev' has no user 'bo'. Its users: ann, bob, cid, d,e, eve. Did you mean 'bob'?"),
-        (["bob", "--stack", "nope"], "no stack named 'nope' found"),
-        (["ann"], "encrypted to the PGP key f1f2f3; only the owner of that key can read it"),
-        (["ann"], "jq -r '.[\"ann\"].ciphertext' | base64 -d | gpg --decrypt"),
-        (["cid"], "adopted without it. For a key whose secret it has, raise users.cid.key.serial by one"),
-        (["bob", "--profile", ""], "The name of a profile cannot be empty. Say another: --profile NAME"),
-        (["bob", "--profile", "a]b"], "'a]b' cannot name a profile"),
-        (["bob", "--profile", "a\n[default]"], "cannot name a profile"),
-        (["bob", "--output", "-"], "'-' is no file"),
-        (["bob", "--output", "/dev/stdout"], "'/dev/stdout' is no file"),
-        (["bob", "--output", "."], "'.' is no file"),
-        (["bob", "--format", "csv"], "A CSV with a secret is not printed. Say which file to write: --output FILE"),
-        (["bob", "--format", "csv", "--output", "-"], "'-' is no file"),
-        (["bob", "--format", "csv", "--output", "/dev/stderr"], "'/dev/stderr' is no file"),
-        (["bob", "--format", "csv", "--output", "x/y.csv"], "x/y.csv cannot be written: No such file or directory."),
-        (["bob", "--format", "csv", "--output", "y", "--profile", "x"], "--profile does not go with --format csv"),
-        (["d,e", "--format", "csv", "--output", "y.csv"], "cannot read a user name with a comma, as 'd,e'"),
+        (["bob", "--stack", "nope"], "Error: no stack named 'nope' found"),
+        (["ann"], "encrypted to the PGP key f1f2f3, and only the owner of that key can read it"),
+        (["ann"], "jq -r '.[\"ann\"].ciphertext' | base64 -d > ann.gpg"),
+        (["cid"], "adopted without it. For a key with a secret: access-keys rotate cid --stack dev"),
+        (["bob", "--profile", ""], "The name of a profile cannot be empty. Choose another name with --profile."),
+        (["bob", "--profile", "a]b"], "'a]b' is not a valid profile name"),
+        (["bob", "--profile", "a\n[default]"], "is not a valid profile name"),
+        (["bob", "--file", "-"], "'-' is not a regular file"),
+        (["bob", "--file", "/dev/stdout"], "'/dev/stdout' is not a regular file"),
+        (["bob", "--file", "."], "'.' is not a regular file"),
+        (["bob", "--csv", "-"], "'-' is not a regular file"),
+        (["bob", "--csv", "/dev/stderr"], "'/dev/stderr' is not a regular file"),
+        (["bob", "--csv", "x/y.csv"], "x/y.csv cannot be written: No such file or directory."),
+        (["d,e", "--csv", "y.csv"], "cannot read a user name with a comma, such as 'd,e'"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_message(
-    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
-) -> None:
-    monkeypatch.chdir(run.home)
-    code, said = run(*arguments)
+def test_what_cannot_be_done_is_refused_in_one_message(run: Run, arguments: list[str], message: str) -> None:
+    code, text = run(*arguments)
     assert code == 1
-    assert says in said
+    assert message in text
     assert not list(run.home.iterdir()), "nothing is made"
 
 
-def test_a_stack_without_keys_says_how_to_make_them(run: Run) -> None:
+def test_a_profile_and_a_csv_at_once_are_wrong_usage(run: Run) -> None:
+    code, text = run("bob", "--csv", "y", "--profile", "x")
+    assert code == 2
+    assert "--csv cannot be combined with --profile or --file" in text
+
+
+def test_before_the_first_up_it_names_the_command_to_run_first(run: Run) -> None:
     run.outputs = {}
-    assert run("bob") == (1, "Stack 'dev' has no access keys yet. Make them: pulumi up --stack dev")
+    assert run("bob") == (1, "Error: Stack 'dev' has no outputs yet: run `pulumi up --stack dev` first.\n")
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"[bob]\n[bob]\n", "line 2 begins profile 'bob' a second time"),
         (b"[bob]\nnote = \xff\n", "byte 13 is not UTF-8"),
     ],
 )
-def test_a_file_that_aws_cannot_read_is_left_as_it_is(run: Run, content: bytes, says: str) -> None:
+def test_a_file_that_aws_cannot_read_is_left_as_it_is(run: Run, content: bytes, message: str) -> None:
     run.file.parent.mkdir()
     run.file.write_bytes(content)
-    code, said = run("bob")
+    code, text = run("bob")
     assert code == 1
-    assert f"{run.file} was not changed" in said
-    assert says in said
+    assert f"{run.file} was not changed" in text
+    assert message in text
     assert run.file.read_bytes() == content
 
 
-@pytest.mark.parametrize("arguments", [["bob"], ["bob", "--format", "csv", "--output", ".aws/x.csv"]])
-def test_a_place_that_cannot_be_written_is_named(
-    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
-    monkeypatch.chdir(run.home)
+@pytest.mark.parametrize("arguments", [["bob"], ["bob", "--csv", ".aws/x.csv"]])
+def test_a_place_that_cannot_be_written_is_named(run: Run, arguments: list[str]) -> None:
     (run.home / ".aws").write_text("a file where a folder is expected")
-    code, said = run(*arguments)
+    code, text = run(*arguments)
     assert code == 1
-    assert f"{run.home}/.aws/" in said
-    assert "cannot be written: " in said
+    assert f"{run.home}/.aws/" in text
+    assert "cannot be written: " in text
 
 
 def test_a_csv_is_written_as_aws_reads_it(run: Run) -> None:
-    path = run.home / "bob.csv"
-    code, said = run("bob", "--format", "csv", "--output", str(path))
+    path = run.home / "bob's.csv"
+    code, text = run("bob", "--csv", str(path))
     assert code == 0
     assert mode(path) == 0o600
     header, row = path.read_text().splitlines()
@@ -211,21 +235,23 @@ def test_a_csv_is_written_as_aws_reads_it(run: Run) -> None:
     assert row.split(",") == ["bob", "AKIABOB0000000000002", SECRET], (
         "AWS CLI 2 splits at each comma, and knows no quotes"
     )
-    assert f"aws configure import --csv file://{path}" in said
-    assert f"rm {path}" in said
+    quoted = str(path).replace("'", "'\"'\"'")
+    assert f"Next: aws configure import --csv 'file://{quoted}' && rm '{quoted}'" in text
 
 
 def test_a_csv_takes_the_place_of_another_file_only_when_forced(run: Run) -> None:
     path = run.home / "bob.csv"
     path.write_text("precious")
-    code, said = run("bob", "--format", "csv", "--output", str(path))
+    code, text = run("bob", "--csv", str(path))
     assert code == 1
-    assert f"{path} exists already" in said
+    assert f"{path} exists" in text
     assert path.read_text() == "precious"
     path.chmod(0o644)
-    assert run("bob", "--format", "csv", "--output", str(path), "--force")[0] == 0
+    code, text = run("bob", "--csv", str(path), "--force", "--output", "json")
+    assert code == 0
     assert "AKIABOB" in path.read_text()
     assert mode(path) == 0o600
+    assert Path(json.loads(text)["backup"]).read_text() == "precious"
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
@@ -239,7 +265,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_private(path, b"new")
+        write_file(path, b"new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["credentials"]
 
@@ -248,7 +274,7 @@ def test_profiles_written_at_the_same_time_are_all_there(tmp_path: Path) -> None
     path = tmp_path / "new" / "credentials"
 
     def put(number: int) -> None:
-        put_profile(path, f"p{number}", CurrentKey("bob", f"AKIA{number}", SECRET, True))
+        put_profile(path, f"p{number}", CurrentKey("bob", "dev", f"AKIA{number}", SECRET, True, frozenset()))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, range(24)))
@@ -256,4 +282,4 @@ def test_profiles_written_at_the_same_time_are_all_there(tmp_path: Path) -> None
 
 
 def test_a_traceback_would_show_no_secret() -> None:
-    assert SECRET not in f"{CurrentKey('bob', 'AKIABOB', SECRET, True)!r}"
+    assert SECRET not in f"{CurrentKey('bob', 'dev', 'AKIABOB', SECRET, True, frozenset())!r}"

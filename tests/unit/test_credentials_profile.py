@@ -8,7 +8,7 @@ from pathlib import Path
 
 import botocore.session
 import pytest
-from aws_access_keys.rules.profiles import Edited, ProfileError, profile_name_problem, with_profile
+from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_problem, with_profile
 from botocore.configloader import raw_config_parse
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 KEY_ID, SECRET = "AKIANEW0000000000001", "new/secret+0000000000000000000000000000="
 
 
-def put(text: str, profile: str = "x") -> Edited:
+def put(text: str, profile: str = "x") -> EditResult:
     return with_profile(text, profile, KEY_ID, SECRET)
 
 
@@ -46,12 +46,12 @@ def put(text: str, profile: str = "x") -> Edited:
         ),
         pytest.param(
             "[x]\naws_access_key_id=OLD\naws_secret_access_key=OLDSECRET\naws_session_token=T\nregion=eu-west-1\n[y]\na=b\n",
-            "[x]\naws_access_key_id=ID\naws_secret_access_key=SECRET\nregion=eu-west-1\n[y]\na=b\n",
+            "[x]\naws_access_key_id = ID\naws_secret_access_key = SECRET\nregion=eu-west-1\n[y]\na=b\n",
             id="a temporary key, replaced with its token",
         ),
         pytest.param(
             "[x]\n# the robot\nregion = a\nAWS_Access_Key_ID :  OLD  \r\nrole_arn = r\naws_secret_access_key=O",
-            "[x]\n# the robot\nregion = a\nAWS_Access_Key_ID :  ID\r\nrole_arn = r\naws_secret_access_key=SECRET\n",
+            "[x]\naws_access_key_id = ID\naws_secret_access_key = SECRET\n# the robot\nregion = a\nrole_arn = r\n",
             id="comments, other settings, spelling and spaces",
         ),
         pytest.param(
@@ -68,7 +68,7 @@ def put(text: str, profile: str = "x") -> Edited:
         ),
         pytest.param(
             "[x]\naws_access_key_id = OLD\n  more\n# kept\n  of it\naws_secret_access_key =\n  OLDSECRET\n",
-            "[x]\naws_access_key_id = ID\n# kept\naws_secret_access_key =SECRET\n",
+            "[x]\naws_access_key_id = ID\naws_secret_access_key = SECRET\n# kept\n",
             id="values on lines of their own",
         ),
         pytest.param(
@@ -87,22 +87,24 @@ def put(text: str, profile: str = "x") -> Edited:
 )
 def test_only_the_lines_of_the_key_change(before: str, after: str) -> None:
     assert put(before).text == after.replace("ID\n", f"{KEY_ID}\n").replace("ID\r", f"{KEY_ID}\r").replace(
-        "=SECRET", f"={SECRET}"
-    ).replace("= SECRET", f"= {SECRET}")
+        "= SECRET", f"= {SECRET}"
+    )
 
 
 @pytest.mark.parametrize(
-    ("before", "replaced", "stronger"),
+    ("before", "is_new", "replaced", "overriding"),
     [
-        ("[y]\naws_access_key_id = Y\n", None, ()),
-        ("[x]\nregion = eu-west-1\n", "", ()),
-        ("[x]\naws_access_key_id = OLD\nrole_arn = r\nsource_profile = x\n", "OLD", ("role_arn",)),
-        ("[x]\nsso_session = s\nsso_start_url = u\n", "", ("sso_session", "sso_start_url")),
+        ("[y]\naws_access_key_id = Y\n", True, None, ()),
+        ("[x]\nregion = eu-west-1\n", False, None, ()),
+        ("[x]\naws_secret_access_key = s\n", False, "", ()),
+        ("[x]\naws_access_key_id = OLD\nrole_arn = r\nsource_profile = x\n", False, "OLD", ("role_arn",)),
+        ("[x]\nsso_session = s\nsso_start_url = u\n", False, None, ("sso_session", "sso_start_url")),
     ],
 )
-def test_it_says_what_the_profile_was_before(before: str, replaced: str | None, stronger: Sequence[str]) -> None:
-    edited = put(before)
-    assert (edited.replaced, edited.stronger) == (replaced, stronger)
+def test_the_result_tells_what_the_profile_was_before(
+    before: str, is_new: bool, replaced: str | None, overriding: Sequence[str]
+) -> None:
+    assert put(before)[1:] == (is_new, replaced, overriding)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_whatever_the_file_holds_the_rest_of_it_stays(text: str, profile: str) -
         old[-1] += "\r\n" if any(line.endswith("\r\n") for line in old[-2:-1]) else "\n"
     gone, added = changes(old, new)
     assert not [line for line in added if not is_ours(line, profile)], "only the key's own lines are new"
-    if profile not in before and edited.replaced is None:
+    if profile not in before and edited.is_new:
         assert not gone, "a new profile takes nothing away"
 
 

@@ -107,11 +107,37 @@ def test_a_new_key_waits_for_the_place_of_a_key_in_use(aws: FakeAws) -> None:
     assert plan.skipped[0].endswith("The new key needs its place: IAM allows two access keys per user.")
 
 
-def test_without_a_guard_the_last_use_is_not_asked(aws: FakeAws) -> None:
+def test_without_a_guard_a_key_in_use_goes_and_is_named(aws: FakeAws) -> None:
     aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-1": USED}
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=3), guard=False)
     assert names(plan) == ("3", "2")
-    assert aws.asked == {"list_access_keys": 1}
+    assert plan.retired == (
+        "the access key AKIA-ann-1 of ann (used on 2026-11-23 08:00 UTC for s3 in us-east-1) is deleted: it makes room "
+        "for key 3",
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        (
+            KeyRules(serial=2, previous="inactive"),
+            "1 of ann (never used) is deactivated: it is the previous key, and",
+        ),
+        (
+            KeyRules(serial=2, previous="deleted"),
+            "1 of ann (never used) is deleted: it is the previous key, and",
+        ),
+        (KeyRules(serial=2, status="inactive"), "2 of ann (never used) is deactivated: its status is set to inactive"),
+        (
+            KeyRules(serial=2, rotation=Calendar(date(2026, 1, 1), 365, 7)),
+            "1 of ann (never used) is deactivated: its overlap with key 2 ended on 2026-11-08",
+        ),
+    ],
+)
+def test_each_key_that_stops_working_is_named_with_the_reason(aws: FakeAws, rules: KeyRules, why: str) -> None:
+    (line,) = ann(aws, MadeUpState().user("ann", "2", "1"), rules, guard=False).retired
+    assert why in line
 
 
 @pytest.mark.parametrize("inactive", [True, False])
@@ -187,6 +213,7 @@ def test_a_lost_key_can_be_adopted(aws: FakeAws) -> None:
     state = MadeUpState().user("ann", handed_over=["1"], planned=["1"])
     plan = ann(aws, state, KeyRules(), adopted="AKIA-ann-1")
     assert names(plan) == ("1", None)
+    assert plan.takes_over == "AKIA-ann-1"
     assert not plan.skipped
     assert not plan.warnings
 
@@ -267,6 +294,15 @@ def test_a_key_whose_creation_was_not_recorded_is_reported(aws: FakeAws) -> None
 def test_an_adopted_key_is_the_first_one(aws: FakeAws, rotation: Calendar | None, name: str) -> None:
     plan = ann(aws, MadeUpState(), KeyRules(rotation=rotation), adopted="AKIA-old")
     assert names(plan) == (name, None)
+    assert plan.takes_over == "AKIA-old"
     assert not aws.asked, "the preflight checks have asked"
     later = ann(aws, MadeUpState().user("ann", "1"), KeyRules(), adopted="AKIA-old")
     assert not later.plan.is_new, "adopting is done once"
+
+
+def test_a_lost_key_is_taken_back_under_its_own_name(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-2", "AKIA-ann-1"]}
+    state = MadeUpState().user("ann", "1", handed_over=["2", "1"], planned=["2", "1"])
+    plan = ann(aws, state, KeyRules(serial=2), adopted="AKIA-ann-2")
+    assert names(plan) == ("2", "1")
+    assert plan.takes_over == "AKIA-ann-2"

@@ -4,19 +4,22 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from aws_access_keys.cli.last_used import LastUse, ask
+from aws_access_keys.cli.report.last_used import NO_SUCH_KEY, fetch_last_used
+from aws_access_keys.iam import LastUse
 from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
 from botocore.parsers import ResponseParserError
 
 KEYS = [f"AKIA{number:016}" for number in range(40)]
+USERS = dict.fromkeys(KEYS, "ann")  # key id → its user
 AT = datetime(2026, 11, 20, 21, tzinfo=timezone(timedelta(hours=9)))
 
 
 class Aws:
-    """In place of a session, a client and AWS: answers as told, and counts the calls."""
+    """In place of a session, a client and AWS: gives the answers it is made with, and counts the calls."""
 
-    def __init__(self, answer: Callable[[str], dict[str, Any]]) -> None:
+    def __init__(self, answer: Callable[[str], dict[str, Any]], listed: Callable[[], list[str]] | None = None) -> None:
         self.answer = answer
+        self.listed = listed or (lambda: KEYS)
         self.calls = 0
         self.lock = Lock()
 
@@ -29,33 +32,40 @@ class Aws:
             self.calls += 1
         return {"AccessKeyLastUsed": self.answer(AccessKeyId)}
 
+    def list_access_keys(self, UserName: str) -> dict[str, Any]:  # noqa: N803
+        assert UserName == "ann"
+        return {"AccessKeyMetadata": [{"AccessKeyId": key_id} for key_id in self.listed()]}
+
 
 def refused(code: str, message: str = "No.") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": message}}, "GetAccessKeyLastUsed")
 
 
-def test_every_key_is_asked_for_once_and_each_answer_is_told() -> None:
+def test_every_key_is_asked_for_once_and_each_answer_is_counted() -> None:
     aws = Aws(lambda key_id: {"LastUsedDate": AT, "ServiceName": "s3", "Region": key_id})
-    told: list[None] = []
-    answers = ask(KEYS, lambda: aws, lambda: told.append(None))
-    assert answers.known == {key: LastUse(AT.astimezone(timezone.utc), "s3", key) for key in KEYS}
-    assert not answers.reasons
-    assert aws.calls == len(told) == len(KEYS)
+    progress: list[None] = []
+    uses = fetch_last_used(USERS, lambda: aws, lambda: progress.append(None))
+    assert uses.known == {key: LastUse(AT.astimezone(timezone.utc), "s3", key) for key in KEYS}
+    assert not uses.errors
+    assert aws.calls == len(progress) == len(KEYS)
 
 
 def test_nobody_is_asked_where_there_are_no_keys() -> None:
     def session() -> Any:
         raise AssertionError("no session is made")
 
-    assert ask([], session).known == {}
+    assert fetch_last_used({}, session).known == {}
 
 
-def test_never_used_is_told_from_used_by_a_service_without_a_region() -> None:
-    answers = ask(KEYS[:1], lambda: Aws(lambda _: {"ServiceName": "N/A", "Region": "N/A"}))
-    assert answers.known == {KEYS[0]: LastUse(None)}
-    answers = ask(KEYS[:1], lambda: Aws(lambda _: {"LastUsedDate": AT, "ServiceName": "iam", "Region": "N/A"}))
-    assert answers.known[KEYS[0]].service == "iam"
-    assert answers.known[KEYS[0]].region is None
+def test_never_used_is_distinguished_from_used_by_a_service_without_a_region() -> None:
+    one = {KEYS[0]: "ann"}
+    uses = fetch_last_used(one, lambda: Aws(lambda _: {"ServiceName": "N/A", "Region": "N/A"}))
+    assert uses.known == {KEYS[0]: None}
+    uses = fetch_last_used(one, lambda: Aws(lambda _: {"LastUsedDate": AT, "ServiceName": "iam", "Region": "N/A"}))
+    used = uses.known[KEYS[0]]
+    assert used == (AT, "iam", None)
+    assert used is not None
+    assert used.text == "used on 2026-11-20 12:00 UTC for iam"
 
 
 @pytest.mark.parametrize(
@@ -67,30 +77,44 @@ def test_a_caller_whom_aws_refuses_asks_once_only(error: Exception) -> None:
         raise error
 
     aws = Aws(answer)
-    answers = ask(KEYS, lambda: aws)
+    uses = fetch_last_used(USERS, lambda: aws)
     assert aws.calls == 1, "the answer would be the same for every key"
-    assert list(answers.reasons.values()) == [KEYS]
-    assert not answers.known
+    assert list(uses.errors.values()) == [KEYS]
+    assert not uses.known
 
 
-def test_what_aws_refuses_for_one_key_is_said_of_that_key() -> None:
-    def answer(key_id: str) -> dict[str, Any]:
-        if key_id == KEYS[0]:
-            raise refused("AccessDenied", "not\n  authorized.")
-        if key_id == KEYS[5]:
-            raise refused("NoSuchEntity")
-        return {"LastUsedDate": AT, "ServiceName": "s3", "Region": "us-east-1"}
+def denied(key_id: str) -> dict[str, Any]:
+    if key_id in (KEYS[0], KEYS[5]):
+        raise refused("AccessDenied", "not\n  authorized.")
+    return {"LastUsedDate": AT, "ServiceName": "s3", "Region": "us-east-1"}
 
-    answers = ask(KEYS, lambda: Aws(answer))
-    assert len(answers.known) == len(KEYS) - 2
-    assert answers.reasons == {
-        "AccessDenied: not authorized": [KEYS[0]],
-        "AWS has no such key (pulumi refresh brings the state up to date)": [KEYS[5]],
-    }
+
+def test_what_aws_refuses_for_one_key_is_reported_for_that_key() -> None:
+    uses = fetch_last_used(USERS, lambda: Aws(denied))
+    assert len(uses.known) == len(KEYS) - 2
+    assert uses.errors == {"AccessDenied: not authorized": [KEYS[0], KEYS[5]]}
+
+
+def test_access_denied_for_a_key_that_iam_does_not_have_means_that_it_is_gone() -> None:
+    uses = fetch_last_used(USERS, lambda: Aws(denied, lambda: KEYS[1:]))
+    assert uses.errors == {NO_SUCH_KEY: [KEYS[0]], "AccessDenied: not authorized": [KEYS[5]]}
+
+    def no_user() -> list[str]:
+        raise refused("NoSuchEntity")
+
+    assert fetch_last_used(USERS, lambda: Aws(denied, no_user)).errors == {NO_SUCH_KEY: [KEYS[0], KEYS[5]]}
+
+
+def test_without_permission_to_list_keys_the_first_refusal_stands() -> None:
+    def may_not() -> list[str]:
+        raise refused("AccessDenied", "not even that")
+
+    uses = fetch_last_used(USERS, lambda: Aws(denied, may_not))
+    assert uses.errors == {"AccessDenied: not authorized": [KEYS[0], KEYS[5]]}
 
 
 def test_a_session_that_cannot_be_made_is_a_reason_too() -> None:
     def session() -> Any:
         raise ProfileNotFound(profile="nope")
 
-    assert ask(KEYS, session).reasons == {"The config profile (nope) could not be found": KEYS}
+    assert fetch_last_used(USERS, session).errors == {"The config profile (nope) could not be found": KEYS}

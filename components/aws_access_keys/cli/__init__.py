@@ -1,4 +1,29 @@
-"""What operators do around `pulumi up`: look at a stack's keys, hand them over, check the machine.
+"""The command `access-keys`: what operators do around `pulumi up`. It asks the engine, never its files."""
 
-These commands work on any account, in the sandbox or outside; they ask the engine, never its files.
-"""
+import os
+import sys
+from io import TextIOWrapper
+
+
+def main() -> None:
+    """Run the command. Ctrl-C ends it with one line and exit code 130, also while Python is still importing."""
+    try:
+        import click
+
+        from aws_access_keys.cli.commands import access_keys
+
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a path can have letters that the terminal's encoding lacks
+        try:
+            code = access_keys.main(prog_name="access-keys", standalone_mode=False)
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except click.Abort:
+            raise KeyboardInterrupt from None
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.stderr.flush()
+        os._exit(130)  # without waiting for requests that are under way
+    sys.exit(code)

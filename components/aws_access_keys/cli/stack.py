@@ -1,14 +1,75 @@
-"""What the Pulumi engine says of a stack: its resources and outputs."""
+"""What the Pulumi engine reports of a stack: outputs, config and resources."""
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from click import ClickException
 
-class StackError(Exception):
-    """The engine did not answer; the text is its own, fit to be shown."""
+from aws_access_keys.rules.problem import did_you_mean
+
+NAMED_AT_MOST = 20  # users in a message
+
+
+class StackError(ClickException):
+    """The stack cannot be read, or not be used as asked; the text says why and what to do."""
+
+
+def pulumi(*arguments: str) -> str:
+    """What `pulumi ARGUMENTS` prints. Raises StackError with Pulumi's own words where it fails."""
+    command = ("pulumi", *arguments, "--non-interactive", "--color", "never")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise StackError(
+            "pulumi was not found on PATH. Install it: https://www.pulumi.com/docs/install/. In a checkout's sandbox, "
+            "use make report, make credentials or make rotate."
+        ) from None
+    if done.returncode:
+        raise StackError((done.stderr or done.stdout).strip().removeprefix("error: "))
+    return done.stdout
+
+
+def selected_stack() -> str:
+    """The stack that `pulumi stack select` chose. Raises StackError where there is none."""
+    return pulumi("stack", "--show-name").strip()
+
+
+def stack_outputs(stack: str, required: str, *options: str) -> dict[str, Any]:
+    """Output → value; secrets only with the option --show-secrets. Raises StackError where `required` is missing."""
+    outputs: dict[str, Any] = json.loads(pulumi("stack", "output", "--json", "--stack", stack, *options))
+    if not outputs:
+        raise StackError(f"Stack '{stack}' has no outputs yet: run `pulumi up --stack {stack}` first.")
+    if required not in outputs:
+        raise StackError(
+            f"Stack '{stack}' has no output '{required}'. Either its last `pulumi up` failed early, and has to be run "
+            f"again, or its program does not export '{required}'."
+        )
+    return outputs
+
+
+def aws_config(stack: str) -> dict[str, Any]:
+    """The stack's config under `aws:`, without the encrypted values. Raises StackError."""
+    config: dict[str, dict[str, Any]] = json.loads(pulumi("config", "--json", "--stack", stack))
+    return {
+        name.removeprefix("aws:"): entry.get("objectValue", entry.get("value"))
+        for name, entry in config.items()
+        if name.startswith("aws:") and not entry.get("secret")
+    }
+
+
+def require_user(user: str, known: Collection[str], place: str) -> None:
+    """Raise a StackError that names the known users where this one is not among them."""
+    if user not in known:
+        names = sorted(known)
+        more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+        listed = f"Its users: {', '.join(names[:NAMED_AT_MOST])}{more}." if names else "It has no users."
+        raise StackError(f"{place} has no user '{user}'. {listed}{did_you_mean(user, names)}")
+
+
+# ---- what `make up` shows
 
 
 @dataclass
@@ -58,18 +119,3 @@ def suspended(stack: str) -> set[str]:
     """The users whose current key is inactive."""
     keys = json.loads(pulumi("stack", "output", "--json", "--stack", stack)).get("keys", {})
     return {user for user, stands in keys.items() if stands["current"]["status"] == "Inactive"}
-
-
-def pulumi(*arguments: str, secret_input: str | None = None) -> str:
-    """What `pulumi ARGUMENTS` prints. Raises StackError with pulumi's own words where it fails."""
-    command: Sequence[str] = ("pulumi", *arguments, "--non-interactive")
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, input=secret_input, check=False)
-    except FileNotFoundError:
-        raise StackError(
-            "There is no pulumi on PATH. Install it (https://www.pulumi.com/docs/install/), or run this in the "
-            "sandbox: python -m sandbox run -- ..."
-        ) from None
-    if done.returncode:
-        raise StackError((done.stderr or done.stdout).strip())
-    return done.stdout

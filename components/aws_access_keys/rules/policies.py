@@ -6,6 +6,7 @@ and paths) and https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.h
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -81,6 +82,20 @@ def _checked_arn(arn: str, partition: str) -> str:
             f"'{arn}' is reserved for a service-linked role and cannot be attached. Choose another policy."
         )
     return arn
+
+
+_ADMINISTRATOR = {
+    "AdministratorAccess": "allows everything",
+    "IAMFullAccess": "lets its holder grant any permission, so it is as strong as AdministratorAccess",
+    "PowerUserAccess": "allows everything but IAM and Organizations",
+}
+
+
+def administrator_warning(policies: Sequence[str]) -> str | None:
+    """Why policies, given by name or ARN, amount to an administrator's; None where none does."""
+    names = [policy.rsplit("/", 1)[-1] for policy in policies]
+    found = [f"{name} {_ADMINISTRATOR[name]}" for name in names if name in _ADMINISTRATOR]
+    return f"{'; '.join(found)}. A leaked key would be an administrator's." if found else None
 
 
 def policy_key(arn: str) -> str:

@@ -1,1 +1,75 @@
-"""`make report`: every access key of a stack, how old it is, when it was last used, and what is overdue."""
+"""`access-keys report`: every access key of a stack, how old it is, when it was last used, and what is overdue.
+
+Reads the stack's outputs from the engine and the last uses from AWS; reads no secret and changes nothing.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from aws_access_keys.cli.report.as_html import as_html
+from aws_access_keys.cli.report.as_text import as_text, print_report
+from aws_access_keys.cli.report.data import Limits, Report, as_csv, as_json, report_of
+from aws_access_keys.cli.report.last_used import LastUses, fetch_last_used
+from aws_access_keys.cli.stack import StackError, aws_config, stack_outputs
+from aws_access_keys.clock import today
+from aws_access_keys.session import session_for
+
+MANY = 25  # keys from which progress is shown
+FORMATS = {"text": as_text, "json": as_json, "html": as_html, "csv": as_csv}
+
+
+def make_report(stack: str, limits: Limits) -> Report:
+    """The report of a stack for today, or for the day in ACCESS_KEYS_TODAY. Raises StackError."""
+    try:
+        day = today(os.environ)
+    except ValueError as error:
+        raise StackError(str(error)) from None
+    outputs, config = stack_outputs(stack, "keys"), aws_config(stack)
+    users = {
+        part[role]["id"]: user
+        for user, part in outputs["keys"].items()
+        for role in ("current", "previous")
+        if part.get(role)
+    }
+    with _progress(len(users)) as progress:
+        task = progress.add_task("asking AWS for last uses", total=len(users))
+        uses = fetch_last_used(users, lambda: session_for(config), lambda: progress.advance(task))
+    return report_of(stack, outputs, uses.known, day, limits, _problem(uses, len(users)))
+
+
+def put_report(report: Report, kind: str, file: Path | None) -> None:
+    """Print the report, or write it to a file, in one of the FORMATS. Raises StackError."""
+    to_people = kind == "text" and file is None
+    if report.problem and not to_people:
+        sys.stderr.write(report.problem + "\n")
+    if to_people and sys.stdout.isatty():
+        print_report(report, Console(highlight=False))
+    elif file is None:
+        sys.stdout.buffer.write(FORMATS[kind](report).encode())
+        sys.stdout.flush()
+    else:
+        try:
+            file.write_bytes(FORMATS[kind](report).encode())
+        except OSError as error:
+            raise StackError(f"The report cannot be written to {file}: {error.strerror}.") from None
+        sys.stderr.write(f"{report.summary.text}. The report is in {file}\n")
+
+
+def _problem(uses: LastUses, total: int) -> str | None:
+    parts: list[str] = []
+    for error, key_ids in uses.errors.items():
+        which = ", ".join(key_ids[:3]) + (f" and {len(key_ids) - 3} more" if len(key_ids) > 3 else "")
+        if len(key_ids) == total > 1:
+            which = "all keys"
+        parts.append(f"The last use of {which} is unknown: {error}.")
+    return " ".join(parts) or None
+
+
+def _progress(keys: int) -> Progress:
+    """A progress line on standard error, gone when it is done; for few keys, or into a file, none."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=keys < MANY or not console.is_terminal)

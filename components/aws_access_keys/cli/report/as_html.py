@@ -3,18 +3,17 @@
 from html import escape
 from pathlib import Path
 
-from aws_access_keys.cli.report.keys import NEAR_DAYS, REMEDY, Report, Row
-from aws_access_keys.rules.audit import IDLE_DAYS, MAX_AGE_DAYS
+from aws_access_keys.cli.report.data import REMEDY, Limits, Report, Row
 
 _STYLE = Path(__file__).with_name("page.css")
-_COLUMNS = ("User", "Access key id", "Serial", "Slot", "Status", "Age", "Last used", "Next rotation", "Overdue")
+_COLUMNS = ("User", "Access key id", "Key", "Status", "Age", "Last used", "Next rotation", "Overdue")
 # Whatever might get into the page, it can load and run nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def as_html(report: Report) -> str:
     """The report as an HTML page. Everything that comes from the stack or from AWS is escaped."""
-    title = escape(f"Access keys of stack {report.stack}")
+    title = escape(report.title)
     problem = f'<p class="problem" role="note">{escape(report.problem)}</p>\n' if report.problem else ""
     return f"""\
 <!DOCTYPE html>
@@ -30,11 +29,11 @@ def as_html(report: Report) -> str:
 <body>
 <main>
 <h1>{title}</h1>
-<p class="summary{" late" if report.overdue else ""}">{escape(_sentence(report.summary()))}</p>
+<p class="summary{" late" if report.overdue else ""}">{escape(_sentence(report.summary.text))}</p>
 {problem}{_table(report)}</main>
-<footer>An active key is overdue when it is more than {MAX_AGE_DAYS} days old (Security Hub IAM.3) or nobody has used it
-for {IDLE_DAYS} days or more (IAM.22; a key never used counts from its creation); any key when its date of rotation
-has passed. A key is undecided where its last use would tell, and AWS did not. Days are UTC days.
+<footer>An active key is overdue when it is more than {report.limits.max_age_days} days old, or when nobody has used it
+for {report.limits.idle_days} days (a key never used counts from its creation); any key when its rotation date has
+passed. It is unknown where AWS did not report the last use that would decide. Days are UTC days.
 {escape(REMEDY)}</footer>
 </body>
 </html>
@@ -46,10 +45,10 @@ def _sentence(text: str) -> str:
 
 
 def _table(report: Report) -> str:
-    if not report.rows:
+    if not report.keys:
         return ""
     head = "".join(f'<th scope="col">{column}</th>' for column in _COLUMNS)
-    body = "\n".join(_row(row) for row in report.rows)
+    body = "\n".join(_row(row, report.limits) for row in report.keys)
     return f"""\
 <div class="scroll" role="region" aria-label="Access keys" tabindex="0">
 <table>
@@ -63,56 +62,45 @@ def _table(report: Report) -> str:
 """
 
 
-def _row(row: Row) -> str:
-    key = row.key
-    classes = " ".join(
-        name for name, there in (("previous", key.role == "previous"), ("inactive", key.status != "Active")) if there
-    )
-    status = escape(key.status) + ("<small>previous key</small>" if key.role == "previous" else "")
-    overdue = "".join(f"<li>{escape(_sentence(found.text))}</li>" for found in row.overdue)
+def _row(row: Row, limits: Limits) -> str:
+    classes = f"{row.role}{'' if row.active else ' inactive'}"
+    status = escape(row.status) + ("<small>previous key</small>" if row.role == "previous" else "")
+    overdue = "unknown" if row.unknown else "no"
+    if row.overdue:
+        overdue = f"<ul>{''.join(f'<li>{escape(_sentence(finding.text))}</li>' for finding in row.overdue)}</ul>"
     cells = (
-        f"<td><code>{escape(key.id)}</code></td>",
-        f"<td>{key.serial}</td>",
-        f"<td>{escape(key.slot)}</td>",
+        f"<td><code>{escape(row.id)}</code></td>",
+        f"<td>{escape(row.name)}</td>",
         f'<td class="tight">{status}</td>',
-        f"<td>{_age(row)}</td>",
+        f"<td>{_age(row, limits)}</td>",
         f'<td class="tight">{_last_used(row)}</td>',
         f'<td class="tight">{_rotation(row)}</td>',
-        f"<td>{f'<ul>{overdue}</ul>' if overdue else _in_order(row)}</td>",
+        f"<td>{overdue}</td>",
     )
-    return f'<tr class="{classes}"><th scope="row">{escape(key.user)}</th>{"".join(cells)}</tr>'
+    return f'<tr class="{classes}"><th scope="row">{escape(row.user)}</th>{"".join(cells)}</tr>'
 
 
-def _age(row: Row) -> str:
-    """The age as a bar that is full at MAX_AGE_DAYS, and as a number for those who do not see it."""
-    if row.age_days is None or row.key.created is None:
+def _age(row: Row, limits: Limits) -> str:
+    """The age as a bar that is full at the limit, and as a number for those who do not see it."""
+    if row.age_days is None:
         return "unknown"
-    share = min(100, round(row.age_days * 100 / MAX_AGE_DAYS))
-    kind = " over" if row.age_days > MAX_AGE_DAYS else " near" if row.age_days > NEAR_DAYS else ""
-    days = "1 day" if row.age_days == 1 else f"{row.age_days} days"
+    share = min(100, round(row.age_days * 100 / limits.max_age_days))
+    kind = " over" if row.age_days > limits.max_age_days else " near" if row.age_days > limits.warn_age_days else ""
     bar = f'<span class="bar{kind}" aria-hidden="true"><i style="width:{share}%"></i></span>'
-    return f'<span class="age">{bar}{days}</span><small>made {row.key.created:%Y-%m-%d}</small>'
+    days = f"{row.age_days} day{'' if row.age_days == 1 else 's'}"
+    return f'<span class="age">{bar}{days}</span><small>created {row.created:%Y-%m-%d}</small>'
 
 
 def _last_used(row: Row) -> str:
-    use = row.last_use
-    if use is None:
-        return "unknown"
-    if use.at is None:
-        return "never"
+    if row.last_used is None:
+        return "never" if row.last_used_known else "unknown"
     ago = {0: "today", 1: "1 day ago"}.get(row.idle_days or 0, f"{row.idle_days} days ago")
-    small = "".join(f"<small>{escape(part)}</small>" for part in (use.service, use.region) if part)
-    return f'<time datetime="{use.at:%Y-%m-%dT%H:%M:%SZ}" title="{use.at:%Y-%m-%d %H:%M} UTC">{ago}</time>{small}'
+    where = (part for part in (row.last_used_service, row.last_used_region) if part)
+    small = "".join(f"<small>{escape(part)}</small>" for part in where)
+    return f'<time datetime="{row.last_used:%Y-%m-%dT%H:%M:%SZ}">{ago}</time>{small}'
 
 
 def _rotation(row: Row) -> str:
-    key = row.key
-    if key.next_rotation:
-        return str(key.next_rotation)
-    if key.active_until and key.status == "Active":
-        return f"<small>active until</small>{key.active_until}"
-    return "none"
-
-
-def _in_order(row: Row) -> str:
-    return "unknown" if row.undecided else "no"
+    if row.active_until and row.active:
+        return f"<small>active until</small>{row.active_until}"
+    return str(row.next_rotation or "none")

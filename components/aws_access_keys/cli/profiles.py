@@ -21,25 +21,26 @@ from typing import Literal, NamedTuple
 KEY_ID, SECRET = "aws_access_key_id", "aws_secret_access_key"
 # The token of a temporary key; beside another key AWS refuses both. The second name is that of old tools.
 TOKENS = ("aws_session_token", "aws_security_token")
-# Settings to which AWS's tools give way before they look at a key in the same profile.
-STRONGER = ("role_arn", "web_identity_token_file", "sso_session", "sso_start_url")
+# Settings that take precedence over a key in the same profile.
+OVERRIDING_SETTINGS = ("role_arn", "web_identity_token_file", "sso_session", "sso_start_url")
 
 _NAME = re.compile(r"[A-Za-z0-9_./%@:+=,-]+")
 _SECTION = re.compile(r"\[(?P<name>.+)\]")
 
 
 class ProfileError(ValueError):
-    """A name or a text that AWS's tools would not take. Says why and what to do, and holds no value of the text."""
+    """A name or a text that AWS's tools cannot use. The message says why and what to do, and quotes no value."""
 
 
-class Edited(NamedTuple):
+class EditResult(NamedTuple):
     """The text of a credentials file with the profile in it."""
 
     text: str
+    is_new: bool
     replaced: str | None
-    """The key id that the profile had before: None for a new profile, empty for one without a key."""
-    stronger: tuple[str, ...]
-    """Settings of the profile because of which AWS's tools may not use its key."""
+    """The key id that the profile had before: None for one without a key, empty for a secret without an id."""
+    overriding: tuple[str, ...]
+    """Settings of the profile that take precedence over its key."""
 
 
 def profile_name_problem(name: str) -> str | None:
@@ -50,13 +51,13 @@ def profile_name_problem(name: str) -> str | None:
     if not name:
         return "The name of a profile cannot be empty."
     if name == "DEFAULT":
-        return "'DEFAULT' is no profile: AWS's tools would give its key to every profile. Did you mean 'default'?"
+        return "'DEFAULT' is not a profile: every profile would inherit its key. Did you mean 'default'?"
     if not _NAME.fullmatch(name):
-        return f"{name!r} cannot name a profile. Use letters, digits and _ - . / % @ : + = , only."
+        return f"{name!r} is not a valid profile name. Use letters, digits and _ - . / % @ : + = , only."
     return None
 
 
-def with_profile(text: str, profile: str, key_id: str, secret: str) -> Edited:
+def with_profile(text: str, profile: str, key_id: str, secret: str) -> EditResult:
     """The text with the key in the profile, whose other settings stay, as does all else.
 
     text: with the file's own line ends. Raises ProfileError.
@@ -77,19 +78,18 @@ def with_profile(text: str, profile: str, key_id: str, secret: str) -> Edited:
         lines += [*gap, f"[{profile}]{end}", *(f"{name} = {value}{end}" for name, value in values.items())]
     edited = "".join(lines)
     _check(before, _parsed(edited), profile, values)
-    had = before.get(profile)
-    return Edited(
-        edited, None if had is None else had.get(KEY_ID, ""), tuple(name for name in STRONGER if had and name in had)
-    )
+    had = before.get(profile, {})
+    replaced = had.get(KEY_ID, "") if KEY_ID in had or SECRET in had else None
+    overriding = tuple(name for name in OVERRIDING_SETTINGS if name in had)
+    return EditResult(edited, profile not in before, replaced, overriding)
 
 
 def _with_values(lines: Sequence[str], profile: str, values: Mapping[str, str]) -> list[str]:
-    """The lines with the values in the profile's section, and without its tokens."""
+    """The lines with the values at the top of the profile's section, instead of its old key and tokens."""
     result: list[str] = []
-    missing = dict(values)
     header = 0
-    inside = dropped = False  # dropped: the option that a continuation line belongs to has a new value, or none
-    for line, kind, name in _kinds(lines):
+    inside = dropped = False  # dropped: the option, and the lines that go on with it, are left out
+    for line, kind, name in _classify_lines(lines):
         if kind == "section":
             inside = name == profile
             header = len(result) + 1 if inside else header
@@ -97,32 +97,22 @@ def _with_values(lines: Sequence[str], profile: str, values: Mapping[str, str]) 
             dropped = inside and kind == "option" and name in (*values, *TOKENS)
         if not dropped or kind == "other":
             result.append(line)
-        elif kind == "option" and name in missing:
-            result.append(_with_value(line, missing.pop(name)))
     # As far in as the next line: one further in than the line before it would be read as a part of that line's value.
-    following = next((line for line, kind, _ in _kinds(result[header:]) if kind != "other"), "")
+    following = next((line for line, kind, _ in _classify_lines(result[header:]) if kind != "other"), "")
     indent = following[: len(following) - len(following.lstrip())]
     end = _end(result[header - 1])
-    result[header:header] = [f"{indent}{name} = {value}{end}" for name, value in missing.items()]
+    result[header:header] = [f"{indent}{name} = {value}{end}" for name, value in values.items()]
     return result
-
-
-def _with_value(line: str, value: str) -> str:
-    """The line of an option with another value, spaces and line end kept."""
-    start = min(found for found in (line.find("="), line.find(":")) if found >= 0) + 1
-    rest = line[start:].rstrip("\r\n")
-    space = rest[: len(rest) - len(rest.lstrip())]
-    return f"{line[:start]}{space}{value}{line[start + len(rest) :]}"
 
 
 def _end(line: str) -> str:
     return line[len(line.rstrip("\r\n")) :]
 
 
-_Kind = Literal["section", "option", "continuation", "other"]
+_LineKind = Literal["section", "option", "continuation", "other"]
 
 
-def _kinds(lines: Sequence[str]) -> Iterator[tuple[str, _Kind, str]]:
+def _classify_lines(lines: Sequence[str]) -> Iterator[tuple[str, _LineKind, str]]:
     """Each line with what it is, and the name of a section or option; `other` is a comment or blank."""
     has_option, level = False, 0
     for line in lines:
@@ -151,7 +141,7 @@ def _parsed(text: str) -> dict[str, dict[str, str]]:
     try:
         parser.read_file(StringIO(text, newline=None))
     except Error as error:
-        raise ProfileError(f"AWS's own tools cannot read it: {_place(error)}. Mend that first.") from None
+        raise ProfileError(f"AWS's own tools cannot read it: {_place(error)}. Fix that first.") from None
     return {"DEFAULT": dict(parser.defaults()), **{name: dict(parser.items(name)) for name in parser.sections()}}
 
 
@@ -182,4 +172,4 @@ def _check(
         )
     kept = {name: value for name, value in before.get(profile, before["DEFAULT"]).items() if name not in TOKENS}
     if dict(after) != {**before, profile: {**kept, **values}}:
-        raise ProfileError(f"profile '{profile}' cannot be put in without changing others. Put it in by hand.")
+        raise ProfileError(f"profile '{profile}' cannot be put in without changing others. Add it manually.")

@@ -1,16 +1,13 @@
 """What keeps an operator from harm on the real engine: the trial of a new key, pgpKey, descriptions, adoption."""
 
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import pysequoia
 import pytest
 
-from tests.lifecycle.stack import Sandbox, Stack
-from tests.lifecycle.test_keys import config, keys_in_iam, works
-
-NewStack = Callable[..., Stack]
+from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
+from tests.lifecycle.stack import Sandbox
 
 
 def test_verify_waits_for_a_key_that_starts_to_work_late(new_stack: NewStack, sandbox: Sandbox) -> None:
@@ -45,7 +42,7 @@ def test_verify_gives_up_clearly_after_a_minute_and_goes_on_at_the_next_up(
     sandbox.control.behave()
     assert failed.code != 0
     assert "AWS does not accept the new access key AKIA" in failed.text
-    assert "the keys before it were not touched" in failed.text
+    assert "older keys were not touched" in failed.text
     assert "Traceback" not in failed.text
     assert works(sandbox, in_use), "the key in use is as it was"
     assert stack.key("test-user") == in_use, "the outputs still name the key that works"
@@ -77,7 +74,7 @@ def test_with_pgp_key_the_plaintext_secret_is_in_no_file_at_all(
     (stack.folder / "ann.asc").write_text(str(pgp.extract_certificate()))
     stack.write(config(pgpKey=f"file:{stack.folder / 'ann.asc'}"))
     done = stack.up()
-    assert "was not tried: its secret is encrypted to the user's pgpKey" in done.text
+    assert "was not tried: its secret is encrypted to the user's OpenPGP key" in done.text
     outputs = stack.outputs()
     assert outputs["secretAccessKeys"] == {}
     encrypted = outputs["encryptedSecrets"]["test-user"]
@@ -152,7 +149,7 @@ def test_a_description_that_aws_refused_is_written_by_the_next_run(new_stack: Ne
     refused = stack.up(check=False)
     sandbox.control.behave()
     assert refused.code != 0
-    assert "The description of test-user's keys cannot be written: AccessDenied" in refused.text
+    assert "the description of test-user's keys cannot be written: AccessDenied" in refused.text
     assert "needs iam:TagUser" in refused.text
     assert "Traceback" not in refused.text
     stack.up()
@@ -209,9 +206,9 @@ def test_adopting_says_what_it_would_change(new_stack: NewStack, sandbox: Sandbo
     stack = new_stack()
     stack.write(config("by-hand", adopt={"id": key_id}))
     refused = stack.up(check=False).text
-    assert "users.by-hand.key.status: the key" in refused, "a key is not switched on by a default"
+    assert "users.by-hand.key.status: the access key" in refused, "a key is not switched on by a default"
     assert "users.by-hand.path: the user to adopt has the path '/team/'" in refused
-    assert "users.by-hand.tags: the user to adopt has tags that would be taken away. Write them here: {x: y}" in refused
+    assert "users.by-hand.tags: the user to adopt has tags that would be removed. Write them here: {x: y}" in refused
     settings = config("by-hand", adopt={"id": key_id}, status="inactive")
     settings["users"]["by-hand"] |= {"path": "/team/", "tags": {"x": "y"}}
     stack.write(settings)
@@ -225,7 +222,7 @@ def test_a_secret_in_the_clear_is_refused(new_stack: NewStack, sandbox: Sandbox)
     stack = new_stack()
     stack.write(config("by-hand", adopt={"id": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI"}))
     done = stack.up(check=False)
-    assert "users.by-hand.key.adopt.secret: the secret is in this file in the clear" in done.text
+    assert "users.by-hand.key.adopt.secret: the secret is in this file in clear text" in done.text
     assert "wJalrXUtnFEMI" not in done.text
 
 
@@ -239,7 +236,7 @@ def test_adopting_a_wrong_key_or_one_of_two_is_refused(new_stack: NewStack, sand
         stack.write(config("by-hand", adopt={"id": "AKIAIOSFODNN7EXAMPLE" if count == 1 else ids[0]}))
         done = stack.up(check=False)
         assert done.code != 0
-        says = "is no key of IAM user 'by-hand'; theirs: " + ids[0] if count == 1 else f"Delete '{ids[1]}' first"
+        says = "is not an access key of 'by-hand', who has: " + ids[0] if count == 1 else f"Delete '{ids[1]}' first"
         assert says in done.text
         assert iam.list_groups()["Groups"] == [], "nothing was made"
     finally:

@@ -1,11 +1,14 @@
-"""Files that hold a secret: readable by their owner only, and written whole or not at all."""
+"""Files that are written whole or not at all, and those with a secret readable by their owner only."""
 
 import fcntl
 import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
+
+PRIVATE = 0o600
 
 
 @contextmanager
@@ -20,12 +23,13 @@ def locked(folder: Path) -> Generator[None]:
         os.close(descriptor)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Put the content into the file, mode 600, by renaming a new file over it. Raises OSError, and leaves it then."""
+def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
+    """Write a file by renaming a new one over it. Raises OSError and leaves the old file then."""
     descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 600
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
@@ -33,3 +37,10 @@ def write_private(path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(new)
         raise
+
+
+def back_up(path: Path) -> Path:
+    """Copy a file to a new one beside it that only its owner can read, and return that. Raises OSError."""
+    backup = path.with_name(f"{path.name}.{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}.bak")
+    write_file(backup, path.read_bytes())
+    return backup

@@ -1,0 +1,173 @@
+"""The command line: subcommands, options and their help. What they do is imported once one of them runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aws_access_keys.cli.stack import selected_stack
+
+ENDINGS = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv"}
+OVERDUE = 3  # exit code
+
+
+stack_option = click.option("-s", "--stack", metavar="STACK", help="Default: the stack that is selected in Pulumi.")
+output_option = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the result.",
+)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""
+    \b
+    Examples:
+      access-keys report --stack prod              every key of the stack, and what is overdue
+      access-keys credentials ann --stack prod     Ann's key into the AWS profile 'ann'
+      access-keys rotate ann --stack prod          a new key for Ann with the next `pulumi up`
+
+    \b
+    Exit codes:
+      0    success
+      1    error; the message says what to do
+      2    wrong usage
+      3    report --fail-on-overdue: a key is overdue
+      130  interrupted with Ctrl-C
+
+    \b
+    Tab completion: add the line for your shell to its startup file.
+      bash  eval "$(_ACCESS_KEYS_COMPLETE=bash_source access-keys)"
+      zsh   eval "$(_ACCESS_KEYS_COMPLETE=zsh_source access-keys)"
+      fish  _ACCESS_KEYS_COMPLETE=fish_source access-keys | source
+    """,
+)
+@click.version_option(package_name="aws-access-keys")
+def access_keys() -> None:
+    """Report, hand over and rotate the AWS access keys of a Pulumi stack.
+
+    Run it in the folder of the Pulumi program, in the environment in which `pulumi up` works there: it asks the
+    `pulumi` command about the stack. It never prints a secret and changes nothing in AWS.
+    """
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys report --stack prod --file keys.html
+      access-keys report --stack prod --fail-on-overdue --max-age-days 60
+      access-keys report --output json | jq '.keys[] | select(.overdue != [])'
+      ACCESS_KEYS_TODAY=2027-06-20 access-keys report
+    """
+)
+@stack_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "html", "csv"]),
+    help="Format. Default: by the ending of --file (.json, .html, .csv), else text.",
+)
+@click.option("--file", metavar="FILE", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
+@click.option("--max-age-days", metavar="DAYS", type=click.IntRange(1), default=90, show_default=True)
+@click.option("--idle-days", metavar="DAYS", type=click.IntRange(1), default=45, show_default=True)
+@click.option("--fail-on-overdue", is_flag=True, help="Exit with 3 if a key is overdue, with 1 if that is unknown.")
+@click.pass_context
+def report(
+    context: click.Context,
+    stack: str | None,
+    output: str | None,
+    file: Path | None,
+    max_age_days: int,
+    idle_days: int,
+    fail_on_overdue: bool,
+) -> None:
+    """List every access key, and what is overdue.
+
+    Overdue is an active key that is older than --max-age-days (AWS Security Hub control IAM.3) or that nobody has used
+    for --idle-days (IAM.22), and a rotation whose date has passed. AWS is asked when each key was last used, which
+    needs the permission iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report for another day.
+    """
+    from aws_access_keys.cli.report import make_report, put_report
+    from aws_access_keys.cli.report.data import Limits
+
+    made = make_report(stack or selected_stack(), Limits(max_age_days=max_age_days, idle_days=idle_days))
+    put_report(made, output or (ENDINGS.get(file.suffix.lower(), "text") if file else "text"), file)
+    if fail_on_overdue and made.overdue:
+        context.exit(OVERDUE)
+    if fail_on_overdue and made.summary.unknown:
+        raise click.ClickException("AWS did not report the last use of a key that may be overdue.")
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys credentials ann                     into the profile 'ann'
+      access-keys credentials ann --profile s3-dev    then: aws s3 ls --profile s3-dev
+      access-keys credentials ann --csv ann.csv       for `aws configure import` of AWS CLI 2
+    """
+)
+@click.argument("user")
+@stack_option
+@click.option("--profile", metavar="NAME", help="Name of the profile. Default: the user's name.")
+@click.option(
+    "--file",
+    metavar="FILE",
+    help="The credentials file. Default: $AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials.",
+)
+@click.option("--csv", "csv_file", metavar="FILE", help="Write a CSV file instead of a profile.")
+@click.option(
+    "--force", is_flag=True, help="Replace a key that is not this stack's, or an existing CSV file, and keep a backup."
+)
+@output_option
+def credentials(
+    user: str, stack: str | None, profile: str | None, file: str | None, csv_file: str | None, force: bool, output: str
+) -> None:
+    """Put a user's key into an AWS profile.
+
+    The secret is not shown. The credentials file gets mode 600; other profiles, settings and comments in it stay as
+    they are.
+    """
+    from aws_access_keys.cli.credentials import write_csv, write_profile
+
+    if csv_file and (profile is not None or file):
+        raise click.UsageError("--csv cannot be combined with --profile or --file.")
+    stack = stack or selected_stack()
+    if csv_file:
+        result = write_csv(stack, user, csv_file, force)
+    else:
+        result = write_profile(stack, user, user if profile is None else profile, file, force)
+    _print(output, *result)
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys rotate ann --dry-run           show what would change in the stack file
+      access-keys rotate ann && pulumi up        change it, and issue the new key
+    """
+)
+@click.argument("user")
+@stack_option
+@click.option("--dry-run", is_flag=True, help="Only show the difference.")
+@output_option
+def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
+    """Request a new key for a user.
+
+    Raises the serial of the user's key in the stack file, Pulumi.STACK.yaml, and shows the difference; everything else
+    in the file stays as it is. The next `pulumi up` issues the new key.
+    """
+    from aws_access_keys.cli.rotate import rotate as raise_serial
+
+    _print(output, *raise_serial(stack or selected_stack(), user, dry_run))
+
+
+def _print(output: str, data: dict[str, Any], text: str) -> None:
+    click.echo(json.dumps(data, indent=2) if output == "json" else text)

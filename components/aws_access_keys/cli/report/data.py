@@ -1,0 +1,222 @@
+"""The data of the report, made of the stack's output `keys` and the last uses in AWS; also as JSON and as CSV.
+
+The classes are the shape of the JSON document, whose names are in camelCase. Days are whole days between UTC dates.
+"""
+
+import csv
+from collections.abc import Mapping
+from datetime import date, datetime
+from io import StringIO
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from aws_access_keys.iam import LastUse
+
+REMEDY = (
+    "For a new key run `access-keys rotate USER`. To retire the previous key set key.previous to inactive or deleted. "
+    "To suspend a key nobody uses set key.status to inactive. Then run `pulumi up`."
+)
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Limits(Model):
+    """When an active key is overdue. The defaults are those of AWS Security Hub and the CIS AWS Foundations Benchmark.
+
+    Source: https://docs.aws.amazon.com/securityhub/latest/userguide/iam-controls.html
+    """
+
+    max_age_days: int = 90
+    """Overdue from the day after (IAM.3, "rotated every 90 days or less")."""
+    idle_days: int = 45
+    """Overdue from this day on (IAM.22, "unused for 45 days"); a key never used counts from its creation."""
+
+    @property
+    def warn_age_days(self) -> int:
+        """The age above which the bar warns."""
+        return self.max_age_days * 2 // 3
+
+
+class Finding(Model):
+    """One thing that should have been done with a key by now."""
+
+    rule: Literal["age", "unused", "rotation"]
+    text: str
+
+
+class Row(Model):
+    """One access key, and how it stands on the day of the report."""
+
+    user: str
+    id: str
+    role: Literal["current", "previous"]
+    serial: int
+    name: str
+    """The serial, and under a calendar the period the key was issued for: `2.2027-03-01`."""
+    status: str
+    """`Active` or `Inactive`, AWS's words."""
+    created: datetime | None
+    """None where the stack does not know it."""
+    age_days: int | None
+    last_used_known: bool
+    """False where AWS did not answer; the next four are None then."""
+    last_used: datetime | None
+    """None for a key that was never used, and so are the next three."""
+    last_used_service: str | None
+    last_used_region: str | None
+    idle_days: int | None
+    """Days since the last use."""
+    next_rotation: date | None
+    """When the calendar replaces the current key."""
+    active_until: date | None
+    """When the overlap of the previous key ends."""
+    overdue: tuple[Finding, ...]
+    unknown: bool
+    """Whether the key is overdue depends on its last use, and AWS did not answer."""
+
+    @property
+    def active(self) -> bool:
+        return self.status == "Active"
+
+
+class Summary(Model):
+    users: int
+    keys: int
+    inactive: int
+    overdue: int
+    unknown: int
+
+    @property
+    def text(self) -> str:
+        """One line on the whole stack, for people."""
+        if not self.keys:
+            return "no access keys"
+        keys, users = f"{self.keys} access key{'s' * (self.keys > 1)}", f"{self.users} user{'s' * (self.users > 1)}"
+        parts = [f"{keys} of {users}"]
+        parts += [f"{self.inactive} inactive"] if self.inactive else []
+        parts += [f"{self.overdue} overdue" if self.overdue else "nothing overdue"]
+        parts += [f"{self.unknown} unknown"] if self.unknown else []
+        return ", ".join(parts)
+
+
+class Report(Model):
+    """Every access key of a stack on one day, in order of users; a user's current key comes first."""
+
+    version: int = 1
+    """Raised when a member changes its meaning or goes; new members do not raise it."""
+    stack: str
+    account: str | None
+    """AWS account id; None where the stack does not export the ARNs of its users."""
+    day: date
+    limits: Limits
+    summary: Summary
+    problem: str | None
+    """Why the last use of some or all keys is unknown, in one line."""
+    keys: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        return f"Access keys of stack {self.stack}" + (f", AWS account {self.account}" if self.account else "")
+
+    @property
+    def overdue(self) -> list[Row]:
+        return [row for row in self.keys if row.overdue]
+
+
+def report_of(
+    stack: str,
+    outputs: Mapping[str, Any],
+    used: Mapping[str, LastUse | None],
+    day: date,
+    limits: Limits,
+    problem: str | None = None,
+) -> Report:
+    """How the keys of a stack stand on a day.
+
+    outputs: the stack's, of which `keys` and, if there, `userArns` are used. used: key id → last use, None if it was
+    never used; where a key is missing, its last use is unknown.
+    """
+    rows = tuple(
+        _row(user, role, part, used, day, limits)
+        for user, part in sorted(outputs["keys"].items())
+        for role in ("current", "previous")
+        if part.get(role)
+    )
+    summary = Summary(
+        users=len({row.user for row in rows}),
+        keys=len(rows),
+        inactive=sum(not row.active for row in rows),
+        overdue=sum(bool(row.overdue) for row in rows),
+        unknown=sum(row.unknown for row in rows),
+    )
+    arns: Mapping[str, str] = outputs.get("userArns", {})
+    account = next((arn.split(":")[4] for arn in arns.values()), None)
+    return Report(stack=stack, account=account, day=day, limits=limits, summary=summary, problem=problem, keys=rows)
+
+
+def _row(
+    user: str,
+    role: Literal["current", "previous"],
+    part: Mapping[str, Any],
+    used: Mapping[str, LastUse | None],
+    day: date,
+    limits: Limits,
+) -> Row:
+    key: Mapping[str, Any] = part[role]
+    active, known, use = key["status"] == "Active", key["id"] in used, used.get(key["id"])
+    created = datetime.fromisoformat(key["created"].replace("Z", "+00:00")) if key.get("created") else None
+    due = date.fromisoformat(part["nextRotation"]) if role == "current" and part.get("nextRotation") else None
+    age, idle = _days(created, day), _days(use and use.on, day)
+    unused = idle if use else age
+    overdue: list[Finding] = []
+    if active and age is not None and age > limits.max_age_days:
+        overdue.append(Finding(rule="age", text=f"{age} days old; the limit is {limits.max_age_days}"))
+    if active and known and unused is not None and unused >= limits.idle_days:
+        text = f"unused for {unused} days" if use else f"never used since it was created {unused} days ago"
+        overdue.append(Finding(rule="unused", text=f"{text}; the limit is {limits.idle_days}"))
+    if due and due < day:
+        overdue.append(Finding(rule="rotation", text=f"its rotation was due on {due}: run `pulumi up`"))
+    return Row(
+        user=user,
+        id=key["id"],
+        role=role,
+        serial=key["serial"],
+        name=key.get("name") or str(key["serial"]),
+        status=key["status"],
+        created=created,
+        age_days=age,
+        last_used_known=known,
+        last_used=use and use.on,
+        last_used_service=use and use.service,
+        last_used_region=use and use.region,
+        idle_days=idle,
+        next_rotation=due,
+        active_until=part.get("previousUntil") if role == "previous" else None,
+        overdue=tuple(overdue),
+        unknown=active and not known and (age is None or age >= limits.idle_days),
+    )
+
+
+def _days(earlier: datetime | None, day: date) -> int | None:
+    """0 where the order is the other way round, as in a rehearsal of the past."""
+    return max(0, (day - earlier.date()).days) if earlier else None
+
+
+def as_json(report: Report) -> str:
+    """The report as a JSON document with a final newline."""
+    return report.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def as_csv(report: Report) -> str:
+    """The keys with the same names, a line per key; in `overdue` the rules only."""
+    text = StringIO()
+    rows = csv.DictWriter(text, [str(field.alias) for field in Row.model_fields.values()], lineterminator="\n")
+    rows.writeheader()
+    for row in report.keys:
+        overdue = " ".join(finding.rule for finding in row.overdue)
+        rows.writerow({**row.model_dump(mode="json", by_alias=True), "overdue": overdue})
+    return text.getvalue()

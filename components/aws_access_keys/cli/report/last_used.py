@@ -1,0 +1,96 @@
+"""When each access key was last used, asked of IAM key by key: it has no call that answers for many at once."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Any, NamedTuple
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+from aws_access_keys.iam import LastUse, error_code, format_error, last_use
+
+MAX_WORKERS = 12
+# These concern the caller, not the key asked for: the answer would be the same for every key.
+CALLER_ERRORS = {
+    "ExpiredToken", "IncompleteSignature", "InvalidClientTokenId", "OptInRequired", "RequestExpired",
+    "SignatureDoesNotMatch",
+}  # fmt: skip
+NO_SUCH_KEY = "IAM has no such key, so run `pulumi refresh`"
+
+
+class LastUses(NamedTuple):
+    """What IAM answered."""
+
+    known: dict[str, LastUse | None]
+    """Key id → last use, None if it was never used; without the keys for which IAM did not answer."""
+    errors: dict[str, list[str]]
+    """Why IAM did not answer, in one line → ids of the keys."""
+
+
+def fetch_last_used(
+    users: Mapping[str, str], session: Callable[[], Any], progress: Callable[[], object] = lambda: None
+) -> LastUses:
+    """Ask IAM about every key, several at a time. Raises nothing that AWS or its SDK answers.
+
+    users: key id → its user. session: makes the boto3 session to ask with. progress: called once per key.
+    """
+    result = LastUses({}, {})
+    key_ids = list(users)
+    if not key_ids:
+        return result
+
+    def ask(key_id: str, client: Any) -> LastUse | Exception | None:
+        try:
+            return last_use(client.get_access_key_last_used(AccessKeyId=key_id))
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
+            return error
+
+    def note(key_id: str, answer: LastUse | Exception | None) -> None:
+        if isinstance(answer, Exception):
+            result.errors.setdefault(_reason(answer, key_id, users[key_id], client), []).append(key_id)
+        else:
+            result.known[key_id] = answer
+        progress()
+
+    try:
+        made = session()
+        client = _client(made, "standard", 2)
+    except (ClientError, BotoCoreError, ResponseParserError, ValueError) as error:
+        result.errors[format_error(error)] = key_ids
+        return result
+    # The first alone and with little patience, so that a caller who cannot ask at all learns it at once.
+    first = ask(key_ids[0], client)
+    if isinstance(first, Exception) and (not isinstance(first, ClientError) or error_code(first) in CALLER_ERRORS):
+        result.errors[format_error(first)] = key_ids
+        return result
+    note(key_ids[0], first)
+    client = _client(made, "adaptive", 10)
+    pool = ThreadPoolExecutor(MAX_WORKERS)
+    try:
+        for key_id, answer in zip(key_ids[1:], pool.map(ask, key_ids[1:], repeat(client)), strict=False):
+            note(key_id, answer)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what is under way
+    return result
+
+
+def _client(session: Any, retry_mode: str, attempts: int) -> Any:
+    """An IAM client. AWS throttles callers who ask too fast; the mode `adaptive` slows down until it does not."""
+    retries = {"mode": retry_mode, "total_max_attempts": attempts}
+    return session.client("iam", config=Config(retries=retries, max_pool_connections=MAX_WORKERS))
+
+
+def _reason(error: Exception, key_id: str, user: str, client: Any) -> str:
+    """Why a key's last use is unknown. IAM answers AccessDenied for a key that it lacks, so list the user's keys."""
+    if isinstance(error, ClientError) and error_code(error) == "AccessDenied":
+        try:
+            listed = client.list_access_keys(UserName=user)["AccessKeyMetadata"]
+        except (ClientError, BotoCoreError, ResponseParserError) as second:
+            gone = isinstance(second, ClientError) and error_code(second) == "NoSuchEntity"  # the user is gone, too
+        else:
+            gone = key_id not in {key["AccessKeyId"] for key in listed}
+        if gone:
+            return NO_SUCH_KEY
+    return format_error(error)

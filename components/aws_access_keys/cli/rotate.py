@@ -1,0 +1,139 @@
+"""`access-keys rotate`: request a new access key by raising the user's serial in the stack file.
+
+The file is changed in that one place. `pulumi config set --path` would rewrite all of it, without blank lines, aliases
+and some comments; it is the advice where the one place cannot be changed alone.
+"""
+
+import os
+import stat
+from collections.abc import Generator
+from difflib import unified_diff
+from pathlib import Path
+from shlex import quote
+from typing import Any, cast
+
+import yaml
+
+from aws_access_keys.cli.files import write_file
+from aws_access_keys.cli.stack import StackError, require_user, stack_outputs
+from aws_access_keys.rules.problem import NAMESPACE
+
+
+def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
+    """Raise a user's serial in the stack file above that of the current key. Raises StackError.
+
+    Returns what was done, as data and as text. A serial that is above the current key's already is left as it is, so
+    that a second call before `pulumi up` requests no second key.
+    """
+    path, command = stack_file(stack), f"pulumi up --stack {quote(stack)}"
+    text, data = _read(path)
+    config = _mapping(data.get("config"))
+    users = {str(name): value for name, value in _mapping(config.get(f"{NAMESPACE}:users")).items()}
+    require_user(user, users, str(path))
+    settings = _mapping(config.get(f"{NAMESPACE}:keyDefaults")) | _mapping(_mapping(users[user]).get("key"))
+    old = settings.get("serial", 1)
+    if not isinstance(old, int):
+        raise StackError(f"{path}: the serial of {user} is {old!r}. Use a whole number.")
+    keys: dict[str, Any] = stack_outputs(stack, "keys")["keys"].get(user) or {}
+    if not keys.get("current"):
+        raise StackError(f"{user} has no access key in stack '{stack}' yet. `{command}` creates the first one.")
+    new = max(old, int(keys["current"]["serial"]) + 1)
+    edited = text if new == old else with_serial(text, data, user, new)
+    if edited is None:
+        setting = quote(f'{NAMESPACE}:users["{user}"].key.serial')
+        raise StackError(
+            f"{path} was not changed: the serial of {user} cannot be set without changing more (an alias, a merge key "
+            "or an unusual layout). Edit the file, or let Pulumi rewrite it:\n"
+            f"  pulumi config set --path {setting} {new} --stack {quote(stack)}"
+        )
+    if edited != text and not dry_run:
+        try:
+            write_file(Path(os.path.realpath(path)), edited.encode(), stat.S_IMODE(path.stat().st_mode))
+        except OSError as error:
+            raise StackError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
+    diff = list(unified_diff(text.splitlines(), edited.splitlines(), str(path), str(path), lineterm=""))
+    warnings = list(_warnings(keys, settings))
+    result = {"user": user, "stack": stack, "file": str(path), "changed": edited != text and not dry_run}
+    result |= {"oldSerial": old, "newSerial": new, "diff": diff, "warnings": warnings, "next": command}
+    lines = diff or [f"{path}: the serial of {user} is {old} already, and that key is not issued yet."]
+    if not dry_run:
+        lines = [*lines, *(f"Warning: {warning}" for warning in warnings), f"Next: {command}"]
+    return result, "\n".join(lines)
+
+
+def _warnings(keys: dict[str, Any], settings: dict[str, Any]) -> Generator[str]:
+    """What the next update takes away. keys: the user's in the output `keys`. settings: those of the user's key."""
+    if previous := keys.get("previous"):
+        which = f"the previous access key {previous['id']} ({previous['status']})"
+        yield f"`pulumi up` deletes {which}, because IAM allows two keys per user."
+    if str(settings.get("previous")).lower() == "deleted":
+        which = f"the current access key {keys['current']['id']}"
+        yield (
+            f"`pulumi up` deletes {which} once the new one works, because `previous` is `deleted`. Set it to `active` "
+            "to keep both for a while."
+        )
+
+
+def stack_file(stack: str) -> Path:
+    """Where Pulumi keeps a stack's config: beside Pulumi.yaml, or in its stackConfigDir. Raises StackError."""
+    for folder in (Path(), *Path.cwd().parents):
+        for project in (folder / "Pulumi.yaml", folder / "Pulumi.yml"):
+            if project.is_file():
+                subfolder = str(_read(project)[1].get("stackConfigDir") or "")
+                return folder / subfolder / f"Pulumi.{stack.rsplit('/', 1)[-1]}{project.suffix}"
+    raise StackError("There is no Pulumi.yaml here. Run this in the folder of the Pulumi program.")
+
+
+def with_serial(text: str, data: dict[str, Any], user: str, serial: int) -> str | None:
+    """The text of a stack file with a user's serial set and all else as it is; None where that cannot be done.
+
+    data: what YAML reads in the text.
+    """
+    missing = ["config", f"{NAMESPACE}:users", user, "key", "serial"]
+    name, node = None, cast("Any", yaml).compose(text)
+    while missing and isinstance(node, yaml.MappingNode):
+        found = next((pair for pair in cast("Any", node).value if pair[0].value == missing[0]), None)
+        if found is None:
+            break
+        name, node = found
+        missing.pop(0)
+    entry = f"key: {{serial: {serial}}}" if len(missing) == 2 else f"serial: {serial}"
+    if not missing:
+        start, end, new = node.start_mark.index, node.end_mark.index, str(serial)
+    elif not isinstance(node, yaml.MappingNode) or not node.value or len(missing) > 2 or name is None:
+        return None
+    elif node.flow_style:
+        start = end = node.value[0][0].start_mark.index
+        new = f"{entry}, "
+    else:  # on a line below the mapping's name, so that each comment stays above what it is about
+        start = end = text.index("\n", name.end_mark.index) + 1
+        line_end = "\r\n" if text[:start].endswith("\r\n") else "\n"
+        new = f"{' ' * node.value[0][0].start_mark.column}{entry}{line_end}"
+    edited = text[:start] + new + text[end:]
+    return edited if _differ_in_serial_only(edited, data, user, serial) else None
+
+
+def _differ_in_serial_only(edited: str, data: dict[str, Any], user: str, serial: int) -> bool:
+    users = data["config"][f"{NAMESPACE}:users"]
+    entry = _mapping(users.get(user))
+    entry = {**entry, "key": {**_mapping(entry.get("key")), "serial": serial}}
+    expected = {**data, "config": {**data["config"], f"{NAMESPACE}:users": {**users, user: entry}}}
+    try:
+        return yaml.safe_load(edited) == expected
+    except (yaml.YAMLError, ValueError):
+        return False
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """A YAML file's text, and what it holds. Raises StackError."""
+    try:
+        text = path.read_bytes().decode()
+        return text, _mapping(yaml.safe_load(text))
+    except OSError as error:
+        raise StackError(f"{path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2027-02-30
+        raise StackError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

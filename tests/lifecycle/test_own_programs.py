@@ -1,0 +1,146 @@
+"""The component in programs of one's own: without exports, more than once, taken out again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lifecycle.helpers import NewStack, keys_in_iam, works
+from tests.lifecycle.stack import Sandbox, Stack
+
+PROGRAM = Path(__file__).with_name("programs") / "components"
+GROUPS = {"readers": {"policies": ["AmazonS3ReadOnlyAccess"]}}
+
+
+def component(group: str = "readers", **users: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a component. users: name → the user's `key`."""
+    groups = {group: {"policies": ["AmazonS3ReadOnlyAccess"]}}
+    return {"groups": groups, "users": {name: {"groups": [group], "key": key} for name, key in users.items()}}
+
+
+def write(stack: Stack, **components: dict[str, Any]) -> None:
+    stack.write({"own:components": components})
+
+
+def secrets_of(stack: Stack) -> dict[str, tuple[str, str]]:
+    """Name of each access key in the state → id and secret."""
+
+    exported = json.loads(stack.run("stack", "export", "--show-secrets").text)
+    keys = [r for r in exported["deployment"]["resources"] if r["type"] == "aws:iam/accessKey:AccessKey"]
+    return {
+        key["urn"].rsplit("::", 1)[1]: (key["id"], json.loads(key["outputs"]["secret"]["plaintext"])) for key in keys
+    }
+
+
+def test_a_program_that_exports_nothing_never_loses_a_key_in_use(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack(program=PROGRAM)
+    keys: dict[str, tuple[str, str]] = {}
+    for serial in (1, 2, 3, 4):
+        write(stack, one=component(ann={"serial": serial}))
+        stack.up()
+        keys |= secrets_of(stack)
+        assert works(sandbox, keys[f"one/ann/{serial}"]), "the new key works"
+        if serial > 1:
+            assert works(sandbox, keys[f"one/ann/{serial - 1}"]), "the key that was in use works on"
+        assert stack.preview("--expect-no-changes").changes == {}
+    assert len(keys_in_iam(sandbox, "ann")) == 2
+
+
+def test_the_retire_guard_holds_without_exports_in_the_run_that_introduces_it(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=component(ann={}))
+    stack.up()
+    old = secrets_of(stack)["one/ann/1"]
+    assert works(sandbox, old)
+    write(stack, one=component(ann={"serial": 2, "previous": "Deleted", "retire_guard": {"idle_days": 30}}))
+    refused = stack.up(check=False)
+    assert refused.code != 0, "a refusal makes the update fail, without a word of the program's"
+    assert "users.ann.key: the access key" in refused.text, "the place is spelled as in Python"
+    assert "add 'ann' to retire_unguarded for one run" in refused.text
+    assert works(sandbox, old)
+    assert works(sandbox, secrets_of(stack)["one/ann/2"]), "everything else was done"
+
+
+def test_two_components_with_one_user_are_refused_before_anything_of_the_second_is_made(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=component(ann={}), two=component("others", ann={}))
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert "users.ann: the component 'one' has a user of this name in the same account" in refused.text
+        assert "Traceback" not in refused.text
+    assert [group["GroupName"] for group in sandbox.client("iam").list_groups()["Groups"]] in ([], ["readers"])
+
+
+def test_two_components_do_not_touch_each_others_keys(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=component(ann={}), two=component("others", bob={}))
+    stack.up()
+    anns = secrets_of(stack)["one/ann/1"]
+    for serial in (2, 3):
+        write(stack, one=component(ann={}), two=component("others", bob={"serial": serial}))
+        stack.up()
+        assert stack.preview("--expect-no-changes").changes == {}
+    assert works(sandbox, anns)
+    assert list(keys_in_iam(sandbox, "ann")) == [anns[0]]
+
+
+def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack(program=PROGRAM)
+    guard = {"retire_guard": {"idle_days": 30}, "verify": False}
+    write(stack, one=component(ann={}), two=component("others", bob=guard), three=component("thirds", eve=guard))
+    stack.up()
+    bobs = secrets_of(stack)["two/bob/1"]
+    works(sandbox, bobs)
+    write(stack, one=component(ann={}), three=component("thirds", eve=guard))
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert f"the access key {bobs[0]} of user bob is still in use and is not deleted" in refused.text
+    assert "put the component 'two' back" in refused.text
+    assert works(sandbox, bobs), "with all its permissions"
+    write(stack, one=component(ann={}), two=component("others", bob=guard), three=component("thirds", eve=guard))
+    stack.up()
+    assert keys_in_iam(sandbox, "bob"), "put back, it is as it was"
+    assert keys_in_iam(sandbox, "eve"), "nobody else was affected"
+    write(stack, one=component(ann={}), two=component("others", bob=guard))
+    stack.up()
+    users = {user["UserName"] for user in sandbox.client("iam").list_users()["Users"]}
+    assert users == {"ann", "bob"}, "a component whose keys are idle goes"
+
+
+def test_the_last_component_with_a_guard_needs_its_guard_off_first(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=component(ann={"retire_guard": {"idle_days": 30}, "verify": False}))
+    stack.up()
+    stack.write({"own:components": {}})
+    assert 'hook "aws-access-keys retire guard" was not registered' in stack.up(check=False).text
+    write(stack, one=component(ann={"verify": False}))
+    stack.up()
+    stack.write({"own:components": {}})
+    stack.up()
+    assert sandbox.client("iam").list_users()["Users"] == []
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (component(ann={"status": "of"}), "users.ann.key.status: \"of\" is given; 'active' or 'inactive' is expected"),
+        (component(ann={"retire_gard": {}}), "users.ann.key.retire_gard: unknown name."),
+        ({"groups": GROUPS, "users": {"ann": {"groups": ["reader"]}}}, "Did you mean 'readers'?"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_their_place(
+    new_stack: NewStack, sandbox: Sandbox, args: dict[str, Any], message: str
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=args)
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert message in refused.text
+    assert "The ProgrammaticAccess 'one' has 1 problem" in refused.text
+    assert "Traceback" not in refused.text
+    assert sandbox.client("iam").list_groups()["Groups"] == []

@@ -1,0 +1,42 @@
+"""Users that are removed: what IAM has and the stack does not manage is named before anything is deleted."""
+
+from typing import Any
+
+from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam
+from tests.lifecycle.stack import Sandbox
+
+QUARANTINE = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3"
+
+
+def burden(iam: Any, user: str) -> str:
+    """Give a user what no stack knows: a console password, policies and another key, whose id is returned."""
+    iam.create_login_profile(UserName=user, Password="Correct-Horse-Battery-9")
+    iam.attach_user_policy(UserName=user, PolicyArn=QUARANTINE)
+    document = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}'
+    iam.put_user_policy(UserName=user, PolicyName="stop", PolicyDocument=document)
+    return iam.create_access_key(UserName=user)["AccessKey"]["AccessKeyId"]
+
+
+def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config("ann"))
+    stack.up()
+    extra = burden(sandbox.client("iam"), "ann")
+    before = keys_in_iam(sandbox, "ann")
+    stack.write({"groups": GROUPS, "users": {"bob": {"groups": ["test"]}}})
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert "users.ann: the user cannot be removed" in refused.text
+        for thing in (extra, "a console password", "the inline policy 'stop'", "when a key of the user was found"):
+            assert thing in refused.text, f"{thing} is named"
+        assert "DeleteConflict" not in refused.text
+    assert keys_in_iam(sandbox, "ann") == before, "nothing was deleted"
+
+    kept = config("ann")
+    kept["users"]["ann"]["forceDestroy"] = True
+    stack.write(kept)
+    stack.up()
+    stack.write({"groups": GROUPS, "users": {"bob": {"groups": ["test"]}}})
+    assert f"is deleted with everything that this stack does not manage: the access key {extra}" in stack.preview().text
+    stack.up()
+    assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["bob"]

@@ -1,0 +1,42 @@
+"""Runs the command `access-keys` in a folder and a home of its own; the engine's answers are given."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_access_keys.cli import stack
+from aws_access_keys.cli.commands import access_keys
+from aws_access_keys.cli.stack import StackError
+from click.testing import CliRunner
+
+
+class Command:
+    """Exit code and all that is printed: `code, text = command("report")`."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, outputs: dict[str, Any]) -> None:
+        self.home = home
+        self.outputs = outputs
+        self.config: dict[str, Any] = {"aws:region": {"value": "ap-northeast-2"}}
+        monkeypatch.chdir(home)
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.delenv("AWS_SHARED_CREDENTIALS_FILE", raising=False)
+        monkeypatch.setattr(stack, "pulumi", self._pulumi)
+
+    def _pulumi(self, *arguments: str) -> str:
+        if "nope" in arguments:
+            raise StackError("no stack named 'nope' found")
+        match arguments:
+            case ("stack", "--show-name"):
+                return "dev\n"
+            case ("config", "--json", "--stack", _):
+                return json.dumps(self.config)
+            case ("stack", "output", "--json", "--stack", _, *_):
+                return json.dumps(self.outputs)
+            case _:
+                raise AssertionError(f"nobody asks {arguments} of the engine")
+
+    def __call__(self, *arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(access_keys, arguments)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result.exit_code, result.output

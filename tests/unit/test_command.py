@@ -1,0 +1,103 @@
+"""The command as a process: how it starts, ends and helps."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from aws_access_keys.cli.commands import access_keys
+from click.testing import CliRunner
+
+COMMAND = Path(sys.executable).with_name("access-keys")
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run([COMMAND, *arguments], env=os.environ | environment, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def fake_pulumi(folder: Path, script: str) -> str:
+    """A PATH on which `pulumi` is a shell script."""
+    pulumi = folder / "pulumi"
+    pulumi.write_text(f"#!/bin/sh\n{script}\n")
+    pulumi.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_the_help_has_examples_exit_codes_and_how_to_switch_completion_on() -> None:
+    text = run("--help").stdout
+    for part in ("access-keys rotate ann --stack prod", "3    report --fail-on-overdue", "bash_source access-keys"):
+        assert part in text
+    for name in ("report", "credentials", "rotate"):
+        text = CliRunner().invoke(access_keys, [name, "--help"]).output
+        assert "Examples:" in text
+        assert "--stack STACK" in text
+        assert "--output [text|json" in text
+
+
+def test_it_is_also_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "aws_access_keys", "--help"], capture_output=True, text=True)
+    assert done.stdout == run("--help").stdout
+
+
+def test_a_shell_completes_it() -> None:
+    assert "#compdef access-keys" in run(_ACCESS_KEYS_COMPLETE="zsh_source").stdout
+    done = run(_ACCESS_KEYS_COMPLETE="bash_complete", COMP_WORDS="access-keys ro", COMP_CWORD="1")
+    assert done.stdout == "plain,rotate\n"
+
+
+@pytest.mark.parametrize("arguments", [("rotat",), ("rotate",), ("report", "dev"), ("report", "--idle-days", "0"), ()])
+def test_wrong_usage_ends_with_exit_code_2(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(access_keys, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Usage: access-keys" in result.stderr
+
+
+def test_without_pulumi_it_says_what_to_install() -> None:
+    done = run("rotate", "ann", PATH="/nowhere")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: pulumi was not found on PATH. Install it: https://")
+
+
+def test_pulumis_own_words_are_passed_on(tmp_path: Path) -> None:
+    path = fake_pulumi(tmp_path, "echo 'error: no stack selected; please use `pulumi stack select`' >&2; exit 255")
+    done = run("rotate", "ann", PATH=path)
+    assert (done.returncode, done.stderr) == (1, "Error: no stack selected; please use `pulumi stack select`\n")
+
+
+def test_a_name_that_the_terminals_encoding_lacks_is_shown_with_question_marks(tmp_path: Path) -> None:
+    path = fake_pulumi(tmp_path, 'echo \'{"accessKeyIds": {"ann": "A"}, "secretAccessKeys": {"ann": "s"}}\'')
+    done = run("credentials", "ann", "--file", str(tmp_path / "열쇠"), PATH=path, PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0, done.stderr
+    assert f"Created profile 'ann' in {tmp_path}/??" in done.stdout
+
+
+def test_the_help_comes_without_waiting_for_what_only_the_work_needs() -> None:
+    heavy = "{'pulumi', 'boto3', 'rich', 'pydantic', 'yaml'}"
+    script = f"import sys; from aws_access_keys.cli import commands; print(*{heavy} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.7])
+def test_ctrl_c_ends_it_in_one_line(tmp_path: Path, after: float) -> None:
+    """At any time: also while Python imports, and while an engine hangs that ignores the signal."""
+    path = fake_pulumi(tmp_path, "trap '' INT; sleep 60")
+    script = "from aws_access_keys.cli import main; print(flush=True); main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "report", "--stack", "dev"],
+        env=os.environ | {"PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # Python itself has started
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors.strip()) == (130, "Interrupted.")
