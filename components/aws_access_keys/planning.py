@@ -1,4 +1,4 @@
-"""Which keys each user shall have: what the rules plan, held back where AWS has a reason against it.
+"""Which keys each user is to have: what the rules plan, held back where AWS has a reason against it.
 
 AWS is asked before anything is registered, and only where it matters: when a key would be retired (is it in use?), when
 a user who has a key gets another (is there room for it?), and where the last run did not finish (what is there?). What

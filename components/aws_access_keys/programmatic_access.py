@@ -270,7 +270,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         def checked(known: object) -> str:
             text = isinstance(known, str)
             problems = check(place, known) if text else [Problem(place, "this Output is not text; text is expected.")]
-            refuse(list(problems), self._spell, self._name)
+            refuse(list(problems), self._spell, self._name, "What depends on it was not created or changed.")
             return cast("str", known)
 
         return pulumi.Output.from_input(value).apply(checked)

@@ -20,7 +20,7 @@ class UserGuard(NamedTuple):
     idle_days: int
     """Days for which a key must have been unused before it may be retired; 0 where the guard is off."""
     override: str
-    """How to retire a key all the same, in the caller's spelling: `set ... to None for one run`."""
+    """How to retire a key anyway, in the caller's spelling: `set ... to None for one run`."""
 
 
 class RetireGuard:
@@ -63,7 +63,7 @@ class RetireGuard:
         if found is None and self._must_exist:
             return (
                 f"the access key {key_id} of user {user} is not {action}, because the account of this run does not "
-                f"have it, so its last use is unknown. To retire the key all the same, {override}."
+                f"have it, so its last use is unknown. To retire the key anyway, {override}."
             )
         idle = (self._today - used.on.date()).days if used else required
         if used is None or idle >= required:
@@ -71,7 +71,7 @@ class RetireGuard:
         return (
             f"the access key {key_id} of user {user} is still in use and is not {action}: it was {used.text}, "
             f"{_ago(idle)}; the retire guard requires {required} idle days. Find out who uses it and give them "
-            f"another key; or, to retire it all the same, {override}."
+            f"another key; or, to retire it anyway, {override}."
         )
 
 

@@ -48,7 +48,7 @@ class Run:
         return cls._current
 
     def claim(self, component: pulumi.ComponentResource, name: str, users: Sequence[str]) -> list[Problem]:
-        """Users that another component of the same account has already. An account is told by its provider."""
+        """Users that another component of the same account has already. An account is identified by its provider."""
         provider = id(component.get_provider("aws:iam/user:User"))
         problems: list[Problem] = []
         for user in users:

@@ -135,7 +135,7 @@ def _output_problems(settings: StackSettings) -> list[Problem]:
 
 def _clear_text_secrets(settings: StackSettings) -> list[Problem]:
     if pulumi.runtime.is_config_secret(f"{NAMESPACE}:users"):
-        return []  # the engine tells it of `users` as a whole
+        return []  # the engine knows it of `users` as a whole
     return [
         Problem(
             f"users.{name}.key.adopt.secret",

@@ -146,7 +146,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
 
 
 def _is_name(text: str) -> bool:
-    """Whether this can be a user or a group, and is no resource of another component whose name has a `/`."""
+    """Whether this is the name of a user or group: other components can have names with a `/`."""
     return bool(text) and "/" not in text
 
 

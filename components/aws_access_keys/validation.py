@@ -43,7 +43,9 @@ class SettingsError(pulumi.RunError):
     """Settings that cannot be used. A RunError, so that Pulumi shows the message without a traceback."""
 
 
-def refuse(problems: Sequence[Problem], spell: Spelling, component: str = "") -> None:
+def refuse(
+    problems: Sequence[Problem], spell: Spelling, component: str = "", effect: str = "Nothing was created or changed."
+) -> None:
     """Raise a SettingsError with every problem, if there is one. component: whose arguments have them."""
     problems = list(dict.fromkeys(problems))  # one mistake in key_defaults is one problem, not one per user
     if problems:
@@ -51,9 +53,7 @@ def refuse(problems: Sequence[Problem], spell: Spelling, component: str = "") ->
         in_file = spell == STACK_FILE
         title = f"configuration of stack '{pulumi.get_stack()}'" if in_file else f"ProgrammaticAccess '{component}'"
         fix = f"Fix this in Pulumi.{pulumi.get_stack()}.yaml. " if in_file else ""
-        raise SettingsError(
-            f"The {title} has {count}:\n{as_lines(problems, spell)}\n{fix}Nothing was created or changed."
-        )
+        raise SettingsError(f"The {title} has {count}:\n{as_lines(problems, spell)}\n{fix}{effect}")
 
 
 def parse(model: type[Model], given: object, spell: Spelling) -> "tuple[Model | None, list[Problem]]":

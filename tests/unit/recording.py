@@ -81,7 +81,7 @@ def key_id(name: str) -> str:
 
 
 class _RecordingMonitor(MockMonitor):
-    """Keeps what the mocks are not told: parents, options, and the outputs that components register."""
+    """Keeps what the mocks do not get: parents, options, and the outputs that components register."""
 
     def __init__(self, recording: Recording, state: Mapping[str, Any]) -> None:
         super().__init__(_AwsMocks(state))

@@ -426,8 +426,9 @@ def test_an_output_is_checked_when_it_is_known(args: dict[str, Any], problem: st
     groups = args.pop("groups", {})
     base = {"policies": ["AmazonS3ReadOnlyAccess"]}
     merged: Any = {group: base | later(settings) for group, settings in groups.items()} or None
-    (found,) = refusal(with_user(merged, **later(args)))[1:-1]
+    _, found, effect = refusal(with_user(merged, **later(args)))
     assert problem in found
+    assert effect == "What depends on it was not created or changed."
 
 
 @pytest.mark.parametrize(("status", "previous"), [("Active", "Inactive"), ("ACTIVE", "iNACTIVE")])

@@ -94,7 +94,7 @@ def test_a_key_in_use_stays_and_everything_else_is_planned(aws: FakeAws, previou
     assert plans["ann"].plan.previous.status is None, "it stays as it is"
     (why,) = plans["ann"].skipped
     assert "used on 2026-11-23 08:00 UTC for s3 in us-east-1, 1 day ago; the retire guard requires 30 idle days" in why
-    assert why.endswith("or, to retire it all the same, set users.ann.key.retire_guard to None for one run.")
+    assert why.endswith("or, to retire it anyway, set users.ann.key.retire_guard to None for one run.")
     assert not plans["bob"].skipped
     assert names(plans["bob"]) == ("2", "1" if previous == "inactive" else None)
 

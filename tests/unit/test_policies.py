@@ -34,7 +34,7 @@ def test_a_policy_resolves_to_its_arn_with_the_right_path_and_partition(policy: 
 def test_a_policy_that_cannot_be_attached_is_refused_with_advice(policy: str, says: str) -> None:
     with pytest.raises(PolicyError) as caught:
         policy_arn(policy)
-    assert says in str(caught.value), f"the refusal of {policy} helps the user on"
+    assert says in str(caught.value), f"the refusal of {policy} names the cure"
 
 
 def test_the_list_of_managed_policies_is_whole() -> None:

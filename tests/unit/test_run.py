@@ -110,9 +110,9 @@ def test_two_components_with_one_user_are_refused(aws: FakeAws) -> None:
 
 def test_two_components_of_one_name_are_two_components_all_the_same() -> None:
     def program() -> None:
-        for team in ("one", "two"):
-            parent = pulumi.ComponentResource("my:index:Team", team)
-            component("access", "ann", opts=pulumi.ResourceOptions(parent=parent))
+        component("access", "ann")
+        team = pulumi.ComponentResource("my:index:Team", "team")
+        component("access", "ann", opts=pulumi.ResourceOptions(parent=team))
 
     assert "users.ann: the component 'access' has a user of this name in the same account" in refusal(program)
 

@@ -1,6 +1,6 @@
 """AWS managed policies: from the name that people use to the ARN that IAM wants, offline.
 
-The names and paths come from `managed_policies.txt`; `scripts/refresh_managed_policies.py` writes that file anew.
+The names and paths come from `managed_policies.txt`; `scripts/refresh_managed_policies.py` rewrites that file.
 Sources: https://docs.aws.amazon.com/aws-managed-policy/latest/reference/about-managed-policy-reference.html (names
 and paths) and https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html (partitions).
 """

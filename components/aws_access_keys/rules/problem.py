@@ -14,7 +14,7 @@ class Problem(NamedTuple):
 
     path: the setting, as its caller writes it, for example `users.test-user.groups[0]`.
     message: one sentence with the value, the limit or the known choices, and what to do.
-    is_absolute: whether nothing is to be put before the path: it is no setting of ours.
+    is_absolute: whether the path is complete, and gets no prefix: it is not one of our settings.
     """
 
     path: str

@@ -86,7 +86,7 @@ class KeyRules:
 
 @dataclass(frozen=True)
 class PlannedKey:
-    """A key that a user shall have."""
+    """A key that a user is to have."""
 
     name: KeyName
     status: Status | None
@@ -95,7 +95,7 @@ class PlannedKey:
 
 @dataclass(frozen=True)
 class KeyPlan:
-    """The keys that a user shall have."""
+    """The keys that a user is to have."""
 
     current: PlannedKey
     previous: PlannedKey | None = None
@@ -132,7 +132,7 @@ def plan_keys(
     replaced: KeyName | None = None,
     keep: Set[KeyName] = frozenset(),
 ) -> KeyPlan:
-    """The keys that a user shall have.
+    """The keys that a user is to have.
 
     keys: those that exist, newest first; at least one, unless there is a new one. new: the key to issue now.
     replaced: the key that is deleted for it. keep: keys that stay as they are, whatever the settings ask.
