@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials \
-        test test-unit lint format schema lock clean
+        test test-long test-unit lint format schema lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +64,10 @@ credentials: engine ## write a user's key into an AWS profile (USER=name PROFILE
 
 # ---- for developers
 
-test: engine ## every test: unit, sandbox, and whole lives of stacks on the real engine
+test: engine ## unit, sandbox, and whole lives of stacks on the real engine
+	@$(BIN)/python -m pytest -m "not long"
+
+test-long: engine ## every test, also those that take minutes
 	@$(BIN)/python -m pytest
 
 test-unit: setup ## the tests that need no engine
@@ -79,8 +82,9 @@ format: setup ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schema: setup ## write stack.schema.json anew, after a change in components/aws_access_keys/settings/shape.py
+schema: setup ## write both schemas, after a change of the settings or of the component's args or outputs
 	@$(BIN)/python -m aws_access_keys.settings.schema > stack.schema.json
+	@$(BIN)/python -c 'from aws_access_keys.provider import schema; print(schema())' > components/schema.json
 
 lock: setup ## pin every package anew, after a change in a requirements.txt or requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock
