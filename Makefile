@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
-        test test-unit lint format schema lock clean
+        test test-long test-unit lint format schema lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,8 +71,11 @@ user_required = $(if $(filter command line,$(origin USER)),,$(error USER is requ
 
 # ---- for developers
 
-test: engine ## every test: unit, sandbox, and whole lives of stacks on the real engine
-	@$(BIN)/python -m pytest
+test: engine ## unit, sandbox, and whole lives of stacks on the real engine
+	@$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-long: engine ## every test, also those that take minutes
+	@$(BIN)/python -m pytest -n 2
 
 test-unit: setup ## the tests that need no engine
 	@$(BIN)/python -m pytest tests/unit
@@ -86,10 +89,11 @@ format: setup ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schema: setup ## write stack.schema.json anew, after a change in components/aws_access_keys/settings.py
+schema: setup ## write both JSON schemas, after a change in settings.py, args.py or the component's outputs
 	@$(BIN)/python -m aws_access_keys.schema > stack.schema.json
+	@$(BIN)/python -c 'from aws_access_keys.provider import schema; print(schema())' > components/schema.json
 
-lock: setup ## pin every package anew, after a change in a requirements.txt or requirements-dev.txt
+lock: setup ## pin every package again, after a change in a requirements.txt or requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock
 
 clean: ## remove the virtual environment and the sandbox with all it holds

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import date
 from importlib import import_module
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 from pulumi_aws import iam
@@ -66,19 +66,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        args: ProgrammaticAccessArgs | AccessSettings,
+        args: ProgrammaticAccessArgs,
         opts: pulumi.ResourceOptions | None = None,
         session: SessionFactory = aws_session,
         today: date | None = None,
         spell: Spelling = PYTHON,
     ) -> None:
-        """args: arguments, or the settings of a stack file, which are checked already.
-
-        session: makes the boto3 session for questions to AWS; default: as `aws:` in the stack's configuration says. To
-        be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
+        """session: makes the boto3 session for questions to AWS. Default: as `aws:` in the stack's configuration says.
+        To be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
         spell: how the caller writes the names of the arguments.
         """
-        spell = STACK_FILE if isinstance(args, StackSettings) else spell
         self._name, self._spell = name, spell
         self._settings, self._partition = _checked(name, args, spell)
         self._today = today or _today()
@@ -113,6 +110,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
         self._register_all(run, state, guard, plans)
+
+    @classmethod
+    def from_stack_file(cls, name: str, settings: StackSettings) -> "ProgrammaticAccess":
+        """The component with the settings of a stack file, which are checked already."""
+        return cls(name, cast("ProgrammaticAccessArgs", settings), spell=STACK_FILE)
 
     def _warn_of_administrators(self) -> None:
         if pulumi.runtime.is_dry_run():
@@ -276,10 +278,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.register_outputs({"keys": self.keys})
 
 
-def _checked(name: str, args: ProgrammaticAccessArgs | AccessSettings, spell: Spelling) -> tuple[AccessSettings, str]:
+def _checked(name: str, args: Mapping[str, Any], spell: Spelling) -> tuple[AccessSettings, str]:
     """The settings, and the partition of the AWS managed policies. Raises SettingsError."""
     partition = partition_of(region())
-    if isinstance(args, AccessSettings):
+    if isinstance(args, StackSettings):
         return args, partition
     settings, problems = parse(ComponentSettings, args, spell)
     if settings:

@@ -27,6 +27,7 @@ _EXPECTED = {
     "string_type": "text",
     "bool_type": "true or false",
     "int_type": "a whole number",
+    "int_from_float": "a whole number",
     "list_type": "a list, for example [one, two]",
 }
 

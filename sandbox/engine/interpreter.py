@@ -51,8 +51,11 @@ class Interpreter:
         kept = {key: value for key, value in os.environ.items() if not (self.virtualenv and key == "PYTHONHOME")}
         return kept | self.variables
 
-    def installation(self, folder: Path) -> list[list[str]]:
-        """The commands that make the virtual environment and install the requirements of the program in `folder`."""
+    def installation(self, folder: Path, plugin: bool = False) -> list[list[str]]:
+        """The commands that make the virtual environment and install the requirements of the program in `folder`.
+
+        A component package that pip can build is installed, too.
+        """
         commands: list[list[str]] = []
         if self.toolchain == "uv":
             return [["uv", "sync"]]
@@ -61,6 +64,8 @@ class Interpreter:
             commands.append([python_on_path(), "-m", "venv", str(self.virtualenv)])
         if (folder / "requirements.txt").is_file():
             commands.append([python, "-m", "pip", "install", "-r", "requirements.txt"])
+        if plugin and "[build-system]" in text_of(folder / "pyproject.toml"):
+            commands.append([python, "-m", "pip", "install", str(folder)])
         return commands
 
 
@@ -79,6 +84,10 @@ def choose(root: str, options: Mapping[str, Any], default: str = "") -> Interpre
     if not isinstance(virtualenv, str):
         raise OptionError(f"runtime option `virtualenv` is {virtualenv!r}; it must be the path of a folder")
     return Interpreter(toolchain, Path(root, virtualenv) if virtualenv else None)
+
+
+def text_of(file: Path) -> str:
+    return file.read_text() if file.is_file() else ""
 
 
 def python_on_path() -> str:

@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING, Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
-from interpreter import Interpreter, OptionError, choose
+from interpreter import Interpreter, OptionError, choose, text_of
 from policy_proxy import UNLIMITED, PolicyProxy
 from sdk_messages import PluginInfo, services
 from sdk_messages import language as messages
@@ -141,7 +141,7 @@ class LanguageHost(services.LanguageRuntimeServicer):
         folder = request.info.program_directory
         try:
             chosen = choose_for(request.info, default="venv" if request.is_plugin else "")
-            commands = chosen.installation(Path(folder))
+            commands = chosen.installation(Path(folder), plugin=request.is_plugin)
         except OptionError as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
             raise
@@ -268,8 +268,7 @@ def normal(requirement: str) -> str:
 
 def distribution_name(folder: Path) -> str:
     """The name in a component package's pyproject.toml. OptionError if there is none."""
-    file = folder / "pyproject.toml"
-    text = file.read_text() if file.is_file() else ""
+    text = text_of(folder / "pyproject.toml")
     project = re.search(r"^\[project\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
     name = re.search(r"""^name\s*=\s*["']([^"']+)["']""", project[1], re.MULTILINE) if project else None
     if not name:
