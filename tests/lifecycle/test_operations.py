@@ -15,8 +15,7 @@ from typing import Any
 
 import pysequoia
 
-from sandbox.folder import CHECKOUT
-from tests.lifecycle.stack import Sandbox, Stack
+from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 
 NewStack = Callable[..., Stack]
 
@@ -216,7 +215,7 @@ def test_two_hundred_users_with_two_keys_each_are_reported_in_seconds(new_stack:
     assert all(found["lastUsed"] for found in document["keys"]), "AWS was asked for each of them"
     assert took < 15, f"it took {took:.1f} seconds"
 
-    sandbox.control.change_realism(throttle=100)
+    sandbox.control.change_faults(throttle=100)
     document = report(stack)
     assert document["problem"] is None, "an AWS that throttles is asked more slowly"
     assert all(found["lastUsed"] for found in document["keys"])

@@ -40,7 +40,7 @@ class Run:
         self._capsys = capsys
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("AWS_SHARED_CREDENTIALS_FILE", raising=False)
-        monkeypatch.delenv("ACCESS_KEYS_INSIDE", raising=False)
+        monkeypatch.delenv("PULUMI_SANDBOX", raising=False)
         monkeypatch.setattr(credentials, "pulumi", self._pulumi)
         monkeypatch.setattr(credentials, "aws_config", lambda _: {"region": "ap-northeast-2"})
 
@@ -127,7 +127,7 @@ def test_a_file_named_by_hand_is_named_in_the_next_command(run: Run) -> None:
 
 
 def test_in_the_sandbox_it_says_that_the_file_is_the_sandboxs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCESS_KEYS_INSIDE", str(run.home))
+    monkeypatch.setenv("PULUMI_SANDBOX", str(run.home))
     assert "the sandbox's own file; yours was not touched" in run("bob")[1]
 
 

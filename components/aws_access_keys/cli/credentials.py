@@ -136,7 +136,7 @@ def _as_profile(arguments: argparse.Namespace) -> list[str]:
     if arguments.output:
         command = f"{FILE_VARIABLE}={path} {command}"
     lines.append(f"Try it: {command}")
-    if os.environ.get("ACCESS_KEYS_INSIDE") and not arguments.output:
+    if os.environ.get("PULUMI_SANDBOX") and not arguments.output:
         lines.append("This is the sandbox's own file; yours was not touched. Try it there: make shell")
     return lines
 

@@ -21,7 +21,7 @@ def read_day() -> date:
         day = date.fromisoformat(said)
     except ValueError:
         raise ValueError(f"{VARIABLE}={said} is no day. Write it like {VARIABLE}=2027-03-01.") from None
-    if not pulumi.runtime.is_dry_run() and not os.environ.get("ACCESS_KEYS_INSIDE"):
+    if not pulumi.runtime.is_dry_run() and not os.environ.get("PULUMI_SANDBOX"):
         raise ValueError(
             f"{VARIABLE}={said} rehearses another day, and that is for `pulumi preview` only: `pulumi up` would "
             f"issue and retire keys on the wrong day. Unset {VARIABLE}. Nothing was changed."
