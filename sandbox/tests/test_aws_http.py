@@ -30,6 +30,57 @@ def still_serving(strict: Strict) -> Iterator[None]:
     assert strict.client("sts").get_caller_identity()["Account"] == "123456789012", "the server continues to respond"
 
 
+class Sends:
+    """A server's socket that notes what each send() sends."""
+
+    def __init__(self, connection: socket.socket, sent: list[bytes]) -> None:
+        self.connection, self.sent = connection, sent
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(bytes(data))
+        return self.connection.send(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "sign"),
+    [
+        ("POST", "/", b"Action=ListPolicies&Version=2010-05-08", FORM, "iam"),  # more than 64 KiB
+        ("POST", "/", b"Action=ListUsers&Version=2010-05-08", FORM, "iam"),
+        ("POST", "/", b"Action=ListUsers&Version=2010-05-08", FORM, None),
+        ("HEAD", "/no-such-bucket", b"", {}, "s3"),
+        ("PUT", "/one-send", b"", {}, "s3"),
+        ("DELETE", "/one-send", b"", {}, "s3"),
+        ("POST", "/", b"", {"Transfer-Encoding": "gzip"}, None),  # refused by waitress itself
+    ],
+)
+def test_header_and_body_go_out_in_one_send(
+    method: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    sign: str | None,
+    strict: Strict,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[bytes] = []
+    created: Any = http_server._Channel.__init__
+
+    def watched(channel: Any, server: Any, connection: socket.socket, *more: Any, **named: Any) -> None:
+        created(channel, server, Sends(connection, sent), *more, **named)
+
+    monkeypatch.setattr(http_server._Channel, "__init__", watched)
+    response = send(strict.url, method, path, body, headers, sign)
+    header, _, start = sent[0].partition(b"\r\n\r\n")
+    assert header.startswith(b"HTTP/1."), "the first send begins with the header"
+    assert (len(start) > 0) == (len(response.body) > 0), "and holds the body, or its beginning"
+    assert b"".join(sent).endswith(response.body)
+    if len(response.body) < 10_000:
+        assert len(sent) == 1, f"{len(sent)} sends"
+
+
 @pytest.mark.parametrize(
     ("service", "body", "headers", "code"),
     [

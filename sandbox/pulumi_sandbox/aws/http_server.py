@@ -12,7 +12,7 @@ from waitress import wasyncore
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
-from waitress.task import WSGITask
+from waitress.task import ErrorTask, Task, WSGITask
 
 HOST = "127.0.0.1"
 THREADS = 48
@@ -68,10 +68,25 @@ class HttpServer:
         self._thread.join(timeout=5)
 
 
-class _Task(WSGITask):
-    def build_response_header(self) -> bytes:
+class _OneSend(Task):
+    """Sends header and body at once.
+
+    waitress sends the header first, in a send of its own. The AWS SDK for Go takes a header that comes before it has
+    finished its request for a broken connection, loses the body and repeats a request that was carried out.
+    """
+
+    def write(self, data: bytes) -> None:
         # waitress capitalizes header names; SDKs read the keys of S3's metadata out of them as they are.
-        return _AMAZON_HEADER.sub(lambda name: name[0].lower(), super().build_response_header())
+        header = _AMAZON_HEADER.sub(lambda name: name[0].lower(), self.build_response_header())
+        self.wrote_header = True
+        self.content_bytes_written = len(data)
+        self.channel.write_soon(header + (data if self.has_body else b""))
+
+
+class _Task(_OneSend, WSGITask): ...
+
+
+class _ErrorTask(_OneSend, ErrorTask): ...
 
 
 class _Parser(HTTPRequestParser):
@@ -84,3 +99,4 @@ class _Parser(HTTPRequestParser):
 class _Channel(HTTPChannel):
     parser_class = _Parser
     task_class = _Task
+    error_task_class = _ErrorTask
