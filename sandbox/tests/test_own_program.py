@@ -57,6 +57,7 @@ def test_a_program_of_ones_own_lives_in_its_sandbox(run: Run, tmp_path: Path) ->
     run("pulumi", "preview", "--expect-no-changes")
     assert "data-" in run("aws", "s3", "ls")
     assert "4 deleted" in run("pulumi", "destroy", "--yes", "--skip-preview")
+    assert not list((tmp_path / ".sandbox" / "state").rglob("*.attrs")), "the state is in one file, written as a whole"
     assert (tmp_path / "Pulumi.dev.yaml").read_text() == "config:\n  aws:region: eu-west-1\n", "no salt was written"
     made = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
     assert made == {"Pulumi.yaml", "Pulumi.dev.yaml", "__main__.py", ".sandbox"}
