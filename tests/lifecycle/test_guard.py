@@ -70,7 +70,7 @@ def test_one_key_in_use_does_not_hold_up_anybody_else(new_stack: NewStack, sandb
     del stack.environment["ACCESS_KEYS_TODAY"]
     anns, bobs = stack.key("ann"), stack.key("bob")
     assert works(sandbox, anns)
-    sandbox.control.change_realism(clock=31 * 86400)
+    sandbox.control.change_faults(clock=31 * 86400)
     assert works(sandbox, anns), "ann's key is used to this day, bob's was not used for a month"
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(31)
     stack.write(several(ann=3, bob=3))
@@ -114,7 +114,7 @@ def test_the_guard_says_so_where_aws_does_not_say_when_a_key_was_used(new_stack:
     stack.write(several(ann=2))
     sandbox.control.fail("iam:GetAccessKeyLastUsed", "AccessDenied", times=50)
     done = stack.up(check=False)
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     assert done.code != 0
     assert (
         f"{old} of user ann is not deleted, because AWS does not report whether it is in use (AccessDenied" in done.text

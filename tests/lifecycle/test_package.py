@@ -16,11 +16,10 @@ import pytest
 import yaml
 from pulumi.runtime.proto.provider_pb2 import GetSchemaRequest
 from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderStub
+from pulumi_sandbox.engine import yaml as yaml_host
 
-from sandbox.engine import yaml as yaml_host
-from sandbox.folder import CHECKOUT
 from tests.lifecycle.helpers import keys_in_iam, works
-from tests.lifecycle.stack import Sandbox
+from tests.lifecycle.stack import CHECKOUT, Sandbox
 
 MADE_HERE = ("__pycache__", "*.egg-info", "build", "venv", "node_modules")
 """What a fresh clone does not have."""

@@ -186,8 +186,8 @@ def test_pulumis_schema_analyser_accepts_the_component() -> None:
 def test_the_program_and_its_components_never_import_the_sandbox() -> None:
     for folder in ("components",):
         for source in Path(folder).rglob("*.py"):
-            assert "sandbox" not in _imports(source.read_text()), f"{source} does not import the sandbox"
-    assert "sandbox" not in _imports(Path("__main__.py").read_text())
+            assert "pulumi_sandbox" not in _imports(source.read_text()), f"{source} does not import the sandbox"
+    assert "pulumi_sandbox" not in _imports(Path("__main__.py").read_text())
 
 
 def _imports(text: str) -> set[str]:
