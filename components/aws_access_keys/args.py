@@ -119,6 +119,9 @@ class ProgrammaticAccessArgs(TypedDict):
     """Groups by name. The keys name the IAM groups and the Pulumi resources."""
     users: Mapping[str, UserArgs]
     """Users by name. The keys name the IAM users and the Pulumi resources."""
+    allow_no_users: NotRequired[bool]
+    """Needed to delete all users: a component that has users refuses an empty `users`, which is more often a mistake.
+    Default false."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]
     """Tags put on every user. IAM groups and access keys take none."""
     key_defaults: NotRequired[KeyDefaultsArgs]

@@ -19,9 +19,10 @@ class DescriptionError(pulumi.RunError):
 class KeyDescriptions:
     """One resource hook for all users of a component."""
 
-    def __init__(self, name: str, account: Account) -> None:
+    def __init__(self, urn: str, account: Account) -> None:
+        """urn: of the component; two components under different parents can have one name."""
         self._account = account
-        self._hook = pulumi.ResourceHook(f"{name}/describe-keys", self._write)
+        self._hook = pulumi.ResourceHook(f"{urn} describe-keys", self._write)
 
     def describe(
         self,

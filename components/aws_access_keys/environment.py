@@ -16,7 +16,7 @@ def ignored_tags() -> list[str]:
     """The key prefixes under `aws:ignoreTags`. Whatever has another type is the provider's to refuse."""
     try:
         ignored: Any = json.loads(pulumi.Config("aws").get("ignoreTags") or "{}")
-        prefixes: list[Any] = ignored["keyPrefixes"]
+        prefixes: list[Any] = ignored["keyPrefixes"] if isinstance(ignored["keyPrefixes"], list) else []
         return [prefix for prefix in prefixes if isinstance(prefix, str) and prefix]
     except (json.JSONDecodeError, KeyError, TypeError):
         return []

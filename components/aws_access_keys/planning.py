@@ -180,8 +180,8 @@ class _Planner:
         self._check_lost_keys(ids)
         unmanaged = [key for key in in_iam if key.id not in self._state_ids()]
         current = self.state.handed_over[0] if self.state.handed_over else None
-        if current and not new and not any(key.name >= current.name for key in existing):
-            new = self._in_place_of(current)
+        if current and not any(key.name >= current.name for key in existing):
+            new = self._in_place_of(current, new)
         if new is None:
             self._warn_of(unmanaged)
             return existing, new, None
@@ -220,17 +220,13 @@ class _Planner:
                     )
                 self.warnings.append(f"{text}; if not, {delete}")
 
-    def _in_place_of(self, current: HandedOver) -> KeyName | None:
-        """The name of another key for a current one that was deleted in IAM."""
-        if any(key.name == current.name for key in self.state.keys):
-            return self._skip(
-                f"IAM no longer has the current access key {current.id} of {self.user}. Run `pulumi refresh`, then "
-                "`pulumi up` for another one."
-            )
-        self.warnings.append(
-            f"IAM no longer has the current access key {current.id} of {self.user}; another one is issued."
-        )
-        return current.name
+    def _in_place_of(self, current: HandedOver, new: KeyName | None) -> KeyName | None:
+        """The name of the new key where the current one was deleted in IAM."""
+        gone = f"IAM no longer has the current access key {current.id} of {self.user}"
+        if all(key.name != current.name for key in self.state.keys):
+            self.warnings.append(f"{gone}; another one is issued.")
+            return new or current.name
+        return new or self._skip(f"{gone}. Run `pulumi refresh`, then `pulumi up` for another one.")
 
     def _skip(self, why: str) -> None:
         self.skipped.append(why)

@@ -1,7 +1,7 @@
 """ProgrammaticAccess: groups, users and access keys as one reusable component."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from importlib import import_module
 from threading import Thread
@@ -22,14 +22,15 @@ from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, remov
 from aws_access_keys.preflight import preflight
 from aws_access_keys.removal import removal_problems
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
-from aws_access_keys.rules.names import path_problems
+from aws_access_keys.rules.keys import description_problems
+from aws_access_keys.rules.names import path_problems, tag_value_problems
 from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session
-from aws_access_keys.settings import AccessSettings, ComponentSettings, StackSettings
+from aws_access_keys.settings import AccessSettings, ComponentSettings, KeySettings, StackSettings
 from aws_access_keys.state import COMPONENT, ComponentState, KeyPlans, read_state
-from aws_access_keys.validation import once_known, parse, refuse, rule_problems
+from aws_access_keys.validation import arn_problems, parse, pgp_problems, refuse, rule_problems
 
 
 class ProgrammaticAccess(pulumi.ComponentResource):
@@ -142,6 +143,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         """User → plan. Raises where nothing may be done at all."""
         settings, spell = self._settings, self._spell
         keys = {user: settings.effective_key(user) for user in settings.users}
+        present = sorted(user for user, found in state.users.items() if found.exists or found.keys)
+        if present and not settings.users and not settings.allow_no_users:
+            users = f"{', '.join(present[:5])}{' and others' if len(present) > 5 else ''}"
+            cure = f"List them, or enable {spell('allow_no_users')} to delete them all."
+            refuse([Problem("users", f"no users, but the stack has {users}. {cure}")], spell, self._name)
         problems = run.claim(self, self._name, list(settings.users))
         problems += preflight(settings, spell, state, removed, ignored_tags(), self._account)
         refuse(problems, spell, self._name)
@@ -170,13 +176,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         attachments: dict[str, list[iam.GroupPolicyAttachment]] = {}
         for group in sorted(self._settings.groups):
             self.groups[group], attachments[group] = self._group(group)
-        descriptions = KeyDescriptions(self._name, self._account)
+        descriptions = KeyDescriptions(state.urn, self._account)
         secrets: dict[str, pulumi.Output[str | None]] = {}
         current: dict[str, iam.AccessKey] = {}
         status: dict[str, pulumi.Output[dict[str, Any]]] = {}
         binding = pulumi.ResourceHookBinding(before_update=[run.hook], before_delete=[run.hook])
         for user in sorted(self._settings.users):
-            settings, name = self._settings.effective_key(user), f"{self._name}/{user}"
+            settings, name = self._key(user), f"{self._name}/{user}"
             self.users[user], membership = self._user(user, not state.user(user).exists)
             mine = self._settings.users[user].groups
             keys = UserKeys(
@@ -207,14 +213,15 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     def _group(self, group: str) -> tuple[iam.Group, list[iam.GroupPolicyAttachment]]:
         """An IAM group and the attachments of its policies."""
         settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
-        place = spell("groups.{}.path", group)
-        path = once_known(settings.path, lambda known: path_problems(place, known), spell, self._name)
+        path = self._once_known(settings.path, spell("groups.{}.path", group), path_problems)
         made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self))
         arns: dict[str, pulumi.Input[str]] = {}
         for policy in settings.policies:
             arn = policy_arn(policy, self._partition)
             arns[policy_key(arn)] = arn
-        arns.update(settings.policy_arns)
+        for key, later in settings.policy_arns.items():
+            place = spell("groups.{}.policy_arns.{}", group, key)
+            arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
         child = pulumi.ResourceOptions(parent=made)
         attachments = [
             iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
@@ -225,12 +232,14 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     def _user(self, user: str, is_new: bool) -> tuple[iam.User, iam.UserGroupMembership]:
         """An IAM user and its membership in its groups."""
         settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
-        place = spell("users.{}.path", user)
         made = iam.User(
             name,
             name=user,
-            path=once_known(settings.path, lambda known: path_problems(place, known), spell, self._name),
-            tags=self._settings.effective_tags(user),
+            path=self._once_known(settings.path, spell("users.{}.path", user), path_problems),
+            tags={
+                key: self._once_known(value, self._settings.tag_place(spell, user, key), tag_value_problems)
+                for key, value in self._settings.effective_tags(user).items()
+            },
             force_destroy=settings.force_destroy,
             # An adopted key belongs to an existing user.
             opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt and is_new else None),
@@ -243,6 +252,30 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=made),
         )
         return made, membership
+
+    def _key(self, user: str) -> KeySettings:
+        """A user's key settings."""
+        settings, known = self._settings.effective_key(user), dict[str, pulumi.Input[str]]()
+        for field, check in (("description", description_problems), ("pgp_key", pgp_problems)):
+            value: pulumi.Input[str] | None = getattr(settings, field)
+            if value is not None:
+                known[field] = self._once_known(value, self._settings.key_place(self._spell, user, field), check)
+        return settings.model_copy(update=known)
+
+    def _once_known(
+        self, value: "pulumi.Input[str]", place: str, check: Callable[[str, str], Iterator[Problem]]
+    ) -> "pulumi.Input[str]":
+        """The value; an Output is checked when it becomes known, and fails the run with a SettingsError."""
+        if isinstance(value, str):
+            return value  # was checked with all the others
+
+        def checked(known: object) -> str:
+            text = isinstance(known, str)
+            problems = check(place, known) if text else [Problem(place, "this Output is not text; text is expected.")]
+            refuse(list(problems), self._spell, self._name)
+            return cast("str", known)
+
+        return pulumi.Output.from_input(value).apply(checked)
 
     def _set_outputs(
         self,

@@ -30,7 +30,7 @@ class Run:
         """URN of a component → its guard."""
         self.resources: Mapping[str, Any] = {}
         """What the state had when the run began; see state.py."""
-        self._owners: dict[tuple[int, str], str] = {}
+        self._owners: dict[tuple[int, str], tuple[pulumi.ComponentResource, str]] = {}
         self._fails = False
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
         self.hook = pulumi.ResourceHook(HOOK, self._check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
@@ -48,13 +48,13 @@ class Run:
         provider = id(component.get_provider("aws:iam/user:User"))
         problems: list[Problem] = []
         for user in users:
-            owner = self._owners.setdefault((provider, user.casefold()), name)
-            if owner != name:
+            owner, owner_name = self._owners.setdefault((provider, user.casefold()), (component, name))
+            if owner is not component:
                 problems.append(
                     Problem(
                         f"users.{user}",
-                        f"the component '{owner}' has a user of this name in the same account. Remove one of the two, "
-                        "or pass each component the provider of its own account.",
+                        f"the component '{owner_name}' has a user of this name in the same account. Remove one of the "
+                        "two, or pass each component the provider of its own account.",
                     )
                 )
         return problems

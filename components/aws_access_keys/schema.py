@@ -6,12 +6,19 @@ from typing import Any
 
 from aws_access_keys.rules.problem import NAMESPACE
 from aws_access_keys.settings import StackSettings
+from aws_access_keys.stack_file import PULUMI_NAMES
+
+# Names that come close to ours: `aws-access-key:users`, `aws_access_keys:tags`, `acess-keys:deliver`, `backup:users`.
+_NEARLY_OURS = "^(aws[-_]?)?acc?ess?[-_]?keys?:|:(users|groups|keyDefaults|deliver|allowNoUsers)$"
 
 
 def stack_file_schema() -> dict[str, Any]:
     """The schema of `Pulumi.STACK.yaml`: ours for our own keys, free for those of Pulumi and the aws provider."""
     ours = StackSettings.model_json_schema(by_alias=True)
     definitions = ours.pop("$defs", {})
+    for described in (*definitions.values(), *ours["properties"].values()):
+        for part in (described, *described.get("properties", {}).values()):
+            part.pop("example", None)  # in the error messages' spelling
     secure = {
         "type": "object",
         "properties": {"secure": {"type": "string"}},
@@ -24,17 +31,18 @@ def stack_file_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Stack file of aws-access-keys",
         "type": "object",
+        "additionalProperties": False,
         "properties": {
+            **{name: {} for name in PULUMI_NAMES},
             "config": {
                 "type": "object",
                 "properties": {
                     "aws:region": {"type": "string", "description": "AWS region, for example ap-northeast-2."},
                     **{f"{NAMESPACE}:{name}": value for name, value in ours["properties"].items()},
                 },
-                "patternProperties": {f"^{NAMESPACE}:": {}},
                 "propertyNames": {
                     "anyOf": [
-                        {"not": {"pattern": f"^{NAMESPACE}:"}},
+                        {"not": {"pattern": _NEARLY_OURS}},
                         {"enum": [f"{NAMESPACE}:{name}" for name in ours["properties"]]},
                     ]
                 },

@@ -29,7 +29,7 @@ def _unless_output(value: object, validate: Callable[[object], object]) -> objec
 
 def _lower_case(value: object) -> object:
     """AWS writes `Active`, people write `active`."""
-    return value.lower() if isinstance(value, str) else value
+    return value.lower() if isinstance(value, str) and value.lower() in ("active", "inactive", "deleted") else value
 
 
 def _whole_number(value: object) -> object:
@@ -90,6 +90,7 @@ class GroupSettings(SettingsModel):
         default={},
         description="Managed policies whose ARN is known only later: a name of your choice for the attachment and the "
         "ARN. For programs that create the policy; a stack file lists ARNs under policies.",
+        json_schema_extra={"example": "{own: 'arn:aws:iam::123456789012:policy/own'}"},
     )
     path: Text = Field(default="/", description="IAM path of the group, for example /data/.")
 
@@ -100,13 +101,21 @@ class RotationSettings(SettingsModel):
     model_config = _example("{start: 2026-12-01, every_days: 90, overlap_days: 7}")
 
     start: Day = Field(
-        ge=date(2000, 1, 1), le=date(2999, 12, 31), description="First day of the first period: YYYY-MM-DD."
+        ge=date(2000, 1, 1),
+        le=date(2999, 12, 31),
+        description="First day of the first period: YYYY-MM-DD.",
+        examples=["2026-12-01"],
     )
     every_days: Int = Field(
-        ge=1, le=3650, description="Length of a period in days; each one but the first begins with a new key."
+        ge=1,
+        le=3650,
+        description="Length of a period in days; each one but the first begins with a new key.",
+        examples=[90],
     )
     overlap_days: Int = Field(
-        ge=0, description="Days for which the previous key stays active after a new one is issued; at most everyDays."
+        ge=0,
+        description="Days for which the previous key stays active after a new one is issued; at most everyDays.",
+        examples=[7],
     )
 
     def calendar(self) -> Calendar:
@@ -120,7 +129,10 @@ class RetireGuardSettings(SettingsModel):
     model_config = _example("{idle_days: 3}")
 
     idle_days: Int = Field(
-        ge=1, le=3650, description="Days for which a key must have been unused before it may be retired."
+        ge=1,
+        le=3650,
+        description="Days for which a key must have been unused before it may be retired.",
+        examples=[3],
     )
 
 
@@ -129,7 +141,7 @@ class AdoptSettings(SettingsModel):
 
     model_config = _example("{id: AKIAIOSFODNN7EXAMPLE}")
 
-    id: str = Field(description="The access key id.")
+    id: str = Field(description="The access key id.", examples=["AKIAIOSFODNN7EXAMPLE"])
     secret: Text | None = Field(
         default=None,
         description="Its secret, where it is known: pulumi config set --secret --path "
@@ -203,7 +215,11 @@ class UserSettings(SettingsModel):
         description="Names of groups of this stack that the user is in; 1 to 10.", examples=[["test"]]
     )
     path: Text = Field(default="/", description="IAM path of the user, for example /data/.")
-    tags: Tags = Field(default={}, description="Tags of this user, on top of the stack's tags.")
+    tags: Tags = Field(
+        default={},
+        description="Tags of this user, on top of the stack's tags.",
+        json_schema_extra={"example": "{team: data}"},
+    )
     force_destroy: bool = Field(
         default=False,
         description="Delete the user with everything that IAM has and this stack does not manage, such as a console "
@@ -216,9 +232,26 @@ class UserSettings(SettingsModel):
 class AccessSettings(SettingsModel):
     """Groups and users with their access keys."""
 
-    groups: dict[str, GroupSettings] = Field(default={}, description="IAM groups by name.")
-    users: dict[str, UserSettings] = Field(default={}, description="IAM users by name, each with an access key.")
-    tags: Tags = Field(default={}, description="Tags put on every user. IAM groups and access keys take none.")
+    groups: dict[str, GroupSettings] = Field(
+        default={},
+        description="IAM groups by name.",
+        json_schema_extra={"example": "{test: {policies: [AmazonS3ReadOnlyAccess]}}"},
+    )
+    users: dict[str, UserSettings] = Field(
+        default={},
+        description="IAM users by name, each with an access key.",
+        json_schema_extra={"example": "{test-user: {groups: [test]}}"},
+    )
+    allow_no_users: bool = Field(
+        default=False,
+        description="Needed to delete all users: a stack that has users refuses settings without any, which are more "
+        "often a mistake.",
+    )
+    tags: Tags = Field(
+        default={},
+        description="Tags put on every user. IAM groups and access keys take none.",
+        json_schema_extra={"example": "{team: data}"},
+    )
     key_defaults: KeyDefaults = Field(default=KeyDefaults(), description="The life of every user's key.")
     deliver: DeliverSettings | None = Field(default=None, description="Delivery of every user's key into a store.")
     retire_unguarded: list[str] = Field(
@@ -239,6 +272,10 @@ class AccessSettings(SettingsModel):
         if field in self.users[user].key.model_fields_set:
             return spell(f"users.{{}}.key.{field}", user)
         return spell(f"key_defaults.{field}")
+
+    def tag_place(self, spell: Spelling, user: str, key: str) -> str:
+        """Where a tag of a user is written: at the user, or among everybody's."""
+        return spell("users.{}.tags.{}", user, key) if key in self.users[user].tags else f"tags.{key}"
 
     def effective_deliver(self, user: str) -> DeliverSettings | None:
         """Where a user's key is delivered: the user's own setting, else the stack's."""
@@ -262,5 +299,7 @@ class StackSettings(AccessSettings):
     """Everything that a stack file has under `aws-access-keys:`."""
 
     outputs: list[Literal["credentialsCsv", "sesSmtpPasswords"]] = Field(
-        default=[], description="Further encrypted outputs: credentialsCsv, sesSmtpPasswords."
+        default=[],
+        description="Further encrypted outputs: credentialsCsv, sesSmtpPasswords.",
+        examples=[["credentialsCsv"]],
     )

@@ -1,9 +1,14 @@
 """From `Pulumi.STACK.yaml` to checked settings, or to one message with everything that is wrong."""
 
 import json
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
 
 import pulumi
+import yaml
 
 from aws_access_keys.environment import ignored_tags, region
 from aws_access_keys.rules.policies import partition_of
@@ -11,21 +16,29 @@ from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, Problem
 from aws_access_keys.settings import StackSettings
 from aws_access_keys.validation import SettingsError, parse, refuse, rule_problems
 
+PULUMI_NAMES = ("config", "environment", "encryptionsalt", "encryptedkey", "secretsprovider")
+"""What a stack file has beside `config`. Source: `ProjectStack` in Pulumi's `sdk/go/common/workspace/project.go`."""
+_NAMES = frozenset(str(field.alias) for field in StackSettings.model_fields.values())
+
 
 def stack_settings() -> StackSettings:
     """The settings of the running stack. Raises SettingsError, which names every problem at once."""
-    file = f"Pulumi.{pulumi.get_stack()}.yaml"
-    given = _config()
+    config: dict[str, str] = pulumi.runtime.get_config_env() | pulumi.runtime.config.CONFIG.get()
+    given = _given(config)
+    problems = [*_namespace_problems(config), *_file_problems(given)]
     if not given:
+        refuse(problems, STACK_FILE)
+        stack = pulumi.get_stack()
         raise SettingsError(
-            f"The stack '{pulumi.get_stack()}' has no configuration: {file} is missing or has no {NAMESPACE}: keys.\n"
+            f"The stack '{stack}' has no configuration: Pulumi.{stack}.yaml is missing or has no {NAMESPACE}: keys.\n"
             "The smallest one has a group and a user:\n"
             "config:\n"
             f"  {NAMESPACE}:groups: {{test: {{policies: [AmazonS3FullAccess]}}}}\n"
             f"  {NAMESPACE}:users: {{test-user: {{groups: [test]}}}}\n"
-            "Nothing was created."
+            "Nothing was created or changed."
         )
-    settings, problems = parse(StackSettings, given, STACK_FILE)
+    settings, type_problems = parse(StackSettings, given, STACK_FILE)
+    problems += type_problems
     if settings:
         problems += rule_problems(settings, STACK_FILE, partition_of(region()), ignored_tags())
         problems += _output_problems(settings)
@@ -35,20 +48,75 @@ def stack_settings() -> StackSettings:
     return settings
 
 
-def _config() -> dict[str, Any]:
-    """What the stack file has under our namespace: {"groups": {...}, ...}; unset and empty keys are left out."""
+def _given(config: Mapping[str, str]) -> dict[str, Any]:
+    """What the stack file has under our namespace: {"groups": {...}, ...}."""
     prefix = f"{NAMESPACE}:"
-    raw = pulumi.runtime.get_config_env() | pulumi.runtime.config.CONFIG.get()
     given: dict[str, Any] = {}
-    for key, text in raw.items():
+    for key, text in config.items():
         if key.startswith(prefix):
             try:
-                value = json.loads(text)
+                given[key.removeprefix(prefix)] = json.loads(text)
             except json.JSONDecodeError:
-                value = text  # plain text stays text, and is refused where a mapping is expected
-            if value not in ({}, [], None):
-                given[key.removeprefix(prefix)] = value
+                given[key.removeprefix(prefix)] = text  # plain text stays text, and is refused where it is not expected
     return given
+
+
+def _namespace_problems(config: Mapping[str, str]) -> Iterator[Problem]:
+    """Keys under another namespace that are meant for ours. Pulumi passes them on, but nobody reads them."""
+    for key in config:
+        namespace, _, name = key.rpartition(":")
+        if namespace == NAMESPACE:
+            continue
+        # A key without a namespace gets that of the project, which can have keys of its own.
+        own = namespace == pulumi.get_project()
+        if name in _NAMES if own else get_close_matches(namespace.casefold(), [NAMESPACE], cutoff=0.8):
+            yield Problem(key, f"this program does not read this key. Write {NAMESPACE}:{name}.", is_absolute=True)
+
+
+def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """What the engine does not pass on: keys outside `config`, and how a name was written that YAML takes for a number.
+
+    The file may not exist: the configuration can come from somewhere else (`pulumi up --config-file`).
+    """
+    path = Path(pulumi.get_root_directory(), f"Pulumi.{pulumi.get_stack()}.yaml")
+    try:
+        root: yaml.Node | None = yaml.SafeLoader(path.read_text("utf-8-sig")).get_single_node()
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    for key, value in _pairs(root):
+        name = str(key.value)
+        if name == "config":
+            for config_key, settings in _pairs(value):
+                setting = str(config_key.value).removeprefix(f"{NAMESPACE}:")
+                yield from _number_problems(setting, settings, given.get(setting))
+        elif name in _NAMES or ":" in name:
+            yield Problem(
+                f"line {key.start_mark.line + 1}",
+                f"'{name}' is outside 'config:', where Pulumi ignores it. Move it below 'config:' and indent it.",
+                is_absolute=True,
+            )
+        elif name not in PULUMI_NAMES and get_close_matches(name.casefold(), ["config"]):
+            yield Problem(
+                f"line {key.start_mark.line + 1}",
+                f"Pulumi ignores '{name}' and everything below it. Did you mean 'config'?",
+                is_absolute=True,
+            )
+
+
+def _number_problems(path: str, written: "yaml.Node", given: Any) -> Iterator[Problem]:
+    """Unquoted names that arrive as another text, such as 0123 as 83. given: what arrived."""
+    names = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+    for key, value in _pairs(written):
+        name = str(key.value)
+        if name in names:
+            yield from _number_problems(f"{path}.{name}", value, names[name])
+        elif names and isinstance(key, yaml.ScalarNode) and key.style is None and re.match(r"[-+.0-9]", name):
+            yield Problem(f"{path}.{name}", f"YAML reads this unquoted name as a number or a date. Write '{name}'.")
+
+
+def _pairs(node: "yaml.Node | None") -> "list[tuple[yaml.Node, yaml.Node]]":
+    """The names and values of a mapping; none of anything else."""
+    return node.value if isinstance(node, yaml.MappingNode) else []
 
 
 def _output_problems(settings: StackSettings) -> list[Problem]:

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import pulumi
 
+from aws_access_keys import clock
 from aws_access_keys.rules.rotation import Key, KeyName, KeyPlan
 
 COMPONENT = "aws-access-keys:index:ProgrammaticAccess"
@@ -120,10 +121,9 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     for key_path, found in outputs(USER, KEY).items():
         user, _, key_name = key_path.rpartition("/")
         if (parsed := KeyName.parse(key_name)) and isinstance(found.get("id"), str):
-            created = date.fromisoformat(str(found.get("createDate") or date.max)[:10])
             if found.get("keyFingerprint"):
                 encrypted.add((user, parsed))
-            keys.setdefault(user, []).append(Key(parsed, found["id"], found.get("status") != "Inactive", created))
+            keys.setdefault(user, []).append(Key(parsed, found["id"], found.get("status") != "Inactive", _day(found)))
     exist = outputs(USER)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
@@ -140,8 +140,22 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
         )
         for user in {*keys, *exist, *handed_over}
+        if _is_name(user)
     }
-    return ComponentState(urn, not (own or exist), users, frozenset(outputs(GROUP)))
+    return ComponentState(urn, not (own or users), users, frozenset(filter(_is_name, outputs(GROUP))))
+
+
+def _is_name(text: str) -> bool:
+    """Whether this can be a user or a group, and is no resource of another component whose name has a `/`."""
+    return bool(text) and "/" not in text
+
+
+def _day(key: Mapping[str, Any]) -> date:
+    """The day on which a key was created; the last one of the clock where it is not known: nothing is due then."""
+    try:
+        return date.fromisoformat(str(key.get("createDate"))[:10])
+    except ValueError:
+        return clock.LAST
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

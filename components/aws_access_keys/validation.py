@@ -1,34 +1,42 @@
 """Checks of settings: their types first, then the rules of `rules/`; every problem in one message.
 
-A value that becomes known only later (a Pulumi Output) is left out here and checked by `once_known`.
+A value that becomes known only later (a Pulumi Output) is left out here; the component checks it when it is known.
 """
 
-import json
+import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pulumi
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from aws_access_keys.rules.access import access_problems
-from aws_access_keys.rules.keys import adoption_problems, calendar_problems, description_problems
+from aws_access_keys.rules.keys import (
+    adoption_problems,
+    calendar_problems,
+    description_problems,
+    ignored_tags_problems,
+)
+from aws_access_keys.rules.limits import POLICIES_PER_GROUP
 from aws_access_keys.rules.names import path_problems, stored_name_problems, tag_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
-from aws_access_keys.rules.policies import PolicyError, policy_arn
-from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines, did_you_mean
-from aws_access_keys.settings import AccessSettings, SettingsModel
+from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
+from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines, did_you_mean
+from aws_access_keys.settings import AccessSettings, GroupSettings, SettingsModel
 
 Model = TypeVar("Model", bound=SettingsModel)
 
-_EXPECTED = {
+_KINDS = {
     "string_type": "text",
     "bool_type": "true or false",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
-    "list_type": "a list, for example [one, two]",
+    "model_type": "a mapping",
 }
 
 
@@ -49,13 +57,15 @@ def refuse(problems: Sequence[Problem], spell: Spelling, component: str = "") ->
         )
 
 
-def parse(model: type[Model], given: Mapping[str, Any], spell: Spelling) -> "tuple[Model | None, list[Problem]]":
+def parse(model: type[Model], given: object, spell: Spelling) -> "tuple[Model | None, list[Problem]]":
     """The settings in a mapping, or the problems of their names and types."""
+    if not isinstance(given, Mapping):
+        return None, [Problem("args", f"{_shown(given, spell)} is given; {_KINDS['model_type']} is expected.")]
     try:
-        parsed = model.model_validate(dict(given), by_alias=spell.camel_case, by_name=not spell.camel_case)
+        parsed = model.model_validate(_plain(given), by_alias=spell.camel_case, by_name=not spell.camel_case)
         return parsed, []
     except ValidationError as error:
-        schema = model.model_json_schema(by_alias=spell.camel_case)
+        schema = _schema(model, spell.camel_case)
         found = error.errors()
         # A mistyped name is one mistake, though it leaves the right name missing.
         suggested = {
@@ -63,7 +73,7 @@ def parse(model: type[Model], given: Mapping[str, Any], spell: Spelling) -> "tup
             for details in found
             if details["type"] == "extra_forbidden"
             for near in _known_names(schema, details["loc"][:-1])
-            if did_you_mean(str(details["loc"][-1]), [near])
+            if did_you_mean(str(details["loc"][-1]), [near], _singular)
         }
         return None, [
             _problem(details, schema, spell)
@@ -72,28 +82,45 @@ def parse(model: type[Model], given: Mapping[str, Any], spell: Spelling) -> "tup
         ]
 
 
+def _plain(value: Any) -> Any:
+    """Mappings and sequences of any class as dicts and lists."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in cast("Mapping[Any, Any]", value).items()}
+    return [_plain(item) for item in cast("Sequence[Any]", value)] if isinstance(value, (list, tuple)) else value
+
+
 def _problem(details: ErrorDetails, schema: dict[str, Any], spell: Spelling) -> Problem:
     """One of pydantic's errors with its place, the value and what is expected."""
-    location, kind = details["loc"], details["type"]
+    location, kind, given = details["loc"], details["type"], details["input"]
     path = _path(location)
-    value = "(secret)" if "secret" in location else _shown(details["input"])
+    # The secret of an adopted key may have been put in the wrong place.
+    value = "(not shown)" if "adopt" in location and given is not None else _shown(given, spell)
     context: Mapping[str, Any] = details.get("ctx", {})
-    if isinstance(details["input"], pulumi.Output):
-        return Problem(path, "this must be known when the program runs, so it cannot be an Output.")
+    here = _schema_at(schema, location)
+    if isinstance(given, pulumi.Output):
+        later = f" An ARN that is known later belongs below {spell('policy_arns')}." if "policies" in location else ""
+        return Problem(path, f"an Output is given; a value that is known when the program runs is expected.{later}")
     match kind:
         case "extra_forbidden":
             known = _known_names(schema, location[:-1])
             unknown = str(location[-1])
-            return Problem(path, f"unknown name. Known here: {', '.join(known)}.{did_you_mean(unknown, known)}")
+            cure = did_you_mean(unknown, known, _singular) or _deeper(location[-2:-1], known)
+            return Problem(path, f"unknown name. Known names: {', '.join(known)}.{cure}")
         case "missing":
-            examples: list[Any] = _schema_at(schema, location).get("examples", [])
-            example = f", for example {location[-1]}: [{', '.join(examples[0])}]" if examples else ""
-            return Problem(path, f"missing. Add it{example}.")
+            return Problem(path, f"missing. Add it, for example {location[-1]}: {_as_yaml(here['examples'][0])}.")
         case "dict_type" | "model_type":
-            example = spell(_schema_at(schema, location).get("example", "{name: ...}"))
-            return Problem(path, f"{value} is given; a mapping is expected, for example {example}.")
-        case kind if kind in _EXPECTED:
-            return Problem(path, f"{value} is given; {_EXPECTED[kind]} is expected.")
+            example = f", for example {spell(here['example'])}" if "example" in here else ""
+            cure = _deeper(location[-1:], list(here.get("properties", {})))
+            return Problem(path, f"{value} is given; a mapping is expected{example}.{cure}")
+        case "list_type":
+            return Problem(path, f"{value} is given; a list is expected, for example {_as_yaml(here['examples'][0])}.")
+        case "string_type" if "policies" in location and isinstance(given, dict):
+            expected = "the name or ARN of a managed policy is expected. Save a policy document as one first."
+            return Problem(path, f"{value} is given; {expected}")
+        case "string_type" if isinstance(given, (int, float)):
+            return Problem(path, f"{value} is given; text is expected. Put it in quotes.")
+        case kind if kind in _KINDS:
+            return Problem(path, f"{value} is given; {_KINDS[kind]} is expected.")
         case "greater_than_equal":
             return Problem(path, f"{value} is given; the lowest allowed value is {context['ge']}.")
         case "less_than_equal":
@@ -101,9 +128,18 @@ def _problem(details: ErrorDetails, schema: dict[str, Any], spell: Spelling) -> 
         case "literal_error":
             return Problem(path, f"{value} is given; {context['expected']} is expected.")
         case kind if kind.startswith("date_") or kind == "value_error":
-            return Problem(path, f"{value} is given; a day such as 2026-12-01 (YYYY-MM-DD) is expected.")
+            return Problem(path, f"{value} is given; a date such as 2026-12-01 (YYYY-MM-DD) is expected.")
         case _:
-            return Problem(path, f"{value}: {details['msg']}.")
+            return Problem(path, f"{value} is given: {details['msg']}.")
+
+
+def _singular(name: str) -> str:
+    return re.sub("ies$", "y", name.casefold()).removesuffix("s")
+
+
+def _deeper(location: tuple[int | str, ...], known: Sequence[str]) -> str:
+    """A question where the name of a setting stands where the caller's own names are expected."""
+    return "".join(f" Should '{name}' be one level deeper?" for name in location if name in known)
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -112,6 +148,11 @@ def _path(location: tuple[int | str, ...]) -> str:
         if part != "[key]":
             text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return text.removeprefix(".")
+
+
+@cache
+def _schema(model: type[SettingsModel], camel_case: bool) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=camel_case)
 
 
 def _schema_at(schema: dict[str, Any], location: tuple[int | str, ...]) -> dict[str, Any]:
@@ -130,14 +171,21 @@ def _known_names(schema: dict[str, Any], location: tuple[int | str, ...]) -> lis
     return sorted(_schema_at(schema, location).get("properties", {}))
 
 
-def _shown(value: object) -> str:
-    """The value as the caller wrote it, shortened; nothing of it where it may hold a secret."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    text = json.dumps(value, ensure_ascii=False, default=lambda other: type(other).__name__)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _as_yaml(example: Any) -> str:
+    return f"[{', '.join(cast('list[str]', example))}]" if isinstance(example, list) else str(example)
+
+
+def _shown(value: object, spell: Spelling) -> str:
+    """A value as the caller wrote it, shortened."""
+    if value is None:
+        return spell.null
+    if isinstance(value, bool):
+        return str(value) if spell == PYTHON else str(value).lower()
+    if isinstance(value, str):
+        return "nothing" if not value else f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return str(value) if isinstance(value, (int, float, date)) else f"a value of type {type(value).__name__}"
 
 
 def rule_problems(
@@ -158,8 +206,7 @@ def rule_problems(
                 spell("groups.{}.policies", name), "no policies. A group without one allows nothing; list at least one."
             )
         yield from _path_problems(spell("groups.{}.path", name), group.path)
-        for key, arn in group.policy_arns.items():
-            yield from _policy_arn_problems(spell("groups.{}.policy_arns.{}", name, key), arn, partition)
+        yield from _policy_arns_problems(spell("groups.{}.policy_arns", name), group, partition)
     for name, user in settings.users.items():
         yield from _path_problems(spell("users.{}.path", name), user.path)
         yield from _tag_problems(settings, spell, name)
@@ -167,42 +214,56 @@ def rule_problems(
     yield from _stored_names(settings, spell)
 
 
-def once_known(
-    value: "pulumi.Input[str]", check: Callable[[str], Iterator[Problem]], spell: Spelling, component: str
-) -> "pulumi.Input[str]":
-    """The value; an Output is checked when it becomes known, and fails the run with a SettingsError."""
-    if isinstance(value, str):
-        return value  # was checked with all the others
-
-    def checked(known: str) -> str:
-        refuse(list(check(known)), spell, component)
-        return known
-
-    return pulumi.Output.from_input(value).apply(checked)
-
-
 def _path_problems(where: str, path: "pulumi.Input[str]") -> Iterator[Problem]:
     if isinstance(path, str):
         yield from path_problems(where, path)
 
 
-def _policy_arn_problems(where: str, arn: "pulumi.Input[str]", partition: str) -> Iterator[Problem]:
-    if isinstance(arn, str):
-        try:
-            policy_arn(arn, partition)
-        except PolicyError as error:
-            yield Problem(where, str(error))
+def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> Iterator[Problem]:
+    """Problems of policies whose ARN may become known later, and of those together with the others."""
+    attached = {policy_key(arn) for policy in group.policies if (arn := _arn(policy, partition))}
+    for key, arn in group.policy_arns.items():
+        if isinstance(arn, str):
+            yield from arn_problems(f"{where}.{key}", arn, partition)
+        if key in attached:
+            yield Problem(f"{where}.{key}", f"policies lists '{key}' already. Choose another name.")
+    count = len(group.policies) + len(group.policy_arns)
+    if group.policy_arns and count > POLICIES_PER_GROUP:
+        text = f"{count} managed policies with those under policies; AWS allows at most {POLICIES_PER_GROUP} on a group"
+        yield Problem(where, f"{text}. Remove {count - POLICIES_PER_GROUP} of them.")
+
+
+def _arn(policy: str, partition: str) -> str | None:
+    try:
+        return policy_arn(policy, partition)
+    except PolicyError:
+        return None
+
+
+def arn_problems(where: str, arn: str, partition: str) -> Iterator[Problem]:
+    """Problems of the ARN of a managed policy."""
+    try:
+        policy_arn(arn, partition)
+    except PolicyError as error:
+        yield Problem(where, str(error))
+
+
+def pgp_problems(where: str, given: str) -> Iterator[Problem]:
+    """Problems of an OpenPGP public key."""
+    try:
+        public_key(pgp_text(given))
+    except (PgpError, OSError, ValueError) as error:
+        yield Problem(where, str(error))
 
 
 def _tag_problems(settings: AccessSettings, spell: Spelling, name: str) -> Iterator[Problem]:
     """Problems of a user's tags; those of a tag that the stack puts on everyone are at the stack's."""
-    where, own = spell("users.{}.tags", name), settings.users[name].tags
+    where = spell("users.{}.tags", name)
     # A value that is not known yet takes its place in the count.
     known = {key: value if isinstance(value, str) else "" for key, value in settings.effective_tags(name).items()}
     for problem in tag_problems(where, known, bool(settings.effective_key(name).description)):
         key = problem.path.removeprefix(f"{where}.")
-        inherited = key in settings.tags and key not in own
-        yield Problem(f"tags.{key}", problem.message) if inherited else problem
+        yield problem._replace(path=settings.tag_place(spell, name, key)) if key in known else problem
 
 
 def _stored_names(settings: AccessSettings, spell: Spelling) -> Iterator[Problem]:
@@ -226,17 +287,16 @@ def _key_problems(
     if key.rotation:
         place = settings.key_place(spell, user, "rotation")
         yield from calendar_problems(spell("{}.overlap_days", place), key.rotation.calendar())
-    if isinstance(key.description, str) and key.description:
+    if key.description is not None and key.description != "":
         place = settings.key_place(spell, user, "description")
-        yield from description_problems(place, key.description, list(ignored_tags))
+        yield from ignored_tags_problems(place, ignored_tags)
+        if isinstance(key.description, str):
+            yield from description_problems(place, key.description)
     adopt = spell("users.{}.key.adopt", user)
     if key.adopt:
         yield from adoption_problems(adopt, key.adopt.id, key.pgp_key is not None)
     if isinstance(key.pgp_key, str):
-        try:
-            public_key(pgp_text(key.pgp_key))
-        except (PgpError, OSError, ValueError) as error:
-            yield Problem(settings.key_place(spell, user, "pgp_key"), str(error))
+        yield from pgp_problems(settings.key_place(spell, user, "pgp_key"), key.pgp_key)
     if deliver and key.pgp_key is not None:
         yield Problem(
             spell("users.{}.deliver", user),
@@ -259,7 +319,7 @@ def pgp_text(given: str) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise OSError(f"cannot read '{path}' in {Path.cwd()}: {error.strerror}") from None
+        raise OSError(f"cannot read '{path}' in {Path.cwd()}: {error.strerror}. Correct the path.") from None
     if b"-----BEGIN" in raw:
         return raw.decode()
     return raw.decode() if raw.isascii() else b64encode(raw).decode()

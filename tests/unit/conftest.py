@@ -1,7 +1,17 @@
-"""Unit tests ask nobody: where the program would try a new key at AWS, the trial is written down instead."""
+"""Unit tests ask nobody: every question to AWS goes to a fake, and the trial of a new key is written down instead."""
 
 import pytest
-from aws_access_keys import keys
+from aws_access_keys import access_keys, session
+
+from tests.unit.fake_aws import FakeAws
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
+    """The AWS account that the program asks."""
+    fake = FakeAws()
+    monkeypatch.setattr(session, "session_for", lambda _: fake)
+    return fake
 
 
 @pytest.fixture(autouse=True)
@@ -9,8 +19,8 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the keys that the program tried."""
     ids: list[str] = []
 
-    async def note(_maker: object, _user: str, key_id: str, _secret: str) -> None:
+    async def note(_session: object, _user: str, key_id: str, _secret: str) -> None:
         ids.append(key_id)
 
-    monkeypatch.setattr(keys, "wait_until_accepted", note)
+    monkeypatch.setattr(access_keys, "wait_until_accepted", note)
     return ids

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
-from pulumi.runtime import rpc
+from pulumi.runtime import rpc, settings
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 
 ACCOUNT = "123456789012"
+PROJECT = "aws-access-keys"
 
 
 @dataclass(frozen=True)
@@ -22,31 +23,38 @@ class Registered:
     name: str
     parent: str
     inputs: dict[str, Any]
+    request: Any
+    """The engine's message, with all options."""
 
 
 @dataclass
 class Recording:
-    """Everything that a program registered, and the outputs it left."""
+    """Everything that a program registered."""
 
     resources: list[Registered] = field(default_factory=list)
-    outputs: dict[str, Any] = field(default_factory=dict)
-    registered_outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """URN of a component → the outputs that it registered."""
 
     def of(self, token: str) -> dict[str, Registered]:
         """The resources of one type, by name."""
         return {resource.name: resource for resource in self.resources if resource.token.endswith(token)}
 
     @property
-    def urns(self) -> list[str]:
-        return [resource.urn for resource in self.resources]
-
-    def value(self, output: "pulumi.Output[Any]") -> Any:
-        """What an output resolves to."""
-        return asyncio.run(output.future())  # pyright: ignore[reportArgumentType]
+    def keys(self) -> list[str]:
+        """The names of the access keys."""
+        return sorted(self.of(":AccessKey"))
 
 
-class AwsMocks(Mocks):
-    """AWS's answers, made from the inputs."""
+def resolved(output: "pulumi.Output[Any]") -> Any:
+    """What an output resolves to."""
+    return asyncio.get_event_loop().run_until_complete(output.future())  # pyright: ignore[reportArgumentType]
+
+
+class _AwsMocks(Mocks):
+    """AWS's and the engine's answers."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._state = state
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         outputs = dict(args.inputs)
@@ -55,20 +63,28 @@ class AwsMocks(Mocks):
             outputs["arn"] = f"arn:aws:iam::{ACCOUNT}:{kind.lower()}{args.inputs['path']}{args.inputs['name']}"
             return args.inputs["name"], outputs
         if kind == "AccessKey":
-            outputs["secret"] = f"secret of {args.name}"
-            outputs["createDate"] = "2026-11-01T00:00:00Z"
-            return f"AKIA{args.name.upper()}", outputs
+            outputs |= {"secret": f"secret of {args.name}", "createDate": "2026-11-01T00:00:00Z"}
+            outputs |= {"sesSmtpPasswordV4": f"password of {args.name}"}
+            if "pgpKey" in outputs:
+                outputs |= {"secret": None, "encryptedSecret": "encrypted", "keyFingerprint": "fingerprint"}
+            return args.resource_id or key_id(args.name), outputs
         return f"{args.name}-id", outputs
 
     def call(self, args: MockCallArgs) -> Any:
-        raise AssertionError(f"the program asked AWS during a run: {args.token}")
+        assert args.token == "pulumi:pulumi:readStackResourceOutputs", "the program asks the engine for nothing else"
+        return {"name": args.args["stackName"], "outputs": dict(self._state)}
 
 
-class RecordingMonitor(MockMonitor):
-    """Keeps what the mocks are not told: parents, and the outputs that components register."""
+def key_id(name: str) -> str:
+    """The id of the access key with a resource name: `access/ann/2` → `AKIA-ann-2`."""
+    return "AKIA-" + "-".join(name.split("/")[-2:])
 
-    def __init__(self, recording: Recording) -> None:
-        super().__init__(AwsMocks())
+
+class _RecordingMonitor(MockMonitor):
+    """Keeps what the mocks are not told: parents, options, and the outputs that components register."""
+
+    def __init__(self, recording: Recording, state: Mapping[str, Any]) -> None:
+        super().__init__(_AwsMocks(state))
         self.recording = recording
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
@@ -80,28 +96,41 @@ class RecordingMonitor(MockMonitor):
                     request.name,
                     request.parent,
                     dict(rpc.deserialize_properties(request.object, keep_unknowns=True)),
+                    request,
                 )
             )
         return super().RegisterResource(request)
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
-        self.recording.registered_outputs[request.urn] = rpc.deserialize_properties(request.outputs)
+        self.recording.outputs[request.urn] = rpc.deserialize_properties(request.outputs)
         return super().RegisterResourceOutputs(request)
 
 
 def deploy(
-    program: Callable[[], Any], config: Mapping[str, Any] | None = None, stack: str = "dev", preview: bool = False
+    program: Callable[[], Any],
+    config: Mapping[str, str] | None = None,
+    state: Mapping[str, Any] | None = None,
+    preview: bool = False,
+    folder: str = "/nowhere",
 ) -> Recording:
     """Run `program` to its end and return what it registered.
 
-    config: stack config by full key; what is not text is written as JSON, as the engine hands it over.
+    config: stack config by full key, as text. state: URN → type and outputs of what earlier runs left; see
+    `made_up_state.py`. folder: that of the project, which can have a `Pulumi.dev.yaml`.
     """
     recording = Recording()
     asyncio.set_event_loop(asyncio.new_event_loop())
-    monitor = RecordingMonitor(recording)
-    pulumi.runtime.set_mocks(monitor.mocks, "aws-access-keys", stack, preview, monitor=monitor)
-    pulumi.runtime.set_all_config(
-        {key: value if isinstance(value, str) else json.dumps(value) for key, value in (config or {}).items()}
-    )
+    settings.reset_options()
+    monitor = _RecordingMonitor(recording, state or {})
+    pulumi.runtime.set_mocks(monitor.mocks, PROJECT, "dev", preview, monitor=monitor, organization="organization")
+    settings.SETTINGS.root_directory = folder  # pyright: ignore[reportAttributeAccessIssue]
+    pulumi.runtime.set_all_config(dict(config or {}))
     pulumi.runtime.test(program)()
     return recording
+
+
+def as_config(settings_: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of a stack file under our namespace as the engine hands them over."""
+    return {
+        f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in settings_.items()
+    }

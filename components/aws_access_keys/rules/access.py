@@ -53,7 +53,7 @@ def _membership_problems(where: str, names: Sequence[str], known: Sequence[str])
             choices = ", ".join(sorted(known)[:20]) or "none"
             yield Problem(
                 f"{where}[{index}]",
-                f"'{name}' is not a group of this stack. Known groups: {choices}.{did_you_mean(name, known)}",
+                f"there is no group '{name}'. Known groups: {choices}.{did_you_mean(name, known)}",
             )
         elif name in names[:index]:
             yield Problem(f"{where}[{index}]", f"'{name}' is listed twice. Remove one of the two.")

@@ -1,13 +1,13 @@
 """What the settings of a user's key must obey beyond their types."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from aws_access_keys.rules.names import tag_value_problems
 from aws_access_keys.rules.problem import Problem
 from aws_access_keys.rules.rotation import Calendar
 
 _KEY_ID = re.compile(r"AKIA[A-Z0-9]{12,124}")
-_TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
 CONSOLE_TAGS = "AKIA"  # prefix of the user tags in which the console keeps the descriptions of keys
 
 
@@ -22,16 +22,14 @@ def calendar_problems(where: str, calendar: Calendar) -> Iterator[Problem]:
         )
 
 
-def description_problems(where: str, description: str, ignored_tags: list[str]) -> Iterator[Problem]:
-    """The console keeps a key's description as a user tag named after the key id; the provider must leave it alone.
+def description_problems(where: str, description: str) -> Iterator[Problem]:
+    """Problems of a key's description, which is the value of a tag."""
+    for _, message, _ in tag_value_problems(where, description):
+        yield Problem(where, f"AWS keeps the description in a tag, and {message}")
 
-    Source: `TagUser` in the IAM API reference for what a value may hold.
-    """
-    if not _TAG_VALUE.fullmatch(description):
-        yield Problem(
-            where,
-            "the description is stored as a tag: use at most 256 letters, digits, spaces and _.:/=+-@ characters.",
-        )
+
+def ignored_tags_problems(where: str, ignored_tags: Sequence[str]) -> Iterator[Problem]:
+    """The console keeps a key's description as a user tag named after the key id; the provider must leave it alone."""
     if not any(CONSOLE_TAGS.startswith(prefix) for prefix in ignored_tags):
         yield Problem(
             where,
@@ -43,8 +41,7 @@ def description_problems(where: str, description: str, ignored_tags: list[str]) 
 def adoption_problems(where: str, key_id: str, has_pgp_key: bool) -> Iterator[Problem]:
     """What can be said of an adopted key without asking AWS."""
     if not _KEY_ID.fullmatch(key_id):
-        yield Problem(
-            f"{where}.id", f"'{key_id}' is not an access key id, which is AKIA and at least 12 capitals and digits."
-        )
+        shown = f"'{key_id}'" if re.fullmatch("[A-Z0-9]{1,20}", key_id) else "this"  # it may be a secret
+        yield Problem(f"{where}.id", f"{shown} is not an access key id: AKIA and at least 12 capitals and digits.")
     if has_pgp_key:
         yield Problem(where, "AWS cannot encrypt the secret of an existing key to an OpenPGP key. Remove one of them.")

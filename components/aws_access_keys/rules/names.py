@@ -85,15 +85,20 @@ def tag_problems(where: str, tags: Mapping[str, str], described: bool = False) -
             )
         if key.lower().startswith("aws:"):
             yield Problem(place, f"tag keys that start with 'aws:' belong to AWS. Rename '{key}'.")
-        if len(value) > TAG_VALUE_LENGTH or not _TAG.fullmatch(value):
-            yield Problem(
-                place,
-                f"the value of tag '{key}' is not valid. Use at most {TAG_VALUE_LENGTH} letters, digits, spaces and "
-                "_.:/=+-@ characters.",
-            )
+        yield from tag_value_problems(place, value)
         if key.lower() in seen:
             yield Problem(place, f"'{seen[key.lower()]}' and '{key}' differ only in case. Keep one of them.")
         seen[key.lower()] = key
+
+
+def tag_value_problems(where: str, value: str) -> Iterator[Problem]:
+    """Problems of the value of a tag."""
+    if len(value) > TAG_VALUE_LENGTH or not _TAG.fullmatch(value):
+        yield Problem(
+            where,
+            f"the value is not valid for a tag. Use at most {TAG_VALUE_LENGTH} letters, digits, spaces and _.:/=+-@ "
+            "characters.",
+        )
 
 
 def stored_name(user: str, given: str | None, store: str) -> str:
@@ -103,8 +108,8 @@ def stored_name(user: str, given: str | None, store: str) -> str:
 
 _SSM_LEVELS = 15  # PutParameter in the Systems Manager API reference
 _STORED = {
-    "secrets_manager": (re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}"), "letters, digits and /_+=.@-, 512 at most"),
-    "ssm": (re.compile(r"[A-Za-z0-9/_.-]{1,1011}"), "letters, digits and /_.-, 1011 at most"),
+    "secrets_manager": (re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}"), "at most 512 letters, digits and /_+=.@- characters"),
+    "ssm": (re.compile(r"[A-Za-z0-9/_.-]{1,1011}"), "at most 1011 letters, digits and /_.- characters"),
 }
 
 

@@ -19,7 +19,7 @@ def public_key(text: str) -> str:
     from pysequoia import Cert, encrypt  # a few milliseconds, for those who use it
 
     if text.startswith("keybase:"):
-        raise PgpError(f"the key is downloaded by the provider, only after users were made. {_HOW}")
+        raise PgpError(f"a key on Keybase cannot be checked before users are created. {_HOW}")
     try:
         raw = text.encode() if "-----BEGIN" in text else b64decode("".join(text.split()), validate=True)
     except (Error, ValueError):
@@ -29,7 +29,7 @@ def public_key(text: str) -> str:
         encrypt(b"", [certificate])
     except Exception as error:  # pysequoia raises nothing more special; its first line is for people
         reason = str(error).splitlines()[0]
-        raise PgpError(f"this OpenPGP public key cannot be used: {reason}. {_HOW}") from None
+        raise PgpError(f"this is not a usable OpenPGP public key: {reason}. {_HOW}") from None
     if "PRIVATE KEY" in text or certificate.has_secret_keys:
         raise PgpError(f"this is a private OpenPGP key. Keep it to yourself and specify the public one. {_HOW}")
     return b64encode(bytes(certificate)).decode()

@@ -74,7 +74,7 @@ def _checked_arn(arn: str, partition: str) -> str:
         )
     if match["partition"] != partition:
         raise PolicyError(
-            f"'{arn}' belongs to partition {match['partition']}, but this stack's region is in {partition}. "
+            f"'{arn}' belongs to partition {match['partition']}, but this stack is in partition {partition}. "
             f"Write arn:{partition}:..., or only the name of an AWS managed policy."
         )
     if match["owner"] == "aws" and match["path"] == _LINKED_ROLE_PATH:

@@ -14,10 +14,12 @@ class Problem(NamedTuple):
 
     path: the setting, as its caller writes it, for example `users.test-user.groups[0]`.
     message: one sentence with the value, the limit or the known choices, and what to do.
+    is_absolute: whether nothing is to be put before the path: it is no setting of ours.
     """
 
     path: str
     message: str
+    is_absolute: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ STACK_FILE = Spelling(camel_case=True, prefix=f"{NAMESPACE}:")
 
 def as_lines(problems: Sequence[Problem], spell: Spelling = PYTHON) -> str:
     """One indented line per problem: `  users.ann.key: ...`."""
-    return "\n".join(f"  {spell.prefix}{path}: {message}" for path, message in dict.fromkeys(problems))
+    return "\n".join(
+        f"  {'' if problem.is_absolute else spell.prefix}{problem.path}: {problem.message}".replace("\n", r"\n")
+        for problem in dict.fromkeys(problems)
+    )
 
 
 def did_you_mean(word: str, choices: Sequence[str], fold: Callable[[str], str] = str.casefold) -> str:

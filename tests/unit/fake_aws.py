@@ -1,0 +1,94 @@
+"""AWS as the component's own questions see it, without a network: boto3's session and every client in one."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+CREATED = datetime(2026, 11, 1, tzinfo=timezone.utc)
+USED = datetime(2026, 11, 23, 8, 0, tzinfo=timezone.utc)
+
+
+def aws_error(code: str, operation: str = "Operation") -> ClientError:
+    """AWS's answer to a request that it refuses."""
+    return ClientError({"Error": {"Code": code, "Message": f"{code} it is"}}, operation)
+
+
+class FakeAws:
+    """Answers from what a test puts into it, and counts the questions."""
+
+    region_name = "ap-northeast-2"
+
+    def __init__(self) -> None:
+        self.keys: dict[str, Sequence[str]] = {}
+        """User → ids of the access keys that IAM has; those in `inactive` are inactive."""
+        self.inactive: set[str] = set()
+        self.used: dict[str, datetime] = {}
+        """Access key id → last use."""
+        self.groups: list[str] = []
+        self.users: dict[str, Mapping[str, Any]] = {}
+        """User → what GetUser adds to the path `/`."""
+        self.kms_keys: dict[str, str] = {}
+        """KMS key → its state."""
+        self.attached: dict[str, Any] = {}
+        """Operation about one user → its response; no such entity for those that are not here."""
+        self.errors: dict[str, Exception] = {}
+        """Operation, as boto3 names it → what it raises."""
+        self.asked: Counter[str] = Counter()
+
+    def client(self, _service: str, **_: Any) -> "FakeAws":
+        return self
+
+    def _count(self, operation: str) -> None:
+        self.asked[operation] += 1
+        if operation in self.errors:
+            raise self.errors[operation]
+
+    def list_access_keys(self, UserName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self._count("list_access_keys")
+        if UserName not in self.keys:
+            raise aws_error("NoSuchEntity")
+        return {
+            "AccessKeyMetadata": [
+                {"AccessKeyId": key, "Status": "Inactive" if key in self.inactive else "Active", "CreateDate": CREATED}
+                for key in self.keys[UserName]
+            ]
+        }
+
+    def get_access_key_last_used(self, AccessKeyId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self._count("get_access_key_last_used")
+        on = self.used.get(AccessKeyId)
+        return {"AccessKeyLastUsed": {"LastUsedDate": on, "ServiceName": "s3", "Region": "us-east-1"} if on else {}}
+
+    def list_users(self, **_: Any) -> dict[str, Any]:
+        self._count("list_users")
+        return {"Users": [{"UserName": name} for name in {**self.users, **self.keys}]}
+
+    def list_groups(self, **_: Any) -> dict[str, Any]:
+        self._count("list_groups")
+        return {"Groups": [{"GroupName": name} for name in self.groups]}
+
+    def get_user(self, UserName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self._count("get_user")
+        if UserName not in self.users:
+            raise aws_error("NoSuchEntity")
+        return {"User": {"UserName": UserName, "Path": "/", **self.users[UserName]}}
+
+    def describe_key(self, KeyId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self._count("describe_key")
+        if KeyId not in self.kms_keys:
+            raise aws_error("NotFoundException")
+        return {"KeyMetadata": {"KeyState": self.kms_keys[KeyId]}}
+
+    def __getattr__(self, operation: str) -> Any:
+        def answer(**_: Any) -> Any:
+            self._count(operation)
+            if operation not in self.attached:
+                raise aws_error("NoSuchEntity")
+            return self.attached[operation]
+
+        if not operation.startswith(("get_", "list_")):
+            raise AttributeError(operation)
+        return answer

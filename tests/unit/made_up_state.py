@@ -1,0 +1,74 @@
+"""What earlier runs left in the state of a stack, as the engine returns it: URN → type and outputs of each resource."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aws_access_keys.state import ComponentState, parse_state
+
+from tests.unit.recording import PROJECT, key_id
+
+COMPONENT, USER = "aws-access-keys:index:ProgrammaticAccess", "aws:iam/user:User"
+
+
+class MadeUpState:
+    """One component's resources; `|` puts those of several together."""
+
+    def __init__(self, name: str = "access", parent: str = "pulumi:pulumi:Stack$") -> None:
+        self.name = name
+        self._types = f"urn:pulumi:dev::{PROJECT}::{parent}{COMPONENT}"
+        self.urn = f"{self._types}::{name}"
+        self.outputs: dict[str, Any] = {"keys": {}}
+        self._plans: dict[str, Any] = {"plans": {}, "idleDays": {}}
+        self._resources: dict[str, Any] = {}
+
+    def add(self, kinds: str, name: str, outputs: Mapping[str, Any]) -> None:
+        """A resource below the component. kinds: its type below that of the component."""
+        kind = kinds.rsplit("$", 1)[-1]
+        self._resources[f"{self._types}${kinds}::{name}"] = {"type": kind, "outputs": dict(outputs)}
+
+    def group(self, group: str) -> "MadeUpState":
+        """A group."""
+        self.add("aws:iam/group:Group", f"{self.name}/{group}", {"name": group})
+        return self
+
+    def user(
+        self,
+        user: str,
+        *keys: str,
+        handed_over: Sequence[str] | None = None,
+        planned: Sequence[str] | None = None,
+        inactive: Sequence[str] = (),
+        created: str = "2026-11-01",
+        idle_days: float = 0,
+    ) -> "MadeUpState":
+        """A user and the keys with these names, newest first.
+
+        handed_over, planned: the keys that the last finished run registered, and those that the last run wanted;
+        default: these.
+        """
+        self.add(USER, f"{self.name}/{user}", {"name": user})
+        for key in keys:
+            status = "Inactive" if key in inactive else "Active"
+            name = f"{self.name}/{user}/{key}"
+            outputs = {"id": key_id(name), "status": status, "createDate": f"{created}T00:00:00Z"}
+            self.add(f"{USER}$aws:iam/accessKey:AccessKey", name, outputs)
+        registered = [
+            {"id": key_id(f"{user}/{key}"), "name": key} for key in (keys if handed_over is None else handed_over)
+        ]
+        self.outputs["keys"][user] = dict(zip(("current", "previous"), registered, strict=False))
+        self._plans["plans"][user] = list(keys if planned is None else planned)
+        if idle_days:
+            self._plans["idleDays"][user] = idle_days
+        return self
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """URN → type and outputs."""
+        plans = f"{self._types}$aws-access-keys:index:KeyPlans::{self.name}"
+        own = {self.urn: {"type": COMPONENT, "outputs": self.outputs}, plans: {"type": "", "outputs": self._plans}}
+        return own | self._resources
+
+    @property
+    def parsed(self) -> ComponentState:
+        """The state as the component reads it."""
+        return parse_state(self.urn, self.resources)

@@ -1,0 +1,308 @@
+"""What the rules plan is compared with AWS only where it matters; AWS is a fake that counts the questions."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import pytest
+from aws_access_keys.account import Account
+from aws_access_keys.planning import KeyLimitError, UserPlan, plan_users, removed_in_use
+from aws_access_keys.retire_guard import RetireGuard, UserGuard
+from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules
+from botocore.exceptions import NoCredentialsError
+
+from tests.unit.fake_aws import USED, FakeAws, aws_error
+from tests.unit.made_up_state import MadeUpState
+
+TODAY = date(2026, 11, 24)
+GUARD = UserGuard(30, "set users.ann.key.retire_guard to None for one run")
+DELETE = "aws iam delete-access-key --user-name ann --access-key-id"
+
+
+def session(aws: FakeAws) -> Any:
+    return lambda: aws
+
+
+def planned(
+    aws: FakeAws,
+    state: MadeUpState,
+    rules: Mapping[str, KeyRules],
+    adopted: Mapping[str, str] | None = None,
+    guard: bool = True,
+) -> dict[str, UserPlan]:
+    account = Account(session(aws))
+    guards = dict.fromkeys(rules, GUARD) if guard else {}
+    retire_guard = RetireGuard(TODAY, account, guards)
+    return plan_users(rules, adopted or {}, state.parsed.users, TODAY, retire_guard, account)
+
+
+def ann(aws: FakeAws, state: MadeUpState, rules: KeyRules, adopted: str | None = None, guard: bool = True) -> UserPlan:
+    return planned(aws, state, {"ann": rules}, {"ann": adopted} if adopted else {}, guard)["ann"]
+
+
+def names(plan: UserPlan) -> tuple[str, str | None]:
+    """The names of the current and the previous key."""
+    current, previous = plan.plan.current, plan.plan.previous
+    return str(current.name), str(previous.name) if previous else None
+
+
+# ---- what AWS is asked
+
+
+def test_where_nothing_is_to_do_aws_is_asked_nothing(aws: FakeAws) -> None:
+    state = MadeUpState().user("ann", "2", "1").user("bob", "1.2026-10-01", inactive=["1.2026-10-01"]).user("eve", "1")
+    rules = {"ann": KeyRules(serial=2), "bob": KeyRules(rotation=Calendar(date(2026, 10, 1), 90, 7)), "eve": KeyRules()}
+    plans = planned(aws, state, rules)
+    assert not aws.asked
+    assert not any(plan.skipped or plan.plan.is_new for plan in plans.values())
+
+
+def test_a_new_user_costs_no_question(aws: FakeAws) -> None:
+    plan = ann(aws, MadeUpState(), KeyRules(serial=3))
+    assert names(plan) == ("3", None)
+    assert not aws.asked
+
+
+def test_a_new_key_costs_one_question(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"], "bob": ["AKIA-bob-1"]}
+    state = MadeUpState().user("ann", "1").user("bob", "1")
+    plans = planned(aws, state, {"ann": KeyRules(serial=2), "bob": KeyRules()})
+    assert names(plans["ann"]) == ("2", "1")
+    assert plans["ann"].plan.replaced is None
+    assert aws.asked == {"list_access_keys": 1}
+
+
+def test_a_key_that_stops_working_costs_two_questions(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=3))
+    assert names(plan) == ("3", "2")
+    assert plan.plan.replaced == KeyName(1)
+    assert aws.asked == {"list_access_keys": 1, "get_access_key_last_used": 1}
+
+
+# ---- keys in use
+
+
+@pytest.mark.parametrize("previous", ["inactive", "deleted"])
+def test_a_key_in_use_stays_and_everything_else_is_planned(aws: FakeAws, previous: Any) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"], "bob": ["AKIA-bob-1", "AKIA-bob-2"]}
+    aws.used = {"AKIA-ann-1": USED}
+    rules = KeyRules(serial=2, previous=previous)
+    plans = planned(aws, MadeUpState().user("ann", "2", "1").user("bob", "2", "1"), {"ann": rules, "bob": rules})
+    assert names(plans["ann"]) == ("2", "1")
+    assert plans["ann"].plan.previous is not None
+    assert plans["ann"].plan.previous.status is None, "it stays as it is"
+    (why,) = plans["ann"].skipped
+    assert "used on 2026-11-23 08:00 UTC for s3 in us-east-1, 1 day ago; the retire guard requires 30 idle days" in why
+    assert why.endswith("or, to retire it all the same, set users.ann.key.retire_guard to None for one run.")
+    assert not plans["bob"].skipped
+    assert names(plans["bob"]) == ("2", "1" if previous == "inactive" else None)
+
+
+def test_a_new_key_waits_for_the_place_of_a_key_in_use(aws: FakeAws) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-1": USED}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=3))
+    assert names(plan) == ("2", "1")
+    assert not plan.plan.is_new
+    assert plan.skipped[0].endswith("The new key needs its place: IAM allows two access keys per user.")
+
+
+def test_without_a_guard_a_key_in_use_goes_and_is_named(aws: FakeAws) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-1": USED}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=3), guard=False)
+    assert names(plan) == ("3", "2")
+    assert plan.retired == (
+        "the access key AKIA-ann-1 of ann (used on 2026-11-23 08:00 UTC for s3 in us-east-1) is deleted: it makes room "
+        "for key 3",
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        (
+            KeyRules(serial=2, previous="inactive"),
+            "1 of ann (never used) is deactivated: it is the previous key, and",
+        ),
+        (
+            KeyRules(serial=2, previous="deleted"),
+            "1 of ann (never used) is deleted: it is the previous key, and",
+        ),
+        (KeyRules(serial=2, status="inactive"), "2 of ann (never used) is deactivated: its status is set to inactive"),
+        (
+            KeyRules(serial=2, rotation=Calendar(date(2026, 1, 1), 365, 7)),
+            "1 of ann (never used) is deactivated: its overlap with key 2 ended on 2026-11-08",
+        ),
+    ],
+)
+def test_each_key_that_stops_working_is_named_with_the_reason(aws: FakeAws, rules: KeyRules, why: str) -> None:
+    (line,) = ann(aws, MadeUpState().user("ann", "2", "1"), rules, guard=False).retired
+    assert why in line
+
+
+@pytest.mark.parametrize("inactive", [True, False])
+def test_a_key_that_is_inactive_or_gone_in_iam_is_not_in_use(aws: FakeAws, inactive: bool) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-2", "AKIA-ann-1"][: 2 if inactive else 1]}, {"AKIA-ann-1": USED}
+    aws.inactive = {"AKIA-ann-1"}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="deleted"))
+    assert names(plan) == ("2", None)
+    assert not plan.skipped
+
+
+@pytest.mark.parametrize("error", [NoCredentialsError(), aws_error("AccessDenied")])
+def test_without_an_answer_the_key_stays(aws: FakeAws, error: Exception) -> None:
+    aws.errors = {"list_access_keys": error}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="deleted"))
+    assert names(plan) == ("2", "1")
+    assert "because AWS does not report whether it is in use" in plan.skipped[0]
+    assert "needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed" in plan.skipped[0]
+
+
+def test_without_an_answer_no_new_key_is_issued(aws: FakeAws) -> None:
+    aws.errors = {"list_access_keys": aws_error("AccessDenied")}
+    plan = ann(aws, MadeUpState().user("ann", "1"), KeyRules(serial=2))
+    assert names(plan) == ("1", None)
+    assert "because AWS does not report which access keys ann has (AccessDenied: AccessDenied it is)" in plan.skipped[0]
+
+
+def test_keys_in_use_of_removed_users_are_problems(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"], "bob": ["AKIA-bob-1"], "eve": ["AKIA-eve-1"]}
+    aws.used = {"AKIA-ann-1": USED, "AKIA-bob-1": USED}
+    account = Account(session(aws))
+    guard = RetireGuard(TODAY, account, {"ann": GUARD, "bob": UserGuard(1, ""), "eve": GUARD})
+    state = MadeUpState().user("ann", "1").user("bob", "1").user("eve", "1")
+    (problem,) = removed_in_use(state.parsed.users, ["ann", "bob", "eve"], guard)
+    assert problem.path == "users.ann", "bob's key was idle long enough, eve's was never used"
+    assert "AKIA-ann-1 of user ann is still in use and is not deleted" in problem.message
+
+
+# ---- what IAM has and the state has not, and the other way round
+
+
+def test_an_unmanaged_key_takes_the_place_of_a_new_one(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-other"]}
+    plan = ann(aws, MadeUpState().user("ann", "1"), KeyRules(serial=2))
+    assert names(plan) == ("1", None)
+    assert "AKIA-other (active, created on 2026-11-01, never used)" in plan.skipped[0]
+    assert plan.skipped[0].endswith(f"delete it and run `pulumi up` again: {DELETE} AKIA-other")
+
+
+def test_an_unmanaged_key_beside_which_there_is_room_is_reported(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-other"]}
+    plan = ann(aws, MadeUpState().user("ann"), KeyRules())
+    assert names(plan) == ("1", None)
+    assert plan.warnings[0].endswith(f"If nobody uses it, delete it: {DELETE} AKIA-other")
+
+
+def test_a_user_without_a_key_and_without_room_for_one_stops_the_run(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-one", "AKIA-two"]}
+    with pytest.raises(KeyLimitError, match=r"AKIA-one \(.*\) and AKIA-two \(.*Nothing was changed\.$"):
+        ann(aws, MadeUpState().user("ann"), KeyRules())
+
+
+def test_a_current_key_that_was_lost_from_the_state_is_never_replaced_by_a_first_key(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    with pytest.raises(
+        KeyLimitError, match=r"set adopt to \{id: AKIA-ann-1\} .* or, if nobody uses it, delete it: aws"
+    ):
+        ann(aws, MadeUpState().user("ann", handed_over=["1"], planned=["1"]), KeyRules())
+
+
+def test_a_lost_key_can_be_adopted(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    state = MadeUpState().user("ann", handed_over=["1"], planned=["1"])
+    plan = ann(aws, state, KeyRules(), adopted="AKIA-ann-1")
+    assert names(plan) == ("1", None)
+    assert plan.takes_over == "AKIA-ann-1"
+    assert not plan.skipped
+    assert not plan.warnings
+
+
+def test_a_previous_key_that_was_lost_from_the_state_is_reported(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-2", "AKIA-ann-1"]}
+    state = MadeUpState().user("ann", "2", handed_over=["2", "1"], planned=["2", "1"])
+    plan = ann(aws, state, KeyRules(serial=2))
+    assert names(plan) == ("2", None)
+    (warning,) = plan.warnings
+    assert "the state no longer has the access key AKIA-ann-1 of ann, but IAM does" in warning
+
+
+def test_a_current_key_that_was_deleted_in_iam_is_replaced_once_the_state_knows(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    before = ann(aws, MadeUpState().user("ann", "2", "1", planned=["3", "2"]), KeyRules(serial=2))
+    assert not before.plan.is_new
+    assert "IAM no longer has the current access key AKIA-ann-2 of ann. Run `pulumi refresh`" in before.skipped[0]
+    refreshed = MadeUpState().user("ann", "1", handed_over=["2", "1"], planned=["2", "1"])
+    for serial in (1, 2, 3):
+        plan = ann(aws, refreshed, KeyRules(serial=serial))
+        assert names(plan) == (str(max(serial, 2)), "1")
+        assert plan.plan.is_new
+        assert "IAM no longer has the current access key AKIA-ann-2 of ann; another one is issued." in plan.warnings
+
+
+def test_a_user_that_is_gone_from_iam_is_left_to_a_refresh(aws: FakeAws) -> None:
+    plan = ann(aws, MadeUpState().user("ann", "1"), KeyRules(serial=2))
+    assert names(plan) == ("1", None)
+    assert plan.skipped == ("IAM has no user ann, or none of the user's keys. Run `pulumi refresh`, then `pulumi up`.",)
+
+
+# ---- runs that did not finish
+
+
+def test_a_key_issued_by_a_failed_run_is_completed_before_another_one_is_issued(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    state = MadeUpState().user("ann", "2", "1", handed_over=["1"])
+    again = ann(aws, state, KeyRules(serial=2))
+    assert names(again) == ("2", "1")
+    assert (again.skipped, again.warnings) == ((), ())
+    assert aws.asked == {"list_access_keys": 1}, "the state may be wrong, so IAM is asked"
+    further = ann(aws, state, KeyRules(serial=3))
+    assert names(further) == ("2", "1")
+    assert "AKIA-ann-2 was issued by a run that failed, and this run completes it" in further.skipped[0]
+
+
+def test_a_key_that_only_the_state_has_makes_room_without_a_question_about_its_use(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-2"]}
+    half_replaced = MadeUpState().user("ann", "2", "1", planned=["3", "2"])
+    plan = ann(aws, half_replaced, KeyRules(serial=3))
+    assert names(plan) == ("3", "2")
+    assert plan.plan.replaced == KeyName(1), "to the engine the new key is that one, renamed"
+    assert aws.asked == {"list_access_keys": 1}
+
+
+def test_a_half_replaced_key_is_forgotten_when_no_new_one_is_asked_for_any_more(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-2"]}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1", planned=["3", "2"]), KeyRules(serial=2))
+    assert names(plan) == ("2", None)
+    assert not plan.plan.is_new, "nothing is issued that nobody asked for"
+    assert not plan.skipped
+
+
+def test_a_key_whose_creation_was_not_recorded_is_reported(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-lost"]}
+    lowered_again = ann(aws, MadeUpState().user("ann", "1", planned=["2", "1"]), KeyRules())
+    assert names(lowered_again) == ("1", None)
+    assert "AKIA-lost" in lowered_again.warnings[0]
+    asked_again = ann(aws, MadeUpState().user("ann", "1", planned=["2", "1"]), KeyRules(serial=2))
+    assert "AKIA-lost" in asked_again.skipped[0]
+
+
+# ---- adopting
+
+
+@pytest.mark.parametrize(("rotation", "name"), [(None, "1"), (Calendar(date(2026, 1, 1), 90, 7), "1.2026-11-24")])
+def test_an_adopted_key_is_the_first_one(aws: FakeAws, rotation: Calendar | None, name: str) -> None:
+    plan = ann(aws, MadeUpState(), KeyRules(rotation=rotation), adopted="AKIA-old")
+    assert names(plan) == (name, None)
+    assert plan.takes_over == "AKIA-old"
+    assert not aws.asked, "the preflight checks have asked"
+    later = ann(aws, MadeUpState().user("ann", "1"), KeyRules(), adopted="AKIA-old")
+    assert not later.plan.is_new, "adopting is done once"
+
+
+def test_a_lost_key_is_taken_back_under_its_own_name(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-2", "AKIA-ann-1"]}
+    state = MadeUpState().user("ann", "1", handed_over=["2", "1"], planned=["2", "1"])
+    plan = ann(aws, state, KeyRules(serial=2), adopted="AKIA-ann-2")
+    assert names(plan) == ("2", "1")
+    assert plan.takes_over == "AKIA-ann-2"

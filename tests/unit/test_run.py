@@ -1,0 +1,202 @@
+"""What the components of a program share in a run: how it ends, whose users are whose, and the retire guard's hook."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pulumi_aws
+import pytest
+from aws_access_keys import ProgrammaticAccess
+from aws_access_keys.retire_guard import InUseError
+from aws_access_keys.rules.problem import STACK_FILE, Problem
+from aws_access_keys.run import Run
+from aws_access_keys.validation import SettingsError
+
+from tests.unit.fake_aws import USED, FakeAws
+from tests.unit.made_up_state import MadeUpState
+from tests.unit.recording import deploy
+
+GROUPS = {"g": {"policies": ["IAMFullAccess"]}}
+
+
+def component(name: str, *users: str, opts: pulumi.ResourceOptions | None = None, **key: Any) -> ProgrammaticAccess:
+    args: Any = {"groups": GROUPS, "users": {user: {"groups": ["g"], "key": key} for user in users}}
+    return ProgrammaticAccess(name, args, opts)
+
+
+# ---- how a run ends
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What the program registered to run at its exit."""
+    registered: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", registered.append)
+    return registered
+
+
+REFUSED = [Problem("users.ann.key", "the key is in use.")]
+
+
+def test_an_update_that_skipped_something_reports_it_and_fails_at_its_exit(
+    exits: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(lambda: Run.current().report(REFUSED, STACK_FILE))
+    assert caplog.messages == [
+        "1 change was skipped; everything else is applied:\n  aws-access-keys:users.ann.key: the key is in use."
+    ]
+    assert caplog.records[0].levelname == "ERROR"
+    assert len(exits) == 1
+
+
+def test_a_preview_only_warns(exits: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    deploy(lambda: Run.current().report(REFUSED, STACK_FILE), preview=True)
+    assert caplog.messages[0].startswith("`pulumi up` will skip the following, apply everything else, and exit with an")
+    assert caplog.records[0].levelname == "WARNING"
+    assert not exits
+
+
+def test_a_run_that_skipped_nothing_says_nothing(exits: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    deploy(lambda: Run.current().report([], STACK_FILE))
+    assert not exits
+    assert not caplog.messages
+
+
+def test_two_components_that_skip_something_both_report_it_and_the_run_fails_once(
+    exits: list[Any], caplog: pytest.LogCaptureFixture, aws: FakeAws
+) -> None:
+    aws.keys = {user: [f"AKIA-{user}-1", f"AKIA-{user}-2"] for user in ("ann", "bob")}
+    aws.used = {"AKIA-ann-1": USED, "AKIA-bob-1": USED}
+    state = MadeUpState("one").user("ann", "2", "1").resources | MadeUpState("two").user("bob", "2", "1").resources
+    key: dict[str, Any] = {"serial": 2, "previous": "deleted", "retire_guard": {"idle_days": 3}}
+    recording = deploy(lambda: (component("one", "ann", **key), component("two", "bob", **key)), state=state)
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert [error.splitlines()[1].split(":")[0] for error in errors] == ["  users.ann.key", "  users.bob.key"]
+    assert len(exits) == 1
+    assert recording.keys == ["one/ann/1", "one/ann/2", "two/bob/1", "two/bob/2"], "everything else is applied"
+
+
+def test_the_exit_code_tells_the_language_host_that_the_error_is_reported() -> None:
+    program = """
+import atexit
+from tests.unit.test_run import REFUSED, STACK_FILE, Run, deploy
+atexit.register(print, "the engine is done")
+deploy(lambda: Run.current().report(REFUSED, STACK_FILE))
+print("the program is done")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 32, done.stderr
+    assert done.stdout == "the program is done\n", "all output is written before the process ends"
+
+
+# ---- whose users are whose
+
+
+def refusal(program: Callable[[], Any]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        deploy(program)
+    return str(caught.value)
+
+
+def test_two_components_with_one_user_are_refused(aws: FakeAws) -> None:
+    message = refusal(lambda: (component("one", "ann", "bob"), component("two", "Ann")))
+    assert "ProgrammaticAccess 'two' has 1 problem:" in message
+    assert (
+        "users.Ann: the component 'one' has a user of this name in the same account. Remove one of the two" in message
+    )
+
+
+def test_two_components_of_one_name_are_two_components_all_the_same() -> None:
+    def program() -> None:
+        for team in ("one", "two"):
+            parent = pulumi.ComponentResource("my:index:Team", team)
+            component("access", "ann", opts=pulumi.ResourceOptions(parent=parent))
+
+    assert "users.ann: the component 'access' has a user of this name in the same account" in refusal(program)
+
+
+def test_two_accounts_can_have_users_of_one_name() -> None:
+    def program() -> None:
+        for account in ("dev", "prod"):
+            provider = pulumi_aws.Provider(account, region="ap-northeast-2")
+            component(account, "ann", opts=pulumi.ResourceOptions(provider=provider))
+
+    assert deploy(program).keys == ["dev/ann/1", "prod/ann/1"]
+
+
+def test_the_next_run_in_the_same_process_starts_from_nothing() -> None:
+    for _ in range(2):
+        deploy(lambda: component("one", "ann"))
+    deploy(lambda: component("two", "ann"))
+
+
+# ---- the retire guard's hook
+
+
+def guarded(aws: FakeAws, state: MadeUpState, **key: Any) -> Run:
+    """The run of a program with a guarded user ann; `state` may have more components."""
+    aws.keys = {"ann": ["AKIA-ann-1"], "bob": ["AKIA-bob-1"]}
+    runs: list[Run] = []
+
+    def program() -> None:
+        component("access", "ann", **(key or {"retire_guard": {"idle_days": 3}}))
+        runs.append(Run.current())
+
+    resources = MadeUpState().user("ann", "1").resources | state.resources
+    deploy(program, state=resources)
+    return runs[0]
+
+
+def deletion(state: MadeUpState, user: str, **inputs: Any) -> pulumi.ResourceHookArgs:
+    """What the engine passes to the hook before it deletes a key, or before it updates it (`inputs`)."""
+    (urn,) = (urn for urn in state.resources if urn.endswith(f"::{state.name}/{user}/1"))
+    kind = "aws:iam/accessKey:AccessKey"
+    return pulumi.ResourceHookArgs(urn, f"AKIA-{user}-1", f"{user}/1", kind, new_inputs=inputs or None)
+
+
+def test_a_key_in_use_is_neither_deleted_nor_deactivated(aws: FakeAws) -> None:
+    state = MadeUpState().user("ann", "1")
+    run = guarded(aws, state)
+    aws.used = {"AKIA-ann-1": USED}
+    with pytest.raises(InUseError, match=r"AKIA-ann-1 of user ann is still in use and is not deleted: it was used"):
+        run._check(deletion(state, "ann"))
+    with pytest.raises(InUseError, match=r"is not deactivated"):
+        run._check(deletion(state, "ann", status="Inactive"))
+    run._check(deletion(state, "ann", status="Active"))
+
+
+def test_a_key_that_is_not_in_use_goes(aws: FakeAws) -> None:
+    state = MadeUpState().user("ann", "1")
+    guarded(aws, state)._check(deletion(state, "ann"))
+
+
+def test_the_hook_lets_the_keys_of_a_user_without_a_guard_go(aws: FakeAws) -> None:
+    state = MadeUpState().user("ann", "1")
+    run = guarded(aws, state, verify=False)
+    aws.used = {"AKIA-ann-1": USED}
+    run._check(deletion(state, "ann"))
+    assert not aws.asked["get_access_key_last_used"]
+
+
+def test_a_component_that_was_removed_from_the_program_is_still_guarded(aws: FakeAws) -> None:
+    removed = MadeUpState("old").user("bob", "1", idle_days=3.0)
+    run = guarded(aws, removed)
+    run._check(deletion(removed, "bob"))
+    del aws.keys["bob"]
+    run = guarded(aws, removed)
+    aws.used = {"AKIA-bob-1": USED}
+    with pytest.raises(InUseError, match=r"AKIA-bob-1 of user bob is still in use.* put the component 'old' back, run"):
+        run._check(deletion(removed, "bob"))
+    run = guarded(aws, removed)
+    aws.keys = {}
+    with pytest.raises(InUseError, match=r"the account of this run does not have it, so its last use is unknown"):
+        run._check(deletion(removed, "bob"))
+
+
+def test_a_removed_component_without_a_guard_asks_nothing(aws: FakeAws) -> None:
+    removed = MadeUpState("old").user("bob", "1")
+    run = guarded(aws, removed)
+    aws.used = {"AKIA-bob-1": USED}
+    run._check(deletion(removed, "bob"))
