@@ -5,14 +5,15 @@ STACK  ?= dev
 
 VENV    := .venv
 BIN     := $(VENV)/bin
-RUN     := $(BIN)/python -m sandbox run --
+SANDBOX := $(BIN)/pulumi-sandbox
+RUN     := $(SANDBOX) run --
 UV      := 0.13.9
 export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
-        test test-unit lint format schema lock clean
+        test test-long test-unit test-sandbox lint format schema lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ help: ## this list
 
 setup: $(VENV)/.installed ## the virtual environment and its packages
 
-$(VENV)/.installed: requirements-dev.lock components/pyproject.toml
+$(VENV)/.installed: requirements-dev.lock components/pyproject.toml sandbox/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
 	  { echo "make needs Python 3.10 or newer; '$(PYTHON)' is not. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up $(VENV) ..."
@@ -33,24 +34,24 @@ $(VENV)/.installed: requirements-dev.lock components/pyproject.toml
 	@touch $@
 
 engine: setup ## the Pulumi engine: found, installed or built once
-	@$(BIN)/python -m sandbox.engine >/dev/null
+	@$(SANDBOX) engine >/dev/null
 
 # ---- the sandbox
 
-up: engine ## pulumi up in the sandbox, then what was made, and a proof that the key works
-	@$(RUN) $(BIN)/python -m sandbox.walkthrough up $(STACK)
+up: engine ## pulumi up in the sandbox, then what was made, and whether the keys work
+	@$(BIN)/python -m demo up $(STACK)
 
 preview: engine ## pulumi preview in the sandbox
-	@$(RUN) $(BIN)/python -m sandbox.walkthrough preview $(STACK)
+	@$(BIN)/python -m demo preview $(STACK)
 
 down: setup ## destroy the stack in the sandbox, and stop the sandbox
-	@$(BIN)/python -m sandbox down $(STACK)
+	@$(BIN)/python -m demo down $(STACK)
 
 shell: engine ## a shell in which pulumi, aws and python mean the sandbox
 	@$(RUN) $${SHELL:-sh}
 
 doctor: setup ## what is installed, what is missing
-	@$(BIN)/python -m sandbox doctor
+	@$(SANDBOX) doctor
 
 # ---- what operators do with keys, in the sandbox; elsewhere: .venv/bin/access-keys --help
 
@@ -71,11 +72,17 @@ user_required = $(if $(filter command line,$(origin USER)),,$(error USER is requ
 
 # ---- for developers
 
-test: engine ## every test: unit, sandbox, and whole lives of stacks on the real engine
-	@$(BIN)/python -m pytest
+test: engine ## unit, sandbox, and whole lives of stacks on the real engine
+	@$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-long: engine ## every test, also those that take minutes
+	@$(BIN)/python -m pytest -n 2
 
 test-unit: setup ## the tests that need no engine
 	@$(BIN)/python -m pytest tests/unit
+
+test-sandbox: engine ## the tests of the sandbox
+	@$(BIN)/python -m pytest -n 2 sandbox/tests
 
 lint: setup ## ruff and a strict type checker
 	@$(BIN)/ruff check .
@@ -86,12 +93,13 @@ format: setup ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schema: setup ## write stack.schema.json anew, after a change in components/aws_access_keys/settings.py
+schema: setup ## write both JSON schemas, after a change in settings.py, args.py or the component's outputs
 	@$(BIN)/python -m aws_access_keys.schema > stack.schema.json
+	@$(BIN)/python -c 'from aws_access_keys.provider import schema; print(schema())' > components/schema.json
 
-lock: setup ## pin every package anew, after a change in a requirements.txt or requirements-dev.txt
+lock: setup ## pin every package again, after a change in a requirements.txt or requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock
 
 clean: ## remove the virtual environment and the sandbox with all it holds
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m sandbox stop; fi
+	@if [ -x $(SANDBOX) ]; then $(SANDBOX) stop; fi
 	@rm -rf $(VENV) .sandbox

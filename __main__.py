@@ -4,7 +4,7 @@ import pulumi
 from aws_access_keys import ProgrammaticAccess, stack_settings
 
 settings = stack_settings()
-access = ProgrammaticAccess("access", settings)
+access = ProgrammaticAccess.from_stack_file("access", settings)
 
 pulumi.export("accessKeyIds", access.access_key_ids)
 pulumi.export("secretAccessKeys", access.secret_access_keys)

@@ -24,4 +24,4 @@ def ignored_tags() -> list[str]:
 
 def is_sandbox() -> bool:
     """Whether this runs in the sandbox, where no update touches a real account."""
-    return bool(os.environ.get("PULUMI_SANDBOX") or os.environ.get("ACCESS_KEYS_INSIDE"))
+    return bool(os.environ.get("PULUMI_SANDBOX"))

@@ -67,19 +67,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        args: ProgrammaticAccessArgs | AccessSettings,
+        args: ProgrammaticAccessArgs,
         opts: pulumi.ResourceOptions | None = None,
         session: SessionFactory = aws_session,
         today: date | None = None,
         spell: Spelling = PYTHON,
     ) -> None:
-        """args: arguments, or the settings of a stack file, which are checked already.
-
-        session: makes the boto3 session for questions to AWS; default: as `aws:` in the stack's configuration says. To
-        be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
+        """session: makes the boto3 session for questions to AWS. Default: as `aws:` in the stack's configuration says.
+        To be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
         spell: how the caller writes the names of the arguments.
         """
-        spell = STACK_FILE if isinstance(args, StackSettings) else spell
         self._name, self._spell = name, spell
         self._settings, self._partition = _checked(name, args, spell)
         self._today = today or _today()
@@ -114,6 +111,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
         self._register_all(run, state, guard, plans)
+
+    @classmethod
+    def from_stack_file(cls, name: str, settings: StackSettings) -> "ProgrammaticAccess":
+        """The component with the settings of a stack file, which are checked already."""
+        return cls(name, cast("ProgrammaticAccessArgs", settings), spell=STACK_FILE)
 
     def _warn_of_administrators(self) -> None:
         if pulumi.runtime.is_dry_run():
@@ -309,10 +311,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.register_outputs({"keys": self.keys})
 
 
-def _checked(name: str, args: ProgrammaticAccessArgs | AccessSettings, spell: Spelling) -> tuple[AccessSettings, str]:
+def _checked(name: str, args: Mapping[str, Any], spell: Spelling) -> tuple[AccessSettings, str]:
     """The settings, and the partition of the AWS managed policies. Raises SettingsError."""
     partition = partition_of(region())
-    if isinstance(args, AccessSettings):
+    if isinstance(args, StackSettings):
         return args, partition
     settings, problems = parse(ComponentSettings, args, spell)
     if settings:

@@ -1,13 +1,17 @@
 """The retire guard: a key that was used lately is neither deactivated nor deleted."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime, time, timedelta, timezone
 from typing import NamedTuple
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.iam import LastUse
 from aws_access_keys.rules.rotation import Retirement
+
+_REPORTED_WITHIN = timedelta(hours=1)  # seen on AWS: several minutes
+_TRIAL = timedelta(minutes=2)
 
 
 class InUseError(pulumi.RunError):
@@ -65,14 +69,32 @@ class RetireGuard:
                 f"the access key {key_id} of user {user} is not {action}, because the account of this run does not "
                 f"have it, so its last use is unknown. To retire the key anyway, {override}."
             )
-        idle = (self._today - used.on.date()).days if used else required
-        if used is None or idle >= required:
+        if found is None or not found.active:
+            return None
+        if used and not _was_trial(found.created, used):
+            idle = (self._today - used.on.date()).days
+            seen = f"it was {used.text}, {_ago(idle)}; the retire guard requires {required} idle days"
+            in_use = idle < required
+        else:
+            seen = "it was created less than an hour ago, and AWS reports the use of a key late"
+            in_use = self._now - found.created < _REPORTED_WITHIN
+        if not in_use:
             return None
         return (
-            f"the access key {key_id} of user {user} is still in use and is not {action}: it was {used.text}, "
-            f"{_ago(idle)}; the retire guard requires {required} idle days. Find out who uses it and give them "
-            f"another key; or, to retire it anyway, {override}."
+            f"the access key {key_id} of user {user} is still in use and is not {action}: {seen}. Find out who uses it "
+            f"and give them another key; or, to retire it anyway, {override}."
         )
+
+    @property
+    def _now(self) -> datetime:
+        """The current time, or the end of the day that is rehearsed."""
+        now = datetime.now(timezone.utc)
+        return now if now.date() == self._today else datetime.combine(self._today, time.max, timezone.utc)
+
+
+def _was_trial(created: datetime, used: LastUse) -> bool:
+    """Whether a use is the trial after a key's creation (verification.py), and nobody's since."""
+    return used.service == "sts" and used.on - created < _TRIAL
 
 
 def _ago(days: int) -> str:

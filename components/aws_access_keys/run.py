@@ -4,7 +4,6 @@ import atexit
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from typing import Any
 
 import pulumi
@@ -18,9 +17,6 @@ HOOK = "aws-access-keys retire guard"
 ALREADY_REPORTED_EXIT_CODE = 32
 """By this exit code a program tells Pulumi's language host that it has reported its error itself. Source:
 `pulumi-language-python-exec` in the Pulumi SDK."""
-
-DEPLOYMENT: ContextVar[object] = ContextVar("deployment", default=None)
-"""Tells runs apart where there is no program but a plugin, which can serve several; the plugin sets it."""
 
 
 class Run:
@@ -42,7 +38,7 @@ class Run:
     @classmethod
     def current(cls) -> "Run":
         """The run that is going on."""
-        key = DEPLOYMENT.get() or pulumi.runtime.get_root_resource()
+        key = pulumi.runtime.get_root_resource()  # None in a plugin, whose process serves one run only
         if cls._current is None or cls._current.key is not key:
             cls._current = cls(key)
         return cls._current
@@ -71,15 +67,16 @@ class Run:
         """
         if not skipped:
             return
-        lines = as_lines(skipped, spell)
         if pulumi.runtime.is_dry_run():
             pulumi.log.warn(
-                f"`pulumi up` will skip the following, apply everything else, and exit with an error:\n{lines}"
+                "`pulumi up` will skip the following, apply everything else, and exit with an error:\n"
+                f"{as_lines(skipped, spell)}"
             )
             return
-        changes = "1 change was" if len(skipped) == 1 else f"{len(skipped)} changes were"
-        pulumi.log.error(f"{changes} skipped; everything else is applied:\n{lines}")
-        if not self._fails and DEPLOYMENT.get() is None:
+        if self.key is None:
+            return  # provider.py reports it
+        pulumi.log.error(skipped_message(skipped, spell))
+        if not self._fails:
             self._fails = True
             atexit.register(_exit)
 
@@ -101,6 +98,12 @@ class Run:
         state = parse_state(component, self.resources)
         other = next(iter(self.guards.values()))
         return other.of_removed(name, {user: found.idle_days for user, found in state.users.items()})
+
+
+def skipped_message(skipped: Sequence[Problem], spell: Spelling) -> str:
+    """The error of an update that skipped changes."""
+    changes = "1 change was" if len(skipped) == 1 else f"{len(skipped)} changes were"
+    return f"{changes} skipped; everything else is applied:\n{as_lines(skipped, spell)}"
 
 
 def _exit() -> None:

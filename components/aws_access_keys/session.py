@@ -29,7 +29,7 @@ def session_for(config: Mapping[str, Any]) -> "boto3.Session":
     import boto3
 
     region = config.get("region")
-    if os.environ.get("PULUMI_SANDBOX") or os.environ.get("ACCESS_KEYS_INSIDE"):
+    if os.environ.get("PULUMI_SANDBOX"):
         return boto3.Session(region_name=region)
     session: Any = boto3.Session(
         region_name=region,

@@ -35,6 +35,7 @@ _KINDS = {
     "string_type": "text",
     "bool_type": "true or false",
     "int_type": "a whole number",
+    "int_from_float": "a whole number",
     "model_type": "a mapping",
 }
 

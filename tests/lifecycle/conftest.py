@@ -33,5 +33,5 @@ def new_stack(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Stack]
     yield make
     for stack in made:
         stack.run("stack", "rm", "--yes", "--force", check=False)
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     sandbox.control.reset()

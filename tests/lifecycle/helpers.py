@@ -1,5 +1,6 @@
 """Stack files and questions that several lifecycle tests share."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,3 +31,8 @@ def works(sandbox: Sandbox, key: tuple[str, str]) -> bool:
 def keys_in_iam(sandbox: Sandbox, user: str = "test-user") -> dict[str, str]:
     listed = sandbox.client("iam").list_access_keys(UserName=user)["AccessKeyMetadata"]
     return {key["AccessKeyId"]: key["Status"] for key in listed}
+
+
+def in_days(days: int) -> str:
+    """The date in some days, as ACCESS_KEYS_TODAY takes it."""
+    return time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86400))

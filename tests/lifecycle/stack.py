@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pulumi_sandbox import engine, process
+from pulumi_sandbox.aws.control import Control
+from pulumi_sandbox.environment import sandbox_environment
+from pulumi_sandbox.paths import SandboxPaths, prepare
 
-from sandbox import engine, server
-from sandbox.aws.control import Control
-from sandbox.environment import inside
-from sandbox.folder import CHECKOUT, Folder, prepare
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class Sandbox:
     def __init__(self, root: Path, *options: str) -> None:
         found = engine.find()
         assert found is not None, "the lifecycle tests need a Pulumi engine: make engine"
-        self.folder = Folder(root)
+        self.folder = SandboxPaths(root)
         self.engine = found
         self.secrets = prepare(self.folder)
-        self.running = server.start(self.folder, options)
-        self.environment = inside(os.environ, self.folder, self.secrets, self.running, found)
+        self.running = process.start(self.folder, options)
+        self.environment = sandbox_environment(os.environ, self.folder, self.secrets, self.running, found)
 
     def client(self, service: str, key: "tuple[str, str] | None" = None, region: str = "ap-northeast-2") -> Any:
         """A boto3 client with the account's root key, or with the key given."""
@@ -61,7 +62,7 @@ class Sandbox:
         return Control(self.running.endpoint_url, self.secrets.control_token)
 
     def stop(self) -> None:
-        server.stop(self.folder)
+        process.stop(self.folder)
 
 
 @dataclass

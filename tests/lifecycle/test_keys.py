@@ -165,7 +165,7 @@ def test_the_calendar_rotates_three_times_with_an_overlap_each(new_stack: NewSta
 def test_a_rehearsed_day_is_refused_for_up_outside_the_sandbox(new_stack: NewStack) -> None:
     stack = new_stack()
     stack.write(config())
-    stack.environment |= {"ACCESS_KEYS_TODAY": "2027-03-01", "ACCESS_KEYS_INSIDE": ""}
+    stack.environment |= {"ACCESS_KEYS_TODAY": "2027-03-01", "PULUMI_SANDBOX": ""}
     # Without the sandbox's variable the program takes itself to be outside; the endpoint is still the sandbox's.
     done = stack.up(check=False)
     assert done.code != 0

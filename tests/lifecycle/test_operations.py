@@ -233,7 +233,7 @@ def test_two_hundred_users_with_two_keys_each_are_reported_in_seconds(new_stack:
     assert all(found["lastUsedKnown"] for found in document["keys"]), "AWS was asked for each of them"
     assert took < 15, f"it took {took:.1f} seconds"
 
-    sandbox.control.change_realism(throttle=100)
+    sandbox.control.change_faults(throttle=100)
     document = report(stack)
     assert document["problem"] is None, "an AWS that throttles is asked more slowly"
     assert all(found["lastUsedKnown"] for found in document["keys"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle.helpers import NewStack, keys_in_iam, works
+from tests.lifecycle.helpers import NewStack, in_days, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox, Stack
 
 PROGRAM = Path(__file__).with_name("programs") / "components"
@@ -107,6 +107,7 @@ def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewSt
     assert keys_in_iam(sandbox, "bob"), "put back, it is as it was"
     assert keys_in_iam(sandbox, "eve"), "nobody else was affected"
     write(stack, one=component(ann={}), two=component("others", bob=guard))
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(1)
     stack.up()
     users = {user["UserName"] for user in sandbox.client("iam").list_users()["Users"]}
     assert users == {"ann", "bob"}, "a component whose keys are idle goes"

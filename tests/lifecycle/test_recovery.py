@@ -20,7 +20,7 @@ def test_a_user_whose_removal_failed_can_be_put_back_unharmed(new_stack: NewStac
     stack.write({"groups": GROUPS, "users": {}})
     sandbox.control.fail("iam:DeleteAccessKey", "AccessDenied", times=50)
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     stack.write(config(serial=2))
     stack.up()
     assert works(sandbox, in_use), "the key in use is still the key in use"
@@ -37,7 +37,7 @@ def test_a_rotation_that_failed_leaves_the_current_key_and_converges(new_stack: 
     stack.write(config(serial=3))
     sandbox.control.fail("iam:CreateAccessKey", "ServiceFailure", times=50)
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     assert works(sandbox, in_use)
     stack.up()
     assert works(sandbox, in_use)
@@ -74,7 +74,7 @@ def test_one_users_trouble_does_not_forget_what_another_was_issued(new_stack: Ne
     stack.write(both(2, 2))
     sandbox.control.fail("iam:CreateAccessKey", "ServiceFailure", times=50)
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     stack.write(both(3, 2))
     stack.up()
     assert works(sandbox, issued), "the key that was in use before the trouble works after it"
@@ -90,7 +90,7 @@ def test_a_key_whose_deletion_failed_is_not_forgotten(new_stack: NewStack, sandb
     stack.write(config(serial=2, previous="deleted"))
     sandbox.control.fail("iam:DeleteAccessKey", "AccessDenied", times=50)
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     stack.write(config(serial=2, previous="active"))
     stack.up()
     assert works(sandbox, old), "who changes their mind in time keeps the key"
@@ -116,9 +116,9 @@ def test_a_key_that_the_stack_does_not_know_is_named_before_a_rotation_harms_any
     users["ann"]["key"] = {"serial": 3}
     stack.write({"groups": GROUPS, "users": users})
     # Carried out, but the answer is lost, and so is the secret; the key that was in the slot is gone already.
-    sandbox.control.lose_answer("iam:CreateAccessKey")
+    sandbox.control.drop_response("iam:CreateAccessKey")
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     (stranger,) = keys_in_iam(sandbox, "ann").keys() - {before[0]}
     users["bob"]["key"] = {"serial": 2}
     stack.write({"groups": GROUPS, "users": users})
@@ -153,7 +153,7 @@ def test_the_key_before_works_until_the_new_one_is_delivered(new_stack: NewStack
     stack.write({**config(serial=2, previous="inactive"), **DELIVERED})
     sandbox.control.fail("ssm:PutParameter", "AccessDeniedException", times=50)
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     assert works(sandbox, stored(sandbox, "test-user")), "who reads the store has a key that works"
     stack.up()
     assert works(sandbox, stored(sandbox, "test-user"))
@@ -169,7 +169,7 @@ def test_a_key_that_was_delivered_by_a_run_that_failed_afterwards_is_not_taken_f
     stack.write({**config(serial=2, previous="inactive"), **DELIVERED})
     sandbox.control.fail("iam:UpdateAccessKey", "AccessDenied", times=50)
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     delivered = stored(sandbox, "test-user")
     assert works(sandbox, delivered)
     stack.write({**config(serial=3, previous="inactive"), **DELIVERED})
@@ -189,7 +189,7 @@ def test_a_first_run_that_failed_does_not_forget_whom_it_gave_a_key(new_stack: N
     stack.write({"groups": GROUPS, "users": users, **DELIVERED})
     sandbox.control.fail("sts:GetCallerIdentity", "AccessDenied", times=50)
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     bobs = stored(sandbox, "bob")
     users["bob"]["key"]["serial"] = 2
     stack.write({"groups": GROUPS, "users": users, **DELIVERED})
@@ -204,7 +204,7 @@ def test_a_first_run_that_failed_does_not_forget_whom_it_gave_a_key(new_stack: N
 def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())
-    sandbox.control.lose_answer("iam:CreateAccessKey")
+    sandbox.control.drop_response("iam:CreateAccessKey")
     text = stack.up(check=False).text + stack.up().text
     (stranger,) = keys_in_iam(sandbox).keys() - {stack.key("test-user")[0]}
     assert f"aws iam delete-access-key --user-name test-user --access-key-id {stranger}" in text
@@ -266,7 +266,7 @@ def test_a_current_key_that_was_deleted_by_hand_comes_back_and_is_tried_until_it
     sandbox.control.fail("sts:GetCallerIdentity", "AccessDenied", times=50)
     for _ in range(2):
         assert "AWS does not accept the new access key" in stack.up(check=False).text
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     stack.up()
     assert works(sandbox, stack.key("test-user"))
     assert stack.preview("--expect-no-changes").changes == {}
@@ -284,7 +284,7 @@ def test_a_replacement_that_failed_half_way_never_issues_a_key_that_nobody_asked
     stack.write(config(serial=3))
     sandbox.control.fail(fault, "ServiceFailure", times=50)
     assert stack.up(check=False).code != 0
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     left = keys_in_iam(sandbox)
     stack.write(config(serial=2))
     assert "create" not in stack.up().changes, "serial was lowered again, so nobody asks for a key"
@@ -337,7 +337,7 @@ def test_an_entity_whose_creation_was_not_answered_can_be_taken_over(
 ) -> None:
     stack = new_stack()
     stack.write(config())
-    sandbox.control.lose_answer(action)
+    sandbox.control.drop_response(action)
     assert stack.up(check=False).code != 0
     refused = stack.up(check=False)
     command = re.search(r"pulumi (import .*?'component=[^']*')", refused.text)

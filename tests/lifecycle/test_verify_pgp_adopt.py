@@ -13,7 +13,7 @@ from tests.lifecycle.stack import Sandbox
 def test_verify_waits_for_a_key_that_starts_to_work_late(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())
-    sandbox.control.change_realism(key_delay=3)
+    sandbox.control.change_faults(key_delay=3)
     done = stack.up()
     assert "waiting for AWS to accept the new access key AKIA" in done.text
     assert "AWS accepts the new access key AKIA" in done.text
@@ -23,7 +23,7 @@ def test_verify_waits_for_a_key_that_starts_to_work_late(new_stack: NewStack, sa
 def test_without_verify_nobody_waits(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config(verify=False))
-    sandbox.control.change_realism(key_delay=300)
+    sandbox.control.change_faults(key_delay=300)
     assert "waiting" not in stack.up().text
     assert not works(sandbox, stack.key("test-user"))
 
@@ -37,9 +37,9 @@ def test_verify_gives_up_clearly_after_a_minute_and_goes_on_at_the_next_up(
     in_use = stack.key("test-user")
     stack.write(config(serial=2, previous="deleted"))
     # The delay holds back the new key, and once that is known to AWS the old one is let through again.
-    sandbox.control.change_realism(key_delay=3000)
+    sandbox.control.change_faults(key_delay=3000)
     failed = stack.up(check=False)
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     assert failed.code != 0
     assert "AWS does not accept the new access key AKIA" in failed.text
     assert "older keys were not touched" in failed.text
@@ -147,7 +147,7 @@ def test_a_description_that_aws_refused_is_written_by_the_next_run(new_stack: Ne
     stack.write({**config(description="nightly report"), "aws:ignoreTags": {"keyPrefixes": ["AKIA"]}})
     sandbox.control.fail("iam:TagUser", "AccessDenied", times=50)
     refused = stack.up(check=False)
-    sandbox.control.behave()
+    sandbox.control.clear_faults()
     assert refused.code != 0
     assert "the description of test-user's keys cannot be written: AccessDenied" in refused.text
     assert "needs iam:TagUser" in refused.text

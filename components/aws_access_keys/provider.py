@@ -1,0 +1,86 @@
+"""The component as a Pulumi package, for programs in YAML, TypeScript and every other language of Pulumi.
+
+It adds three things to the SDK's own host (`pulumi.provider.experimental.component_provider_host`): the component gets
+the arguments as they were given, so that it refuses unknown ones, where the SDK would drop them; a mistake of the user
+is shown without a traceback; and what was skipped makes the update fail, once everything else of the component is done.
+"""
+
+import importlib.metadata
+import json
+import sys
+from typing import Any, cast
+
+import pulumi
+from pulumi.errors import InputPropertiesError
+from pulumi.provider import ConstructResult
+from pulumi.provider import main as serve
+from pulumi.provider.experimental.component import ComponentProvider
+from pulumi.runtime.stack import wait_for_rpcs
+
+from aws_access_keys.programmatic_access import ProgrammaticAccess
+from aws_access_keys.rules.problem import OTHER_LANGUAGES
+from aws_access_keys.run import skipped_message
+
+PACKAGE = "aws-access-keys"
+
+
+class AccessKeysProvider(ComponentProvider):
+    """Serves `ProgrammaticAccess`."""
+
+    def __init__(self) -> None:
+        super().__init__([ProgrammaticAccess], PACKAGE, version=importlib.metadata.version(PACKAGE))
+        self._component = self._component_defs[ProgrammaticAccess.__name__]
+
+    def construct(
+        self, name: str, resource_type: str, inputs: pulumi.Inputs, options: pulumi.ResourceOptions | None = None
+    ) -> ConstructResult:
+        """Create the component. Raises InputPropertiesError, which the engine shows without a traceback."""
+        self.validate_resource_type(PACKAGE, resource_type)
+        try:
+            made = ProgrammaticAccess(name, cast("Any", inputs), options, spell=OTHER_LANGUAGES)
+        except pulumi.RunError as error:
+            raise _for_users(error) from None
+        state = self.get_state(made, self._component)
+        return ConstructResult(self._finished(name, made, state), state)
+
+    async def _finished(self, name: str, made: ProgrammaticAccess, state: pulumi.Inputs) -> str:
+        """The component's URN, once all of the component is done and the engine knows what was skipped."""
+        try:
+            for value in state.values():
+                await pulumi.Output.from_input(value).future()
+            await wait_for_rpcs(await_all_outstanding_tasks=False)
+        except pulumi.RunError as error:
+            raise _for_users(error) from None
+        if made.skipped and not pulumi.runtime.is_dry_run():
+            _fail(name, made, skipped_message(made.skipped, OTHER_LANGUAGES))
+        urn = await made.urn.future()
+        assert urn
+        return urn
+
+
+def _for_users(error: Exception) -> InputPropertiesError:
+    return InputPropertiesError(str(error), [])  # the SDK cannot do without the list
+
+
+def _fail(name: str, made: pulumi.Resource, message: str) -> None:
+    """Make the update fail for what was skipped, by a hook on a resource, which is never created.
+
+    If the engine's call for the component failed instead, not even --continue-on-error would bring the update to its
+    deletions and to the outputs of the stack.
+    """
+
+    def refuse(_args: pulumi.ResourceHookArgs) -> None:
+        raise pulumi.RunError(message)
+
+    hooks = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}/skipped", refuse)])
+    pulumi.Stash(f"{name}/skipped", input=message, opts=pulumi.ResourceOptions(parent=made, hooks=hooks))
+
+
+def schema() -> str:
+    """The package's schema as JSON, from which Pulumi generates SDKs for other languages."""
+    return json.dumps(json.loads(AccessKeysProvider().schema or ""), indent=2, sort_keys=True)
+
+
+def main() -> None:
+    """Serve the package to the engine, whose address is the first argument."""
+    serve(AccessKeysProvider(), sys.argv[1:])

@@ -1,0 +1,69 @@
+"""Whether an issued key works: AWS's own SDK uses it, for what its policies allow and for what they do not.
+
+For the sandbox only; on a real account it would leave a bucket behind.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+BUCKET = "smoke-test"
+BODY = b"written with the issued key"
+
+
+class Step(NamedTuple):
+    """One call made with an issued key: what was tried, what came of it, and whether that is as it must be."""
+
+    text: str
+    good: bool
+
+
+def smoke_test(key_id: str, secret: str, policies: set[str], environment: Mapping[str, str]) -> Iterator[Step]:
+    """Use a key for S3 and for EC2. Where the policies decide (S3 full access, no EC2) the outcome must match them.
+
+    environment: the sandbox's; it holds the root key that makes the bucket.
+    """
+    config = Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"})
+
+    def client(service: str, key_id: str = key_id, secret: str = secret) -> Any:
+        return boto3.client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret,
+            config=config,
+        )
+
+    root = client("s3", environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    if BUCKET not in {bucket["Name"] for bucket in root.list_buckets()["Buckets"]}:
+        root.create_bucket(Bucket=BUCKET)
+
+    error, identity = _tried(lambda: client("sts").get_caller_identity()["Arn"])
+    yield Step(f"AWS knows the key as {identity}" if not error else f"AWS does not know the key: {error}", not error)
+
+    def write_and_read() -> Any:
+        client("s3").put_object(Bucket=BUCKET, Key=key_id, Body=BODY)
+        return client("s3").get_object(Bucket=BUCKET, Key=key_id)["Body"].read()
+
+    error, body = _tried(write_and_read)
+    if error:
+        yield Step(f"S3 refuses to write an object: {error}", "AmazonS3FullAccess" not in policies)
+    else:
+        yield Step(f"wrote s3://{BUCKET}/{key_id} and read it back", body == BODY)
+
+    error, _ = _tried(lambda: client("ec2").describe_instances())
+    may = bool(policies & {"AdministratorAccess", "PowerUserAccess", "ReadOnlyAccess", "ViewOnlyAccess"}) or any(
+        "EC2" in policy for policy in policies
+    )
+    yield Step(f"EC2 refuses to list instances: {error}" if error else "EC2 lists instances", may or bool(error))
+
+
+def _tried(call: Callable[[], Any]) -> tuple[str, Any]:
+    try:
+        return "", call()
+    except ClientError as error:
+        return error.response["Error"]["Code"], None

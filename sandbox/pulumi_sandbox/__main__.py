@@ -1,0 +1,5 @@
+"""`python -m pulumi_sandbox` is `pulumi-sandbox`."""
+
+from pulumi_sandbox.cli import main
+
+main()

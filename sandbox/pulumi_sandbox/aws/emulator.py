@@ -1,0 +1,131 @@
+"""Starts and stops AWS on this machine: the account, the layer in front of it, its HTTP server, its memory."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from pulumi_sandbox.aws import account, clock
+from pulumi_sandbox.aws.authentication import Credentials
+from pulumi_sandbox.aws.call_log import CallLog
+from pulumi_sandbox.aws.control import Action, ControlEndpoint
+from pulumi_sandbox.aws.faults import FaultInjector
+from pulumi_sandbox.aws.gateway import Gateway
+from pulumi_sandbox.aws.http_server import HttpServer
+from pulumi_sandbox.aws.persistence import StateStore
+from pulumi_sandbox.aws.settings import Faults, Settings
+
+_one_per_process = threading.Lock()  # moto keeps the account in module globals
+
+
+class AwsEmulator:
+    """A running AWS. `notice` is what the operator should know about the start, for instance that the saved account
+    could not be used; None if all is well."""
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        settings: Settings,
+        root: Credentials,
+        token: str | None,
+        state_key: bytes | str | None,
+    ) -> None:
+        if not _one_per_process.acquire(blocking=False):
+            raise RuntimeError("a process can run one AWS, and this one is running one already")
+        try:
+            for noisy in ("moto", "botocore", "boto3", "waitress"):
+                logging.getLogger(noisy).setLevel(logging.WARNING)
+            logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a full queue is no news
+            self._lock = threading.RLock()
+            self._faults = FaultInjector(settings.faults)
+            self._calls = CallLog(folder)
+            self._state = StateStore(folder, state_key, self._lock) if state_key else None
+            gateway = Gateway(root, settings.quotas, self._faults, self._calls, self._lock, self._changed)
+            clock.install()
+            account.reset()
+            self.notice = self._state.load() if self._state else None
+            account.warm_up()
+            if token:
+                gateway.control = ControlEndpoint(token, self._actions())
+            self._http = HttpServer(gateway, port)
+        except BaseException:
+            _one_per_process.release()
+            raise
+        if self._state:
+            self._state.start()
+
+    def _actions(self) -> dict[str, Action]:
+        return {
+            "GET faults": lambda _: self._faults.settings.to_json(),
+            "PUT faults": lambda given: self._faults.change(Faults.from_json(given)),
+            "GET calls": lambda _: [asdict(call) for call in self._calls.latest()],
+            "DELETE calls": lambda _: self._calls.clear(),
+            "POST reset": lambda _: self.reset(),
+            "POST save": lambda _: self.save(),
+            "POST reset-last-used": self.reset_last_used,
+        }
+
+    @property
+    def endpoint_url(self) -> str:
+        """The address that AWS SDKs are pointed at: http://127.0.0.1:PORT."""
+        return self._http.endpoint_url
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._http.port
+
+    def reset(self) -> None:
+        """Empty the account, in memory and on disk. Settings and call log stay."""
+        with self._lock:
+            account.reset()
+            self._faults.forget_keys()
+        self.save()
+
+    def reset_last_used(self, key_ids: list[str]) -> None:
+        """Make these access keys count as never used."""
+        with self._lock:
+            account.reset_last_used(key_ids)
+        self._changed()
+
+    def save(self) -> None:
+        """Write the account to disk now. Raises OSError where that fails."""
+        if self._state:
+            self._state.save()
+
+    def _changed(self) -> None:
+        if self._state:
+            self._state.changed()
+
+    def stop(self) -> None:
+        """Respond to what is under way, save the account, end. Raises OSError where it cannot be saved."""
+        try:
+            self._http.stop()
+            if self._state:
+                self._state.stop()
+        finally:
+            self._calls.close()
+            clock.set_ahead(0)
+            _one_per_process.release()
+
+
+def start(
+    folder: Path,
+    port: int = 0,
+    settings: Settings | None = None,
+    *,
+    root: Credentials,
+    token: str | None = None,
+    state_key: bytes | str | None = None,
+) -> AwsEmulator:
+    """Start AWS on loopback; it responds when this returns.
+
+    `folder`: where the saved account and the call log are; must exist. `port`: 0 for any free one. `root`: the
+    account's root key. `token`: what the control endpoint requires; without, there is no such endpoint. `state_key`:
+    the Fernet key (44 characters of URL-safe base64) that the saved account is encrypted with; without, the account is
+    not kept. Raises OSError where the port is taken, RuntimeError where this process runs an AWS already.
+    """
+    return AwsEmulator(folder, port, settings or Settings(), root, token, state_key)

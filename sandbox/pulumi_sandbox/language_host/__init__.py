@@ -1,0 +1,1 @@
+"""The Python language host of an engine that comes without one."""

@@ -1,0 +1,138 @@
+"""The one folder in which a sandbox keeps everything: `.sandbox/` beside Pulumi.yaml, for its owner's eyes only."""
+
+import json
+import os
+import secrets
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_letters, ascii_uppercase, digits
+from typing import Any
+
+FOLDER = "PULUMI_SANDBOX_FOLDER"
+"""The environment variable that names another folder than `.sandbox`."""
+
+IN_SANDBOX = "PULUMI_SANDBOX"
+"""The environment variable that is `1` for every command in a sandbox, and set nowhere else."""
+
+
+@dataclass(frozen=True)
+class SandboxPaths:
+    """Where things lie below a sandbox's folder."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the server as long as it lives."""
+        return self.root / "server.lock"
+
+    @property
+    def starting(self) -> Path:
+        """Held while a command starts the server."""
+        return self.root / "starting.lock"
+
+    @property
+    def server(self) -> Path:
+        """Addresses of the running server, there only while it is ready."""
+        return self.root / "server.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "server.log"
+
+    @property
+    def account(self) -> Path:
+        """The AWS account that the sandbox holds, encrypted, and its call log."""
+        return self.root / "account"
+
+    @property
+    def passphrase(self) -> Path:
+        return self.root / "passphrase"
+
+    @property
+    def pulumi_home(self) -> Path:
+        return self.root / "pulumi"
+
+    @property
+    def state(self) -> Path:
+        """Pulumi's file backend."""
+        return self.root / "state"
+
+    @property
+    def projects(self) -> Path:
+        """The projects as the engine sees them in the sandbox; see project.py."""
+        return self.root / "projects"
+
+    @property
+    def aws(self) -> Path:
+        """AWS config and credentials files of the sandbox."""
+        return self.root / "aws"
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made once per sandbox and kept in it, readable by its owner only."""
+
+    root_access_key_id: str
+    root_secret_access_key: str
+    control_token: str
+    account_key: str
+    """Fernet key that the saved account is encrypted with."""
+
+
+def default_paths() -> SandboxPaths:
+    """The sandbox that the environment names, else the one of the Pulumi project that the working directory is in."""
+    here = Path.cwd()
+    return SandboxPaths(Path(os.environ.get(FOLDER) or (project_folder(here) or here) / ".sandbox").resolve())
+
+
+def project_folder(folder: Path) -> Path | None:
+    """The nearest folder, from this one upwards, with a Pulumi.yaml."""
+    return next((above for above in (folder, *folder.parents) if (above / "Pulumi.yaml").exists()), None)
+
+
+def prepare(paths: SandboxPaths) -> Secrets:
+    """Make the folder and its secrets where they are missing."""
+    for path in (paths.root, paths.account, paths.pulumi_home, paths.state, paths.projects, paths.aws):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths.root.chmod(0o700)
+    for path, content in (
+        (paths.root / ".gitignore", "*\n"),
+        (paths.passphrase, secrets.token_urlsafe(24)),
+        (paths.aws / "config", ""),
+        (paths.aws / "credentials", ""),
+        (paths.root / "secrets.json", json.dumps(vars(_new_secrets()))),
+    ):
+        if not path.exists():
+            write_private(path, content)
+    return Secrets(**json.loads((paths.root / "secrets.json").read_text()))
+
+
+def _new_secrets() -> Secrets:
+    def random_text(alphabet: str, length: int) -> str:
+        return "".join(secrets.choice(alphabet) for _ in range(length))
+
+    return Secrets(
+        root_access_key_id="AKIA" + random_text(ascii_uppercase + "234567", 16),
+        root_secret_access_key=random_text(ascii_letters + digits + "+/", 40),
+        control_token=secrets.token_urlsafe(24),
+        account_key=urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    os.replace(new, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A small JSON file, or None where it is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None

@@ -1,0 +1,117 @@
+"""What `pulumi` means in the sandbox: the real engine, on copies of a project's Pulumi.yaml and stack files.
+
+The engine writes the salt of a stack's passphrase into `Pulumi.STACK.yaml`. The sandbox has a passphrase of its own, so
+it must not write into the files that a real account is run with. It gets a project folder in the sandbox instead, whose
+program is the project's: same code, same config, another salt. An edit of the project's own stack file is taken over
+at once; `pulumi config set` in the sandbox changes the copy, until the project's file is edited.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pulumi_sandbox.environment import ENGINE
+from pulumi_sandbox.paths import default_paths, project_folder, write_private
+
+_SECRETS_PROVIDER = re.compile(r"^(?:encryptionsalt|secretsprovider|encryptedkey):.*\n?", re.MULTILINE)
+# Flags whose value is a path, which would otherwise be read from the project folder in the sandbox.
+_PATH_FLAGS = {"--file", "--policy-pack", "--policy-pack-config", "--config-file", "--save-plan", "--plan",
+               "--event-log", "--import-file", "--out", "--save-update-plan", "--output-file"}  # fmt: skip
+
+
+def main() -> None:
+    """Called by `bin/pulumi` with pulumi's own arguments."""
+    engine = os.environ.get(ENGINE)
+    if not engine:
+        sys.exit("There is no Pulumi engine in this sandbox yet. Get one: pulumi-sandbox engine")
+    os.execv(engine, [engine, *redirected(sys.argv[1:], Path.cwd())])
+
+
+def redirected(arguments: Sequence[str], cwd: Path) -> list[str]:
+    """pulumi's arguments, made to use the sandbox's copy of the project that they mean."""
+    arguments = list(arguments)
+    for index, argument in enumerate(arguments):
+        if argument in ("-C", "--cwd") and index + 1 < len(arguments):
+            cwd = cwd / arguments[index + 1]
+            del arguments[index : index + 2]
+            break
+        if argument.startswith("--cwd="):
+            cwd = cwd / argument.removeprefix("--cwd=")
+            del arguments[index]
+            break
+    project = project_folder(cwd.resolve())
+    if project is None:
+        return ["--cwd", str(cwd), *arguments]
+    return ["--cwd", str(_copied(project)), *_absolute(arguments, cwd)]
+
+
+def _absolute(arguments: Sequence[str], cwd: Path) -> list[str]:
+    result: list[str] = []
+    for previous, argument in zip(["", *arguments], arguments, strict=False):
+        flag, equals, value = argument.partition("=")
+        if previous in _PATH_FLAGS and not argument.startswith("-"):
+            argument = str(cwd / argument)
+        elif equals and flag in _PATH_FLAGS:
+            argument = f"{flag}={cwd / value}"
+        result.append(argument)
+    return result
+
+
+def _copied(project: Path) -> Path:
+    """The sandbox's copy of a project folder, brought up to date."""
+    copy = default_paths().projects / f"{project.name}-{sha256(str(project).encode()).hexdigest()[:8]}"
+    copy.mkdir(mode=0o700, exist_ok=True)
+    content = yaml.safe_dump(_with_absolute_paths(_parsed(project / "Pulumi.yaml"), project), sort_keys=False)
+    if not (copy / "Pulumi.yaml").exists() or (copy / "Pulumi.yaml").read_text() != content:
+        write_private(copy / "Pulumi.yaml", content)
+    for source in project.glob("Pulumi.*.yaml"):
+        _copy_stack_file(source, copy / source.name)
+    return copy
+
+
+def _with_absolute_paths(settings: Any, project: Path) -> Any:
+    """Pulumi.yaml with the paths in it as seen from the project's own folder."""
+    settings["main"] = str(project / settings.get("main", ""))
+    runtime = settings["runtime"]
+    if isinstance(runtime, dict) and "virtualenv" in (runtime.get("options") or {}):
+        runtime["options"]["virtualenv"] = str(project / runtime["options"]["virtualenv"])
+    for plugins in (settings.get("plugins") or {}).values():
+        for plugin in plugins:
+            plugin["path"] = str(project / plugin["path"])
+    packages = settings.get("packages") or {}
+    packages |= {name: str(project / source) for name, source in packages.items() if str(source).startswith(".")}
+    return settings
+
+
+def _copy_stack_file(source: Path, copy: Path) -> None:
+    """Take over the source where it changed since the last time, and keep the sandbox's own salt."""
+    config = (_parsed(source) or {}).get("config")
+    text = source.read_text()
+    taken_over = copy.with_suffix(".sha256")  # of the source as it was when the copy was made of it
+    digest = sha256(text.encode()).hexdigest()
+    current = copy.read_text() if copy.exists() else ""
+    if current and taken_over.exists() and taken_over.read_text() == digest:
+        if (yaml.safe_load(current) or {}).get("config") != config:
+            sys.stderr.write(
+                f"pulumi-sandbox: {source.name} was changed in the sandbox, and that copy is used. "
+                f"Edit {source}, or delete {copy}, to go back.\n"
+            )
+        return
+    own = "".join(line if line.endswith("\n") else line + "\n" for line in _SECRETS_PROVIDER.findall(current))
+    write_private(copy, _SECRETS_PROVIDER.sub("", text).strip() + "\n" + own)
+    write_private(taken_over, digest)
+
+
+def _parsed(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        sys.exit(f"{file.name}{place}: invalid YAML: {getattr(error, 'problem', None) or error}. Fix it there.")

@@ -1,0 +1,308 @@
+"""The sandbox as people meet it: started, found, killed, isolated; and what `pulumi` means in it."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pulumi_sandbox import cli as command_line
+from pulumi_sandbox import process
+from pulumi_sandbox.environment import sandbox_environment
+from pulumi_sandbox.paths import FOLDER, SandboxPaths, prepare
+from pulumi_sandbox.project import redirected
+
+
+class Cli:
+    """`pulumi-sandbox` with a folder of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = SandboxPaths(root)
+        self.environment = {**os.environ, FOLDER: str(root)}
+        self.command = [sys.executable, "-m", "pulumi_sandbox"]
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.command, *arguments],
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    made = Cli(tmp_path / "sandbox")
+    yield made
+    process.stop(made.paths)
+
+
+def test_start_status_and_stop_report_what_is(cli: Cli) -> None:
+    assert "No sandbox is running here. Start one: pulumi-sandbox start" in cli("status").stdout
+    assert cli("status").returncode == 1
+    assert cli("start").returncode == 0
+    status = cli("status").stdout
+    assert "The sandbox is running (process" in status
+    assert "http://127.0.0.1:" in status
+    assert cli("stop").stdout == "The sandbox is stopped.\n"
+    assert cli("stop").stdout == "No sandbox is running here.\n"
+
+
+def test_a_second_start_finds_the_first(cli: Cli) -> None:
+    assert cli("start").stdout == cli("start").stdout
+
+
+def test_starts_at_the_same_moment_make_one_server(cli: Cli) -> None:
+    starts = [subprocess.Popen([*cli.command, "start"], env=cli.environment, stdout=-1) for _ in range(4)]
+    printed = {start.communicate(timeout=60)[0] for start in starts}
+    assert len(printed) == 1, "all four found the same server"
+
+
+def test_two_sandboxes_live_side_by_side(cli: Cli, tmp_path: Path) -> None:
+    other = Cli(tmp_path / "other")
+    try:
+        assert cli("start").returncode == other("start").returncode == 0
+        first, second = process.find(cli.paths), process.find(other.paths)
+        assert first is not None
+        assert second is not None
+        assert first.endpoint_url != second.endpoint_url
+    finally:
+        process.stop(other.paths)
+
+
+def test_a_killed_sandbox_is_recovered_with_its_account(cli: Cli) -> None:
+    cli("start")
+    created = cli("run", "--", "aws", "iam", "create-user", "--user-name", "survivor")
+    assert created.returncode == 0, created.stderr
+    running = process.find(cli.paths)
+    assert running is not None
+    process.control(cli.paths).save()
+    os.kill(running.pid, signal.SIGKILL)
+    while process.find(cli.paths) is not None:
+        time.sleep(0.02)
+    assert cli("status").returncode == 1, "the files that it left are not taken for a server"
+    listed = cli("run", "--", "aws", "iam", "list-users", "--query", "Users[].UserName", "--output", "text")
+    assert listed.stdout.strip() == "survivor"
+
+
+def test_a_port_that_is_taken_is_named(cli: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused = cli("start", "--port", port)
+    assert refused.returncode == 1
+    assert f"Port {port} cannot be used" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert cli("start").returncode == 0, "without --port it takes a free one"
+
+
+def test_other_options_for_a_running_sandbox_are_refused_with_advice(cli: Cli) -> None:
+    cli("start")
+    refused = cli("start", "--latency", "1")
+    assert refused.returncode == 1
+    assert "Stop it first (pulumi-sandbox stop)" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run",), "it follows two dashes: pulumi-sandbox run -- pulumi preview"),
+        (("run", "--", "no-such-command"), "There is no command 'no-such-command' here"),
+        (("start", "--quota", "UsersPerAccount=6000"), "AWS allows 0 to 5000"),
+        (("start", "--clock", "tomorrow"), "must be a number followed by d, h, m or s"),
+    ],
+)
+def test_mistakes_get_one_message_and_no_traceback(cli: Cli, arguments: tuple[str, ...], message: str) -> None:
+    done = cli(*arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    refused = Cli(tmp_path / "file" / "sandbox")("start")
+    assert refused.returncode == 1
+    assert "pulumi-sandbox: Not a directory" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_full_disk_is_reported_with_what_to_delete(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_paths: SandboxPaths) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "state")
+
+    monkeypatch.setattr(process, "prepare", full)
+    monkeypatch.setattr(sys, "argv", ["pulumi-sandbox", "start"])
+    with pytest.raises(SystemExit) as caught:
+        command_line.main()
+    assert "No space left on device: state" in str(caught.value)
+    assert "Delete that folder to free what it holds" in str(caught.value)
+
+
+def test_the_exit_code_is_the_commands_own(cli: Cli) -> None:
+    assert cli("run", "--", sys.executable, "-c", "raise SystemExit(7)").returncode == 7
+
+
+def test_faults_are_switched_while_it_runs(cli: Cli) -> None:
+    cli("start")
+    assert json.loads(cli("faults", "--latency", "0.5").stdout)["latency"] == 0.5
+    assert json.loads(cli("faults", "--show").stdout)["latency"] == 0.5
+    assert json.loads(cli("faults").stdout)["latency"] == 0, "what is not given is off"
+
+
+def test_calls_are_listed_and_counted_and_reset_empties_the_account(cli: Cli) -> None:
+    cli("run", "--", "aws", "iam", "create-user", "--user-name", "someone")
+    assert "iam:CreateUser" in cli("calls").stdout
+    counted = json.loads(cli("calls", "--count", "--json").stdout)
+    assert {"action": "iam:CreateUser", "outcome": "ok", "calls": 1} in counted
+    assert cli("reset").returncode == 0
+    listed = json.loads(cli("run", "--", "aws", "iam", "list-users", "--output", "json").stdout)
+    assert listed["Users"] == []
+
+
+def test_everything_it_keeps_is_private(cli: Cli) -> None:
+    cli("run", "--", "aws", "iam", "create-user", "--user-name", "someone")
+    cli("stop")
+    assert cli.paths.root.stat().st_mode & 0o077 == 0, "nobody else can enter the folder"
+    for path in ("passphrase", "secrets.json", "server.log"):
+        assert (cli.paths.root / path).stat().st_mode & 0o077 == 0, f"{path} is readable by its owner only"
+
+
+HOSTILE = {
+    "AWS_ACCESS_KEY_ID": "AKIAREALREALREALREAL",
+    "AWS_SECRET_ACCESS_KEY": "real",
+    "AWS_SESSION_TOKEN": "real",
+    "AWS_PROFILE": "production",
+    "AWS_CONFIG_FILE": "real-config",
+    "AWS_SHARED_CREDENTIALS_FILE": "real-credentials",
+    "AWS_ROLE_ARN": "arn:aws:iam::999999999999:role/real",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "real-token",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/real",
+    "AWS_ENDPOINT_URL_IAM": "https://iam.amazonaws.com",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+    "BOTO_CONFIG": "real-boto",
+    "PULUMI_BACKEND_URL": "https://api.pulumi.com",
+    "PULUMI_ACCESS_TOKEN": "pul-real",
+    "PULUMI_HOME": "real-home",
+    "PULUMI_STACK": "production",
+    "PULUMI_CONFIG_PASSPHRASE": "real-passphrase",
+    "PULUMI_DEBUG_GRPC": "real.log",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+}
+
+
+def test_nothing_of_the_users_aws_and_pulumi_settings_gets_in(cli: Cli) -> None:
+    process.start(cli.paths)
+    running = process.find(cli.paths)
+    assert running is not None
+    host = HOSTILE | {"PATH": os.defpath, "HOME": "h"}
+    environment = sandbox_environment(host, cli.paths, prepare(cli.paths), running, None)
+    kept = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
+    assert not [name for name, value in kept.items() if "real" in value.lower() or "production" in value], kept
+    assert "127.0.0.1" in environment["NO_PROXY"], "loopback traffic does not go through a proxy"
+    assert environment["HOME"] == "h", "the user's home stays theirs"
+
+
+def test_commands_reach_the_sandbox_whatever_the_machine_is_set_to(cli: Cli, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / ".aws").mkdir(parents=True)
+    for name in ("config", "credentials"):
+        (home / ".aws" / name).write_text("[default]\naws_access_key_id = AKIAREAL\naws_secret_access_key = real\n")
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    done = cli("run", "--", "aws", "sts", "get-caller-identity", "--output", "text", HOME=str(home), **HOSTILE)
+    assert "arn:aws:iam::123456789012:root" in done.stdout, done.stderr
+    after = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    assert after == before, "nothing of the user's was changed, nothing added"
+
+
+STACK_FILE = "config:\n  aws:region: ap-northeast-2\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a sandbox of its own."""
+    folder = tmp_path / "project"
+    (folder / "below").mkdir(parents=True)
+    (folder / "Pulumi.yaml").write_text(
+        "name: p\nruntime: {name: python, options: {virtualenv: .venv}}\n"
+        "plugins: {providers: [{name: a, path: ./a}]}\npackages: {b: ../b, c: c@1.0.0}\n"
+    )
+    (folder / "Pulumi.dev.yaml").write_text(STACK_FILE)
+    monkeypatch.delenv(FOLDER, raising=False)
+    monkeypatch.chdir(folder / "below")
+    prepare(SandboxPaths(folder / ".sandbox"))
+    return folder
+
+
+def copy_of(project: Path) -> Path:
+    (copy,) = (project / ".sandbox" / "projects").iterdir()
+    return copy
+
+
+def test_pulumi_gets_a_copy_of_the_stack_files_and_paths_still_mean_what_was_typed(project: Path) -> None:
+    arguments = redirected(["up", "--stack", "dev"], project)
+    assert arguments == ["--cwd", str(copy_of(project)), "up", "--stack", "dev"]
+    assert redirected(["up", "--stack", "dev"], project / "below") == arguments, "from a folder below, too"
+    exported = redirected(["stack", "export", "--file", "out.json", "--plan=p"], project)
+    assert exported[-2:] == [str(project / "out.json"), f"--plan={project / 'p'}"]
+    assert (copy_of(project) / "Pulumi.dev.yaml").read_text() == STACK_FILE
+    settings = yaml.safe_load((copy_of(project) / "Pulumi.yaml").read_text())
+    assert settings["main"] == str(project), "the program is the project's own"
+    assert settings["runtime"]["options"]["virtualenv"] == str(project / ".venv")
+    assert settings["plugins"]["providers"][0]["path"] == str(project / "a")
+    assert settings["packages"] == {"b": str(project / "../b"), "c": "c@1.0.0"}
+
+
+def test_another_project_has_a_copy_of_its_own(project: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "Pulumi.yaml").write_text("name: other\nruntime: python\n")
+    for arguments in (redirected(["-C", str(other), "up"], project), redirected([f"--cwd={other}", "up"], project)):
+        assert arguments == ["--cwd", str(copy_of(project)), "up"]
+        assert copy_of(project).name.startswith("other-")
+    redirected(["up"], project)
+    assert len(list((project / ".sandbox" / "projects").iterdir())) == 2
+
+
+def test_outside_of_a_project_pulumi_runs_where_it_is(project: Path, tmp_path: Path) -> None:
+    assert redirected(["whoami"], tmp_path) == ["--cwd", str(tmp_path), "whoami"]
+
+
+def test_the_copy_keeps_the_sandboxs_salt_and_takes_over_edits(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redirected(["up"], project)
+    copy = copy_of(project) / "Pulumi.dev.yaml"
+    salted = copy.read_text() + "encryptionsalt: v1:sandbox\n"
+    copy.write_text(salted)
+    redirected(["up"], project)
+    assert copy.read_text() == salted, "the salt that the engine wrote is kept"
+    assert capsys.readouterr().err == ""
+
+    copy.write_text(salted.replace("ap-northeast-2", "eu-west-1"))
+    redirected(["up"], project)
+    assert "eu-west-1" in copy.read_text(), "a change made in the sandbox is used"
+    assert "Pulumi.dev.yaml was changed in the sandbox" in capsys.readouterr().err, "and reported"
+
+    (project / "Pulumi.dev.yaml").write_text(STACK_FILE + "encryptionsalt: v1:real\n")
+    redirected(["up"], project)
+    assert "ap-northeast-2" in copy.read_text(), "an edit of the project's file wins"
+    assert copy.read_text().count("encryptionsalt: v1:sandbox") == 1, "and the salt stays"
+    assert "v1:real" not in copy.read_text()
+
+
+def test_a_broken_stack_file_is_named_with_the_place(project: Path) -> None:
+    (project / "Pulumi.dev.yaml").write_text("config:\n  a: [\n")
+    with pytest.raises(SystemExit, match=r"Pulumi\.dev\.yaml, line 3, column 1: invalid YAML"):
+        redirected(["up"], project)
