@@ -94,7 +94,7 @@ def _problem(details: ErrorDetails, schema: dict[str, Any], spell: Spelling) -> 
     location, kind, given = details["loc"], details["type"], details["input"]
     path = _path(location)
     # The secret of an adopted key may have been put in the wrong place.
-    value = "(not shown)" if "adopt" in location and given is not None else _shown(given, spell)
+    value = "a value that is not shown" if "adopt" in location and given is not None else _shown(given, spell)
     context: Mapping[str, Any] = details.get("ctx", {})
     here = _schema_at(schema, location)
     if isinstance(given, pulumi.Output):
@@ -104,13 +104,16 @@ def _problem(details: ErrorDetails, schema: dict[str, Any], spell: Spelling) -> 
         case "extra_forbidden":
             known = _known_names(schema, location[:-1])
             unknown = str(location[-1])
-            cure = did_you_mean(unknown, known, _singular) or _deeper(location[-2:-1], known)
+            places = sorted(_places(schema, _schema_at(schema, ()), unknown))
+            elsewhere = f" Write it as {' or '.join(places)}." if places else ""
+            cure = elsewhere or did_you_mean(unknown, known, _singular)
             return Problem(path, f"unknown name. Known names: {', '.join(known)}.{cure}")
         case "missing":
             return Problem(path, f"missing. Add it, for example {location[-1]}: {_as_yaml(here['examples'][0])}.")
         case "dict_type" | "model_type":
             example = f", for example {spell(here['example'])}" if "example" in here else ""
-            cure = _deeper(location[-1:], list(here.get("properties", {})))
+            name = location[-1] if location else ""
+            cure = f" Should '{name}' be one level deeper?" if name in here.get("properties", {}) else ""
             return Problem(path, f"{value} is given; a mapping is expected{example}.{cure}")
         case "list_type":
             return Problem(path, f"{value} is given; a list is expected, for example {_as_yaml(here['examples'][0])}.")
@@ -137,9 +140,14 @@ def _singular(name: str) -> str:
     return re.sub("ies$", "y", name.casefold()).removesuffix("s")
 
 
-def _deeper(location: tuple[int | str, ...], known: Sequence[str]) -> str:
-    """A question where the name of a setting stands where the caller's own names are expected."""
-    return "".join(f" Should '{name}' be one level deeper?" for name in location if name in known)
+def _places(schema: dict[str, Any], node: dict[str, Any], name: str) -> Iterator[str]:
+    """Where there is a setting of a name below a node of the schema; NAME stands for a name of the caller's."""
+    for part, child in {**node.get("properties", {}), "NAME": node.get("additionalProperties")}.items():
+        if part == name:
+            yield name
+        if isinstance(child, dict):
+            below = _resolved(schema, cast("dict[str, Any]", child))
+            yield from (f"{part}.{place}" for place in _places(schema, below, name))
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -157,14 +165,18 @@ def _schema(model: type[SettingsModel], camel_case: bool) -> dict[str, Any]:
 
 def _schema_at(schema: dict[str, Any], location: tuple[int | str, ...]) -> dict[str, Any]:
     """The part of a JSON schema that describes the value at a location."""
-    node = schema
-    for part in (None, *location):
-        if part is not None:
-            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items", {})
-        named: Iterator[dict[str, Any]] = (choice for choice in [node, *node.get("anyOf", [])] if "$ref" in choice)
-        if reference := next(named, None):
-            node = node | schema["$defs"][reference["$ref"].rsplit("/", 1)[-1]]
+    node = _resolved(schema, schema)
+    for part in location:
+        child = node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items", {})
+        node = _resolved(schema, child)
     return node
+
+
+def _resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """A node of the schema with what it refers to."""
+    named: Iterator[dict[str, Any]] = (choice for choice in [node, *node.get("anyOf", [])] if "$ref" in choice)
+    reference = next(named, None)
+    return node | schema["$defs"][reference["$ref"].rsplit("/", 1)[-1]] if reference else node
 
 
 def _known_names(schema: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:

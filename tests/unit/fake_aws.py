@@ -1,7 +1,7 @@
 """AWS as the component's own questions see it, without a network: boto3's session and every client in one."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,11 +22,13 @@ class FakeAws:
     region_name = "ap-northeast-2"
 
     def __init__(self) -> None:
-        self.keys: dict[str, Sequence[str]] = {}
+        self.keys: dict[str, list[str]] = {}
         """User → ids of the access keys that IAM has; those in `inactive` are inactive."""
         self.inactive: set[str] = set()
+        self.created = CREATED
         self.used: dict[str, datetime] = {}
-        """Access key id → last use."""
+        """Access key id → last use, of the service `service`."""
+        self.service = "s3"
         self.groups: list[str] = []
         self.users: dict[str, Mapping[str, Any]] = {}
         """User → what GetUser adds to the path `/`."""
@@ -52,7 +54,11 @@ class FakeAws:
             raise aws_error("NoSuchEntity")
         return {
             "AccessKeyMetadata": [
-                {"AccessKeyId": key, "Status": "Inactive" if key in self.inactive else "Active", "CreateDate": CREATED}
+                {
+                    "AccessKeyId": key,
+                    "Status": "Inactive" if key in self.inactive else "Active",
+                    "CreateDate": self.created,
+                }
                 for key in self.keys[UserName]
             ]
         }
@@ -60,7 +66,9 @@ class FakeAws:
     def get_access_key_last_used(self, AccessKeyId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
         self._count("get_access_key_last_used")
         on = self.used.get(AccessKeyId)
-        return {"AccessKeyLastUsed": {"LastUsedDate": on, "ServiceName": "s3", "Region": "us-east-1"} if on else {}}
+        return {
+            "AccessKeyLastUsed": {"LastUsedDate": on, "ServiceName": self.service, "Region": "us-east-1"} if on else {}
+        }
 
     def list_users(self, **_: Any) -> dict[str, Any]:
         self._count("list_users")

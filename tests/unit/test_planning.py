@@ -1,7 +1,7 @@
 """What the rules plan is compared with AWS only where it matters; AWS is a fake that counts the questions."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -147,6 +147,24 @@ def test_a_key_that_is_inactive_or_gone_in_iam_is_not_in_use(aws: FakeAws, inact
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="deleted"))
     assert names(plan) == ("2", None)
     assert not plan.skipped
+
+
+@pytest.mark.parametrize(("hour", "retired"), [(23, False), (1, True)])
+def test_a_key_that_is_too_young_for_aws_to_report_its_use_stays(aws: FakeAws, hour: int, retired: bool) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    aws.created = datetime(2026, 11, 24, hour, 30, tzinfo=timezone.utc)
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="deleted"))
+    assert names(plan) == ("2", None if retired else "1")
+    assert retired or "it was created less than an hour ago, and AWS reports the use of a key late" in plan.skipped[0]
+
+
+@pytest.mark.parametrize(("service", "minutes", "retired"), [("sts", 1, True), ("s3", 1, False), ("sts", 600, False)])
+def test_the_trial_of_a_new_key_is_no_use(aws: FakeAws, service: str, minutes: int, retired: bool) -> None:
+    aws.keys, aws.service = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, service
+    aws.created = datetime(2026, 11, 20, tzinfo=timezone.utc)
+    aws.used = {"AKIA-ann-1": aws.created + timedelta(minutes=minutes)}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="deleted"))
+    assert names(plan) == ("2", None if retired else "1")
 
 
 @pytest.mark.parametrize("error", [NoCredentialsError(), aws_error("AccessDenied")])
