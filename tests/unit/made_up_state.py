@@ -43,8 +43,8 @@ class MadeUpState:
     ) -> "MadeUpState":
         """A user and the keys with these names, newest first.
 
-        handed_over, planned: the keys that the last finished run registered, and those that the last run wanted;
-        default: these.
+        handed_over: the keys that the last finished run registered. planned: those that the last run wanted. Default of
+        both: all keys.
         """
         self.add(USER, f"{self.name}/{user}", {"name": user})
         for key in keys:

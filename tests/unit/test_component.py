@@ -1,14 +1,22 @@
-"""The contract of ProgrammaticAccess: what it registers, under which names, and what is secret."""
+"""The contract of ProgrammaticAccess: what it registers, under which names, with which options, and what is secret."""
 
+import ast
+import asyncio
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 from aws_access_keys import ProgrammaticAccess, ProgrammaticAccessArgs
-from pulumi.provider.experimental.analyzer import Analyzer
+from aws_access_keys.planning import KeyLimitError
+from aws_access_keys.retire_guard import InUseError
+from aws_access_keys.rules.problem import OTHER_LANGUAGES, PYTHON, Spelling
+from aws_access_keys.validation import SettingsError
 
-from tests.unit.recording import Recording, deploy
+from tests.unit.fake_aws import USED, FakeAws
+from tests.unit.made_up_state import MadeUpState
+from tests.unit.recording import Recording, deploy, resolved
 
 ARGS: ProgrammaticAccessArgs = {
     "groups": {
@@ -21,39 +29,56 @@ ARGS: ProgrammaticAccessArgs = {
     },
     "tags": {"env": "dev"},
 }
+PGP, CREATED = "PGP key", "2026-11-01T00:00:00Z"
 
 
-OUTPUTS = {
-    "accessKeyIds",
-    "credentialsCsv",
-    "credentialsFile",
-    "encryptedSecrets",
-    "groupArns",
-    "keys",
-    "secretAccessKeys",
-    "sesSmtpPasswords",
-    "userArns",
-}
-
-
-def made(args: ProgrammaticAccessArgs = ARGS, name: str = "access") -> tuple[Recording, ProgrammaticAccess]:
+def made(
+    args: ProgrammaticAccessArgs = ARGS,
+    state: MadeUpState | None = None,
+    today: date = date(2026, 11, 24),
+    spell: Spelling = PYTHON,
+    preview: bool = False,
+) -> tuple[Recording, ProgrammaticAccess]:
     components: list[ProgrammaticAccess] = []
-    recording = deploy(lambda: components.append(ProgrammaticAccess(name, args)))
+    recording = deploy(
+        lambda: components.append(ProgrammaticAccess("access", args, today=today, spell=spell)),
+        state=state.resources if state else None,
+        preview=preview,
+    )
     return recording, components[0]
+
+
+def with_user(groups: dict[str, Any] | None = None, **user: Any) -> ProgrammaticAccessArgs:
+    args: Any = {
+        "groups": groups or {"g": {"policies": ["AmazonS3ReadOnlyAccess"]}},
+        "users": {"ann": {"groups": list(groups or ["g"]), **user}},
+    }
+    return args
+
+
+def key(**settings: Any) -> ProgrammaticAccessArgs:
+    return with_user(key=settings)
+
+
+def refusal(args: Any, spell: Spelling = PYTHON, state: MadeUpState | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        made(args, state, spell=spell)
+    return str(caught.value).splitlines()
+
+
+# ---- names, parents, inputs
 
 
 def test_type_tokens_are_frozen() -> None:
     recording, _ = made()
     assert {resource.token for resource in recording.resources} == {
         "aws-access-keys:index:ProgrammaticAccess",
-        "aws-access-keys:index:AccessGroup",
-        "aws-access-keys:index:AccessUser",
+        "aws-access-keys:index:KeyPlans",
         "aws:iam/group:Group",
         "aws:iam/groupPolicyAttachment:GroupPolicyAttachment",
         "aws:iam/user:User",
         "aws:iam/userGroupMembership:UserGroupMembership",
         "aws:iam/accessKey:AccessKey",
-        "pulumi:index:Stash",
     }, "a changed token replaces every user's key"
 
 
@@ -67,24 +92,31 @@ def test_names_come_from_the_keys_of_the_mappings() -> None:
     }
     assert set(recording.of("iam/user:User")) == {"access/ann", "access/bob"}
     assert set(recording.of("UserGroupMembership")) == {"access/ann", "access/bob"}
-    assert set(recording.of("AccessKey")) == {"access/ann/a", "access/bob/a"}
-    assert set(recording.of("Stash")) == {"access/ann/issued", "access/bob/issued"}, "the next run finds them by name"
+    assert recording.keys == ["access/ann/1", "access/bob/1"], "the next run finds them by name"
 
 
-def test_every_child_has_a_parent_inside_the_component() -> None:
+def test_a_user_is_three_resources() -> None:
+    both, one = made()[0], made({**ARGS, "users": {"ann": ARGS["users"]["ann"]}})[0]
+    assert len(both.resources) - len(one.resources) == 3
+
+
+def test_children_hang_below_what_they_belong_to() -> None:
     recording, _ = made()
-    top = next(resource for resource in recording.resources if resource.token.endswith(":ProgrammaticAccess"))
-    components = {resource.urn for resource in recording.resources if resource.token.startswith("aws-access-keys:")}
-    for resource in recording.resources:
-        if resource is not top:
-            assert resource.parent in components, f"{resource.name} hangs below one of the components"
+    (component,) = recording.of(":ProgrammaticAccess").values()
+    users, groups = recording.of("iam/user:User"), recording.of("iam/group:Group")
+    for resource in (*users.values(), *groups.values(), *recording.of(":KeyPlans").values()):
+        assert resource.parent == component.urn
+    for token in ("AccessKey", "UserGroupMembership"):
+        for name, resource in recording.of(token).items():
+            assert resource.parent == users["/".join(name.split("/")[:2])].urn
+    for name, resource in recording.of("GroupPolicyAttachment").items():
+        assert resource.parent == groups[name.rpartition("/")[0]].urn
 
 
 def test_resources_get_what_the_args_say() -> None:
     recording, _ = made()
     groups, users = recording.of("iam/group:Group"), recording.of("iam/user:User")
-    assert groups["access/writers"].inputs["path"] == "/data/"
-    assert groups["access/writers"].inputs["name"] == "writers", "the IAM name is the key of the mapping"
+    assert groups["access/writers"].inputs == {"name": "writers", "path": "/data/"}
     assert users["access/bob"].inputs["tags"] == {"env": "dev", "team": "data"}, "own tags come on top of the common"
     assert users["access/ann"].inputs["tags"] == {"env": "dev"}
     assert recording.of("UserGroupMembership")["access/bob"].inputs == {"user": "bob", "groups": ["readers", "writers"]}
@@ -99,110 +131,350 @@ def test_membership_is_not_exclusive() -> None:
 
 def test_order_of_lists_and_mappings_changes_nothing() -> None:
     reordered: ProgrammaticAccessArgs = {
-        "groups": dict(reversed(list(ARGS["groups"].items()))),
+        "groups": {
+            "writers": {**ARGS["groups"]["writers"], "policies": ["IAMFullAccess", "AmazonS3FullAccess"]},
+            "readers": ARGS["groups"]["readers"],
+        },
         "users": {
-            "bob": {**ARGS["users"]["bob"], "groups": ["readers", "writers"]},
+            "bob": {**ARGS["users"]["bob"], "groups": ("readers", "writers")},
             "ann": ARGS["users"]["ann"],
         },
         "tags": {"env": "dev"},
     }
-    reordered["groups"]["writers"]["policies"] = ["IAMFullAccess", "AmazonS3FullAccess"]
     first, second = made()[0], made(reordered)[0]
     assert {r.urn: r.inputs for r in first.resources} == {r.urn: r.inputs for r in second.resources}
 
 
 def test_two_components_do_not_collide_even_with_names_made_to() -> None:
-    def program() -> None:
-        ProgrammaticAccess("data", {"groups": {"team-g": {"policies": ["IAMFullAccess"]}},
-                                    "users": {"team-u": {"groups": ["team-g"]}}})  # fmt: skip
-        ProgrammaticAccess("data-team", {"groups": {"g": {"policies": ["IAMFullAccess"]}},
-                                         "users": {"u": {"groups": ["g"]}}})  # fmt: skip
+    own = "arn:aws:iam::123456789012:policy/"
 
-    urns = deploy(program).urns
+    def program() -> None:
+        for name, group, user in (("data", "team-g", "team-u"), ("data-team", "g", "u")):
+            groups: Any = {group: {"policies": [own + "b-c"]}, f"{group}-b": {"policies": [own + "c"]}}
+            ProgrammaticAccess(name, {"groups": groups, "users": {user: {"groups": [group]}}})
+
+    urns = [resource.urn for resource in deploy(program).resources]
     assert len(urns) == len(set(urns)), "every resource has a URN of its own"
 
 
-def test_groups_and_policies_with_dashes_do_not_collide() -> None:
-    own = "arn:aws:iam::123456789012:policy/"
-    recording, _ = made({"groups": {"a": {"policies": [own + "b-c"]}, "a-b": {"policies": [own + "c"]}}, "users": {}})
-    assert len(set(recording.urns)) == len(recording.urns)
+# ---- the options of the keys
+
+
+def test_a_new_key_takes_the_place_of_the_oldest_as_its_replacement(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    recording, _ = made(key(serial=5), MadeUpState().user("ann", "2", "1"))
+    assert recording.keys == ["access/ann/2", "access/ann/5"]
+    new, previous = (recording.of("AccessKey")[f"access/ann/{name}"].request for name in ("5", "2"))
+    assert [alias.spec.name for alias in new.aliases] == ["access/ann/1"], "to the engine it is that key, renamed"
+    assert (new.replacement_trigger.string_value, new.deleteBeforeReplace) == ("5", True)
+    assert not previous.aliases
+    assert previous.replacement_trigger.string_value == "2", "the key in use is not touched"
+
+
+def test_a_key_comes_after_its_permissions_and_the_previous_one_after_the_current(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    recording, _ = made(key(serial=2, previous="inactive"), MadeUpState().user("ann", "1"))
+    current, previous = (recording.of("AccessKey")[f"access/ann/{name}"] for name in ("2", "1"))
+    attachment = recording.of("GroupPolicyAttachment")["access/g/AmazonS3ReadOnlyAccess"].urn
+    membership = recording.of("UserGroupMembership")["access/ann"].urn
+    assert {attachment, membership} <= set(current.request.dependencies)
+    assert current.urn in previous.request.dependencies
+    assert previous.inputs["status"] == "Inactive"
+
+
+@pytest.mark.parametrize(
+    ("status", "ignored", "sent"),
+    [(None, ["pgpKey", "status"], "Active"), ("inactive", ["pgpKey"], "Inactive"), ("active", ["pgpKey"], "Active")],
+)
+def test_a_status_that_is_not_asked_for_is_left_alone(status: str | None, ignored: list[str], sent: str) -> None:
+    state = MadeUpState().user("ann", "1", inactive=["1"])
+    recording, _ = made(key(status=status) if status else key(), state)
+    found = recording.of("AccessKey")["access/ann/1"]
+    assert list(found.request.ignoreChanges) == ignored
+    assert found.inputs["status"] == sent
+
+
+def test_a_new_key_ignores_nothing() -> None:
+    recording, _ = made(key())
+    assert not list(recording.of("AccessKey")["access/ann/1"].request.ignoreChanges)
+
+
+def test_only_a_guarded_key_has_the_hook() -> None:
+    for settings, hooks in (({}, []), ({"retire_guard": {"idle_days": 3}}, ["aws-access-keys retire guard"])):
+        recording, _ = made(key(**settings))
+        request = recording.of("AccessKey")["access/ann/1"].request
+        assert list(request.hooks.before_delete) == list(request.hooks.before_update) == hooks
+
+
+def test_an_adopted_key_and_its_user_are_imported_once(aws: FakeAws) -> None:
+    args = key(adopt={"id": "AKIAIOSFODNN7EXAMPLE", "secret": "its secret"})
+    aws.users, aws.keys = {"ann": {}}, {"ann": ["AKIAIOSFODNN7EXAMPLE"]}
+    recording, access = made(args)
+    assert recording.of("iam/user:User")["access/ann"].request.importId == "ann"
+    assert recording.of("AccessKey")["access/ann/1"].request.importId == "AKIAIOSFODNN7EXAMPLE"
+    assert resolved(access.access_key_ids) == {"ann": "AKIAIOSFODNN7EXAMPLE"}
+    state = MadeUpState().user("ann", "1")
+    later, _ = made(args, state)
+    assert not later.of("iam/user:User")["access/ann"].request.importId
+    assert not later.of("AccessKey")["access/ann/1"].request.importId
+
+
+# ---- trying new keys
+
+
+def test_a_new_key_is_tried_and_one_that_was_handed_over_is_not(aws: FakeAws, tried: list[str]) -> None:
+    made(key(), MadeUpState().user("ann", "1"))
+    assert not tried
+    assert not aws.asked["list_access_keys"]
+    made(key())
+    assert tried == ["AKIA-ann-1"]
+    assert aws.asked["list_access_keys"] == 1, "AWS's response to an earlier request may have got lost"
+
+
+def test_a_key_of_a_failed_run_is_tried_again(aws: FakeAws, tried: list[str]) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    made(key(), MadeUpState().user("ann", "1", handed_over=[]))
+    assert tried == ["AKIA-ann-1"]
+
+
+def test_a_key_that_is_activated_again_is_tried(tried: list[str]) -> None:
+    made(key(status="active"), MadeUpState().user("ann", "1", inactive=["1"]))
+    assert tried == ["AKIA-ann-1"]
+
+
+@pytest.mark.parametrize("settings", [{"verify": False}, {"status": "inactive"}])
+def test_a_key_that_cannot_or_need_not_work_is_not_tried(settings: Any, tried: list[str]) -> None:
+    made(key(**settings))
+    assert not tried
+
+
+def test_a_preview_tries_nothing_and_asks_for_no_keys(aws: FakeAws, tried: list[str]) -> None:
+    made(key(), preview=True)
+    assert not tried
+    assert not aws.asked["list_access_keys"]
+
+
+def test_a_key_whose_creation_was_lost_is_reported_when_the_first_one_is_issued(
+    aws: FakeAws, caplog: pytest.LogCaptureFixture
+) -> None:
+    aws.keys = {"other": []}
+
+    def found_later(UserName: str) -> Any:  # noqa: N803 - boto3's name
+        ids = ("AKIA-ann-1", "AKIA-lost")
+        return {"AccessKeyMetadata": [{"AccessKeyId": id_, "Status": "Active", "CreateDate": USED} for id_ in ids]}
+
+    aws.list_access_keys = found_later
+    made(key())
+    assert any("does not manage: AKIA-lost" in message for message in caplog.messages)
+
+
+# ---- outputs
 
 
 def test_outputs_tell_ids_arns_and_secrets() -> None:
-    recording, access = made()
-    assert recording.value(access.access_key_ids) == {"ann": "AKIAACCESS/ANN/A", "bob": "AKIAACCESS/BOB/A"}
-    assert recording.value(access.user_arns)["bob"] == "arn:aws:iam::123456789012:user/bob"
-    assert recording.value(access.group_arns)["writers"] == "arn:aws:iam::123456789012:group/data/writers"
-    assert recording.value(access.secret_access_keys)["ann"] == "secret of access/ann/a"
-    assert "[ann]\naws_access_key_id = AKIAACCESS/ANN/A\naws_secret_access_key = secret of access/ann/a" in (
-        recording.value(access.credentials_file)
+    _, access = made()
+    assert resolved(access.access_key_ids) == {"ann": "AKIA-ann-1", "bob": "AKIA-bob-1"}
+    assert resolved(access.user_arns)["bob"] == "arn:aws:iam::123456789012:user/bob"
+    assert resolved(access.group_arns)["writers"] == "arn:aws:iam::123456789012:group/data/writers"
+    assert resolved(access.secret_access_keys)["ann"] == "secret of access/ann/1"
+    assert resolved(access.ses_smtp_passwords)["ann"] == "password of access/ann/1"
+    assert "[ann]\naws_access_key_id = AKIA-ann-1\naws_secret_access_key = secret of access/ann/1" in (
+        resolved(access.credentials_file)
     )
+    assert "bob,AKIA-bob-1,secret of access/bob/1\n" in resolved(access.credentials_csv)
+    assert resolved(access.keys)["ann"] == {
+        "current": {"id": "AKIA-ann-1", "name": "1", "serial": 1, "status": "Active", "created": CREATED},
+        "previous": None,
+        "nextRotation": None,
+        "previousUntil": None,
+    }
 
 
 def test_what_holds_a_secret_is_secret_and_nothing_else_is() -> None:
     _, access = made()
-
-    def secret(output: "pulumi.Output[Any]") -> bool:
-        return _resolved(output.is_secret())
-
-    assert secret(access.secret_access_keys), "secretAccessKeys is encrypted"
-    assert secret(access.credentials_file), "credentialsFile is encrypted"
-    assert not secret(access.access_key_ids), "a key id is no secret and can be read"
-    assert not secret(access.user_arns)
+    secrets = {"secret_access_keys", "credentials_file", "credentials_csv", "ses_smtp_passwords"}
+    for name in ProgrammaticAccess.__annotations__:
+        is_secret = asyncio.get_event_loop().run_until_complete(getattr(access, name).is_secret())
+        assert is_secret == (name in secrets), name
 
 
-def test_the_component_registers_its_outputs() -> None:
+def test_only_the_status_of_the_keys_is_registered() -> None:
+    recording, access = made()
+    (component,) = recording.of(":ProgrammaticAccess").values()
+    assert set(recording.outputs[component.urn]) == {"keys"}, "every other output would be one more copy of a secret"
+    assert set(recording.outputs[component.urn]["keys"]) == {"ann", "bob"}
+    (plans,) = recording.of(":KeyPlans").values()
+    assert recording.outputs[plans.urn] == {"plans": {"ann": ["1"], "bob": ["1"]}, "idleDays": {}}
+    assert resolved(access.keys)
+
+
+def test_the_registered_outputs_are_a_finished_run_to_the_next() -> None:
     recording, _ = made()
-    top = next(resource for resource in recording.resources if resource.token.endswith(":ProgrammaticAccess"))
-    assert set(recording.registered_outputs[top.urn]) == OUTPUTS
-    for component in (r for r in recording.resources if r.token.startswith("aws-access-keys:")):
-        assert recording.registered_outputs[component.urn], f"{component.name} registers outputs, not an empty mapping"
+    urns = {resource.urn: recording.outputs.get(resource.urn, resource.inputs) for resource in recording.resources}
+    for found in recording.of("AccessKey").values():
+        urns[found.urn] = {**found.inputs, "id": f"AKIA-{'-'.join(found.name.split('/')[1:])}"}
+    state = {urn: {"type": "", "outputs": outputs} for urn, outputs in urns.items()}
+    again = deploy(lambda: ProgrammaticAccess("access", ARGS), state=state)
+    assert {r.urn: r.inputs for r in again.resources} == {r.urn: r.inputs for r in recording.resources}
 
 
-def test_a_policy_made_in_the_same_program_can_be_attached() -> None:
-    arn = "arn:aws:iam::123456789012:policy/made-here"
-    recording, _ = made(
-        {"groups": {"g": {"policies": [], "policy_arns": {"own": pulumi.Output.from_input(arn)}}}, "users": {}}
+def test_a_secret_that_is_encrypted_is_in_no_other_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("access_keys", "validation"):
+        monkeypatch.setattr(f"aws_access_keys.{module}.public_key", lambda text: text)
+    _, access = made(key(pgp_key=PGP))
+    assert access.has_encrypted_secrets
+    assert resolved(access.encrypted_secrets) == {"ann": {"ciphertext": "encrypted", "fingerprint": "fingerprint"}}
+    assert resolved(access.secret_access_keys) == {}
+    assert resolved(access.keys)["ann"]["current"]["pgpFingerprint"] == "fingerprint"
+
+
+# ---- what is skipped and what is refused
+
+
+def test_what_is_skipped_is_known_to_the_program(aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atexit.register", lambda _: None)
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-1": USED}
+    args = key(serial=2, previous="deleted", retire_guard={"idle_days": 3})
+    recording, access = made(args, MadeUpState().user("ann", "2", "1"))
+    assert [problem.path for problem in access.skipped] == ["users.ann.key"]
+    assert "add 'ann' to retire_unguarded for one run" in access.skipped[0].message
+    assert recording.keys == ["access/ann/1", "access/ann/2"]
+
+
+def test_a_removed_user_whose_key_is_in_use_stops_the_run_until_it_is_let_go(aws: FakeAws) -> None:
+    aws.keys, aws.used = {"eve": ["AKIA-eve-1"]}, {"AKIA-eve-1": USED}
+    state = MadeUpState().user("ann", "1").user("eve", "1", idle_days=3)
+    with pytest.raises(InUseError, match=r"  users\.eve: the access key AKIA-eve-1 .*\nNothing was changed\.$"):
+        made(key(), state)
+    recording, _ = made({**key(), "retire_unguarded": ["eve"]}, state)
+    assert recording.keys == ["access/ann/1"]
+
+
+def test_a_removed_user_who_has_more_in_iam_stops_the_run_unless_that_is_deleted_too(aws: FakeAws) -> None:
+    aws.keys, aws.attached = {"eve": ["AKIA-eve-1", "AKIA-other"]}, {"get_login_profile": {}}
+    state = MadeUpState().user("ann", "1").user("eve", "1")
+    (problem,) = refusal(key(), state=state)[1:-1]
+    assert "users.eve: the user cannot be removed" in problem
+    assert "does not manage: the access key AKIA-other, a console password. Remove that in IAM" in problem
+    assert "put the user back with force_destroy: true" in problem
+
+
+def test_no_users_are_refused_where_there_are_some(aws: FakeAws) -> None:
+    state = MadeUpState().user("ann", "1").user("bob", "1")
+    none: Any = {**key(), "users": {}}
+    assert refusal(none, OTHER_LANGUAGES, state)[1] == (
+        "  users: no users, but the stack has ann, bob. List them, or enable allowNoUsers to delete them all."
     )
+    assert "enable allow_no_users to delete" in refusal({"groups": ARGS["groups"]}, state=state)[1]
+    assert not aws.asked
+    assert not made(none)[0].keys, "a stack that never had users needs none"
+    none["allow_no_users"] = True
+    assert not made(none, state)[0].keys
+
+
+def test_a_run_that_cannot_issue_a_first_key_registers_no_user(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-one", "AKIA-two"]}
+    with pytest.raises(KeyLimitError):
+        made(key(), MadeUpState().user("ann"))
+
+
+# ---- the arguments
+
+
+def test_outputs_are_accepted_wherever_the_types_of_the_args_allow_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("access_keys", "validation"):
+        monkeypatch.setattr(f"aws_access_keys.{module}.public_key", lambda text: text)
+    arn = "arn:aws:iam::123456789012:policy/own"
+
+    def later(value: str) -> "pulumi.Output[str]":
+        return pulumi.Output.from_input(value)
+
+    async def coroutine() -> str:
+        return "/team/"
+
+    def args() -> ProgrammaticAccessArgs:
+        group: Any = {"policy_arns": {"own": later(arn)}, "path": later("/data/")}
+        user: Any = {"groups": ["g"], "path": coroutine(), "tags": {"team": later("data")}}
+        user["key"] = {"pgp_key": later(PGP)}
+        return {"groups": {"g": group}, "users": {"ann": user}, "tags": {"env": later("dev")}}
+
+    recording = deploy(lambda: ProgrammaticAccess("access", args()))
     assert recording.of("GroupPolicyAttachment")["access/g/own"].inputs["policyArn"] == arn
+    assert recording.of("iam/group:Group")["access/g"].inputs["path"] == "/data/"
+    user = recording.of("iam/user:User")["access/ann"].inputs
+    assert (user["path"], user["tags"]) == ("/team/", {"env": "dev", "team": "data"})
+    assert recording.of("AccessKey")["access/ann/1"].inputs["pgpKey"] == PGP
 
 
-def test_bad_args_are_refused_before_anything_is_registered() -> None:
-    with pytest.raises(
-        ValueError, match=r"users\.u\.groups\[0\]: 'nope' is no group of this stack; known: g"
-    ) as caught:
-        made({"groups": {"g": {"policies": ["S3FullAccess"]}}, "users": {"u": {"groups": ["nope"]}}})
-    assert "Did you mean 'AmazonS3FullAccess'?" in str(caught.value), "all problems come in one message"
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        ({"groups": {"g": {"path": "data"}}}, "groups.g.path: 'data' is not a valid IAM path."),
+        ({"groups": {"g": {"policy_arns": {"own": "x"}}}}, "groups.g.policy_arns.own: 'x' is not a known AWS managed"),
+        ({"path": "/da ta/"}, "users.ann.path: '/da ta/' is not a valid IAM path."),
+        ({"path": 7}, "users.ann.path: this Output is not text; text is expected."),
+        ({"tags": {"team": "a;b"}}, "users.ann.tags.team: the value is not valid for a tag."),
+        ({"key": {"pgp_key": "no key!"}}, "users.ann.key.pgp_key: this is not an OpenPGP public key"),
+    ],
+)
+def test_an_output_is_checked_when_it_is_known(args: dict[str, Any], problem: str) -> None:
+    def later(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: later(item) for name, item in value.items()}
+        return pulumi.Output.from_input(value)
+
+    groups = args.pop("groups", {})
+    base = {"policies": ["AmazonS3ReadOnlyAccess"]}
+    merged: Any = {group: base | later(settings) for group, settings in groups.items()} or None
+    (found,) = refusal(with_user(merged, **later(args)))[1:-1]
+    assert problem in found
 
 
-def test_pulumis_schema_analyser_accepts_the_component() -> None:
-    analysed = Analyzer("aws-access-keys").analyze(components=[ProgrammaticAccess])
-    definition = analysed["component_definitions"]["ProgrammaticAccess"]
-    assert set(definition.inputs) == {"groups", "users", "tags", "partition", "today", "retireGuardIdleDays", "issued"}
-    assert set(definition.outputs) == OUTPUTS
-    assert all(output.description for output in definition.outputs.values()), "each output says what it is"
+@pytest.mark.parametrize(("status", "previous"), [("Active", "Inactive"), ("ACTIVE", "iNACTIVE")])
+def test_enumerations_take_any_case(status: str, previous: str, aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    recording, _ = made(key(status=status, previous=previous, serial=2), MadeUpState().user("ann", "1"))
+    assert {name[-1]: found.inputs["status"] for name, found in recording.of("AccessKey").items()} == {
+        "2": "Active",
+        "1": "Inactive",
+    }
+
+
+def test_numbers_of_other_languages_are_floats() -> None:
+    rotation = {"start": "2026-12-01", "everyDays": 90.0, "overlapDays": 7.0}
+    args: Any = with_user(key={"serial": 3.0, "rotation": rotation, "retireGuard": {"idleDays": 3.0}})
+    recording, _ = made(args, spell=OTHER_LANGUAGES)
+    assert recording.keys == ["access/ann/3"]
+
+
+@pytest.mark.parametrize(
+    ("spell", "paths"),
+    [
+        (PYTHON, ["groups.g.policies[0]", "users.ann.key.retire_guard", "users.bob.groups", "key_defaults"]),
+        (OTHER_LANGUAGES, ["groups.g.policies[0]", "users.ann.key.retireGuard", "users.bob.groups", "keyDefaults"]),
+    ],
+)
+def test_every_problem_comes_in_one_message_as_the_caller_spells_it(spell: Spelling, paths: list[str]) -> None:
+    guard, defaults = (path.rsplit(".", 1)[-1] for path in (paths[1], paths[3]))
+    args: Any = {
+        "groups": {"g": {"policies": [7]}},
+        "users": {"ann": {"groups": ["g"], "key": {guard: 3}}, "bob": {"groups": "g"}},
+        defaults: None,
+    }
+    lines = refusal(args, spell)
+    assert lines[0] == "The ProgrammaticAccess 'access' has 4 problems:"
+    assert [line.split(":")[0].strip() for line in lines[1:-1]] == paths
+    assert lines[-1] == "Nothing was created or changed."
+
+
+@pytest.mark.parametrize(("args", "given"), [(None, "None"), (["g"], "a list"), ("g", "'g'")])
+def test_arguments_that_are_no_mapping_are_refused(args: Any, given: str) -> None:
+    assert refusal(args)[1] == f"  args: {given} is given; a mapping is expected."
 
 
 def test_the_program_and_its_components_never_import_the_sandbox() -> None:
-    for folder in ("components",):
-        for source in Path(folder).rglob("*.py"):
-            assert "pulumi_sandbox" not in _imports(source.read_text()), f"{source} does not import the sandbox"
-    assert "pulumi_sandbox" not in _imports(Path("__main__.py").read_text())
-
-
-def _imports(text: str) -> set[str]:
-    import ast
-
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").split(".")[0])
-    return names
-
-
-def _resolved(awaitable: Any) -> Any:
-    import asyncio
-
-    return asyncio.get_event_loop().run_until_complete(awaitable)
+    for source in [*Path("components").rglob("*.py"), Path("__main__.py")]:
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if "sandbox" in name], source

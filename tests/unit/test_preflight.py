@@ -1,0 +1,108 @@
+"""What only AWS can say about settings: taken names, KMS keys, keys to adopt."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from aws_access_keys.account import Account
+from aws_access_keys.preflight import preflight
+from aws_access_keys.rules.problem import PYTHON
+from aws_access_keys.settings import ComponentSettings
+from aws_access_keys.validation import parse
+
+from tests.unit.fake_aws import FakeAws, aws_error
+from tests.unit.made_up_state import MadeUpState
+
+ID = "AKIAIOSFODNN7EXAMPLE"
+
+
+def problems(
+    aws: FakeAws, users: Mapping[str, Any], state: MadeUpState | None = None, removed: tuple[str, ...] = (), **args: Any
+) -> dict[str, str]:
+    """Path → message."""
+    users = {user: {"groups": ["g"], **settings} for user, settings in users.items()}
+    settings, none = parse(ComponentSettings, {"groups": {"g": {}}, "users": users, **args}, PYTHON)
+    assert settings is not None, none
+    session: Any = lambda: aws  # noqa: E731
+    found = preflight(settings, PYTHON, (state or MadeUpState()).parsed, removed, ["AKIA"], Account(session))
+    return {problem.path: problem.message for problem in found}
+
+
+def test_where_nothing_is_new_aws_is_asked_nothing(aws: FakeAws) -> None:
+    adopted = {"key": {"adopt": {"id": "AKIA-ann-1"}}}
+    assert problems(aws, {"ann": adopted}, MadeUpState().group("g").user("ann", "1")) == {}
+    assert not aws.asked
+
+
+def test_new_names_cost_one_question_for_users_and_one_for_groups(aws: FakeAws) -> None:
+    assert problems(aws, {"ann": {}, "bob": {}}) == {}
+    assert aws.asked == {"list_users": 1, "list_groups": 1}
+
+
+def test_a_name_that_the_account_has_in_whatever_case_is_taken(aws: FakeAws) -> None:
+    aws.users, aws.groups = {"Ann": {}, "bob": {}}, ["G"]
+    found = problems(aws, {"ann": {}, "bob": {}}, MadeUpState().user("eve", "1"))
+    assert found["users.ann"] == (
+        "the account has a user 'Ann' already, which this stack does not manage. Choose another name, or delete it "
+        "first if nobody needs it."
+    )
+    assert "pulumi import aws:iam/user:User 'access/bob' 'bob' --parent 'component=urn:pulumi:" in found["users.bob"]
+    assert "has a group 'G' already" in found["groups.g"]
+
+
+def test_a_name_that_differs_only_in_case_from_a_removed_one_is_refused(aws: FakeAws) -> None:
+    aws.users = {"Ann": {}}
+    found = problems(aws, {"ann": {}}, MadeUpState().user("Ann", "1").group("G"), removed=("Ann",))
+    assert set(found) == {"users.ann", "groups.g"}
+    assert "to IAM this is the same name as 'Ann', a user of this stack" in found["users.ann"]
+
+
+def test_without_permission_to_list_names_iam_is_left_to_refuse(aws: FakeAws) -> None:
+    aws.users = {"ann": {}}
+    aws.errors = {"list_users": aws_error("AccessDenied"), "list_groups": aws_error("AccessDenied")}
+    assert problems(aws, {"ann": {}}) == {}
+
+
+def test_a_kms_key_must_be_usable_and_is_asked_about_once(aws: FakeAws) -> None:
+    aws.kms_keys = {"alias/good": "Enabled", "alias/off": "Disabled"}
+    deliver = {"ssm": {"kms_key": "alias/off"}, "secrets_manager": {"kms_key": "alias/good"}}
+    own = {"deliver": {"ssm": {"kms_key": "alias/none"}}}
+    assert problems(aws, {"ann": {}, "bob": {}, "eve": own}, deliver=deliver) == {
+        "deliver.ssm.kms_key": "the KMS key 'alias/off' is Disabled. Enable it, or choose another.",
+        "users.eve.deliver.ssm.kms_key": "AWS KMS cannot use 'alias/none': NotFoundException: NotFoundException it is.",
+    }
+    assert aws.asked["describe_key"] == 3
+
+
+ADOPT = {"ann": {"key": {"adopt": {"id": ID}}}}
+
+
+@pytest.mark.parametrize(
+    ("user", "keys", "path", "message"),
+    [
+        (None, [], "users.ann.key.adopt", "there is no IAM user 'ann' to adopt a key of."),
+        ({}, ["AKIA-1"], "users.ann.key.adopt.id", f"'{ID}' is not an access key of 'ann', who has: AKIA-1."),
+        ({}, [ID, "AKIA-2"], "users.ann.key.adopt.id", "Delete 'AKIA-2' first, if nobody uses it."),
+        ({"Path": "/data/"}, [ID], "users.ann.path", "Write path: /data/"),
+        (
+            {"Tags": [{"Key": "team", "Value": "data"}, {"Key": "AKIA1", "Value": "x"}]},
+            [ID],
+            "users.ann.tags",
+            "has tags that would be removed. Write them here: {team: data}; or remove them first.",
+        ),
+    ],
+)
+def test_what_adopting_would_change_or_break_is_refused(
+    aws: FakeAws, user: dict[str, Any] | None, keys: list[str], path: str, message: str
+) -> None:
+    aws.users, aws.keys = {} if user is None else {"ann": user}, {"ann": keys}
+    found = problems(aws, ADOPT, MadeUpState().group("g"))
+    assert list(found) == [path]
+    assert message in found[path]
+
+
+def test_a_key_that_is_adopted_must_say_whether_it_shall_work(aws: FakeAws) -> None:
+    aws.users, aws.keys, aws.inactive = {"ann": {}}, {"ann": [ID]}, {ID}
+    assert "Set status to inactive to keep it so" in problems(aws, ADOPT)["users.ann.key.status"]
+    with_status = {"ann": {"key": {"adopt": {"id": ID}, "status": "active"}}}
+    assert problems(aws, with_status) == {}
