@@ -81,6 +81,7 @@ format: setup ## put the code into ruff's format
 
 schema: setup ## write stack.schema.json anew, after a change in components/aws_access_keys/settings.py
 	@$(BIN)/python -m aws_access_keys.schema > stack.schema.json
+	@$(BIN)/python scripts/configuration_table.py
 
 lock: setup ## pin every package anew, after a change in a requirements.txt or requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock
