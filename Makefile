@@ -93,9 +93,10 @@ format: setup ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schema: setup ## write both JSON schemas, after a change in settings.py, args.py or the component's outputs
+schema: setup ## write the JSON schemas and the table in docs, after a change in settings.py, args.py or the component's outputs
 	@$(BIN)/python -m aws_access_keys.schema > stack.schema.json
 	@$(BIN)/python -c 'from aws_access_keys.provider import schema; print(schema())' > components/schema.json
+	@$(BIN)/python scripts/configuration_table.py
 
 lock: setup ## pin every package again, after a change in a requirements.txt or requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock
