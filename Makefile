@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
-        test test-unit lint format schema lock clean
+        test test-unit bench lint format schema lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ test: engine ## every test: unit, sandbox, and whole lives of stacks on the real
 
 test-unit: setup ## the tests that need no engine
 	@$(BIN)/python -m pytest tests/unit
+
+bench: engine ## time and AWS calls against a program without the component (ARGS="--users 1 20 --rounds 5")
+	@$(BIN)/python -m bench $(ARGS)
 
 lint: setup ## ruff and a strict type checker
 	@$(BIN)/ruff check .
