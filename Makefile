@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
-        test test-long test-unit test-sandbox lint format schema lock clean
+        test test-long test-unit test-sandbox bench lint format schema lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ test-unit: setup ## the tests that need no engine
 
 test-sandbox: engine ## the tests of the sandbox
 	@$(BIN)/python -m pytest -n 2 sandbox/tests
+
+bench: engine ## time and AWS calls against a program without the component (ARGS="--users 1 20 --rounds 5")
+	@$(BIN)/python -m bench $(ARGS)
 
 lint: setup ## ruff and a strict type checker
 	@$(BIN)/ruff check .
