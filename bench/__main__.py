@@ -115,7 +115,9 @@ def lifecycle(sandbox: Sandbox, folder: Path, users: int, round: int, progress: 
 
 def table(measurements: Sequence[Measurement]) -> Iterator[str]:
     """The medians as lines of Markdown. The ratio is the median of the rounds' ratios."""
-    rows = [("users", "step", "ours, s", "flat, s", "ratio", "AWS calls, ours / flat", "resources, ours / flat")]
+    rows: list[tuple[str, ...]] = [
+        ("users", "step", "ours, s", "flat, s", "ratio", "AWS calls, ours / flat", "resources, ours / flat")
+    ]
     for users in dict.fromkeys(found.users for found in measurements):
         for step in STEPS:
             ours, flat = (
