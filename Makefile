@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
-        test test-long test-unit test-sandbox lint format schema lock clean
+        test test-long test-unit test-sandbox bench lint format schema lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ test-unit: setup ## the tests that need no engine
 test-sandbox: engine ## the tests of the sandbox
 	@$(BIN)/python -m pytest -n 2 sandbox/tests
 
+bench: engine ## time and AWS calls against a program without the component (ARGS="--users 1 20 --rounds 5")
+	@$(BIN)/python -m bench $(ARGS)
+
 lint: setup ## ruff and a strict type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -93,9 +96,10 @@ format: setup ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schema: setup ## write both JSON schemas, after a change in settings.py, args.py or the component's outputs
+schema: setup ## write the JSON schemas and the table in docs, after a change in settings.py, args.py or the component's outputs
 	@$(BIN)/python -m aws_access_keys.schema > stack.schema.json
 	@$(BIN)/python -c 'from aws_access_keys.provider import schema; print(schema())' > components/schema.json
+	@$(BIN)/python scripts/configuration_table.py
 
 lock: setup ## pin every package again, after a change in a requirements.txt or requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock

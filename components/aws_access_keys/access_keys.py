@@ -95,12 +95,11 @@ class UserKeys:
             return secret
         if self.settings.verify and status == "Active":
             if secret:
-                await wait_until_accepted(self.account.session, user, key_id, secret)
+                await wait_until_accepted(self.account, user, key_id, secret)
             else:
                 reason = "its secret is not known" if adopt else "its secret is encrypted to the user's OpenPGP key"
                 pulumi.log.info(f"the access key {key_id} of user {user} was not tried: {reason}")
-        is_alone = self.plan.plan.is_new and self.plan.plan.previous is None and self.plan.plan.replaced is None
-        if is_alone and adopt is None:
+        if self.plan.plan.is_new and not self.state.keys and adopt is None:
             await self._warn_of_unmanaged(user, key_id)
         return secret
 

@@ -40,7 +40,8 @@ class Account:
     """
 
     def __init__(self, session: SessionFactory) -> None:
-        self.session = session
+        self._make_session = session
+        self._session: Any = None
         self._lock = Lock()
         self._clients: dict[str, Any] = {}
         self._last_uses: dict[str, LastUse | None] = {}
@@ -55,11 +56,31 @@ class Account:
             if service not in self._clients:
                 config = Config(max_pool_connections=MAX_WORKERS, retries={"mode": "adaptive", "total_max_attempts": 8})
                 try:
-                    session: Any = self.session()
-                    self._clients[service] = session.client(service, config=config)
+                    self._clients[service] = self._operator().client(service, config=config)
                 except (ClientError, BotoCoreError, ValueError) as error:
                     raise AwsQueryError(format_error(error)) from None
             return self._clients[service]
+
+    def sts_client_of(self, key_id: str, secret: str) -> Any:
+        """An STS client that signs with another access key.
+
+        A session of its own would load botocore's data again, for every key.
+        """
+        from botocore.config import Config
+
+        with self._lock:
+            return self._operator().client(
+                "sts",
+                region_name=self._operator().region_name or "us-east-1",
+                aws_access_key_id=key_id,
+                aws_secret_access_key=secret,
+                config=Config(retries={"total_max_attempts": 3}),
+            )
+
+    def _operator(self) -> Any:
+        """The operator's session, made once. To be called with the lock held."""
+        self._session = self._session or self._make_session()
+        return self._session
 
     def last_use(self, key_id: str) -> LastUse | None:
         """When a key was last used; None for one that was never used or is gone."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pulumi
 
-from aws_access_keys.account import SessionFactory
+from aws_access_keys.account import Account
 from aws_access_keys.iam import error_code
 
 PROPAGATION_ERRORS = {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
@@ -19,14 +19,14 @@ class NotAcceptedError(pulumi.RunError):
     """A new key that AWS does not accept in time."""
 
 
-async def wait_until_accepted(session: SessionFactory, user: str, key_id: str, secret: str) -> None:
+async def wait_until_accepted(account: Account, user: str, key_id: str, secret: str) -> None:
     """Try a new key with STS GetCallerIdentity until AWS accepts it, backing off from 0.2 to 5 seconds.
 
     Raises NotAcceptedError after VERIFY_TIMEOUT seconds, or at once on an error that waiting does not change.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client: Any = await asyncio.to_thread(_sts_client, session, key_id, secret)
+    client: Any = await asyncio.to_thread(account.sts_client_of, key_id, secret)
     began, pause, waiting = time.monotonic(), 0.2, False
     while True:
         try:
@@ -52,13 +52,3 @@ async def wait_until_accepted(session: SessionFactory, user: str, key_id: str, s
                 waited = time.monotonic() - began
                 pulumi.log.info(f"AWS accepts the new access key {key_id} of user {user}, after {waited:.0f} seconds")
             return
-
-
-def _sts_client(session: SessionFactory, key_id: str, secret: str) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    operator: Any = session()
-    region: str = operator.region_name or "us-east-1"
-    issued: Any = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region)
-    return issued.client("sts", config=Config(retries={"total_max_attempts": 3}))

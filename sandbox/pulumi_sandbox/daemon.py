@@ -21,8 +21,8 @@ from pulumi_sandbox.process import ServerInfo
 
 def main() -> None:
     """Hold the folder's lock, serve, say where in `server.json`, and take that file away at the end."""
-    from pulumi_sandbox.aws.authentication import Credentials  # slow to import, and cli.py imports this module
-    from pulumi_sandbox.aws.emulator import start
+    from pulumi_sandbox.aws.emulator import AwsEmulator
+    from pulumi_sandbox.credentials import Credentials  # slow to import, and cli.py imports this module
 
     parser = add_arguments(argparse.ArgumentParser(prog="pulumi_sandbox.daemon"))
     parser.add_argument("folder", type=Path)
@@ -41,7 +41,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, lambda *_: stopped.set())
         root = Credentials(secrets.root_access_key_id, secrets.root_secret_access_key)
         try:
-            account = start(
+            account = AwsEmulator(
                 paths.account,
                 arguments.port,
                 settings.from_args(arguments),
@@ -58,7 +58,7 @@ def main() -> None:
             if not arguments.real_provider:
                 from pulumi_sandbox.provider.server import serve
 
-                provider = serve(account.endpoint_url, root.access_key_id, root.secret_access_key)
+                provider = serve(account.endpoint_url, root)
             server = ServerInfo(
                 pid=os.getpid(),
                 endpoint_url=account.endpoint_url,

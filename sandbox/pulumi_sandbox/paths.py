@@ -16,58 +16,22 @@ IN_SANDBOX = "PULUMI_SANDBOX"
 """The environment variable that is `1` for every command in a sandbox, and set nowhere else."""
 
 
-@dataclass(frozen=True)
 class SandboxPaths:
-    """Where things lie below a sandbox's folder."""
+    """Where things are below a sandbox's folder."""
 
-    root: Path
-
-    @property
-    def lock(self) -> Path:
-        """Held by the server as long as it lives."""
-        return self.root / "server.lock"
-
-    @property
-    def starting(self) -> Path:
-        """Held while a command starts the server."""
-        return self.root / "starting.lock"
-
-    @property
-    def server(self) -> Path:
-        """Addresses of the running server, there only while it is ready."""
-        return self.root / "server.json"
-
-    @property
-    def log(self) -> Path:
-        return self.root / "server.log"
-
-    @property
-    def account(self) -> Path:
-        """The AWS account that the sandbox holds, encrypted, and its call log."""
-        return self.root / "account"
-
-    @property
-    def passphrase(self) -> Path:
-        return self.root / "passphrase"
-
-    @property
-    def pulumi_home(self) -> Path:
-        return self.root / "pulumi"
-
-    @property
-    def state(self) -> Path:
-        """Pulumi's file backend."""
-        return self.root / "state"
-
-    @property
-    def projects(self) -> Path:
-        """The projects as the engine sees them in the sandbox; see project.py."""
-        return self.root / "projects"
-
-    @property
-    def aws(self) -> Path:
-        """AWS config and credentials files of the sandbox."""
-        return self.root / "aws"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lock = root / "server.lock"  # held by the server as long as it lives
+        self.starting = root / "starting.lock"  # held while a command starts the server
+        self.server = root / "server.json"  # addresses of the running server, there only while it is ready
+        self.log = root / "server.log"
+        self.account = root / "account"  # the AWS account, encrypted, and its call log
+        self.aws = root / "aws"  # AWS config and credentials files
+        self.pulumi_home = root / "pulumi"
+        self.state = root / "state"  # Pulumi's file backend
+        self.projects = root / "projects"  # the projects as the engine sees them; see project.py
+        self.passphrase = root / "passphrase"
+        self.secrets = root / "secrets.json"
 
 
 @dataclass(frozen=True)
@@ -102,11 +66,11 @@ def prepare(paths: SandboxPaths) -> Secrets:
         (paths.passphrase, secrets.token_urlsafe(24)),
         (paths.aws / "config", ""),
         (paths.aws / "credentials", ""),
-        (paths.root / "secrets.json", json.dumps(vars(_new_secrets()))),
+        (paths.secrets, json.dumps(vars(_new_secrets()))),
     ):
         if not path.exists():
             write_private(path, content)
-    return Secrets(**json.loads((paths.root / "secrets.json").read_text()))
+    return Secrets(**json.loads(paths.secrets.read_text()))
 
 
 def _new_secrets() -> Secrets:
@@ -121,12 +85,14 @@ def _new_secrets() -> Secrets:
     )
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+def write_private(path: Path, content: str | bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all. Raises OSError; the old file stays then."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(new, path)
 
 

@@ -21,10 +21,10 @@ from botocore.config import Config
 from botocore.credentials import Credentials as SigningCredentials
 from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
-from pulumi_sandbox.aws.authentication import Credentials
 from pulumi_sandbox.aws.control import Control
-from pulumi_sandbox.aws.emulator import AwsEmulator, start
+from pulumi_sandbox.aws.emulator import AwsEmulator
 from pulumi_sandbox.aws.settings import Settings
+from pulumi_sandbox.credentials import Credentials
 
 REGION = "ap-northeast-2"
 ROOT = Credentials("AKIAROOTROOTROOTROOT", "root-secret/" + "r" * 28)
@@ -87,7 +87,7 @@ class Strict:
 @contextmanager
 def strict_aws(folder: Path, settings: Settings | None = None) -> Generator[Strict]:
     """A strict AWS that keeps its account in `folder`."""
-    server = start(folder, 0, settings, root=ROOT, token=TOKEN, state_key=STATE_KEY)
+    server = AwsEmulator(folder, 0, settings or Settings(), root=ROOT, token=TOKEN, state_key=STATE_KEY)
     try:
         yield Strict(server, folder)
     finally:

@@ -40,7 +40,7 @@ class ProviderFaultError(Exception):
 @contextmanager
 def provider(url: str, **settings: Any) -> Generator["Connection"]:
     """A provider served over ``url`` and the engine's connection to it, with these settings."""
-    server = serve(url, ROOT.access_key_id, ROOT.secret_access_key)
+    server = serve(url, ROOT)
     try:
         with connected(server.port, **settings) as connection:
             yield connection

@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 import pytest
 from aws_support import FORM, REGION, ROOT, Strict, code_of, refusal, send
 from botocore.exceptions import ClientError
-from pulumi_sandbox.aws.authentication import Credentials
+from pulumi_sandbox.credentials import Credentials
 
 # A harmless call of each service, and what the service says to a bad key, a bad signature, no signature, no permission.
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -135,7 +135,7 @@ def test_a_region_that_aws_does_not_have_is_refused(strict: Strict) -> None:
 
 
 def test_a_secret_in_the_place_of_a_key_id_is_not_logged(strict: Strict) -> None:
-    from pulumi_sandbox.aws.authentication import Credentials as Key
+    from pulumi_sandbox.credentials import Credentials as Key
 
     swapped = Key("wJalrXUtnFEMIbPxRfiCYEXAMPLEKEYswapped", "AKIAIOSFODNN7EXAMPLE")
     refusal(strict.client("sts", swapped).get_caller_identity)
@@ -270,10 +270,10 @@ def test_fifty_users_are_made_in_a_second(strict: Strict) -> None:
 def test_a_start_takes_three_seconds_at_most(tmp_path: Path) -> None:
     """From a new Python process to the first response and its end."""
     program = (
-        "import sys; from pathlib import Path; from pulumi_sandbox.aws.authentication import Credentials;"
-        "from pulumi_sandbox.aws.emulator import start;"
+        "import sys; from pathlib import Path; from pulumi_sandbox.credentials import Credentials;"
+        "from pulumi_sandbox.aws.emulator import AwsEmulator; from pulumi_sandbox.aws.settings import Settings;"
         "root, key = Credentials('AKIAROOTROOTROOTROOT', 'x'), 'A' * 43 + '=';"
-        "server = start(Path(sys.argv[1]), root=root, token='t', state_key=key);"
+        "server = AwsEmulator(Path(sys.argv[1]), 0, Settings(), root=root, token='t', state_key=key);"
         "print(server.endpoint_url, flush=True); sys.stdin.read(); server.stop()"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

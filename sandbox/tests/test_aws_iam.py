@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 from aws_support import ALLOW_ALL, FORM, REGION, ROOT, Strict, refusal, send
+from pulumi_sandbox.credentials import Credentials
 
 S3_FULL = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
 
@@ -208,8 +209,6 @@ def test_the_last_use_of_a_key_is_told_truly(strict: Strict) -> None:
 
 
 def test_a_call_that_is_not_authenticated_is_no_use(strict: Strict) -> None:
-    from pulumi_sandbox.aws.authentication import Credentials
-
     key = strict.user_with_key("not-used")
     with pytest.raises(strict.client("sts").exceptions.ClientError):
         strict.client("sts", Credentials(key.access_key_id, "wrong" * 8)).get_caller_identity()

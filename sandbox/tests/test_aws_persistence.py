@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_support import ALLOW_ALL, REGION, ROOT, STATE_KEY, Strict, client, code_of, strict_aws
+from aws_support import ALLOW_ALL, REGION, ROOT, STATE_KEY, TOKEN, Strict, client, code_of, strict_aws
 from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 from pulumi_sandbox.aws import persistence
-from pulumi_sandbox.aws.authentication import Credentials
-from pulumi_sandbox.aws.emulator import start
+from pulumi_sandbox.aws.emulator import AwsEmulator
+from pulumi_sandbox.aws.settings import Settings
+from pulumi_sandbox.credentials import Credentials
 
 S3_FULL = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
+
+
+def start(folder: Path, port: int = 0) -> AwsEmulator:
+    return AwsEmulator(folder, port, Settings(), root=ROOT, token=TOKEN, state_key=STATE_KEY)
 
 
 def furnish(strict: Strict) -> tuple[Credentials, dict[str, Any]]:
@@ -156,7 +161,7 @@ def test_after_an_unusable_file_the_new_account_is_kept(tmp_path: Path) -> None:
 def test_a_kill_loses_a_second_at_most(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from aws_support import *;"
-        "s = start(Path(sys.argv[1]), 0, root=ROOT, token=TOKEN, state_key=STATE_KEY.decode() and sys.argv[2]);"
+        "s = AwsEmulator(Path(sys.argv[1]), 0, Settings(), root=ROOT, token=TOKEN, state_key=sys.argv[2]);"
         "print(s.endpoint_url, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", program, str(tmp_path), STATE_KEY.decode()]
@@ -193,7 +198,7 @@ def test_a_full_disk_keeps_the_old_file_and_the_server(tmp_path: Path, monkeypat
         strict.client("iam").create_user(UserName="before")
         strict.control.save()
         with monkeypatch.context() as patched:
-            patched.setattr(persistence.os, "fsync", _no_space)
+            patched.setattr(os, "fsync", _no_space)
             strict.client("iam").create_user(UserName="after")
             time.sleep(0.6)
             assert len(strict.client("iam").list_users()["Users"]) == 2, "requests are served"
@@ -207,7 +212,7 @@ def _no_space(_descriptor: int) -> None:
 
 def test_there_is_one_aws_per_process(tmp_path: Path) -> None:
     with strict_aws(tmp_path), pytest.raises(RuntimeError, match="a process can run one AWS"):
-        start(tmp_path, root=ROOT)
+        start(tmp_path)
 
 
 def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
@@ -217,6 +222,6 @@ def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(OSError, match="in use"):
-            start(tmp_path, taken.getsockname()[1], root=ROOT)
+            start(tmp_path, taken.getsockname()[1])
     with strict_aws(tmp_path) as strict:  # the failed start has left nothing behind
         assert json.loads(json.dumps(strict.url)).startswith("http://127.0.0.1:")

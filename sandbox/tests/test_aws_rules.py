@@ -17,7 +17,7 @@ import pytest
 from aws_rows import ALL_ROWS, ROWS, S3_FULL, Row, check_strict, clients_of, perform
 from aws_support import REGION, ROOT, Strict, client, plain_moto
 from botocore.exceptions import ClientError
-from pulumi_sandbox.aws.authentication import Credentials
+from pulumi_sandbox.credentials import Credentials
 
 
 @pytest.fixture(scope="module")

@@ -209,7 +209,7 @@ def test_a_virtual_environment_that_does_not_exist_is_named(project: Project) ->
     ("options", "reason"),
     [
         ({"virtualenv": 7}, "runtime option `virtualenv` is 7; it must be the path of a folder"),
-        ({"toolchain": "poetry"}, "runtime option `toolchain` is 'poetry'; this language host knows 'pip' and 'uv'"),
+        ({"toolchain": "uv"}, "runtime option `toolchain` is 'uv'; the sandbox's language host supports 'pip' only"),
     ],
 )
 def test_runtime_options_that_cannot_be_followed_are_named(options: dict[str, object], reason: str) -> None:
@@ -229,11 +229,24 @@ def test_the_interpreter_is_chosen_as_the_official_host_does(tmp_path: Path, mon
     assert choose("/project", {}).python == str(tmp_path / "other")
     assert choose("/project", {"virtualenv": "env"}).virtualenv == Path("/project/env")
     assert choose("/project", {"virtualenv": "/env"}).virtualenv == Path("/env")
-    assert choose("/project", {"toolchain": "uv"}).virtualenv == Path("/project/.venv")
     assert choose("/project", {}, default="venv").virtualenv == Path("/project/venv"), "of a component package"
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(OptionError, match="no other on PATH"):
         _ = choose("/project", {}).python
+
+
+def test_a_component_package_that_can_be_built_is_installed_as_by_the_official_host(tmp_path: Path) -> None:
+    package = choose(str(tmp_path), {"virtualenv": "venv"})
+    python = str(tmp_path / "venv" / "bin" / "python")
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'parts'\n")
+    pip = [python, "-m", "pip", "install"]
+    assert package.installation(tmp_path, is_plugin=True)[1:] == [[*pip, "-r", "requirements.txt"]], "no build backend"
+    with (tmp_path / "pyproject.toml").open("a") as file:
+        file.write("[build-system]\nbuild-backend = 'setuptools.build_meta'\n")
+    both = [[*pip, str(tmp_path)], [*pip, "-r", "requirements.txt"]]
+    assert package.installation(tmp_path, is_plugin=True)[1:] == both
+    assert package.installation(tmp_path, is_plugin=False)[1:] == both[1:], "a program is not installed"
 
 
 SLEEPER = """
@@ -401,17 +414,9 @@ def info(folder: Path, **options: str) -> messages.ProgramInfo:
     )
 
 
-def test_the_host_knows_python_and_the_installed_packages(host: LanguageRuntimeStub, tmp_path: Path) -> None:
-    prefix = str(Path(sys.prefix))
-    about = host.About(messages.AboutRequest(info=info(tmp_path, virtualenv=prefix)))
+def test_the_host_knows_its_python_and_names_no_plugin_to_download(host: LanguageRuntimeStub, tmp_path: Path) -> None:
+    about = host.About(messages.AboutRequest(info=info(tmp_path, virtualenv=sys.prefix)))
     assert about.version == ".".join(map(str, sys.version_info[:3]))
-    every = host.GetProgramDependencies(
-        messages.GetProgramDependenciesRequest(info=info(tmp_path, virtualenv=prefix), transitiveDependencies=True)
-    )
-    direct = host.GetProgramDependencies(messages.GetProgramDependenciesRequest(info=info(tmp_path, virtualenv=prefix)))
-    names = {package.name for package in every.dependencies}
-    assert {"pulumi", "grpcio"} <= names
-    assert "grpcio" not in {package.name for package in direct.dependencies}, "pulumi brings it"
     assert host.GetPluginInfo(Empty()).version
     assert not host.GetRequiredPackages(messages.GetRequiredPackagesRequest(info=info(tmp_path))).packages
 

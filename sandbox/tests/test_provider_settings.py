@@ -11,7 +11,6 @@ from pulumi_sandbox.provider.server import serve
 
 USER, KEY, BUCKET = "aws:iam/user:User", "aws:iam/accessKey:AccessKey", "aws:s3/bucket:Bucket"
 CALLER, REGION = "aws:index/getCallerIdentity:getCallerIdentity", "aws:index/getRegion:getRegion"
-KEY_OF_ROOT = (ROOT.access_key_id, ROOT.secret_access_key)
 
 
 # ---- region
@@ -162,7 +161,7 @@ def test_nothing_of_the_machines_aws_settings_is_used(
         "no_proxy": "",
     }.items():
         monkeypatch.setenv(name, value)
-    server = serve(strict.url, *KEY_OF_ROOT, region="us-west-2")
+    server = serve(strict.url, ROOT, region="us-west-2")
     # gRPC of the test's own side must not go through the proxy either.
     monkeypatch.setenv("no_grpc_proxy", "127.0.0.1")
     try:
@@ -181,12 +180,12 @@ def test_nothing_of_the_machines_aws_settings_is_used(
 
 def test_a_taken_port_is_an_error_and_not_shared(connection: Connection, strict: Strict) -> None:
     with pytest.raises(RuntimeError, match=str(connection.port)):
-        serve(strict.url, *KEY_OF_ROOT, port=connection.port)
+        serve(strict.url, ROOT, port=connection.port)
 
 
 def test_a_server_that_was_stopped_gives_its_port_back(strict: Strict) -> None:
-    first = serve(strict.url, *KEY_OF_ROOT)
+    first = serve(strict.url, ROOT)
     first.stop()
-    second = serve(strict.url, *KEY_OF_ROOT, port=first.port)
+    second = serve(strict.url, ROOT, port=first.port)
     assert second.port == first.port
     second.stop()

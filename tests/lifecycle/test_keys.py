@@ -66,7 +66,8 @@ def test_previous_decides_what_becomes_of_the_key_before(
     stack.up()
     old = stack.key("test-user")
     stack.write(config(serial=2, previous=previous))
-    stack.up()
+    done = stack.up()
+    assert "does not manage" not in done.text, "the key before is nobody else's"
     assert keys_in_iam(sandbox).get(old[0]) == status
     assert works(sandbox, old) == (previous == "active")
     assert works(sandbox, stack.key("test-user"))

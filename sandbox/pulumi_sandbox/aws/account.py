@@ -64,17 +64,15 @@ def _ignore(**_: object) -> None:
 def iam(region: str) -> IAMBackend:
     """The IAM store of the partition (aws, aws-cn, aws-us-gov) that `region` lies in."""
     from moto.iam.models import iam_backends
-    from moto.utilities.utils import get_partition
 
-    return iam_backends[ACCOUNT_ID][get_partition(region)]
+    return iam_backends[ACCOUNT_ID][partition(region)]
 
 
 def sts(region: str) -> STSBackend:
     """The STS store of the partition that `region` lies in."""
     from moto.sts.models import sts_backends
-    from moto.utilities.utils import get_partition
 
-    return sts_backends[ACCOUNT_ID][get_partition(region)]
+    return sts_backends[ACCOUNT_ID][partition(region)]
 
 
 def partition(region: str) -> str:

@@ -12,7 +12,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -23,8 +23,9 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials as SigningCredentials
 
 from pulumi_sandbox.aws import account
-from pulumi_sandbox.aws.request import EC2, JSON, REST, S3, ApiRequest, Signature
+from pulumi_sandbox.aws.request import EC2, JSON, QUERY, REST, S3, ApiRequest, Signature
 from pulumi_sandbox.aws.response import AwsError
+from pulumi_sandbox.credentials import Credentials
 
 if TYPE_CHECKING:
     from moto.iam.models import User
@@ -35,14 +36,6 @@ MAX_PRESIGNED = 7 * 24 * 3600  # seconds a presigned URL may be valid, in AWS
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """An access key: its id and its secret."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -189,24 +182,44 @@ def _check_date(request: ApiRequest, signature: Signature, now: float) -> None:
 # ---- errors per protocol
 
 
-def _unsigned(request: ApiRequest) -> AwsError:
+def _error(
+    request: ApiRequest,
+    query: str,
+    json: str,
+    text: str,
+    status: int | None = None,
+    *,
+    s3: AwsError,
+    **others: AwsError,
+) -> AwsError:
+    """An error in the words of the request's service. `query` and `json` are its codes for a query and a JSON service;
+    the others, by protocol, have words of their own."""
     if request.protocol == S3:
-        return AwsError("AccessDenied", "Access Denied")
-    if request.protocol == JSON:
-        return AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
-    if request.protocol == REST:
-        return AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
-    return AwsError("MissingAuthenticationToken", "Request is missing Authentication Token")
+        return s3
+    if request.protocol in others:
+        return others[request.protocol]
+    if request.protocol in (JSON, REST):
+        return AwsError(json, text, 400 if request.protocol == JSON else 403)
+    return AwsError(query, text)
+
+
+def _not_validated() -> AwsError:
+    return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
+
+
+def _unsigned(request: ApiRequest) -> AwsError:
+    text = "Missing Authentication Token"
+    if request.protocol in (QUERY, EC2):
+        text = "Request is missing Authentication Token"
+    code = "MissingAuthenticationToken"
+    return _error(request, code, f"{code}Exception", text, s3=AwsError("AccessDenied", "Access Denied"))
 
 
 def _malformed(request: ApiRequest, text: str) -> AwsError:
-    if request.protocol == S3:
-        if "not supported" in text:
-            return AwsError("InvalidRequest", text, 400)
-        return AwsError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {text}", 400)
-    if request.protocol in (JSON, REST):
-        return AwsError("IncompleteSignatureException", text, 400 if request.protocol == JSON else 403)
-    return AwsError("IncompleteSignature", text, 400)
+    s3 = AwsError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {text}")
+    if "not supported" in text:
+        s3 = AwsError("InvalidRequest", text)
+    return _error(request, "IncompleteSignature", "IncompleteSignatureException", text, s3=s3)
 
 
 def _unknown_key(request: ApiRequest, key_id: str) -> AwsError:
@@ -218,54 +231,34 @@ def _unknown_key(request: ApiRequest, key_id: str) -> AwsError:
 
 def _invalid_token(request: ApiRequest) -> AwsError:
     text = "The security token included in the request is invalid."
-    if request.protocol == S3:
-        return AwsError("InvalidToken", "The provided token is malformed or otherwise invalid.", 400)
-    if request.protocol == EC2:
-        return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
-    if request.protocol in (JSON, REST):
-        return AwsError("UnrecognizedClientException", text, 400 if request.protocol == JSON else 403)
-    return AwsError("InvalidClientTokenId", text)
+    s3 = AwsError("InvalidToken", "The provided token is malformed or otherwise invalid.")
+    return _error(request, "InvalidClientTokenId", "UnrecognizedClientException", text, s3=s3, ec2=_not_validated())
 
 
 def _expired_token(request: ApiRequest) -> AwsError:
     text = "The security token included in the request is expired"
-    if request.protocol in (JSON, REST):
-        return AwsError("ExpiredTokenException", text, 400 if request.protocol == JSON else 403)
-    if request.protocol == S3:
-        return AwsError("ExpiredToken", "The provided token has expired.", 400)
-    return AwsError("ExpiredToken", text)
+    s3 = AwsError("ExpiredToken", "The provided token has expired.", 400)
+    return _error(request, "ExpiredToken", "ExpiredTokenException", text, s3=s3)
 
 
 def _mismatch(request: ApiRequest) -> AwsError:
     text = "The request signature we calculated does not match the signature you provided. Check your "
-    if request.protocol == S3:
-        return AwsError("SignatureDoesNotMatch", f"{text}key and signing method.", AWSAccessKeyId=request.key_id or "")
+    key_id = request.key_id or ""
+    s3 = AwsError("SignatureDoesNotMatch", f"{text}key and signing method.", AWSAccessKeyId=key_id)
     text += "AWS Secret Access Key and signing method. Consult the service documentation for details."
-    if request.protocol == EC2:
-        return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
-    if request.protocol in (JSON, REST):
-        return AwsError("InvalidSignatureException", text, 400 if request.protocol == JSON else 403)
-    return AwsError("SignatureDoesNotMatch", text)
+    return _error(request, "SignatureDoesNotMatch", "InvalidSignatureException", text, s3=s3, ec2=_not_validated())
 
 
 def wrong_region(request: ApiRequest) -> AwsError:
     """The signature names a region that AWS does not have."""
-    if request.protocol == S3:
-        return _malformed(request, f"the region '{request.region}' is wrong")
     text = f"Credential should be scoped to a valid region, not '{request.region}'."
-    if request.protocol in (JSON, REST):
-        return AwsError("InvalidSignatureException", text, 400 if request.protocol == JSON else 403)
-    return AwsError("SignatureDoesNotMatch", text)
+    s3 = _malformed(request, f"the region '{request.region}' is wrong")
+    return _error(request, "SignatureDoesNotMatch", "InvalidSignatureException", text, s3=s3)
 
 
 def _stale(request: ApiRequest) -> AwsError:
-    if request.protocol == S3:
-        text = "The difference between the request time and the current time is too large."
-        return AwsError("RequestTimeTooSkewed", text)
     date = request.signature.date if request.signature else ""
     text = f"Signature not valid at this time: {date} differs from the server's time by more than 15 min."
-    if request.protocol == EC2:
-        return AwsError("RequestExpired", "Request has expired.", 400)
-    if request.protocol in (JSON, REST):
-        return AwsError("InvalidSignatureException", text, 400 if request.protocol == JSON else 403)
-    return AwsError("SignatureDoesNotMatch", text)
+    s3 = AwsError("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
+    ec2 = AwsError("RequestExpired", "Request has expired.", 400)
+    return _error(request, "SignatureDoesNotMatch", "InvalidSignatureException", text, s3=s3, ec2=ec2)

@@ -12,8 +12,9 @@ import logging
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -52,22 +53,14 @@ class CallLog:
     """Collects calls from many threads."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
         self._lock = threading.Lock()
         self._calls: deque[LoggedCall] = deque(maxlen=KEPT_IN_MEMORY)
-        self._file: TextIO | None = None
-        self._failed = False
+        self._file = _File(folder / FILE_NAME, maxBytes=FILE_LIMIT, backupCount=1, encoding="utf-8", delay=True)
 
     def add(self, call: LoggedCall) -> None:
-        """Add a call. A full disk loses lines of the file, never a call."""
         with self._lock:
             self._calls.append(call)
-            try:
-                self._write(json.dumps(vars(call)) + "\n")
-            except OSError as error:
-                if not self._failed:
-                    log.error("cannot write %s: %s; calls are kept in memory only", self._path, error)
-                self._failed = True
+            self._file.emit(logging.makeLogRecord({"msg": json.dumps(vars(call))}))
 
     def latest(self) -> list[LoggedCall]:
         """The calls in memory, oldest first."""
@@ -78,68 +71,33 @@ class CallLog:
         """Forget all calls, in memory and on disk."""
         with self._lock:
             self._calls.clear()
-            self._shut()
-            for path in (self._path, _previous(self._path)):
+            self._file.close()
+            for path in _parts(Path(self._file.baseFilename).parent):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._shut()
+        self._file.close()
 
-    def _write(self, line: str) -> None:
-        if self._file is None:
-            self._file = self._path.open("a", encoding="utf-8")
-            self._path.chmod(0o600)
-        self._file.write(line)
-        self._file.flush()
-        if self._file.tell() > FILE_LIMIT:
-            self._shut()
-            self._path.replace(_previous(self._path))
 
-    def _shut(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+class _File(RotatingFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """A full disk loses lines of the file, never a call."""
+        log.error("cannot write %s; calls are kept in memory only", self.baseFilename)
 
 
 def read(folder: Path) -> list[LoggedCall]:
     """The logged calls of the sandbox in `folder`, oldest first; none where there is no log. Broken lines are skipped
     (a killed sandbox can leave half a line)."""
     calls: list[LoggedCall] = []
-    path = folder / FILE_NAME
-    for part in (_previous(path), path):
-        if not part.exists():
-            continue
-        for line in part.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
+    for part in _parts(folder):
+        for line in part.read_text(encoding="utf-8", errors="replace").splitlines() if part.exists() else ():
+            with suppress(ValueError, TypeError):
                 calls.append(LoggedCall(**json.loads(line)))
-            except (ValueError, TypeError):
-                log.debug("skipped a broken line of %s", part)
     return calls
 
 
-def count(calls: Iterable[LoggedCall]) -> list[tuple[str, str, int]]:
-    """(service:action, outcome, number) for each that occurs, most frequent first."""
-    numbers = Counter((f"{call.service}:{call.action}", call.outcome) for call in calls)
-    return [(action, outcome, number) for (action, outcome), number in numbers.most_common()]
-
-
-def as_text(calls: Iterable[LoggedCall]) -> str:
-    """A line per call."""
-    lines = [
-        f"{call.time}  {call.key or '-':20}  {call.region:14}  {f'{call.service}:{call.action}':36}  "
-        f"{call.status}  {call.outcome}  {call.milliseconds:.1f} ms"
-        for call in calls
-    ]
-    return "\n".join(lines)
-
-
-def counts_as_text(calls: Iterable[LoggedCall]) -> str:
-    """A line per action and outcome with the number of calls, and the sum."""
-    rows = count(calls)
-    lines = [f"{number:7}  {action:36}  {outcome}" for action, outcome, number in rows]
-    return "\n".join([*lines, f"{sum(number for *_, number in rows):7}  in all"])
+def _parts(folder: Path) -> tuple[Path, Path]:
+    return folder / f"{FILE_NAME}.1", folder / FILE_NAME
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -154,22 +112,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(folder: Path, arguments: argparse.Namespace, out: TextIO | None = None) -> int:
-    """Print the calls logged in `folder` as the parsed `arguments` say; the exit code is 0."""
+    """Print the calls logged in `folder` as the parsed `arguments` demand; the exit code is 0."""
     calls = [call for call in read(folder) if _wanted(call, arguments)]
     if arguments.last is not None:
         calls = calls[-arguments.last :] if arguments.last > 0 else []
-    if arguments.count and arguments.json:
-        rows: Any = [
-            {"action": action, "outcome": outcome, "calls": number} for action, outcome, number in count(calls)
-        ]
-        text = json.dumps(rows, indent=2)
-    elif arguments.count:
-        text = counts_as_text(calls)
-    elif arguments.json:
-        text = json.dumps([asdict(call) for call in calls], indent=2)
-    else:
-        text = as_text(calls) if calls else "no calls"
-    print(text, file=out or sys.stdout)
+    counts = Counter((f"{call.service}:{call.action}", call.outcome) for call in calls).most_common()
+    rows: list[Any] = [asdict(call) for call in calls]
+    lines = [
+        f"{call.time}  {call.key or '-':20}  {call.region:14}  {f'{call.service}:{call.action}':36}  "
+        f"{call.status}  {call.outcome}  {call.milliseconds:.1f} ms"
+        for call in calls
+    ]
+    if arguments.count:
+        rows = [{"action": action, "outcome": outcome, "calls": number} for (action, outcome), number in counts]
+        lines = [f"{number:7}  {action:36}  {outcome}" for (action, outcome), number in counts]
+        lines.append(f"{len(calls):7}  in all")
+    print(json.dumps(rows, indent=2) if arguments.json else "\n".join(lines) or "no calls", file=out or sys.stdout)
     return 0
 
 
@@ -177,7 +135,3 @@ def _wanted(call: LoggedCall, arguments: argparse.Namespace) -> bool:
     if arguments.failed and call.outcome == "ok":
         return False
     return arguments.action in (None, call.action, f"{call.service}:{call.action}")
-
-
-def _previous(path: Path) -> Path:
-    return path.with_name(f"{path.name}.1")

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pulumi_sandbox.aws import account, clock
-from pulumi_sandbox.aws.authentication import Credentials
 from pulumi_sandbox.aws.call_log import CallLog
 from pulumi_sandbox.aws.control import Action, ControlEndpoint
 from pulumi_sandbox.aws.faults import FaultInjector
@@ -16,23 +15,27 @@ from pulumi_sandbox.aws.gateway import Gateway
 from pulumi_sandbox.aws.http_server import HttpServer
 from pulumi_sandbox.aws.persistence import StateStore
 from pulumi_sandbox.aws.settings import Faults, Settings
+from pulumi_sandbox.credentials import Credentials
 
 _one_per_process = threading.Lock()  # moto keeps the account in module globals
 
 
 class AwsEmulator:
-    """A running AWS. `notice` is what the operator should know about the start, for instance that the saved account
-    could not be used; None if all is well."""
+    """A running AWS on loopback; it responds once it is made.
+
+    `notice` is what the operator should know about the start, for instance that the saved account could not be used;
+    None if all is well.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        port: int,
-        settings: Settings,
-        root: Credentials,
-        token: str | None,
-        state_key: bytes | str | None,
+        self, folder: Path, port: int, settings: Settings, *, root: Credentials, token: str, state_key: bytes | str
     ) -> None:
+        """`folder`: where the saved account and the call log are; must exist. `port`: 0 for any free one. `root`: the
+        account's root key. `token`: what the control endpoint requires. `state_key`: the Fernet key (44 characters of
+        URL-safe base64) that the saved account is encrypted with.
+
+        Raises OSError where the port is taken, RuntimeError where this process runs an AWS already.
+        """
         if not _one_per_process.acquire(blocking=False):
             raise RuntimeError("a process can run one AWS, and this one is running one already")
         try:
@@ -42,20 +45,20 @@ class AwsEmulator:
             self._lock = threading.RLock()
             self._faults = FaultInjector(settings.faults)
             self._calls = CallLog(folder)
-            self._state = StateStore(folder, state_key, self._lock) if state_key else None
-            gateway = Gateway(root, settings.quotas, self._faults, self._calls, self._lock, self._changed)
+            self._state = StateStore(folder, state_key, self._lock)
+            control = ControlEndpoint(token, self._actions())
+            gateway = Gateway(
+                root, settings.quotas, self._faults, self._calls, control, self._lock, self._state.changed
+            )
             clock.install()
             account.reset()
-            self.notice = self._state.load() if self._state else None
+            self.notice = self._state.load()
             account.warm_up()
-            if token:
-                gateway.control = ControlEndpoint(token, self._actions())
             self._http = HttpServer(gateway, port)
         except BaseException:
             _one_per_process.release()
             raise
-        if self._state:
-            self._state.start()
+        self._state.start()
 
     def _actions(self) -> dict[str, Action]:
         return {
@@ -64,7 +67,7 @@ class AwsEmulator:
             "GET calls": lambda _: [asdict(call) for call in self._calls.latest()],
             "DELETE calls": lambda _: self._calls.clear(),
             "POST reset": lambda _: self.reset(),
-            "POST save": lambda _: self.save(),
+            "POST save": lambda _: self._state.save(),
             "POST reset-last-used": self.reset_last_used,
         }
 
@@ -83,49 +86,20 @@ class AwsEmulator:
         with self._lock:
             account.reset()
             self._faults.forget_keys()
-        self.save()
+        self._state.save()
 
     def reset_last_used(self, key_ids: list[str]) -> None:
         """Make these access keys count as never used."""
         with self._lock:
             account.reset_last_used(key_ids)
-        self._changed()
-
-    def save(self) -> None:
-        """Write the account to disk now. Raises OSError where that fails."""
-        if self._state:
-            self._state.save()
-
-    def _changed(self) -> None:
-        if self._state:
-            self._state.changed()
+        self._state.changed()
 
     def stop(self) -> None:
         """Respond to what is under way, save the account, end. Raises OSError where it cannot be saved."""
         try:
             self._http.stop()
-            if self._state:
-                self._state.stop()
+            self._state.stop()
         finally:
             self._calls.close()
             clock.set_ahead(0)
             _one_per_process.release()
-
-
-def start(
-    folder: Path,
-    port: int = 0,
-    settings: Settings | None = None,
-    *,
-    root: Credentials,
-    token: str | None = None,
-    state_key: bytes | str | None = None,
-) -> AwsEmulator:
-    """Start AWS on loopback; it responds when this returns.
-
-    `folder`: where the saved account and the call log are; must exist. `port`: 0 for any free one. `root`: the
-    account's root key. `token`: what the control endpoint requires; without, there is no such endpoint. `state_key`:
-    the Fernet key (44 characters of URL-safe base64) that the saved account is encrypted with; without, the account is
-    not kept. Raises OSError where the port is taken, RuntimeError where this process runs an AWS already.
-    """
-    return AwsEmulator(folder, port, settings or Settings(), root, token, state_key)

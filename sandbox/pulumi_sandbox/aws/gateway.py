@@ -17,7 +17,7 @@ from botocore.exceptions import UnknownServiceError
 from werkzeug.exceptions import NotFound
 
 from pulumi_sandbox.aws import account, authentication, clock, rules, validation
-from pulumi_sandbox.aws.authentication import Caller, Credentials
+from pulumi_sandbox.aws.authentication import Caller
 from pulumi_sandbox.aws.authorization import authorize
 from pulumi_sandbox.aws.call_log import CallLog, LoggedCall
 from pulumi_sandbox.aws.control import PREFIX, ControlEndpoint
@@ -26,6 +26,7 @@ from pulumi_sandbox.aws.http_server import DropConnection
 from pulumi_sandbox.aws.request import EC2, JSON, QUERY, REST, S3, ApiRequest, for_moto, read
 from pulumi_sandbox.aws.response import ApiResponse, AwsError, error_code, error_response
 from pulumi_sandbox.aws.settings import Quotas
+from pulumi_sandbox.credentials import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -44,19 +45,19 @@ class Gateway:
         quotas: Quotas,
         faults: FaultInjector,
         call_log: CallLog,
+        control: ControlEndpoint,
         lock: threading.RLock,
         changed: Callable[[], None],
     ) -> None:
         self._root, self._quotas, self._faults = root, quotas, faults
-        self._log, self._lock, self._changed = call_log, lock, changed
+        self._log, self._control, self._lock, self._changed = call_log, control, lock, changed
         self._moto = account.Moto()
-        self.control: ControlEndpoint | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_URI"].startswith(PREFIX) and self.control is not None:
+        if environ["REQUEST_URI"].startswith(PREFIX):
             body = environ["wsgi.input"].read()
             token = environ.get("HTTP_AUTHORIZATION", "")
-            response = self.control.respond(environ["REQUEST_METHOD"], environ["REQUEST_URI"], token, body)
+            response = self._control.respond(environ["REQUEST_METHOD"], environ["REQUEST_URI"], token, body)
         else:
             response = self._logged(read(environ))
         start_response(response.status_line, response.headers)

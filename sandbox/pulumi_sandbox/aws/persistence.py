@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import pickle
 import threading
 import time
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from pulumi_sandbox.aws import account
+from pulumi_sandbox.paths import write_private
 
 log = logging.getLogger(__name__)
 
@@ -72,13 +72,7 @@ class StateStore:
         with self._writing:
             with self._lock:
                 content = _dump()
-            partial = self._path.with_name(f"{FILE_NAME}.partial")
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self._fernet.encrypt(content))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._path)
+            write_private(self._path, self._fernet.encrypt(content))
 
     def load(self) -> str | None:
         """Fill the empty account from the file, if there is one. Returns what the operator should know: that the file
@@ -94,15 +88,7 @@ class StateStore:
                 return None
         except InvalidToken:
             reason = "it is damaged, or was encrypted with another key"
-        except (
-            pickle.UnpicklingError,
-            EOFError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            ImportError,
-            ValueError,
-        ) as error:
+        except Exception as error:  # whatever other content makes pickle and moto's classes raise
             reason = f"its content does not fit ({type(error).__name__})"
         unusable = self._path.with_name(f"{FILE_NAME}.unusable-{int(time.time())}")
         self._path.replace(unusable)

@@ -45,7 +45,6 @@ STATUS = {
     "SignatureDoesNotMatch": 403,
     "MissingAuthenticationToken": 403,
     "RequestTimeTooSkewed": 403,
-    "RequestExpired": 403,
     "ExpiredToken": 403,
     "NoSuchBucket": 404,
     "EntityTooLarge": 400,

@@ -142,13 +142,7 @@ def download(go: Go) -> None:
     A module that cannot be had this way is left to the build, which asks for less: `go mod download` also wants the
     date of the version, and there are proxies that have the module and not the date.
     """
-    with Phase("Starting Go"):  # A Go older than go.mod asks for gets a newer one first.
-        cache = Path(go.output("env", "GOMODCACHE").strip()) / "cache" / "download"
-    zips = module_zips((go.folder / "go.mod").read_text(), cache)
-    missing = [path for path in zips if not path.exists()]
-    if not missing:
-        return
-    with Phase("Downloading Go modules", len(missing), "modules") as phase:
+    with Phase("Downloading Go modules"):
         with go.start("list", "-m", f"{MODULE}@v{VERSION}", output=subprocess.DEVNULL) as child:
             try:
                 child.wait(PROXY_TIMEOUT)
@@ -157,19 +151,7 @@ def download(go: Go) -> None:
                     f"no answer from the Go module proxy within {PROXY_TIMEOUT} s (`go env GOPROXY` names it)"
                 ) from None
         with go.start("mod", "download", output=subprocess.DEVNULL) as child:
-            while child.poll() is None:
-                phase.update(sum(path.exists() for path in missing))
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(0.25)
-        got = sum(path.exists() for path in missing)
-        phase.update(got, "" if got == len(missing) else "the rest comes with the build")
-
-
-def module_zips(go_mod: str, cache: Path) -> list[Path]:
-    """Where Go's module cache keeps the modules that a go.mod requires (https://go.dev/ref/mod#module-cache)."""
-    required = re.findall(r"^\t(\S+) (v\S+)", go_mod, re.MULTILINE)
-    escaped = [[re.sub("[A-Z]", lambda match: "!" + match[0].lower(), part) for part in pair] for pair in required]
-    return [cache / path / "@v" / f"{version}.zip" for path, version in escaped]
+            child.wait()
 
 
 def compile_engine(go: Go) -> None:

@@ -18,7 +18,6 @@ import importlib.metadata
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import threading
@@ -31,7 +30,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
 
-from pulumi_sandbox.language_host.interpreter import Interpreter, OptionError, choose, text_of
+from pulumi_sandbox.language_host.interpreter import Interpreter, OptionError, choose, distribution_name
 from pulumi_sandbox.language_host.policy_proxy import UNLIMITED, PolicyProxy
 from pulumi_sandbox.language_host.sdk_messages import PluginInfo, services
 from pulumi_sandbox.language_host.sdk_messages import language as messages
@@ -103,8 +102,12 @@ class LanguageHost(services.LanguageRuntimeServicer):
                 arguments = ["-m", "pulumi.policy", *request.args, folder]
             elif Path(folder, "__main__.py").is_file():
                 arguments = [folder, *request.args]
+            elif name := distribution_name(Path(folder)):
+                arguments = ["-m", "pulumi.run.plugin", name, *request.args]
             else:
-                arguments = ["-m", "pulumi.run.plugin", distribution_name(Path(folder)), *request.args]
+                raise OptionError(
+                    f"{folder} has neither a __main__.py nor a pyproject.toml with name and build backend"
+                )
             command = [chosen.python, "-u", *arguments]
         except OptionError as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
@@ -139,7 +142,7 @@ class LanguageHost(services.LanguageRuntimeServicer):
         folder = request.info.program_directory
         try:
             chosen = choose_for(request.info, default="venv" if request.is_plugin else "")
-            commands = chosen.installation(Path(folder), plugin=request.is_plugin)
+            commands = chosen.installation(Path(folder), request.is_plugin)
         except OptionError as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
             raise
@@ -212,26 +215,15 @@ class LanguageHost(services.LanguageRuntimeServicer):
         # plugin again when the program first uses it, and takes the attached provider then.
         return messages.GetRequiredPackagesResponse()
 
-    def GetProgramDependencies(  # noqa: N802
-        self, request: messages.GetProgramDependenciesRequest, context: grpc.ServicerContext
-    ) -> messages.GetProgramDependenciesResponse:
-        script = (
-            "import importlib.metadata, json\n"
-            "print(json.dumps([[d.name, d.version, d.requires or []] for d in importlib.metadata.distributions()]))"
-        )
-        answer = ask(choose_for(request.info), context, script)
-        found: list[tuple[str, str, list[str]]] = json.loads(answer)
-        required = {normal(requirement) for _, _, requirements in found for requirement in requirements}
-        kept = [(n, v) for n, v, _ in found if request.transitiveDependencies or normal(n) not in required]
-        return messages.GetProgramDependenciesResponse(
-            dependencies=[messages.DependencyInfo(name=name, version=version) for name, version in sorted(kept)]
-        )
-
     def About(self, request: messages.AboutRequest, context: grpc.ServicerContext) -> messages.AboutResponse:  # noqa: N802
-        chosen = choose_for(request.info)
-        script = "import platform, sys; print(sys.executable); print(platform.python_version())"
-        executable, version = ask(chosen, context, script).splitlines()
-        return messages.AboutResponse(executable=executable, version=version, metadata={"toolchain": chosen.toolchain})
+        try:
+            chosen = choose_for(request.info)
+            command = [chosen.python, "-c", "import platform; print(platform.python_version())"]
+            done = subprocess.run(command, env=chosen.environment, capture_output=True, text=True, check=True)
+        except (OptionError, OSError, subprocess.CalledProcessError) as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            raise
+        return messages.AboutResponse(executable=chosen.python, version=done.stdout.strip())
 
     def RuntimeOptionsPrompts(  # noqa: N802
         self, request: messages.RuntimeOptionsRequest, context: grpc.ServicerContext
@@ -245,33 +237,6 @@ class LanguageHost(services.LanguageRuntimeServicer):
 
 def choose_for(info: messages.ProgramInfo, default: str = "") -> Interpreter:
     return choose(info.root_directory, MessageToDict(info.options), default)
-
-
-def ask(chosen: Interpreter, context: grpc.ServicerContext, script: str) -> str:
-    """What a few lines of Python print in the program's environment."""
-    try:
-        done = subprocess.run(
-            [chosen.python, "-c", script], env=chosen.environment, capture_output=True, text=True, check=True
-        )
-    except (OptionError, OSError, subprocess.CalledProcessError) as error:
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        raise
-    return done.stdout
-
-
-def normal(requirement: str) -> str:
-    """The normalised name of the distribution in a requirement (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]).lower()
-
-
-def distribution_name(folder: Path) -> str:
-    """The name in a component package's pyproject.toml. OptionError if there is none."""
-    text = text_of(folder / "pyproject.toml")
-    project = re.search(r"^\[project\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
-    name = re.search(r"""^name\s*=\s*["']([^"']+)["']""", project[1], re.MULTILINE) if project else None
-    if not name:
-        raise OptionError(f"{folder} has neither a __main__.py nor a pyproject.toml with a project name")
-    return name[1]
 
 
 def describe(code: int) -> str:

@@ -6,6 +6,7 @@ Options and defaults are those of the official host: https://www.pulumi.com/docs
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,6 @@ class OptionError(Exception):
 
 @dataclass(frozen=True)
 class Interpreter:
-    toolchain: str
-    """`pip` or `uv`."""
     virtualenv: Path | None
     """The virtual environment named by the options; None stands for the Python found on PATH."""
 
@@ -51,20 +50,16 @@ class Interpreter:
         kept = {key: value for key, value in os.environ.items() if not (self.virtualenv and key == "PYTHONHOME")}
         return kept | self.variables
 
-    def installation(self, folder: Path, plugin: bool = False) -> list[list[str]]:
-        """The commands that make the virtual environment and install the requirements of the program in `folder`.
-
-        A component package that pip can build is installed, too.
-        """
-        commands: list[list[str]] = []
-        if self.toolchain == "uv":
-            return [["uv", "sync"]]
+    def installation(self, folder: Path, is_plugin: bool) -> list[list[str]]:
+        """The commands that make the virtual environment, install a component package that can be built, and the
+        requirements of what is in `folder`."""
         python = str(self.virtualenv / "bin" / "python") if self.virtualenv else python_on_path()
+        commands: list[list[str]] = []
         if self.virtualenv and not Path(python).is_file():
             commands.append([python_on_path(), "-m", "venv", str(self.virtualenv)])
         if (folder / "requirements.txt").is_file():
             commands.append([python, "-m", "pip", "install", "-r", "requirements.txt"])
-        if plugin and "[build-system]" in text_of(folder / "pyproject.toml"):
+        if is_plugin and distribution_name(folder):
             commands.append([python, "-m", "pip", "install", str(folder)])
         return commands
 
@@ -75,19 +70,15 @@ def choose(root: str, options: Mapping[str, Any], default: str = "") -> Interpre
     `default` is the virtualenv of a component package that names none. Raises OptionError.
     """
     toolchain = options.get("toolchain", "pip")
-    if toolchain not in ("pip", "uv"):
+    if toolchain != "pip":
         raise OptionError(
-            f"runtime option `toolchain` is {toolchain!r}; this language host knows 'pip' and 'uv' (the official"
-            " download of Pulumi knows 'poetry' too)"
+            f"runtime option `toolchain` is {toolchain!r}; the sandbox's language host supports 'pip' only (the"
+            " official download of Pulumi supports more)"
         )
-    virtualenv = options.get("virtualenv", ".venv" if toolchain == "uv" else default)
+    virtualenv = options.get("virtualenv", default)
     if not isinstance(virtualenv, str):
         raise OptionError(f"runtime option `virtualenv` is {virtualenv!r}; it must be the path of a folder")
-    return Interpreter(toolchain, Path(root, virtualenv) if virtualenv else None)
-
-
-def text_of(file: Path) -> str:
-    return file.read_text() if file.is_file() else ""
+    return Interpreter(Path(root, virtualenv) if virtualenv else None)
 
 
 def python_on_path() -> str:
@@ -97,3 +88,12 @@ def python_on_path() -> str:
     if not found:
         raise OptionError(f"no {' or '.join(names)} on PATH; name a virtual environment with the option `virtualenv`")
     return found
+
+
+def distribution_name(folder: Path) -> str | None:
+    """The name of a component package that can be built, from its pyproject.toml; None if it cannot."""
+    file = folder / "pyproject.toml"
+    text = file.read_text() if file.is_file() else ""
+    project = re.search(r"^\[project\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    name = re.search(r"""^name\s*=\s*["']([^"']+)["']""", project[1], re.MULTILINE) if project else None
+    return name[1] if name and re.search(r"^build-backend\s*=", text, re.MULTILINE) else None

@@ -1,7 +1,7 @@
 """Calls to AWS: boto3 clients that reach the given endpoint and nothing else, and AWS's errors in one line."""
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import boto3
@@ -11,6 +11,7 @@ from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
+from pulumi_sandbox.credentials import Credentials
 from pulumi_sandbox.provider.tags import TagSettings
 from pulumi_sandbox.provider.values import ProviderError
 
@@ -28,15 +29,6 @@ _CONFIG = Config(
     s3={"addressing_style": "path"},
     parameter_validation=False,  # AWS judges, in its own words
 )
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """An access key; its secret is kept out of its repr."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

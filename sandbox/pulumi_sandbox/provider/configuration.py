@@ -4,7 +4,8 @@ import json
 import re
 from typing import Any
 
-from pulumi_sandbox.provider.clients import Aws, Credentials, Endpoint
+from pulumi_sandbox.credentials import Credentials
+from pulumi_sandbox.provider.clients import Aws, Endpoint
 from pulumi_sandbox.provider.tags import TagSettings
 from pulumi_sandbox.provider.values import UNKNOWN, State
 

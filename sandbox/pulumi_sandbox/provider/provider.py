@@ -12,8 +12,9 @@ from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import plugin_pb2
 from pulumi.runtime.proto import provider_pb2 as pb
 
+from pulumi_sandbox.credentials import Credentials
 from pulumi_sandbox.provider import configuration, inputs, lifecycle, plan, registry
-from pulumi_sandbox.provider.clients import Aws, Credentials, Endpoint, format_error
+from pulumi_sandbox.provider.clients import Aws, Endpoint, format_error
 from pulumi_sandbox.provider.inputs import Problems
 from pulumi_sandbox.provider.schema import ResourceType
 from pulumi_sandbox.provider.values import ProviderError, State, from_struct, to_struct
@@ -48,12 +49,6 @@ class Provider:
 
     def get_schema(self, request: Any, context: Context) -> Any:
         return pb.GetSchemaResponse(schema=json.dumps({"name": "aws", "version": self._version}))
-
-    def get_mapping(self, request: Any, context: Context) -> Any:
-        return pb.GetMappingResponse()
-
-    def get_mappings(self, request: Any, context: Context) -> Any:
-        return pb.GetMappingsResponse()
 
     def check_config(self, request: Any, context: Context) -> Any:
         return pb.CheckResponse(

@@ -13,7 +13,8 @@ from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc
 from pulumi.runtime.proto.status_pb2 import Status
 
-from pulumi_sandbox.provider.clients import Credentials, Endpoint
+from pulumi_sandbox.credentials import Credentials
+from pulumi_sandbox.provider.clients import Endpoint
 from pulumi_sandbox.provider.lifecycle import PartialFailureError
 from pulumi_sandbox.provider.provider import Context, Provider, subject
 from pulumi_sandbox.provider.values import ProviderError, to_struct
@@ -35,15 +36,13 @@ class Server:
         self._server.stop(grace=5).wait()
 
 
-def serve(
-    endpoint_url: str, access_key_id: str, secret_access_key: str, region: str = "us-east-1", port: int = 0
-) -> Server:
+def serve(endpoint_url: str, credentials: Credentials, region: str = "us-east-1", port: int = 0) -> Server:
     """Serve the emulated provider for pulumi-resource-aws on loopback.
 
-    Every call to AWS goes to ``endpoint_url``, signed with the given key, whatever AWS settings the machine has.
+    Every call to AWS goes to ``endpoint_url``, signed with these credentials, whatever AWS settings the machine has.
     ``region`` holds where a stack names none; port 0 takes any free one. Raises RuntimeError if the port is taken.
     """
-    provider = Provider(Endpoint(endpoint_url), Credentials(access_key_id, secret_access_key), region)
+    provider = Provider(Endpoint(endpoint_url), credentials, region)
     server = grpc.server(
         ThreadPoolExecutor(_WORKERS, "aws-provider"),
         options=[

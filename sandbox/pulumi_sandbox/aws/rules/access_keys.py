@@ -14,7 +14,7 @@ ROOT_KEYS = "The sandbox keeps the account's one root key; it can be neither add
 
 
 @rule("CreateAccessKey")
-def create_access_key(context: Context) -> ApiResponse | None:
+def create_access_key(context: Context) -> ApiResponse:
     if "UserName" not in context.given:
         raise AwsError("NotImplemented", ROOT_KEYS)
     user = context.user()
@@ -35,18 +35,17 @@ def create_access_key(context: Context) -> ApiResponse | None:
 
 
 @rule("UpdateAccessKey", "DeleteAccessKey")
-def change_access_key(context: Context) -> ApiResponse | None:
+def change_access_key(context: Context) -> None:
     key_id = context.given["AccessKeyId"]
     owned = context.user().access_keys if "UserName" in context.given else []
     if "UserName" not in context.given and key_id == context.root.access_key_id:
         raise AwsError("NotImplemented", ROOT_KEYS)
     if not any(key.access_key_id == key_id for key in owned):
         raise AwsError("NoSuchEntity", f"The Access Key with id {key_id} cannot be found.")
-    return None
 
 
 @rule("GetAccessKeyLastUsed")
-def get_access_key_last_used(context: Context) -> ApiResponse | None:
+def get_access_key_last_used(context: Context) -> ApiResponse:
     """AWS says AccessDenied for a key it does not know: it may be another account's."""
     key_id = context.given["AccessKeyId"]
     key = context.store.access_keys.get(key_id)
@@ -67,7 +66,7 @@ def get_access_key_last_used(context: Context) -> ApiResponse | None:
 
 
 @rule("GetUser")
-def get_user(context: Context) -> ApiResponse | None:
+def get_user(context: Context) -> ApiResponse:
     if "UserName" in context.given:
         return context.success({"User": user_details(context.user())})
     root = {"Path": "/", "UserId": account.ACCOUNT_ID, "Arn": context.caller.arn, "CreateDate": "2020-01-01T00:00:00Z"}
@@ -75,7 +74,7 @@ def get_user(context: Context) -> ApiResponse | None:
 
 
 @rule("GetAccountSummary")
-def get_account_summary(context: Context) -> ApiResponse | None:
+def get_account_summary(context: Context) -> None:
     """Let moto answer with the quotas that are in force."""
     quotas, summary = context.quotas, vars(context.store.account_summary)
     summary["_users_quota"] = quotas.users_per_account
@@ -86,14 +85,13 @@ def get_account_summary(context: Context) -> ApiResponse | None:
     summary["_attached_policies_per_user_quota"] = quotas.policies_per_user
     summary["_attached_policies_per_group_quota"] = quotas.policies_per_group
     summary["_account_access_keys_present"] = 1
-    return None
 
 
 # ---- STS
 
 
 @rule("GetCallerIdentity", service="sts")
-def get_caller_identity(context: Context) -> ApiResponse | None:
+def get_caller_identity(context: Context) -> ApiResponse:
     caller = context.caller
     if caller.user is not None:
         identity = caller.user.id
@@ -109,7 +107,7 @@ def session_token(context: Context) -> ApiResponse | None:
 
 
 @rule("AssumeRole", service="sts")
-def assume_role(context: Context) -> ApiResponse | None:
+def assume_role(context: Context) -> None:
     """The role must exist and trust the caller; root may assume none."""
     if context.caller.is_root:
         raise AwsError("AccessDenied", "Roles may not be assumed by root accounts.")
@@ -118,7 +116,6 @@ def assume_role(context: Context) -> ApiResponse | None:
     if role is None or not _trusts(role.assume_role_policy_document, context, arn):
         what = f"{context.caller.arn} is not authorized to perform: sts:AssumeRole"
         raise AwsError("AccessDenied", f"User: {what} on resource: {arn}")
-    return None
 
 
 def _trusts(document: str, context: Context, role_arn: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pulumi_sandbox.aws.response import ApiResponse, AwsError
@@ -31,7 +30,7 @@ def _own(context: Context) -> ManagedPolicy:
 
 
 @rule("CreatePolicy")
-def create_policy(context: Context) -> ApiResponse | None:
+def create_policy(context: Context) -> None:
     name = context.given["PolicyName"]
     own = [policy for policy in context.store.managed_policies.values() if not _is_aws_managed(policy)]
     if taken(name, (policy.name for policy in own)):
@@ -40,11 +39,10 @@ def create_policy(context: Context) -> ApiResponse | None:
         )
     check_quota(context.quotas, "policies_per_account", len(own))
     _check_size(context)
-    return None
 
 
 @rule("CreatePolicyVersion")
-def create_policy_version(context: Context) -> ApiResponse | None:
+def create_policy_version(context: Context) -> None:
     policy = _own(context)
     _check_size(context)
     limit = context.quotas.versions_per_policy
@@ -54,47 +52,41 @@ def create_policy_version(context: Context) -> ApiResponse | None:
             f"A managed policy can have up to {limit} versions. Before you create a new version, you must delete an "
             "existing version.",
         )
-    return None
 
 
 @rule("DeletePolicyVersion")
-def delete_policy_version(context: Context) -> ApiResponse | None:
+def delete_policy_version(context: Context) -> None:
     policy = _own(context)
     version = context.given["VersionId"]
     if version == policy.default_version_id:
         raise AwsError("DeleteConflict", "Cannot delete the default version of a policy.")
     _check_version(context, policy)
-    return None
 
 
 @rule("SetDefaultPolicyVersion")
-def set_default_policy_version(context: Context) -> ApiResponse | None:
+def set_default_policy_version(context: Context) -> None:
     absent = f"version {context.given['VersionId']} {NOT_ATTACHABLE}"
     context.policy(absent)
     _check_version(context, _own(context))
-    return None
 
 
 @rule("GetPolicyVersion")
-def get_policy_version(context: Context) -> ApiResponse | None:
+def get_policy_version(context: Context) -> None:
     _check_version(context, context.policy(f"version {context.given['VersionId']} {NOT_ATTACHABLE}"))
-    return None
 
 
 @rule("GetPolicy", "ListPolicyTags", "ListEntitiesForPolicy")
-def existing_policy(context: Context) -> ApiResponse | None:
+def existing_policy(context: Context) -> None:
     context.policy()
-    return None
 
 
 @rule("TagPolicy", "UntagPolicy")
-def change_policy(context: Context) -> ApiResponse | None:
+def change_policy(context: Context) -> None:
     _own(context)
-    return None
 
 
 @rule("DeletePolicy")
-def delete_policy(context: Context) -> ApiResponse | None:
+def delete_policy(context: Context) -> None:
     policy = _own(context)
     holders = [*context.store.users.values(), *context.store.groups.values(), *context.store.roles.values()]
     if any(policy.arn in holder.managed_policies or _bounded_by(holder, policy) for holder in holders):
@@ -105,7 +97,6 @@ def delete_policy(context: Context) -> ApiResponse | None:
             "This policy has more than one version. Before you delete a policy, you must delete the policy's versions. "
             "The default version is deleted with the policy.",
         )
-    return None
 
 
 def _bounded_by(holder: Any, policy: ManagedPolicy) -> bool:
@@ -128,49 +119,23 @@ def _check_size(context: Context) -> None:
 # ---- attachments
 
 
-@rule("AttachUserPolicy")
-def attach_user_policy(context: Context) -> ApiResponse | None:
-    return _attach(context, context.user(), "policies_per_user", "User")
-
-
-@rule("AttachGroupPolicy")
-def attach_group_policy(context: Context) -> ApiResponse | None:
-    return _attach(context, context.group(), "policies_per_group", "Group")
-
-
-@rule("AttachRolePolicy")
-def attach_role_policy(context: Context) -> ApiResponse | None:
-    return _attach(context, context.role(), "policies_per_role", "Role")
-
-
-def _attach(context: Context, holder: Any, quota: str, kind: str) -> ApiResponse:
+@rule("AttachUserPolicy", "AttachGroupPolicy", "AttachRolePolicy")
+def attach(context: Context) -> ApiResponse:
     """Attaching twice is no error and counts once."""
+    kind, holder = context.holder()
     policy = context.policy(NOT_ATTACHABLE)
     if policy.arn in holder.managed_policies:
         return context.success()
     if policy.path.startswith("/aws-service-role/"):
         raise AwsError("PolicyNotAttachable", f"Cannot attach a Service Role Policy to a Customer {kind}.")
-    check_quota(context.quotas, quota, len(holder.managed_policies))
+    check_quota(context.quotas, f"policies_per_{kind.lower()}", len(holder.managed_policies))
     policy.attach_to(holder)
     return context.success()
 
 
-@rule("DetachUserPolicy")
-def detach_user_policy(context: Context) -> ApiResponse | None:
-    return _detach(context, context.user())
-
-
-@rule("DetachGroupPolicy")
-def detach_group_policy(context: Context) -> ApiResponse | None:
-    return _detach(context, context.group())
-
-
-@rule("DetachRolePolicy")
-def detach_role_policy(context: Context) -> ApiResponse | None:
-    return _detach(context, context.role())
-
-
-def _detach(context: Context, holder: Any) -> ApiResponse:
+@rule("DetachUserPolicy", "DetachGroupPolicy", "DetachRolePolicy")
+def detach(context: Context) -> ApiResponse:
+    _, holder = context.holder()
     policy = context.policy()
     if policy.arn not in holder.managed_policies:
         raise AwsError("NoSuchEntity", f"Policy {policy.arn} was not found.")
@@ -181,70 +146,45 @@ def _detach(context: Context, holder: Any) -> ApiResponse:
 # ---- inline policies
 
 
-@rule("PutUserPolicy")
-def put_user_policy(context: Context) -> ApiResponse | None:
-    user = context.user()
-    return _check_inline(context, user.policies, context.quotas.user_policy_size, f"user {user.name}")
-
-
-@rule("PutGroupPolicy")
-def put_group_policy(context: Context) -> ApiResponse | None:
-    group = context.group()
-    return _check_inline(context, group.policies, context.quotas.group_policy_size, f"group {group.name}")
-
-
-@rule("PutRolePolicy")
-def put_role_policy(context: Context) -> ApiResponse | None:
-    role = context.role()
-    return _check_inline(context, role.policies, context.quotas.role_policy_size, f"role {role.name}")
-
-
-def _check_inline(context: Context, policies: Mapping[str, str], limit: int, whose: str) -> None:
+@rule("PutUserPolicy", "PutGroupPolicy", "PutRolePolicy")
+def put_inline(context: Context) -> None:
     """The limit is on all inline policies of one entity together."""
-    others = sum(size(text) for name, text in policies.items() if name != context.given["PolicyName"])
+    kind, holder = context.holder()
+    limit: int = getattr(context.quotas, f"{kind.lower()}_policy_size")
+    others = sum(size(text) for name, text in holder.policies.items() if name != context.given["PolicyName"])
     if others + size(context.given["PolicyDocument"]) > limit:
+        whose = f"{kind.lower()} {holder.name}"
         raise AwsError("LimitExceeded", f"Maximum policy size of {limit} bytes exceeded for {whose}")
 
 
-@rule("GetUserPolicy", "DeleteUserPolicy")
-def existing_user_policy(context: Context) -> ApiResponse | None:
-    _check_named(context, context.user().policies, "user")
-    return None
-
-
-@rule("GetGroupPolicy", "DeleteGroupPolicy")
-def existing_group_policy(context: Context) -> ApiResponse | None:
-    _check_named(context, context.group().policies, "group")
-    return None
-
-
-@rule("GetRolePolicy", "DeleteRolePolicy")
-def existing_role_policy(context: Context) -> ApiResponse | None:
-    _check_named(context, context.role().policies, "role")
-    return None
-
-
-def _check_named(context: Context, policies: Mapping[str, str], kind: str) -> None:
+@rule(
+    "GetUserPolicy",
+    "DeleteUserPolicy",
+    "GetGroupPolicy",
+    "DeleteGroupPolicy",
+    "GetRolePolicy",
+    "DeleteRolePolicy",
+)
+def existing_inline(context: Context) -> None:
+    kind, holder = context.holder()
     name = context.given["PolicyName"]
-    if name not in policies:
-        raise AwsError("NoSuchEntity", f"The {kind} policy with name {name} cannot be found.")
+    if name not in holder.policies:
+        raise AwsError("NoSuchEntity", f"The {kind.lower()} policy with name {name} cannot be found.")
 
 
 # ---- roles and instance profiles
 
 
 @rule("CreateRole")
-def create_role(context: Context) -> ApiResponse | None:
+def create_role(context: Context) -> None:
     name, roles = context.given["RoleName"], context.store.roles.values()
     if taken(name, (role.name for role in roles)):
         raise AwsError("EntityAlreadyExists", f"Role with name {name} already exists.")
     check_quota(context.quotas, "roles_per_account", len(roles))
-    return None
 
 
 @rule("CreateInstanceProfile")
-def create_instance_profile(context: Context) -> ApiResponse | None:
+def create_instance_profile(context: Context) -> None:
     name = context.given["InstanceProfileName"]
     if taken(name, (profile.name for profile in context.store.instance_profiles.values())):
         raise AwsError("EntityAlreadyExists", f"Instance Profile {name} already exists.")
-    return None

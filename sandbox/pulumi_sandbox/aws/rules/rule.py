@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pulumi_sandbox.aws import account
-from pulumi_sandbox.aws.authentication import Caller, Credentials
+from pulumi_sandbox.aws.authentication import Caller
 from pulumi_sandbox.aws.faults import FaultInjector
 from pulumi_sandbox.aws.request import ApiRequest
 from pulumi_sandbox.aws.response import ApiResponse, AwsError, success_response
 from pulumi_sandbox.aws.settings import Quotas, aws_name
+from pulumi_sandbox.credentials import Credentials
 
 if TYPE_CHECKING:
-    from moto.iam.models import Group, IAMBackend, ManagedPolicy, Role, User
+    from moto.iam.models import Group, IAMBackend, ManagedPolicy, User
 
 
 @dataclass(frozen=True)
 class Context:
-    """One IAM or STS call with all that rules need to decide on it. `given` are its parameters by model name."""
+    """One IAM or STS request with all that rules need to decide on it. `given` are its parameters by model name."""
 
     request: ApiRequest
     caller: Caller
@@ -42,24 +43,21 @@ class Context:
 
     def user(self) -> User:
         """The user that UserName names. Raises NoSuchEntity."""
-        user = self.store.users.get(self.given["UserName"])
-        if user is None:
-            raise missing("user", self.given["UserName"])
-        return user
+        return self.holder("User")[1]
 
     def group(self) -> Group:
         """The group that GroupName names. Raises NoSuchEntity."""
-        group = self.store.groups.get(self.given["GroupName"])
-        if group is None:
-            raise missing("group", self.given["GroupName"])
-        return group
+        return self.holder("Group")[1]
 
-    def role(self) -> Role:
-        """The role that RoleName names. Raises NoSuchEntity."""
-        role = next((role for role in self.store.roles.values() if role.name == self.given["RoleName"]), None)
-        if role is None:
-            raise missing("role", self.given["RoleName"])
-        return role
+    def holder(self, *kinds: str) -> tuple[str, Any]:
+        """Which of the kinds (User, Group, Role) the request names, and the one that it names. Raises NoSuchEntity."""
+        kind = next(kind for kind in kinds or ("User", "Group", "Role") if f"{kind}Name" in self.given)
+        name, store = self.given[f"{kind}Name"], self.store
+        found = {"User": store.users, "Group": store.groups, "Role": store.roles}[kind]
+        holder = next((one for one in found.values() if one.name == name), None) if kind == "Role" else found.get(name)
+        if holder is None:
+            raise AwsError("NoSuchEntity", f"The {kind.lower()} with name {name} cannot be found.")
+        return kind, holder
 
     def policy(self, absent: str = "was not found.") -> ManagedPolicy:
         """The managed policy that PolicyArn names. Raises NoSuchEntity, worded with `absent`."""
@@ -90,9 +88,6 @@ def rule(*actions: str, service: str = "iam") -> Callable[[Rule], Rule]:
     return register
 
 
-# IAM actions whose UserName, GroupName or RoleName names what is about to be made.
-_CREATORS = {"CreateUser": "UserName", "CreateGroup": "GroupName", "CreateRole": "RoleName"}
-
 # Actions in which UserName may be left out and then means the user who calls.
 _OWN_USER = {
     "CreateAccessKey",
@@ -114,10 +109,9 @@ def apply(context: Context) -> ApiResponse | None:
     request = context.request
     if request.service == "iam":
         _imply_user(context)
-        creating = _CREATORS.get(request.action or "")
-        for name, entity in (("UserName", context.user), ("GroupName", context.group), ("RoleName", context.role)):
-            if name in context.given and name != creating:
-                entity()
+        for kind in ("User", "Group", "Role"):
+            if f"{kind}Name" in context.given and request.action != f"Create{kind}":
+                context.holder(kind)
     function = RULES.get((request.service, request.action or ""))
     return function(context) if function else None
 
@@ -132,11 +126,6 @@ def _imply_user(context: Context) -> None:
 
 
 # ---- words and shapes that several rules share
-
-
-def missing(kind: str, name: str) -> AwsError:
-    """NoSuchEntity for a user, group or role."""
-    return AwsError("NoSuchEntity", f"The {kind} with name {name} cannot be found.")
 
 
 def conflict(what: str) -> AwsError:
@@ -186,6 +175,10 @@ def group_summary(group: Group) -> dict[str, Any]:
         "Arn": group.arn,
         "CreateDate": group.create_date,
     }
+
+
+def groups_of(context: Context, user: User) -> list[Group]:
+    return [group for group in context.store.groups.values() if user in group.users]
 
 
 def boundary(context: Context) -> dict[str, str]:

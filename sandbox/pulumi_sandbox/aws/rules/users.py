@@ -11,20 +11,21 @@ from pulumi_sandbox.aws.rules.rule import (
     check_quota,
     conflict,
     group_summary,
+    groups_of,
     rule,
     taken,
     user_details,
 )
 
 if TYPE_CHECKING:
-    from moto.iam.models import User
+    pass
 
 DUPLICATE_TAGS = "Duplicate tag keys found. Please note that Tag keys are case insensitive."
 TOO_MANY_TAGS = "The number of tags has reached the maximum limit."
 
 
 @rule("CreateUser")
-def create_user(context: Context) -> ApiResponse | None:
+def create_user(context: Context) -> ApiResponse:
     store, given = context.store, context.given
     name, tags = given["UserName"], given.get("Tags", [])
     if taken(name, store.users):
@@ -39,7 +40,7 @@ def create_user(context: Context) -> ApiResponse | None:
 
 
 @rule("UpdateUser")
-def update_user(context: Context) -> ApiResponse | None:
+def update_user(context: Context) -> ApiResponse:
     """A rename keeps the user: its keys, groups, policies and tags go on under the new name."""
     store, user = context.store, context.user()
     new_name = context.given.get("NewUserName", user.name)
@@ -57,7 +58,7 @@ def update_user(context: Context) -> ApiResponse | None:
 
 
 @rule("DeleteUser")
-def delete_user(context: Context) -> ApiResponse | None:
+def delete_user(context: Context) -> None:
     user = context.user()
     if user.managed_policies:
         raise conflict("detach all policies")
@@ -73,31 +74,28 @@ def delete_user(context: Context) -> ApiResponse | None:
         raise conflict("delete MFA device")
     if user.ssh_public_keys or user.signing_certificates:
         raise conflict("remove referenced objects")
-    return None
 
 
 @rule("CreateLoginProfile")
-def create_login_profile(context: Context) -> ApiResponse | None:
+def create_login_profile(context: Context) -> None:
     if context.user().password:
         raise AwsError("EntityAlreadyExists", f"Login Profile for user {context.user().name} already exists.")
-    return None
 
 
 @rule("GetLoginProfile", "UpdateLoginProfile", "DeleteLoginProfile")
-def existing_login_profile(context: Context) -> ApiResponse | None:
+def existing_login_profile(context: Context) -> None:
     if not context.user().password:
         raise AwsError("NoSuchEntity", f"Login Profile for User {context.user().name} cannot be found.")
-    return None
 
 
 @rule("PutUserPermissionsBoundary")
-def put_boundary(context: Context) -> ApiResponse | None:
+def put_boundary(context: Context) -> ApiResponse:
     vars(context.user())["permissions_boundary"] = boundary(context)
     return context.success()
 
 
 @rule("DeleteUserPermissionsBoundary")
-def delete_boundary(context: Context) -> ApiResponse | None:
+def delete_boundary(context: Context) -> ApiResponse:
     user = context.user()
     if not getattr(user, "permissions_boundary", None):
         # Wording not seen on AWS.
@@ -110,7 +108,7 @@ def delete_boundary(context: Context) -> ApiResponse | None:
 
 
 @rule("TagUser")
-def tag_user(context: Context) -> ApiResponse | None:
+def tag_user(context: Context) -> ApiResponse:
     """Keys are kept as written but compared regardless of case: a new spelling replaces the old tag."""
     store, user, new = context.store, context.user(), context.given.get("Tags", [])
     _check_tags(new)
@@ -124,7 +122,7 @@ def tag_user(context: Context) -> ApiResponse | None:
 
 
 @rule("UntagUser")
-def untag_user(context: Context) -> ApiResponse | None:
+def untag_user(context: Context) -> ApiResponse:
     store, user = context.store, context.user()
     removed = {key.lower() for key in context.given.get("TagKeys", [])}
     kept = [tag for tag in user.tags or [] if tag["Key"].lower() not in removed]
@@ -146,7 +144,7 @@ def _check_tags(tags: list[dict[str, Any]]) -> None:
 
 
 @rule("CreateGroup")
-def create_group(context: Context) -> ApiResponse | None:
+def create_group(context: Context) -> ApiResponse:
     store, name = context.store, context.given["GroupName"]
     if taken(name, store.groups):
         raise AwsError("EntityAlreadyExists", f"Group with name {name} already exists.")
@@ -158,7 +156,7 @@ def create_group(context: Context) -> ApiResponse | None:
 
 
 @rule("UpdateGroup")
-def update_group(context: Context) -> ApiResponse | None:
+def update_group(context: Context) -> ApiResponse:
     store, group = context.store, context.group()
     new_name = context.given.get("NewGroupName", group.name)
     if new_name != group.name and taken(new_name, store.groups):
@@ -169,7 +167,7 @@ def update_group(context: Context) -> ApiResponse | None:
 
 
 @rule("DeleteGroup")
-def delete_group(context: Context) -> ApiResponse | None:
+def delete_group(context: Context) -> None:
     group = context.group()
     if group.managed_policies:
         raise conflict("detach all policies")
@@ -177,28 +175,22 @@ def delete_group(context: Context) -> ApiResponse | None:
         raise conflict("delete policies")
     if group.users:
         raise conflict("remove users from group")
-    return None
 
 
 @rule("AddUserToGroup")
-def add_user_to_group(context: Context) -> ApiResponse | None:
+def add_user_to_group(context: Context) -> None:
     user, group = context.user(), context.group()
     if user not in group.users:
-        check_quota(context.quotas, "groups_per_user", len(_groups(context, user)))
-    return None
+        check_quota(context.quotas, "groups_per_user", len(groups_of(context, user)))
 
 
 @rule("RemoveUserFromGroup")
-def remove_user_from_group(context: Context) -> ApiResponse | None:
+def remove_user_from_group(context: Context) -> ApiResponse:
     """Removing one who is no member succeeds on AWS."""
     user, group = context.user(), context.group()
     if user in group.users:
         group.users.remove(user)
     return context.success()
-
-
-def _groups(context: Context, user: User) -> list[Any]:
-    return [group for group in context.store.groups.values() if user in group.users]
 
 
 def _identifier(prefix: str) -> str:

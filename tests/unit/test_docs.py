@@ -1,0 +1,52 @@
+"""The documentation: what is generated in it, and its links."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts.configuration_table import DOCUMENT, document, table
+
+ROOT = DOCUMENT.parent.parent
+TEXTS = [
+    path
+    for folder in ("", "docs", "components", "components/examples", "sandbox")
+    for path in sorted((ROOT / folder).glob("*.md"))
+    if not path.name.endswith(".ko.md")
+]
+
+
+def test_the_table_of_settings_is_the_one_of_the_code() -> None:
+    text = DOCUMENT.read_text("utf-8")
+    assert document(text) == text, "run make schema after a change in settings.py"
+
+
+def test_the_table_has_nested_settings_with_their_limits() -> None:
+    assert "| `keyDefaults.retireGuard.idleDays` | whole number, 1 to 3650, required |" in table()
+    assert "| `users.NAME.key` | as `keyDefaults` |" in table()
+    assert "`users.NAME.key.adopt.id`" in table()
+    assert "`users.NAME.key.serial`" not in table(), "what keyDefaults has is described once"
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_links_between_documents_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", _without_code(path)):
+        name, _, anchor = target.partition("#")
+        linked = path.parent / name if name else path
+        assert linked.exists(), f"{target} does not exist"
+        if anchor and linked.suffix == ".md":
+            assert anchor in _anchors(linked), f"{target}: there is no such heading"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 180
+
+
+def _without_code(path: Path) -> str:
+    return re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
+
+
+def _anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", _without_code(path), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
