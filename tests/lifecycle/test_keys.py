@@ -182,14 +182,14 @@ def test_a_rehearsed_day_is_refused_for_up_outside_the_sandbox(new_stack: NewSta
     [
         ({"serial": 0}, "users.test-user.key.serial: 0 is given; the lowest allowed value is 1"),
         ({"serial": -1}, "users.test-user.key.serial: -1 is given; the lowest allowed value is 1"),
-        ({"serial": "two"}, 'users.test-user.key.serial: "two" is given; a whole number is expected'),
+        ({"serial": "two"}, "users.test-user.key.serial: 'two' is given; a whole number is expected"),
         (
             {"rotation": {"start": "2026-01-01", "everyDays": 5, "overlapDays": 6}},
             "users.test-user.key.rotation.overlapDays: an overlap of 6 days is longer than the period of 5 days",
         ),
         (
             {"rotation": {"start": "soon", "everyDays": 5, "overlapDays": 1}},
-            'users.test-user.key.rotation.start: "soon" is given; a day such as 2026-12-01',
+            "users.test-user.key.rotation.start: 'soon' is given; a date such as 2026-12-01",
         ),
         (
             {"pgpKey": "no key at all!"},

@@ -192,10 +192,8 @@ def test_the_report_is_written_where_it_is_wanted(new_stack: NewStack, sandbox: 
         done = operate(stack, "report", *arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert message in done.stderr
-    stack.run("stack", "select", stack.name)
-    selected = subprocess.run(
-        ["access-keys", "report"], cwd=stack.folder, env=sandbox.environment, capture_output=True, text=True
-    )
+    for command in (["pulumi", "stack", "select", stack.name], ["access-keys", "report"]):
+        selected = subprocess.run(command, cwd=stack.folder, env=sandbox.environment, capture_output=True, text=True)
     assert f"Access keys of stack {stack.name}, AWS account 123456789012, on " in selected.stdout
 
 

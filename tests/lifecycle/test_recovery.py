@@ -17,7 +17,7 @@ def test_a_user_whose_removal_failed_can_be_put_back_unharmed(new_stack: NewStac
         stack.write(config(serial=serial))
         stack.up()
     in_use = stack.key("test-user")
-    stack.write({"groups": GROUPS, "users": {}})
+    stack.write({"groups": GROUPS, "users": {}, "allowNoUsers": True})
     sandbox.control.fail("iam:DeleteAccessKey", "AccessDenied", times=50)
     assert stack.up(check=False).code != 0
     sandbox.control.clear_faults()

@@ -211,7 +211,7 @@ def test_an_up_or_preview_with_nothing_to_change_asks_aws_nothing(new_stack: New
 
 def test_a_new_user_costs_three_calls_and_the_trial_of_its_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
-    stack.write({"groups": GROUPS, "users": {}})
+    stack.write({"groups": GROUPS, "users": {}, "allowNoUsers": True})
     stack.up()
     sandbox.control.clear_calls()
     stack.write({"groups": GROUPS, "users": USERS})

@@ -62,5 +62,5 @@ def did_you_mean(word: str, choices: Sequence[str], fold: Callable[[str], str] =
     by_folded = {fold(choice): choice for choice in choices}
     folded = fold(word)
     longer = sorted((choice for choice in by_folded if len(folded) > 2 and choice.startswith(folded)), key=len)
-    near = longer[:1] or get_close_matches(folded, list(by_folded), n=1, cutoff=0.75)
+    near = longer[:1] or get_close_matches(folded, list(by_folded), n=1, cutoff=0.75 if len(word) > 6 else 0.6)
     return f" Did you mean '{by_folded[near[0]]}'?" if near else ""
