@@ -10,14 +10,24 @@ if TYPE_CHECKING:
 
 
 def aws_session() -> "boto3.Session":
-    """The session of the running stack. Raises botocore's ProfileNotFound and its like."""
+    """The session of the running stack. Raises botocore's errors, and RunError for malformed roles."""
     import pulumi  # not needed, and slow to load, for the operators' commands that share session_for
 
     config = pulumi.Config("aws")
     given: dict[str, Any] = {
         name: config.get(name) for name in ("region", "profile", "accessKey", "secretKey", "token")
     }
-    return session_for(given | {"assumeRoles": json.loads(config.get("assumeRoles") or "[]")})
+    try:
+        roles: Any = json.loads(config.get("assumeRoles") or "[]")
+        known = all(isinstance(role["roleArn"], str) for role in roles)
+    except (ValueError, TypeError, KeyError):
+        roles, known = None, False
+    if not known:
+        raise pulumi.RunError(
+            "aws:assumeRoles is not a list of roles, for example [{roleArn: arn:aws:iam::123456789012:role/deploy}]. "
+            "Nothing was created or changed."
+        )
+    return session_for(given | {"assumeRoles": roles})
 
 
 def session_for(config: Mapping[str, Any]) -> "boto3.Session":

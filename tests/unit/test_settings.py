@@ -183,6 +183,12 @@ def test_keys_of_other_namespaces_are_nobodys_business() -> None:
     assert read(others).users
 
 
+@pytest.mark.parametrize("roles", ["nonsense", '"text"', "[7]", '[{"arn": "x"}]', '{"roleArn": "x"}'])
+def test_something_else_than_a_list_of_roles_ends_the_program(roles: str) -> None:
+    with pytest.raises(pulumi.RunError, match=r"aws:assumeRoles is not a list of roles, for example"):
+        deploy(program, config({"aws:assumeRoles": roles}))
+
+
 def test_every_setting_is_described_and_known_by_name() -> None:
     message = refusal(config(nonsense=1))
     known = message.split("Known names: ")[1].split(".")[0].split(", ")
