@@ -1,7 +1,6 @@
 """Run a Pulumi program against mocks that record what it registers, as the engine would see it."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,10 +126,3 @@ def deploy(
     pulumi.runtime.set_all_config(dict(config or {}))
     pulumi.runtime.test(program)()
     return recording
-
-
-def as_config(settings_: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of a stack file under our namespace as the engine hands them over."""
-    return {
-        f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in settings_.items()
-    }
