@@ -193,7 +193,7 @@ def test_a_clock_that_is_behind_retires_nothing() -> None:
     assert retirements(plan, keys) == {}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(
     every=st.integers(1, 200),
     overlap=st.integers(0, 200),

@@ -12,7 +12,7 @@ import pytest
 from aws_access_keys import ProgrammaticAccess
 from aws_access_keys.retire_guard import InUseError
 from aws_access_keys.rules.problem import STACK_FILE, Problem
-from aws_access_keys.run import Run
+from aws_access_keys.run import Run, _exit
 from aws_access_keys.validation import SettingsError
 
 from tests.unit.fake_aws import USED, FakeAws
@@ -49,7 +49,7 @@ def test_an_update_that_skipped_something_reports_it_and_fails_at_its_exit(
         "1 change was skipped; everything else is applied:\n  aws-access-keys:users.ann.key: the key is in use."
     ]
     assert caplog.records[0].levelname == "ERROR"
-    assert len(exits) == 1
+    assert exits == [_exit]
 
 
 def test_a_preview_only_warns(exits: list[Any], caplog: pytest.LogCaptureFixture) -> None:
@@ -82,9 +82,9 @@ def test_two_components_that_skip_something_both_report_it_and_the_run_fails_onc
 def test_the_exit_code_tells_the_language_host_that_the_error_is_reported() -> None:
     program = """
 import atexit
-from tests.unit.test_run import REFUSED, STACK_FILE, Run, deploy
+from aws_access_keys.run import _exit
 atexit.register(print, "the engine is done")
-deploy(lambda: Run.current().report(REFUSED, STACK_FILE))
+atexit.register(_exit)
 print("the program is done")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
