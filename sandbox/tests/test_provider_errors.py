@@ -190,15 +190,25 @@ def test_a_key_that_cannot_be_deactivated_keeps_its_secret_in_the_state(connecti
 
 
 def test_a_rename_whose_second_half_fails_is_remembered(connection: Connection, strict: Strict) -> None:
-    strict.control.fail("TagUser", "ServiceNotHere")
+    strict.control.fail("PutUserPermissionsBoundary", "ServiceNotHere")
     user = connection.make(USER, {"name": "first-name"})
+    new = {"name": "second-name", "permissionsBoundary": "arn:aws:iam::aws:policy/ReadOnlyAccess"}
     with pytest.raises(ProviderFaultError) as refused:
-        user.update({"name": "second-name", "tags": {"a": "b"}})
+        user.update(new)
     assert refused.value.left_behind is not None
     _, user.outputs = refused.value.left_behind
     assert (user.outputs["id"], user.outputs["name"]) == ("second-name", "second-name"), "the rename took place"
-    assert user.diff({"name": "second-name", "tags": {"a": "b"}}).diffs == ["tags"], "the tags are still to do"
-    user.update({"name": "second-name", "tags": {"a": "b"}})
+    assert user.diff(new).diffs == ["permissionsBoundary"], "the boundary is still to do"
+    user.update(new)
+    assert user.outputs["permissionsBoundary"] == new["permissionsBoundary"]
+
+
+def test_a_rename_together_with_a_change_of_tags_fails_as_with_the_real_provider(connection: Connection) -> None:
+    user = connection.make(USER, {"name": "one-at-a-time"})
+    with pytest.raises(ProviderFaultError, match="TagUser failed: NoSuchEntity: The user with name both-at-once"):
+        user.update({"name": "both-at-once", "tags": {"a": "b"}})
+    user.update({"name": "both-at-once"})
+    user.update({"name": "both-at-once", "tags": {"a": "b"}})
     assert user.outputs["tagsAll"] == {"a": "b"}
 
 

@@ -1,62 +1,21 @@
-"""What a caller may do: the IAM actions and resources behind an API request, and the policies that decide on them.
+"""What a caller may do: its policies decide on the permissions that a request needs (permissions.py).
 
 Root may do everything. A user's policies are its own and those of its groups, bounded by its permissions boundary; an
-assumed role's are the role's. Resource-based policies (bucket policies, key policies) are not evaluated.
-Source of the S3 actions: service authorization reference, "Actions, resources, and condition keys for Amazon S3".
+assumed role's are the role's. Of resource-based policies only a bucket policy's deny counts, as far as moto knows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
 from pulumi_sandbox.aws import account
 from pulumi_sandbox.aws.authentication import Caller
+from pulumi_sandbox.aws.permissions import needed
 from pulumi_sandbox.aws.policy_evaluation import AccessRequest, Verdict, evaluate
 from pulumi_sandbox.aws.request import EC2, JSON, REST, S3, ApiRequest
 from pulumi_sandbox.aws.response import AwsError
 
 ALWAYS_ALLOWED = {"sts:GetCallerIdentity", "sts:GetSessionToken"}
-
-# S3 operations whose IAM action has another name than the operation.
-S3_ACTIONS = {
-    "ListBuckets": "ListAllMyBuckets",
-    "HeadBucket": "ListBucket",
-    "ListObjects": "ListBucket",
-    "ListObjectsV2": "ListBucket",
-    "ListObjectVersions": "ListBucketVersions",
-    "ListMultipartUploads": "ListBucketMultipartUploads",
-    "ListParts": "ListMultipartUploadParts",
-    "HeadObject": "GetObject",
-    "GetObjectAttributes": "GetObject",
-    "CopyObject": "PutObject",
-    "CreateMultipartUpload": "PutObject",
-    "UploadPart": "PutObject",
-    "UploadPartCopy": "PutObject",
-    "CompleteMultipartUpload": "PutObject",
-    "DeleteObjects": "DeleteObject",
-    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
-    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
-    "DeleteBucketLifecycle": "PutLifecycleConfiguration",
-    "PutBucketEncryption": "PutEncryptionConfiguration",
-    "GetBucketEncryption": "GetEncryptionConfiguration",
-    "DeleteBucketEncryption": "PutEncryptionConfiguration",
-    "GetBucketCors": "GetBucketCORS",
-    "PutBucketCors": "PutBucketCORS",
-    "DeleteBucketCors": "PutBucketCORS",
-    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
-    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
-    "DeletePublicAccessBlock": "PutBucketPublicAccessBlock",
-    "DeleteBucketTagging": "PutBucketTagging",
-    "GetBucketNotificationConfiguration": "GetBucketNotification",
-    "PutBucketNotificationConfiguration": "PutBucketNotification",
-    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
-    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
-    "GetBucketReplication": "GetReplicationConfiguration",
-    "PutBucketReplication": "PutReplicationConfiguration",
-    "DeleteBucketReplication": "PutReplicationConfiguration",
-}
 
 
 def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
@@ -79,69 +38,10 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
             raise _refusal(request, caller, access, "with an explicit deny in an identity-based policy")
 
 
-def needed(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
-    """The (IAM action, resource ARN) pairs that a request needs."""
-    partition = account.partition(request.region)
-    if request.service == "s3":
-        yield f"s3:{S3_ACTIONS.get(request.action or '', request.action)}", _s3_resource(request, partition)
-        if request.action in ("CopyObject", "UploadPartCopy"):
-            source = unquote(request.header("x-amz-copy-source")).lstrip("/").partition("?")[0]
-            yield "s3:GetObject", f"arn:{partition}:s3:::{source}"
-    elif request.service == "iam":
-        yield f"iam:{request.action}", _iam_resource(request, caller)
-    elif request.service == "sts":
-        yield f"sts:{request.action}", request.form.get("RoleArn", "*")
-    else:
-        yield f"{request.service}:{request.action}", _json_resource(request, partition)
-
-
-def _s3_resource(request: ApiRequest, partition: str) -> str:
-    bucket, key = request.parameters.get("Bucket"), request.parameters.get("Key")
-    if not bucket:
-        return "*"
-    if request.action == "DeleteObjects":
-        key = "*"
-    return f"arn:{partition}:s3:::{bucket}/{key}" if key else f"arn:{partition}:s3:::{bucket}"
-
-
-def _iam_resource(request: ApiRequest, caller: Caller) -> str:
-    form, store = request.form, account.iam(request.region)
-    action = request.action or ""
-    prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:"
-    path = form.get("Path") or "/"
-    if "GroupName" in form:
-        group = store.groups.get(form["GroupName"])
-        return group.arn if group else f"{prefix}group{path}{form['GroupName']}"
-    if "UserName" in form:
-        user = store.users.get(form["UserName"])
-        return user.arn if user else f"{prefix}user{path}{form['UserName']}"
-    if "RoleName" in form:
-        role = next((role for role in store.roles.values() if role.name == form["RoleName"]), None)
-        return role.arn if role else f"{prefix}role{path}{form['RoleName']}"
-    if "PolicyArn" in form:
-        return form["PolicyArn"]
-    if "PolicyName" in form:
-        return f"{prefix}policy{path}{form['PolicyName']}"
-    if caller.user and any(word in action for word in ("AccessKey", "MFADevice", "GetUser", "LoginProfile")):
-        return caller.arn
-    return "*"
-
-
-def _json_resource(request: ApiRequest, partition: str) -> str:
-    """The ARN a Secrets Manager, SSM or KMS request is about; `*` where it names none."""
-    if request.service not in ("secretsmanager", "ssm", "kms"):
-        return "*"
-    body = request.parameters
-    member = {"secretsmanager": "SecretId", "ssm": "Name", "kms": "KeyId"}[request.service]
-    name: Any = body.get(member) or (body.get("Name") if request.service == "secretsmanager" else None)
-    if not isinstance(name, str):
-        return "*"
-    if name.startswith("arn:"):
-        return name
-    kind = {"secretsmanager": "secret:", "ssm": "parameter/", "kms": "" if name.startswith("alias/") else "key/"}
-    suffix = "-??????" if request.service == "secretsmanager" else ""
-    resource = f"{kind[request.service]}{name.lstrip('/')}{suffix}"
-    return f"arn:{partition}:{request.service}:{request.region}:{account.ACCOUNT_ID}:{resource}"
+def denied_by_bucket_policy(request: ApiRequest, caller: Caller) -> AwsError:
+    """What AWS responds where moto says only that it is forbidden."""
+    access = AccessRequest(*next(needed(request, caller)))
+    return _refusal(request, caller, access, "with an explicit deny in a resource-based policy")
 
 
 def _documents(request: ApiRequest, caller: Caller) -> tuple[list[str], str | None]:

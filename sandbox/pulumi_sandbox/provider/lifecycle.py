@@ -27,8 +27,8 @@ def create(resource: ResourceType, aws: Aws, inputs: State) -> State:
     aws = aws.in_region(state.get("region"))
     desired = dict(state)
     try:
-        resource.create(aws, desired, state)
-        return _completed(resource, aws, state, desired)
+        fresh = resource.create(aws, desired, state) or _found(resource, aws, state)
+        return _completed(state | fresh, desired)
     except (ClientError, BotoCoreError, ProviderError) as error:
         if "id" not in state:
             raise
@@ -41,8 +41,9 @@ def update(resource: ResourceType, aws: Aws, prior: State, planned: State) -> St
     aws = aws.in_region(desired.get("region"))
     state = dict(prior)
     try:
-        resource.update(aws, desired, state)
-        return _completed(resource, aws, desired | {"id": state["id"]}, desired)
+        fresh = resource.update(aws, desired, state)
+        now = desired | {"id": state["id"]}
+        return _completed(now | (fresh or _found(resource, aws, now)), desired)
     except (ClientError, BotoCoreError, ProviderError) as error:
         raise PartialFailureError(error, resource, _actual_state(resource, aws, state)) from error
 
@@ -56,12 +57,15 @@ def delete(resource: ResourceType, aws: Aws, state: State) -> None:
             raise
 
 
-def _completed(resource: ResourceType, aws: Aws, state: State, desired: State) -> State:
+def _found(resource: ResourceType, aws: Aws, state: State) -> State:
     fresh = _read(resource, aws, state)
     if fresh is None:
         raise ProviderError(f"{resource.token} {state['id']} was there a moment ago and AWS no longer finds it")
-    state = state | fresh
-    # An empty collection that nobody asked for counts as absent.
+    return fresh
+
+
+def _completed(state: State, desired: State) -> State:
+    """An empty collection that nobody asked for counts as absent."""
     return {
         key: None if value in ({}, []) and desired.get(key, value) is None else value for key, value in state.items()
     }

@@ -51,15 +51,18 @@ class ResourceType:
     """A resource type: its properties, and how it is made, found, changed and removed.
 
     The functions let boto3's ClientError pass: the server formats it. ``state`` holds the properties and
-    "id"; a function changes it step by step, so that a failure half-way leaves in it what is true by then.
+    "id"; a function changes it step by step, so that a failure half-way leaves in it what is true by then. Where create
+    or update returns the fresh properties, they are not read again.
+
+    Calls are those of the real provider: it waits with a further read until what it made can be read.
     """
 
     token: str  # aws:iam/group:Group
     properties: dict[str, Property]
-    create: Callable[[Aws, State, State], None]  # (aws, desired inputs, state): sets state["id"] once it exists
+    create: Callable[[Aws, State, State], State | None]  # (aws, desired inputs, state): sets state["id"] once it exists
     read: Callable[[Aws, State], State | None]  # fresh properties; None, or an error of GONE: it does not exist
     delete: Callable[[Aws, State], None]  # an error of GONE is taken as done
-    update: Callable[[Aws, State, State], None] = _nothing_to_update  # (aws, desired inputs, state)
+    update: Callable[[Aws, State, State], State | None] = _nothing_to_update  # (aws, desired inputs, state)
     locate: Callable[[Aws, str], State] = _same_id  # what read needs, from an import id; may set another "id"
     autoname: str = ""  # input filled with "<logical name>-<7 hex digits>" when absent
     autoname_lower: bool = False

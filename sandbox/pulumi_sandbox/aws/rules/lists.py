@@ -68,6 +68,7 @@ LISTS: dict[str, tuple[str, List]] = {
     "ListAttachedUserPolicies": ("AttachedPolicies", _attached_policies),
     "ListAttachedGroupPolicies": ("AttachedPolicies", _attached_policies),
     "ListPolicyVersions": ("Versions", _policy_versions),
+    "ListServiceSpecificCredentials": ("ServiceSpecificCredentials", lambda _: []),  # moto has none
     "ListAccountAliases": ("AccountAliases", lambda of: list(of.store.account_aliases)),
 }
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from typing import Any
 
 from pulumi_sandbox.provider import input_rules, pgp
 from pulumi_sandbox.provider.clients import Aws, all_pages
@@ -18,7 +19,7 @@ def ses_smtp_password_v4(secret_access_key: str, region: str) -> str:
     return base64.b64encode(b"\x04" + signature).decode()
 
 
-def _create(aws: Aws, desired: State, state: State) -> None:
+def _create(aws: Aws, desired: State, state: State) -> State:
     key = aws.iam.create_access_key(UserName=desired["user"])["AccessKey"]
     state["id"] = key["AccessKeyId"]
     secret = key["SecretAccessKey"]
@@ -34,6 +35,7 @@ def _create(aws: Aws, desired: State, state: State) -> None:
         state |= {"secret": secret, "sesSmtpPasswordV4": smtp_password}
     if desired["status"] == "Inactive":
         _set_status(aws, desired, state)
+    return _properties(key) | {"status": desired["status"]}
 
 
 def _set_status(aws: Aws, desired: State, state: State) -> None:
@@ -43,12 +45,16 @@ def _set_status(aws: Aws, desired: State, state: State) -> None:
 def _read(aws: Aws, state: State) -> State | None:
     for key in all_pages(aws.iam, "list_access_keys", "AccessKeyMetadata", UserName=state["user"]):
         if key["AccessKeyId"] == state["id"]:
-            return {
-                "user": key["UserName"],
-                "status": key["Status"],
-                "createDate": f"{key['CreateDate']:%Y-%m-%dT%H:%M:%SZ}",
-            }
+            return _properties(key)
     return None
+
+
+def _properties(key: Any) -> State:
+    return {
+        "user": key["UserName"],
+        "status": key["Status"],
+        "createDate": f"{key['CreateDate']:%Y-%m-%dT%H:%M:%SZ}",
+    }
 
 
 def _delete(aws: Aws, state: State) -> None:

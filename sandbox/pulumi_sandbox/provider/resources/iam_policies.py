@@ -52,17 +52,17 @@ def _read(aws: Aws, state: State) -> State | None:
 
 def _update(aws: Aws, desired: State, state: State) -> None:
     arn = state["id"]
+    removed, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
+    if removed:
+        aws.iam.untag_policy(PolicyArn=arn, TagKeys=removed)
+    if new:
+        aws.iam.tag_policy(PolicyArn=arn, Tags=tags.to_list(new))
     if policy_documents.meaning(desired["policy"]) != policy_documents.meaning(state.get("policy")):
         older = [version for version in _versions(aws, arn) if not version["IsDefaultVersion"]]
         if len(older) + 1 >= _MOST_VERSIONS:
             oldest = min(older, key=lambda version: int(version["VersionId"].removeprefix("v")))
             aws.iam.delete_policy_version(PolicyArn=arn, VersionId=oldest["VersionId"])
         aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=desired["policy"], SetAsDefault=True)
-    gone, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
-    if gone:
-        aws.iam.untag_policy(PolicyArn=arn, TagKeys=gone)
-    if new:
-        aws.iam.tag_policy(PolicyArn=arn, Tags=tags.to_list(new))
 
 
 def _versions(aws: Aws, arn: str) -> list[Any]:
@@ -123,6 +123,7 @@ def _inline(owner: str, token: str) -> ResourceType:
         name = _name(desired)
         call(aws, "put", desired[owner], name, PolicyDocument=desired["policy"])
         state["id"] = f"{desired[owner]}:{name}"
+        call(aws, "get", desired[owner], name)
 
     def read(aws: Aws, state: State) -> State | None:
         owner_name, name = parts(state["id"])

@@ -92,9 +92,9 @@ def _update(aws: Aws, desired: State, state: State) -> None:
             Policy=desired["policy"],
             BypassPolicyLockoutSafetyCheck=desired["bypassPolicyLockoutSafetyCheck"],
         )
-    gone, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
-    if gone:
-        client.untag_resource(KeyId=key, TagKeys=gone)
+    removed, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
+    if removed:
+        client.untag_resource(KeyId=key, TagKeys=removed)
     if new:
         client.tag_resource(KeyId=key, Tags=[{"TagKey": name, "TagValue": value} for name, value in new.items()])
     if state["isEnabled"] and not desired["isEnabled"]:
@@ -104,6 +104,7 @@ def _update(aws: Aws, desired: State, state: State) -> None:
 def _delete(aws: Aws, state: State) -> None:
     window = state.get("deletionWindowInDays")
     _client(aws).schedule_key_deletion(KeyId=state["id"], **({"PendingWindowInDays": window} if window else {}))
+    _client(aws).describe_key(KeyId=state["id"])
 
 
 def _key_id(key: str | None) -> str | None:

@@ -31,6 +31,7 @@ def _create(aws: Aws, desired: State, state: State) -> None:
         **({"Tags": tags.to_list(tagged)} if tagged else {}),
     )
     state["id"] = secret["ARN"]
+    _client(aws).describe_secret(SecretId=state["id"])
     if desired.get("policy"):
         _client(aws).put_resource_policy(SecretId=state["id"], ResourcePolicy=desired["policy"])
 
@@ -57,6 +58,11 @@ def _read(aws: Aws, state: State) -> State | None:
 
 def _update(aws: Aws, desired: State, state: State) -> None:
     client, secret = _client(aws), state["id"]
+    removed, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
+    if removed:
+        client.untag_resource(SecretId=secret, TagKeys=removed)
+    if new:
+        client.tag_resource(SecretId=secret, Tags=tags.to_list(new))
     if any((desired.get(key) or "") != (state.get(key) or "") for key in ("description", "kmsKeyId")):
         # Like the real provider this cannot take a key away: AWS would go on using it.
         client.update_secret(
@@ -69,11 +75,6 @@ def _update(aws: Aws, desired: State, state: State) -> None:
             client.put_resource_policy(SecretId=secret, ResourcePolicy=desired["policy"])
         else:
             client.delete_resource_policy(SecretId=secret)
-    gone, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
-    if gone:
-        client.untag_resource(SecretId=secret, TagKeys=gone)
-    if new:
-        client.tag_resource(SecretId=secret, Tags=tags.to_list(new))
 
 
 def _delete(aws: Aws, state: State) -> None:
@@ -81,6 +82,7 @@ def _delete(aws: Aws, state: State) -> None:
     _client(aws).delete_secret(
         SecretId=state["id"], **({"RecoveryWindowInDays": window} if window else {"ForceDeleteWithoutRecovery": True})
     )
+    _client(aws).describe_secret(SecretId=state["id"])
 
 
 _CHARACTERS = ("made of ASCII letters, digits and /_+=.@- only", r"[\w/+=.@-]+")
@@ -123,6 +125,7 @@ def _create_version(aws: Aws, desired: State, state: State) -> None:
         value["VersionStages"] = desired["versionStages"]
     version = _client(aws).put_secret_value(SecretId=desired["secretId"], ClientRequestToken=unique_id(), **value)
     state["id"] = f"{desired['secretId']}|{version['VersionId']}"
+    _client(aws).get_secret_value(**_of(state["id"]))
 
 
 def _of(version_id: str) -> dict[str, str]:
@@ -154,7 +157,7 @@ def _update_version(aws: Aws, desired: State, state: State) -> None:
     version = _of(state["id"])
     wanted, present = set(desired["versionStages"]), set(state["versionStages"])
     for stage in sorted(wanted - present):
-        holder = _holder(aws, version["SecretId"], stage)
+        holder = _holder(aws, version["SecretId"]) if stage == _CURRENT else None
         _client(aws).update_secret_version_stage(
             SecretId=version["SecretId"],
             VersionStage=stage,
@@ -164,9 +167,10 @@ def _update_version(aws: Aws, desired: State, state: State) -> None:
     _remove_stages(aws, version, present - wanted)
 
 
-def _holder(aws: Aws, secret: str, stage: str) -> str | None:
+def _holder(aws: Aws, secret: str) -> str | None:
+    """The current version."""
     versions = _client(aws).describe_secret(SecretId=secret).get("VersionIdsToStages", {})
-    return next((version for version, stages in versions.items() if stage in stages), None)
+    return next((version for version, stages in versions.items() if _CURRENT in stages), None)
 
 
 def _remove_stages(aws: Aws, version: dict[str, str], stages: set[str]) -> None:
@@ -178,6 +182,7 @@ def _remove_stages(aws: Aws, version: dict[str, str], stages: set[str]) -> None:
 
 def _delete_version(aws: Aws, state: State) -> None:
     _remove_stages(aws, _of(state["id"]), set(state.get("versionStages") or ()))
+    _client(aws).get_secret_value(**_of(state["id"]))
 
 
 SECRET_VERSION = ResourceType(

@@ -75,6 +75,12 @@ _PUT = ("type", "value", "insecureValue", "description", "tier", "keyId", "allow
 
 
 def _update(aws: Aws, desired: State, state: State) -> None:
+    removed, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
+    where = {"ResourceType": "Parameter", "ResourceId": state["id"]}
+    if removed:
+        _client(aws).remove_tags_from_resource(**where, TagKeys=removed)
+    if new:
+        _client(aws).add_tags_to_resource(**where, Tags=tags.to_list(new))
     if any((desired.get(key) or None) != (state.get(key) or None) for key in _PUT):
         # Said even when empty, or AWS keeps the old ones.
         _put(
@@ -84,12 +90,6 @@ def _update(aws: Aws, desired: State, state: State) -> None:
             Description=desired.get("description") or "",
             AllowedPattern=desired.get("allowedPattern") or "",
         )
-    gone, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
-    where = {"ResourceType": "Parameter", "ResourceId": state["id"]}
-    if gone:
-        _client(aws).remove_tags_from_resource(**where, TagKeys=gone)
-    if new:
-        _client(aws).add_tags_to_resource(**where, Tags=tags.to_list(new))
 
 
 def _delete(aws: Aws, state: State) -> None:
