@@ -19,6 +19,13 @@ MAX_WORKERS = 12  # questions at a time
 class AwsQueryError(Exception):
     """AWS did not answer a question; the message has its reason."""
 
+    def __init__(self, error: Exception) -> None:
+        from botocore.exceptions import ClientError
+
+        super().__init__(format_error(error))
+        self.is_denied = isinstance(error, ClientError) and error_code(error).startswith("AccessDenied")
+        """Whether the identity running Pulumi lacks a permission."""
+
 
 class AccessKeyMetadata(NamedTuple):
     """An access key as ListAccessKeys describes it."""
@@ -48,17 +55,11 @@ class Account:
         self._keys: dict[str, list[AccessKeyMetadata]] = {}
 
     def client(self, service: str) -> Any:
-        """A boto3 client of a service."""
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        """A boto3 client of a service, made once."""
         with self._lock:
             if service not in self._clients:
-                config = Config(max_pool_connections=MAX_WORKERS, retries={"mode": "adaptive", "total_max_attempts": 8})
-                try:
-                    self._clients[service] = self._operator().client(service, config=config)
-                except (ClientError, BotoCoreError, ValueError) as error:
-                    raise AwsQueryError(format_error(error)) from None
+                retries = {"mode": "adaptive", "total_max_attempts": 8}
+                self._clients[service] = self._new_client(service, retries, {})
             return self._clients[service]
 
     def sts_client_of(self, key_id: str, secret: str) -> Any:
@@ -66,21 +67,22 @@ class Account:
 
         A session of its own would load botocore's data again, for every key.
         """
-        from botocore.config import Config
-
+        key = {"aws_access_key_id": key_id, "aws_secret_access_key": secret}
         with self._lock:
-            return self._operator().client(
-                "sts",
-                region_name=self._operator().region_name or "us-east-1",
-                aws_access_key_id=key_id,
-                aws_secret_access_key=secret,
-                config=Config(retries={"total_max_attempts": 3}),
-            )
+            return self._new_client("sts", {"total_max_attempts": 3}, key)
 
-    def _operator(self) -> Any:
-        """The operator's session, made once. To be called with the lock held."""
-        self._session = self._session or self._make_session()
-        return self._session
+    def _new_client(self, service: str, retries: Mapping[str, Any], credentials: Mapping[str, str]) -> Any:
+        """A client of the operator's session, which is made once. To be called with the lock held."""
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._session = self._session or self._make_session()
+            config = Config(max_pool_connections=MAX_WORKERS, retries=dict(retries))
+            region = self._session.region_name or "us-east-1"
+            return self._session.client(service, region_name=region, config=config, **credentials)
+        except (ClientError, BotoCoreError, ValueError) as error:
+            raise AwsQueryError(error) from None
 
     def last_use(self, key_id: str) -> LastUse | None:
         """When a key was last used; None for one that was never used or is gone."""
@@ -131,4 +133,4 @@ class Account:
         except (ClientError, BotoCoreError) as error:
             if isinstance(error, ClientError) and error_code(error) == "NoSuchEntity":
                 return None
-            raise AwsQueryError(format_error(error)) from None
+            raise AwsQueryError(error) from None

@@ -57,8 +57,10 @@ def _taken(
         return
     try:
         existing = {name.casefold(): name for name in account.names(kind)}
-    except AwsQueryError:
-        return  # without the permission to list them, IAM refuses when the first one is created
+    except AwsQueryError as error:
+        if not error.is_denied:  # without the permission, IAM refuses when the first one is created
+            yield Problem(f"{kind}s", f"the {kind}s of the account could not be listed: {error}.")
+        return
     for name in new:
         found = existing.get(name.casefold())
         if found and name.casefold() not in going:

@@ -11,7 +11,7 @@ import pulumi
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.rotation import Retirement
-from aws_access_keys.state import KEY, USER, parse_state
+from aws_access_keys.state import owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ALREADY_REPORTED_EXIT_CODE = 32
@@ -85,17 +85,19 @@ class Run:
         if args.new_inputs is not None and args.new_inputs.get("status") != "Inactive":
             return  # it goes on working
         action: Retirement = "deleted" if args.new_inputs is None else "deactivated"
-        head, _, path = args.urn.rpartition("::")
-        name, user, _ = path.rsplit("/", 2)
-        component = f"{head.removesuffix(f'${USER}${KEY}')}::{name}"
-        guard = self.guards.get(component) or self._guard_of_removed(component, name)
+        component, user = owner_of_key(args.urn)
+        guard = self.guards.get(component) or self._guard_of_removed(component)
         refusal = guard.refusal(user, args.id, action)
         if refusal:
             raise InUseError(refusal)
 
-    def _guard_of_removed(self, component: str, name: str) -> RetireGuard:
-        """The guard that a component had which is not in the program any more; it asks as the others' operator."""
+    def _guard_of_removed(self, component: str) -> RetireGuard:
+        """The guard that a component had which is no longer in the program.
+
+        It asks in the account of one that is; a key that this account does not have is not deleted.
+        """
         state = parse_state(component, self.resources)
+        name = component.split("::", 3)[3]
         other = next(iter(self.guards.values()))
         return other.of_removed(name, {user: found.idle_days for user, found in state.users.items()})
 

@@ -158,6 +158,13 @@ def _day(key: Mapping[str, Any]) -> date:
         return clock.LAST
 
 
+def owner_of_key(urn: str) -> tuple[str, str]:
+    """The URN of the component that a key belongs to, and the name of its user."""
+    stack, project, types, name = urn.split("::", 3)
+    component, user, _ = name.rsplit("/", 2)
+    return "::".join((stack, project, types.removesuffix(f"${USER}${KEY}"), component)), user
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     """A mapping, or an empty one in place of the engine's mark for a value that did not become known."""
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

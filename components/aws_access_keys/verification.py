@@ -6,7 +6,7 @@ from typing import Any
 
 import pulumi
 
-from aws_access_keys.account import Account
+from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.iam import error_code
 
 PROPAGATION_ERRORS = {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
@@ -26,7 +26,13 @@ async def wait_until_accepted(account: Account, user: str, key_id: str, secret: 
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client: Any = await asyncio.to_thread(account.sts_client_of, key_id, secret)
+    try:
+        client: Any = await asyncio.to_thread(account.sts_client_of, key_id, secret)
+    except AwsQueryError as error:
+        raise NotAcceptedError(
+            f"the new access key {key_id} of user {user} could not be verified ({error}). The key is in the state, and "
+            "older keys were not touched. Fix the credentials with which Pulumi runs, and run `pulumi up` again."
+        ) from None
     began, pause, waiting = time.monotonic(), 0.2, False
     while True:
         try:
