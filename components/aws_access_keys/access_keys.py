@@ -1,7 +1,7 @@
 """The access keys of one user: the current one and, for as long as it is kept, the previous one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import pulumi
 from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.planning import UserPlan, unmanaged_key
 from aws_access_keys.rules.pgp import public_key
 from aws_access_keys.rules.rotation import PlannedKey
@@ -17,8 +18,22 @@ from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
 from aws_access_keys.verification import wait_until_accepted
 
+Delivery = Callable[[iam.AccessKey, "pulumi.Output[str | None]"], list[pulumi.Resource]]
+"""Puts a key and its secret where its users get it, and returns the resources that hold it."""
+
 
 @dataclass(frozen=True)
+class RegisteredKeys:
+    """What other parts of the program need of a user's keys."""
+
+    current: iam.AccessKey
+    secret: "pulumi.Output[str | None]"
+    """The secret of the current key, once AWS accepts the key; None where it is not known."""
+    status: "pulumi.Output[dict[str, Any]]"
+    """What people and reports want to know of the keys, once the current one is accepted. No secret is in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UserKeys:
     """Registers the keys of one user as children of the user, named `COMPONENT/USER/SERIAL`."""
 
@@ -33,15 +48,22 @@ class UserKeys:
     allowed: Sequence[pulumi.Resource]
     """What the keys are allowed to do. A key comes after that and goes before it, so that a key that the guard keeps
     keeps its permissions, too."""
+    descriptions: KeyDescriptions
+    deliver: Delivery
 
-    def current(self) -> iam.AccessKey:
-        """The current key."""
-        return self._key(self.plan.plan.current, is_new=self.plan.plan.is_new)
-
-    def previous(self, after: Sequence[pulumi.Resource]) -> iam.AccessKey | None:
-        """The previous key, retired as planned once the current key is where its users get it (`after`)."""
-        planned = self.plan.plan.previous
-        return self._key(planned, is_new=False, after=after) if planned else None
+    def register(self) -> RegisteredKeys:
+        """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
+        plan = self.plan.plan
+        current = self._key(plan.current, is_new=plan.is_new)
+        secret = self._accepted_secret(current)
+        delivered = self.deliver(current, secret)
+        previous = self._key(plan.previous, is_new=False, after=[current, *delivered]) if plan.previous else None
+        if self.settings.description is not None:
+            ids = [key.id for key in (current, previous) if key is not None]
+            self.descriptions.describe(
+                f"{self.name}/descriptions", self.user, self.user.name, ids, self.settings.description
+            )
+        return RegisteredKeys(current, secret, self._status(current, previous, secret))
 
     def _key(self, planned: PlannedKey, is_new: bool, after: Sequence[pulumi.Resource] = ()) -> iam.AccessKey:
         pgp_key, plan = self.settings.pgp_key, self.plan.plan
@@ -71,7 +93,7 @@ class UserKeys:
             ),
         )
 
-    def accepted_secret(self, key: iam.AccessKey) -> "pulumi.Output[str | None]":
+    def _accepted_secret(self, key: iam.AccessKey) -> "pulumi.Output[str | None]":
         """The secret of the current key, once AWS accepts the key; None where it is not known."""
         adopt = self.settings.adopt
         known = pulumi.Output.from_input(adopt.secret if adopt else None)
@@ -113,7 +135,7 @@ class UserKeys:
             if key.id != key_id:
                 pulumi.log.warn(unmanaged_key(user, key.describe(None), key.id))
 
-    def status(
+    def _status(
         self, current: iam.AccessKey, previous: iam.AccessKey | None, accepted: "pulumi.Output[str | None]"
     ) -> "pulumi.Output[dict[str, Any]]":
         """What people and reports want to know of the keys, once the current one is accepted. No secret is in it.

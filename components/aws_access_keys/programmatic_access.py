@@ -11,7 +11,7 @@ import pulumi
 from pulumi_aws import iam
 
 from aws_access_keys import clock
-from aws_access_keys.access_keys import UserKeys
+from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys
 from aws_access_keys.account import Account, SessionFactory
 from aws_access_keys.args import ProgrammaticAccessArgs
 from aws_access_keys.credentials import credentials_csv, credentials_file
@@ -177,38 +177,35 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for group in sorted(self._settings.groups):
             self.groups[group], attachments[group] = self._group(group)
         descriptions = KeyDescriptions(state.urn, self._account)
-        secrets: dict[str, pulumi.Output[str | None]] = {}
-        current: dict[str, iam.AccessKey] = {}
-        status: dict[str, pulumi.Output[dict[str, Any]]] = {}
-        binding = pulumi.ResourceHookBinding(before_update=[run.hook], before_delete=[run.hook])
+        hooks = pulumi.ResourceHookBinding(before_update=[run.hook], before_delete=[run.hook])
+        keys: dict[str, RegisteredKeys] = {}
         for user in sorted(self._settings.users):
-            settings, name = self._key(user), f"{self._name}/{user}"
             self.users[user], membership = self._user(user, not state.user(user).exists)
             mine = self._settings.users[user].groups
-            keys = UserKeys(
-                self.users[user],
-                name,
-                settings,
-                plans[user],
-                state.user(user),
-                self._account,
-                binding if guard.idle_days(user) else None,
-                [membership, *(attachment for group in mine for attachment in attachments[group])],
-            )
-            key = current[user] = keys.current()
-            secrets[user] = keys.accepted_secret(key)
-            asked = self._settings.effective_deliver(user)
-            delivered = (
-                deliver(self._name, user, key, secrets[user], asked, self.users[user], self._spell) if asked else []
-            )
-            previous = keys.previous(after=[key, *delivered])
-            if settings.description is not None:
-                ids = [found.id for found in (key, previous) if found is not None]
-                descriptions.describe(
-                    f"{name}/descriptions", self.users[user], self.users[user].name, ids, settings.description
-                )
-            status[user] = keys.status(key, previous, secrets[user])
-        self._set_outputs(current, secrets, status)
+            keys[user] = UserKeys(
+                user=self.users[user],
+                name=f"{self._name}/{user}",
+                settings=self._key(user),
+                plan=plans[user],
+                state=state.user(user),
+                account=self._account,
+                guard=hooks if guard.idle_days(user) else None,
+                allowed=[membership, *(attachment for group in mine for attachment in attachments[group])],
+                descriptions=descriptions,
+                deliver=self._delivery(user),
+            ).register()
+        self._set_outputs(keys)
+
+    def _delivery(self, user: str) -> Delivery:
+        """Puts a user's current key into its stores; without any it does nothing."""
+        settings = self._settings.effective_deliver(user)
+
+        def put(key: iam.AccessKey, secret: "pulumi.Output[str | None]") -> list[pulumi.Resource]:
+            if settings is None:
+                return []
+            return deliver(self._name, user, key, secret, settings, self.users[user], self._spell)
+
+        return put
 
     def _group(self, group: str) -> tuple[iam.Group, list[iam.GroupPolicyAttachment]]:
         """An IAM group and the attachments of its policies."""
@@ -277,34 +274,29 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         return pulumi.Output.from_input(value).apply(checked)
 
-    def _set_outputs(
-        self,
-        current: Mapping[str, iam.AccessKey],
-        secrets: "Mapping[str, pulumi.Output[str | None]]",
-        status: "Mapping[str, pulumi.Output[dict[str, Any]]]",
-    ) -> None:
+    def _set_outputs(self, keys: Mapping[str, RegisteredKeys]) -> None:
         def by_user(values: "Mapping[str, pulumi.Output[Any]]") -> "pulumi.Output[dict[str, Any]]":
             """User → value, without the users that have none."""
             resolved: pulumi.Output[Any] = pulumi.Output.from_input(dict(values))
             return resolved.apply(lambda found: {user: value for user, value in found.items() if value is not None})
 
-        self.access_key_ids = by_user({user: key.id for user, key in current.items()})
-        self.secret_access_keys = pulumi.Output.secret(by_user(secrets))
+        self.access_key_ids = by_user({user: key.current.id for user, key in keys.items()})
+        self.secret_access_keys = pulumi.Output.secret(by_user({user: key.secret for user, key in keys.items()}))
         self.encrypted_secrets = by_user(
             {
-                user: pulumi.Output.all(key.encrypted_secret, key.key_fingerprint).apply(
+                user: pulumi.Output.all(key.current.encrypted_secret, key.current.key_fingerprint).apply(
                     lambda both: {"ciphertext": both[0], "fingerprint": both[1]} if both[0] else None
                 )
-                for user, key in current.items()
+                for user, key in keys.items()
             }
         )
         both = pulumi.Output.all(self.access_key_ids, self.secret_access_keys)
         self.credentials_file = pulumi.Output.secret(both.apply(lambda found: credentials_file(*found)))
         self.credentials_csv = pulumi.Output.secret(both.apply(lambda found: credentials_csv(*found)))
         self.ses_smtp_passwords = pulumi.Output.secret(
-            by_user({user: key.ses_smtp_password_v4 for user, key in current.items()})
+            by_user({user: key.current.ses_smtp_password_v4 for user, key in keys.items()})
         )
-        self.keys = by_user(status)
+        self.keys = by_user({user: key.status for user, key in keys.items()})
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
