@@ -1,7 +1,7 @@
 """ProgrammaticAccess: groups, users and access keys as one reusable component."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from importlib import import_module
 from threading import Thread
@@ -22,7 +22,7 @@ from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, remov
 from aws_access_keys.preflight import preflight
 from aws_access_keys.removal import removal_problems
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
-from aws_access_keys.rules.keys import description_problems
+from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.names import path_problems, tag_value_problems
 from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
@@ -78,7 +78,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         spell: how the caller writes the names of the arguments.
         """
         self._name, self._spell = name, spell
-        self._settings, self._partition = _checked(name, args, spell)
+        # A provider of the program's own has its own settings, which are not known here.
+        has_provider = bool(opts and (opts.provider or opts.providers))
+        self._ignored_tags = [CONSOLE_TAGS] if has_provider else ignored_tags()
+        self._settings, self._partition = _checked(name, args, spell, self._ignored_tags)
         self._today = today or _today()
         self._account = Account(session)
         super().__init__(COMPONENT, name, None, opts)
@@ -149,7 +152,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             cure = f"List them, or enable {spell('allow_no_users')} to delete them all."
             refuse([Problem("users", f"no users, but the stack has {users}. {cure}")], spell, self._name)
         problems = run.claim(self, self._name, list(settings.users))
-        problems += preflight(settings, spell, state, removed, ignored_tags(), self._account)
+        problems += preflight(settings, spell, state, removed, self._ignored_tags, self._account)
         refuse(problems, spell, self._name)
         in_use = removed_in_use(state.users, removed, guard)
         if in_use:
@@ -303,7 +306,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.register_outputs({"keys": self.keys})
 
 
-def _checked(name: str, args: Mapping[str, Any], spell: Spelling) -> tuple[AccessSettings, str]:
+def _checked(
+    name: str, args: Mapping[str, Any], spell: Spelling, ignored_tags: Sequence[str]
+) -> tuple[AccessSettings, str]:
     """The settings, and the partition of the AWS managed policies. Raises SettingsError."""
     partition = partition_of(region())
     if isinstance(args, StackSettings):
@@ -311,7 +316,7 @@ def _checked(name: str, args: Mapping[str, Any], spell: Spelling) -> tuple[Acces
     settings, problems = parse(ComponentSettings, args, spell)
     if settings:
         partition = settings.partition or partition
-        problems += rule_problems(settings, spell, partition, ignored_tags())
+        problems += rule_problems(settings, spell, partition, ignored_tags)
     refuse(problems, spell, name)
     assert settings is not None, "settings that cannot be parsed have problems"
     return settings, partition
