@@ -56,7 +56,7 @@ class Row(Model):
     role: Literal["current", "previous"]
     serial: int
     name: str
-    """The serial, and under a calendar the period the key was issued for: `2.2027-03-01`."""
+    """The serial, and under a schedule the period the key was issued for: `2.2027-03-01`."""
     status: str
     """`Active` or `Inactive`, AWS's words."""
     created: datetime | None
@@ -71,7 +71,7 @@ class Row(Model):
     idle_days: int | None
     """Days since the last use."""
     next_rotation: date | None
-    """When the calendar replaces the current key."""
+    """When the schedule replaces the current key."""
     active_until: date | None
     """When the overlap of the previous key ends."""
     overdue: tuple[Finding, ...]
