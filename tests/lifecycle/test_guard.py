@@ -98,7 +98,7 @@ def test_a_rotation_waits_that_needs_the_slot_of_a_key_in_use(new_stack: NewStac
     waits = stack.up(check=False)
     assert waits.code != 0
     assert "is still in use and is not deleted" in waits.text
-    assert "The new key needs its place: IAM allows two access keys per user." in waits.text
+    assert "No new key is issued until this one can be deleted: IAM allows two access keys per user." in waits.text
     assert keys_in_iam(sandbox) == before, "both keys in use are as they were"
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 2
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(31)
@@ -117,7 +117,7 @@ def test_the_guard_says_so_where_aws_does_not_say_when_a_key_was_used(new_stack:
     sandbox.control.clear_faults()
     assert done.code != 0
     assert (
-        f"{old} of user ann is not deleted, because AWS does not report whether it is in use (AccessDenied" in done.text
+        f"{old} of user ann is not deleted, because the last use could not be read (AccessDenied" in done.text
     )
     assert "needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed" in done.text
     assert old in keys_in_iam(sandbox, "ann")
