@@ -202,7 +202,9 @@ class _Planner:
                 "completes it. To issue another key, run `pulumi up` again."
             )
         elif oldest and (why := self._in_use(existing, oldest.name, "deleted")):
-            new = self._skip(f"{why} No new key is issued until this one can be deleted: IAM allows two access keys per user.")
+            new = self._skip(
+                f"{why} No new key is issued until this one can be deleted: IAM allows two access keys per user."
+            )
         else:
             self._warn_of(unmanaged)
         return existing, new, replaced if new else None

@@ -272,7 +272,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         def checked(known: object) -> str:
             text = isinstance(known, str)
-            problems = check(place, known) if text else [Problem(place, "expected text, got an Output that is not text.")]
+            problems = (
+                check(place, known) if text else [Problem(place, "expected text, got an Output that is not text.")]
+            )
             refuse(list(problems), self._spell, self._name, "What depends on it was not created or changed.")
             return cast("str", known)
 

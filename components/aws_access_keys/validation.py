@@ -125,9 +125,15 @@ def _problem(details: ErrorDetails, schema: dict[str, Any], spell: Spelling) -> 
         case kind if kind in _KINDS:
             return Problem(path, f"expected {_KINDS[kind]}, got {value}.")
         case "greater_than_equal":
-            return Problem(path, f"expected {context['ge']} or {'later' if isinstance(context['ge'], date) else 'more'}, got {value}.")
+            return Problem(
+                path,
+                f"expected {context['ge']} or {'later' if isinstance(context['ge'], date) else 'more'}, got {value}.",
+            )
         case "less_than_equal":
-            return Problem(path, f"expected {context['le']} or {'earlier' if isinstance(context['le'], date) else 'less'}, got {value}.")
+            return Problem(
+                path,
+                f"expected {context['le']} or {'earlier' if isinstance(context['le'], date) else 'less'}, got {value}.",
+            )
         case "literal_error":
             return Problem(path, f"expected {context['expected']}, got {value}.")
         case kind if kind.startswith("date_") or kind == "value_error":

@@ -104,7 +104,9 @@ def test_a_new_key_waits_for_the_place_of_a_key_in_use(aws: FakeAws) -> None:
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=3))
     assert names(plan) == ("2", "1")
     assert not plan.plan.is_new
-    assert plan.skipped[0].endswith("No new key is issued until this one can be deleted: IAM allows two access keys per user.")
+    assert plan.skipped[0].endswith(
+        "No new key is issued until this one can be deleted: IAM allows two access keys per user."
+    )
 
 
 def test_without_a_guard_a_key_in_use_goes_and_is_named(aws: FakeAws) -> None:
@@ -155,7 +157,7 @@ def test_a_key_that_is_too_young_for_aws_to_report_its_use_stays(aws: FakeAws, h
     aws.created = datetime(2026, 11, 24, hour, 30, tzinfo=timezone.utc)
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="deleted"))
     assert names(plan) == ("2", None if retired else "1")
-    assert retired or "it was created less than an hour ago, and AWS reports the use of a key late" in plan.skipped[0]
+    assert retired or "it was created less than an hour ago, and AWS reports key usage with a delay" in plan.skipped[0]
 
 
 @pytest.mark.parametrize(("service", "minutes", "retired"), [("sts", 1, True), ("s3", 1, False), ("sts", 600, False)])
@@ -180,7 +182,10 @@ def test_without_an_answer_no_new_key_is_issued(aws: FakeAws) -> None:
     aws.errors = {"list_access_keys": aws_error("AccessDenied")}
     plan = ann(aws, MadeUpState().user("ann", "1"), KeyRules(serial=2))
     assert names(plan) == ("1", None)
-    assert "no new key is issued: could not list the access keys of ann (AccessDenied: AccessDenied it is)" in plan.skipped[0]
+    assert (
+        "no new key is issued: could not list the access keys of ann (AccessDenied: AccessDenied it is)"
+        in plan.skipped[0]
+    )
 
 
 def test_keys_in_use_of_removed_users_are_problems(aws: FakeAws) -> None:

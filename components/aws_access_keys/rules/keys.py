@@ -42,8 +42,11 @@ def adoption_problems(where: str, key_id: str, pgp_key: str | None) -> Iterator[
     """What can be checked of an adopted key without asking AWS. pgp_key: the setting, where there is one."""
     if not _KEY_ID.fullmatch(key_id):
         shown = f"'{key_id}'" if re.fullmatch("[A-Z0-9]{1,20}", key_id) else "this"  # it may be a secret
-        yield Problem(f"{where}.id", f"{shown} is not an access key id. Access key ids are AKIA followed by at "
-            "least 12 capital letters or digits.")
+        yield Problem(
+            f"{where}.id",
+            f"{shown} is not an access key id. Access key ids are AKIA followed by at "
+            "least 12 capital letters or digits.",
+        )
     if pgp_key:
         text = "AWS cannot encrypt the secret of an existing key to an OpenPGP key"
         yield Problem(where, f"{text}. Remove {where} or {pgp_key}.")

@@ -1,7 +1,7 @@
 """The life of a user's access keys: which key is due, which one is retired, and when.
 
 IAM allows two access keys per user: the current one, and the previous one for as long as its users need to change over.
-The name of a key says what it was issued for: its serial (`2`), or a serial and the first day of the scheduled period
+The name of a key shows what it was issued for: its serial (`2`), or a serial and the first day of the scheduled period
 (`2.2027-03-01`). Names are all that has to be remembered of earlier runs; they are part of the resources' names.
 
 Everything is decided from three things: the settings (KeyRules), the keys that exist (Key), and the day.

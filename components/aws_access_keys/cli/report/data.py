@@ -96,7 +96,7 @@ class Summary(Model):
         if not self.keys:
             return "no access keys"
         keys, users = f"{self.keys} access key{'s' * (self.keys > 1)}", f"{self.users} user{'s' * (self.users > 1)}"
-        parts = [f"{keys} of {users}"]
+        parts = [f"{keys} for {users}"]
         parts += [f"{self.inactive} inactive"] if self.inactive else []
         parts += [f"{self.overdue} overdue" if self.overdue else "nothing overdue"]
         parts += [f"{self.unknown} unknown"] if self.unknown else []
