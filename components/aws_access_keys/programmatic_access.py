@@ -73,7 +73,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         today: date | None = None,
         spell: Spelling = PYTHON,
     ) -> None:
-        """session: makes the boto3 session for questions to AWS. Default: as `aws:` in the stack's configuration specifies.
+        """session: makes the boto3 session for questions to AWS. Default: as in `aws:` of the stack's configuration.
         To be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
         spell: how the caller writes the names of the arguments.
         """

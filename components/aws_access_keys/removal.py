@@ -46,8 +46,8 @@ def removal_problems(
             problems.append(
                 Problem(
                     spell("users.{}", user),
-                    f"the user cannot be removed, because {user} still has items in IAM that this stack does not manage: "
-                    f"{listed}. Remove them in IAM, or restore the user with {spell('force_destroy')}: true, run "
+                    f"the user cannot be removed, because {user} still has items in IAM that this stack does not "
+                    f"manage: {listed}. Remove them in IAM, or restore the user with {spell('force_destroy')}: true, run "
                     "`pulumi up`, then remove the user.",
                 )
             )

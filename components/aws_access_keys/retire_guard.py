@@ -66,8 +66,8 @@ class RetireGuard:
             )
         if found is None and self._must_exist:
             return (
-                f"the access key {key_id} of user {user} is not {action}, because it does not exist in the account that "
-                f"this run uses, so its last use is unknown. To retire the key anyway, {override}."
+                f"the access key {key_id} of user {user} is not {action}, because it does not exist in the account "
+                f"that this run uses, so its last use is unknown. To retire the key anyway, {override}."
             )
         if found is None or not found.active:
             return None

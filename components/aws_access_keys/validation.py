@@ -127,12 +127,12 @@ def _problem(details: ErrorDetails, schema: dict[str, Any], spell: Spelling) -> 
         case "greater_than_equal":
             return Problem(
                 path,
-                f"expected {context['ge']} or {'later' if isinstance(context['ge'], date) else 'more'}, got {value}.",
+                f"expected {context['ge']} or {'more' if isinstance(context['ge'], int) else 'later'}, got {value}.",
             )
         case "less_than_equal":
             return Problem(
                 path,
-                f"expected {context['le']} or {'earlier' if isinstance(context['le'], date) else 'less'}, got {value}.",
+                f"expected {context['le']} or {'less' if isinstance(context['le'], int) else 'earlier'}, got {value}.",
             )
         case "literal_error":
             return Problem(path, f"expected {context['expected']}, got {value}.")
@@ -247,8 +247,8 @@ def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> I
             yield Problem(f"{where}.{key}", f"policies lists '{key}' already. Choose another name.")
     count = len(group.policies) + len(group.policy_arns)
     if group.policy_arns and count > POLICIES_PER_GROUP:
-        text = f"{count} managed policies, including those under `policies`; AWS allows at most {POLICIES_PER_GROUP} on a group"
-        yield Problem(where, f"{text}. Remove {count - POLICIES_PER_GROUP} of them.")
+        text = f"{count} managed policies, including those under `policies`; AWS allows at most {POLICIES_PER_GROUP}"
+        yield Problem(where, f"{text} on a group. Remove {count - POLICIES_PER_GROUP} of them.")
 
 
 def _arn(policy: str, partition: str) -> str | None:

@@ -356,7 +356,7 @@ def test_a_removed_user_who_has_more_in_iam_stops_the_run_unless_that_is_deleted
     (problem,) = refusal(key(), state=state)[1:-1]
     assert "users.eve: the user cannot be removed" in problem
     assert "does not manage: the access key AKIA-other, a console password. Remove them in IAM" in problem
-    assert "put the user back with force_destroy: true" in problem
+    assert "restore the user with force_destroy: true" in problem
 
 
 def test_no_users_are_refused_where_there_are_some(aws: FakeAws) -> None:

@@ -69,7 +69,8 @@ def test_a_kms_key_must_be_usable_and_is_asked_about_once(aws: FakeAws) -> None:
     own = {"deliver": {"ssm": {"kms_key": "alias/none"}}}
     assert problems(aws, {"ann": {}, "bob": {}, "eve": own}, deliver=deliver) == {
         "deliver.ssm.kms_key": "the KMS key 'alias/off' is Disabled. Enable it, or choose another.",
-        "users.eve.deliver.ssm.kms_key": "the KMS key 'alias/none' could not be checked: NotFoundException: NotFoundException it is.",
+        "users.eve.deliver.ssm.kms_key": "the KMS key 'alias/none' could not be checked: "
+        "NotFoundException: NotFoundException it is.",
     }
     assert aws.asked["describe_key"] == 3
 
