@@ -24,7 +24,7 @@ setup: $(VENV)/.installed ## the virtual environment and its packages
 
 $(VENV)/.installed: requirements-dev.lock components/pyproject.toml sandbox/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
-	  { echo "make needs Python 3.10 or newer; '$(PYTHON)' is not. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	  { echo "make needs Python 3.10 or newer; '$(PYTHON)' is not. Choose one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }

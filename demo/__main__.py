@@ -63,7 +63,7 @@ def _show_and_try(stack: Stack) -> int:
                 console.print(f"  {'[green]ok[/]    ' if good else '[red]FAILED[/]'} {user.name}: {text}")
                 failed += not good
         else:
-            console.print(f"  [yellow]-[/]      {user.name}: not tried, the stack's outputs do not hold the secret")
+            console.print(f"  [yellow]-[/]      {user.name}: not tried, the stack's outputs do not contain the secret")
     if failed:
         console.print(
             "\nThe state of the stack and the sandbox's account differ, as after `pulumi-sandbox reset`. Let the "
@@ -71,7 +71,7 @@ def _show_and_try(stack: Stack) -> int:
         )
         return 1
     console.print(
-        "\nThis account is on this machine only. Look around in it: make shell. Take it down: "
+        "\nThis account is on this machine only. To explore it: make shell. To delete everything: "
         f"make down{'' if stack.name == 'dev' else f' STACK={stack.name}'}"
     )
     return 0
@@ -89,7 +89,7 @@ def _down(name: str, paths: SandboxPaths) -> int:
         if code:
             return code
     else:
-        print(f"There is no stack '{name}' in the sandbox; there is: {', '.join(stacks) or 'none'}.")
+        print(f"No stack '{name}' in the sandbox. Existing stacks: {', '.join(stacks) or 'none'}.")
     process.stop(paths)
     print("The sandbox is stopped.")
     return 0
@@ -101,7 +101,7 @@ def _let_guarded_keys_go(stack: Stack, paths: SandboxPaths) -> bool:
     guarded = [found["id"] for found in stack.resources() if "BeforeDelete" in found.get("resourceHooks", {})]
     if guarded:
         process.control(paths).reset_last_used(guarded)
-        text = "Some keys are under a retireGuard. The sandbox forgets that they were used, so that they may go."
+        text = "Some keys are under a retireGuard. The sandbox resets their last use so that they can be deleted."
         print(text, flush=True)
     return bool(guarded)
 

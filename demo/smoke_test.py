@@ -43,7 +43,9 @@ def smoke_test(key_id: str, secret: str, policies: set[str], environment: Mappin
         root.create_bucket(Bucket=BUCKET)
 
     error, identity = _tried(lambda: client("sts").get_caller_identity()["Arn"])
-    yield Step(f"AWS knows the key as {identity}" if not error else f"AWS does not know the key: {error}", not error)
+    yield Step(
+        f"AWS accepts the key as {identity}" if not error else f"AWS does not accept the key: {error}", not error
+    )
 
     def write_and_read() -> Any:
         client("s3").put_object(Bucket=BUCKET, Key=key_id, Body=BODY)
@@ -51,7 +53,7 @@ def smoke_test(key_id: str, secret: str, policies: set[str], environment: Mappin
 
     error, body = _tried(write_and_read)
     if error:
-        yield Step(f"S3 refuses to write an object: {error}", "AmazonS3FullAccess" not in policies)
+        yield Step(f"S3 denies PutObject: {error}", "AmazonS3FullAccess" not in policies)
     else:
         yield Step(f"wrote s3://{BUCKET}/{key_id} and read it back", body == BODY)
 
@@ -59,7 +61,8 @@ def smoke_test(key_id: str, secret: str, policies: set[str], environment: Mappin
     may = bool(policies & {"AdministratorAccess", "PowerUserAccess", "ReadOnlyAccess", "ViewOnlyAccess"}) or any(
         "EC2" in policy for policy in policies
     )
-    yield Step(f"EC2 refuses to list instances: {error}" if error else "EC2 lists instances", may or bool(error))
+    denied = f"EC2 denies DescribeInstances{'' if may else ', as expected'}: {error}"
+    yield Step(denied if error else "EC2 allows DescribeInstances", may or bool(error))
 
 
 def _tried(call: Callable[[], Any]) -> tuple[str, Any]:

@@ -34,7 +34,7 @@ def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo) -> None:
     first = demo("up", "dev")
     assert "│ test-user │ test   │ AmazonS3FullAccess │" in first
     assert "and read it back" in first
-    assert "EC2 refuses to list instances: UnauthorizedOperation" in first
+    assert "EC2 denies DescribeInstances, as expected: UnauthorizedOperation" in first
     assert "FAILED" not in first
     again = demo("up", "dev")
     assert "11 unchanged" in again
@@ -46,6 +46,6 @@ def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(demo: De
     assert "nightly-report: S3 refuses to write an object: AccessDenied" in demo("up", "prod")
     assert "there is: prod" in demo("down", "prdo"), "a mistyped stack is named"
     down = demo("down", "prod")
-    assert "The sandbox forgets that they were used" in down
+    assert "The sandbox resets their last use" in down
     assert "18 deleted" in down
     assert "The sandbox is stopped" in down

@@ -1,4 +1,4 @@
-"""`python scripts/refresh_managed_policies.py`: write managed_policies.txt anew from what the installed packages know.
+"""`python scripts/refresh_managed_policies.py`: rewrite managed_policies.txt from what the installed packages know.
 
 pulumi-aws lists AWS managed policies for its users, moto carries a catalogue of AWS's own answers; each has some that
 the other lacks. Run it after raising either version, and read the difference before you commit it.

@@ -119,8 +119,8 @@ class UserKeys:
             if secret:
                 await wait_until_accepted(self.account, user, key_id, secret)
             else:
-                reason = "its secret is not known" if adopt else "its secret is encrypted to the user's OpenPGP key"
-                pulumi.log.info(f"the access key {key_id} of user {user} was not tried: {reason}")
+                reason = "is unknown" if adopt else "is encrypted to the user's OpenPGP key"
+                pulumi.log.info(f"the access key {key_id} of user {user} was not verified because its secret {reason}")
         if self.plan.plan.is_new and not self.state.keys and adopt is None:
             await self._warn_of_unmanaged(user, key_id)
         return secret

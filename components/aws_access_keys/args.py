@@ -19,7 +19,7 @@ class GroupArgs(TypedDict):
 
 
 class RotationArgs(TypedDict):
-    """New keys by the calendar."""
+    """New keys on a schedule."""
 
     start: str
     """First day of the first period, `YYYY-MM-DD`."""
@@ -51,10 +51,10 @@ class KeyDefaultsArgs(TypedDict):
     serial: NotRequired[int]
     """Raise it by one for a new key. Default 1."""
     previous: NotRequired[str]
-    """What happens to the previous key: `active`, `inactive` or `deleted`. Default: `inactive` under a calendar, else
+    """What happens to the previous key: `active`, `inactive` or `deleted`. Default: `inactive` under a schedule, else
     `active`."""
     rotation: NotRequired[RotationArgs | None]
-    """New keys by the calendar. Default: none."""
+    """New keys on a schedule. Default: none."""
     status: NotRequired[str]
     """`inactive` suspends the current key, `active` makes it work again. Default: a new key is active, the status of an
     existing key is left alone."""
@@ -112,7 +112,7 @@ class UserArgs(TypedDict):
 
 
 class ProgrammaticAccessArgs(TypedDict):
-    """What `ProgrammaticAccess` creates. A value may be an Output where its type says so, not where it decides which
+    """What `ProgrammaticAccess` creates. A value may be an Output where its type allows it, not where it decides which
     resources there are or how they are named."""
 
     groups: Mapping[str, GroupArgs]
@@ -123,7 +123,7 @@ class ProgrammaticAccessArgs(TypedDict):
     """Needed to delete all users: a component that has users refuses an empty `users`, which is more often a mistake.
     Default false."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Tags put on every user. IAM groups and access keys take none."""
+    """Tags put on every user. IAM groups and access keys cannot have tags."""
     key_defaults: NotRequired[KeyDefaultsArgs]
     """The life of every user's key."""
     deliver: NotRequired[DeliverArgs]

@@ -1,4 +1,4 @@
-"""What the stack's `aws:` configuration says to the aws provider, for the program's own questions and checks."""
+"""What the stack's `aws:` configuration sets for the aws provider, for the program's own questions and checks."""
 
 import json
 import os

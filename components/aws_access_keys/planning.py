@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 
 class KeyLimitError(pulumi.RunError):
-    """A user cannot have the keys that are planned; the message says what is in the way, and what to do."""
+    """A user cannot have the keys that are planned; the message names what is in the way, and what to do."""
 
 
 class UserPlan(NamedTuple):
@@ -129,7 +129,7 @@ class _Planner:
                 in_iam = self.account.list_access_keys(self.user)
             except AwsQueryError as error:
                 new = self._skip(
-                    f"no new key is issued, because AWS does not report which access keys {self.user} has ({error}). "
+                    f"no new key is issued: could not list the access keys of {self.user} ({error}). "
                     "The identity running Pulumi needs iam:ListAccessKeys."
                 )
             else:
@@ -162,7 +162,7 @@ class _Planner:
         return _retired_key(self.account, self.user, key, action, why)
 
     def _adopted_name(self) -> KeyName:
-        """The name of a key that is taken over: its own, or under a calendar one that serves from this day on."""
+        """The name of a key that is taken over: its own, or under a schedule one that serves from this day on."""
         own = next((key.name for key in self.state.handed_over if key.id == self.adopted), None)
         return own or KeyName(self.rules.serial, self.today if self.rules.rotation else date.min)
 
@@ -174,7 +174,8 @@ class _Planner:
         existing = tuple(key for key in self.state.keys if key.id in ids)
         if self.state.keys and not existing:
             self._skip(
-                f"IAM has no user {self.user}, or none of the user's keys. Run `pulumi refresh`, then `pulumi up`."
+                f"IAM has no user {self.user}, or has none of the keys recorded in the state. Run `pulumi refresh`, "
+                "then `pulumi up`."
             )
             return self.state.keys, None, None
         self._check_lost_keys(ids)
@@ -197,11 +198,13 @@ class _Planner:
             )
         elif existing and not self.state.was_handed_over(existing[0]):
             new = self._skip(
-                f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed, and this "
-                "run completes it. Run `pulumi up` again for another one."
+                f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed; this run "
+                "completes it. To issue another key, run `pulumi up` again."
             )
         elif oldest and (why := self._in_use(existing, oldest.name, "deleted")):
-            new = self._skip(f"{why} The new key needs its place: IAM allows two access keys per user.")
+            new = self._skip(
+                f"{why} No new key is issued until this one can be deleted: IAM allows two access keys per user."
+            )
         else:
             self._warn_of(unmanaged)
         return existing, new, replaced if new else None

@@ -96,7 +96,7 @@ def _kms_problems(where: str, kms_key: str, account: Account) -> Iterator[Proble
     try:
         response = account.ask("kms", "describe_key", KeyId=kms_key)
     except AwsQueryError as error:
-        yield Problem(where, f"AWS KMS cannot use '{kms_key}': {error}.")
+        yield Problem(where, f"the KMS key '{kms_key}' could not be checked: {error}.")
         return
     state: str = response["KeyMetadata"]["KeyState"]
     if state != "Enabled":
@@ -121,10 +121,10 @@ class _Adoption:
             found: dict[str, Any] | None = self._account.ask("iam", "get_user", UserName=user)
             listed = self._account.list_access_keys(user)
         except AwsQueryError as error:
-            yield Problem(where, f"AWS does not report which keys '{user}' has: {error}.")
+            yield Problem(where, f"could not list the access keys of '{user}' ({error}).")
             return
         if found is None:
-            yield Problem(where, f"there is no IAM user '{user}' to adopt a key of. Remove adopt for a new user.")
+            yield Problem(where, f"IAM has no user '{user}', so there is no key to adopt. Remove adopt for a new user.")
             return
         ids = [other.id for other in listed]
         if key_id not in ids:
@@ -135,14 +135,14 @@ class _Adoption:
             other = next(found for found in ids if found != key_id)
             yield Problem(
                 f"{where}.id",
-                f"'{user}' has {len(ids)} access keys and IAM allows no third, so this one could never be rotated. "
+                f"'{user}' has {len(ids)} access keys; that is IAM's maximum, so this one could never be rotated. "
                 f"Delete '{other}' first, if nobody uses it.",
             )
         elif not listed[0].active and key.status is None:
             yield Problem(
                 self._spell("users.{}.key.status", user),
-                f"the access key '{key_id}' to adopt is inactive. Set status to inactive to keep it so, or to active "
-                "to make it work again.",
+                f"the access key '{key_id}' to adopt is inactive. Set status to inactive to keep it inactive, or to "
+                "active to make it work again.",
             )
         yield from self._changes(found["User"])
 

@@ -73,7 +73,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         today: date | None = None,
         spell: Spelling = PYTHON,
     ) -> None:
-        """session: makes the boto3 session for questions to AWS. Default: as `aws:` in the stack's configuration says.
+        """session: makes the boto3 session for questions to AWS. Default: as in `aws:` of the stack's configuration.
         To be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
         spell: how the caller writes the names of the arguments.
         """
@@ -128,7 +128,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                     pulumi.log.warn(f"{self._spell.prefix}{self._spell('groups.{}.policies', name)}: {warning}")
 
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
-        """User → what the retire guard asks for; for removed users, as `key_defaults` says, else as it was."""
+        """User → what the retire guard asks for; for removed users, as in `key_defaults`, else as it was."""
         settings, spell = self._settings, self._spell
         defaults = settings.key_defaults
         guards: dict[str, UserGuard] = {}
@@ -157,7 +157,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         in_use = removed_in_use(state.users, removed, guard)
         if in_use:
             raise InUseError(
-                f"Users were removed whose keys are in use:\n{as_lines(in_use, spell)}\nNothing was changed."
+                f"These users were removed, but their keys are still in use:\n{as_lines(in_use, spell)}\nNothing was "
+                "changed."
             )
         problems, lines = removal_problems(removed, state.users, spell, self._account)
         refuse(problems, spell, self._name)
@@ -271,7 +272,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         def checked(known: object) -> str:
             text = isinstance(known, str)
-            problems = check(place, known) if text else [Problem(place, "this Output is not text; text is expected.")]
+            problems = (
+                check(place, known) if text else [Problem(place, "expected text, got an Output that is not text.")]
+            )
             refuse(list(problems), self._spell, self._name, "What depends on it was not created or changed.")
             return cast("str", known)
 

@@ -1,4 +1,4 @@
-"""What IAM has of users that are removed, and this stack does not manage: IAM deletes no user who still has it.
+"""Items in IAM of removed users that this stack does not manage: IAM deletes no user who still has any.
 
 Source: DeleteUser in the IAM API reference.
 """
@@ -46,9 +46,9 @@ def removal_problems(
             problems.append(
                 Problem(
                     spell("users.{}", user),
-                    f"the user cannot be removed, because IAM has of {user} what this stack does not manage: {listed}. "
-                    f"Remove that in IAM; or put the user back with {spell('force_destroy')}: true, run `pulumi up`, "
-                    "and remove the user then.",
+                    f"the user cannot be removed, because {user} still has items in IAM that this stack does not "
+                    f"manage: {listed}. Remove them in IAM, or restore the user with {spell('force_destroy')}: true, run "
+                    "`pulumi up`, then remove the user.",
                 )
             )
     return problems, lines
@@ -69,5 +69,5 @@ def _unmanaged(user: str, state: UserState, account: Account) -> Iterator[str]:
 
 def _attached(policy: str) -> str:
     if policy.startswith(_QUARANTINE):
-        return f"the policy {policy}, which AWS attaches when a key of the user was found in public"
+        return f"the policy {policy}, which AWS attaches when it finds one of the user's keys exposed publicly"
     return f"the attached policy {policy}"

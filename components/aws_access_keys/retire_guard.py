@@ -1,4 +1,4 @@
-"""The retire guard: a key that was used lately is neither deactivated nor deleted."""
+"""The retire guard: a key that was used recently is neither deactivated nor deleted."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta, timezone
@@ -10,12 +10,12 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.iam import LastUse
 from aws_access_keys.rules.rotation import Retirement
 
-_REPORTED_WITHIN = timedelta(hours=1)  # seen on AWS: several minutes
+_USAGE_REPORT_DELAY = timedelta(hours=1)  # seen on AWS: several minutes
 _TRIAL = timedelta(minutes=2)
 
 
 class InUseError(pulumi.RunError):
-    """Keys that are still in use; the message says which, since when, and what to do."""
+    """Keys that are still in use; the message names them, their last use, and what to do."""
 
 
 class UserGuard(NamedTuple):
@@ -60,28 +60,28 @@ class RetireGuard:
             used = self._account.last_use(key_id) if found and found.active else None
         except AwsQueryError as error:
             return (
-                f"the access key {key_id} of user {user} is not {action}, because AWS does not report whether it is in "
-                f"use ({error}). The identity running Pulumi needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed for "
+                f"the access key {key_id} of user {user} is not {action}, because the last use could not be read "
+                f"({error}). The identity running Pulumi needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed for "
                 f"the retire guard. To retire the key without checking its last use, {override}."
             )
         if found is None and self._must_exist:
             return (
-                f"the access key {key_id} of user {user} is not {action}, because the account of this run does not "
-                f"have it, so its last use is unknown. To retire the key anyway, {override}."
+                f"the access key {key_id} of user {user} is not {action}, because it does not exist in the account "
+                f"that this run uses, so its last use is unknown. To retire the key anyway, {override}."
             )
         if found is None or not found.active:
             return None
         if used and not _was_trial(found.created, used):
             idle = (self._today - used.on.date()).days
-            seen = f"it was {used.text}, {_ago(idle)}; the retire guard requires {required} idle days"
-            in_use = idle < required
+            in_use, verb = idle < required, "is still"
+            reason = f"it was {used.text}, {_ago(idle)}; the retire guard requires {required} idle days"
         else:
-            seen = "it was created less than an hour ago, and AWS reports the use of a key late"
-            in_use = self._now - found.created < _REPORTED_WITHIN
+            in_use, verb = self._now - found.created < _USAGE_REPORT_DELAY, "may be"
+            reason = "it was created less than an hour ago, and AWS reports key usage with a delay"
         if not in_use:
             return None
         return (
-            f"the access key {key_id} of user {user} is still in use and is not {action}: {seen}. Find out who uses it "
+            f"the access key {key_id} of user {user} {verb} in use and is not {action}: {reason}. Find out who uses it "
             f"and give them another key; or, to retire it anyway, {override}."
         )
 

@@ -83,7 +83,7 @@ class Run:
     def _check(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to delete or deactivate a key in use."""
         if args.new_inputs is not None and args.new_inputs.get("status") != "Inactive":
-            return  # it goes on working
+            return  # it keeps working
         action: Retirement = "deleted" if args.new_inputs is None else "deactivated"
         component, user = owner_of_key(args.urn)
         guard = self.guards.get(component) or self._guard_of_removed(component)

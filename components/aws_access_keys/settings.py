@@ -96,7 +96,7 @@ class GroupSettings(SettingsModel):
 
 
 class RotationSettings(SettingsModel):
-    """New keys by the calendar."""
+    """New keys on a schedule."""
 
     model_config = _example("{start: 2026-12-01, every_days: 90, overlap_days: 7}")
 
@@ -157,9 +157,9 @@ class KeyDefaults(SettingsModel):
     serial: Int = Field(default=1, ge=1, le=MAX_SERIAL, description="Raise it by one for a new key.")
     previous: Previous | None = Field(
         default=None,
-        description="What happens to the previous key. Default: inactive under a calendar, else active.",
+        description="What happens to the previous key. Default: inactive under a schedule, else active.",
     )
-    rotation: RotationSettings | None = Field(default=None, description="New keys by the calendar.")
+    rotation: RotationSettings | None = Field(default=None, description="New keys on a schedule.")
     status: Status | None = Field(
         default=None,
         description="inactive suspends the current key, active makes it work again. Default: a new key is active, the "
@@ -249,7 +249,7 @@ class AccessSettings(SettingsModel):
     )
     tags: Tags = Field(
         default={},
-        description="Tags put on every user. IAM groups and access keys take none.",
+        description="Tags put on every user. IAM groups and access keys cannot have tags.",
         json_schema_extra={"example": "{team: data}"},
     )
     key_defaults: KeyDefaults = Field(default=KeyDefaults(), description="The life of every user's key.")

@@ -60,7 +60,7 @@ def refuse(
 def parse(model: type[Model], given: object, spell: Spelling) -> "tuple[Model | None, list[Problem]]":
     """The settings in a mapping, or the problems of their names and types."""
     if not isinstance(given, Mapping):
-        return None, [Problem("args", f"{_shown(given, spell)} is given; {_KINDS['model_type']} is expected.")]
+        return None, [Problem("args", f"expected {_KINDS['model_type']}, got {_shown(given, spell)}.")]
     try:
         parsed = model.model_validate(_plain(given), by_alias=spell.camel_case, by_name=not spell.camel_case)
         return parsed, []
@@ -99,7 +99,7 @@ def _problem(details: ErrorDetails, schema: dict[str, Any], spell: Spelling) -> 
     here = _schema_at(schema, location)
     if isinstance(given, pulumi.Output):
         later = f" An ARN that is known later belongs below {spell('policy_arns')}." if "policies" in location else ""
-        return Problem(path, f"an Output is given; a value that is known when the program runs is expected.{later}")
+        return Problem(path, f"expected a value that is known when the program runs, got an Output.{later}")
     match kind:
         case "extra_forbidden":
             known = _known_names(schema, location[:-1])
@@ -114,26 +114,32 @@ def _problem(details: ErrorDetails, schema: dict[str, Any], spell: Spelling) -> 
             example = f", for example {spell(here['example'])}" if "example" in here else ""
             name = location[-1] if location else ""
             cure = f" Should '{name}' be one level deeper?" if name in here.get("properties", {}) else ""
-            return Problem(path, f"{value} is given; a mapping is expected{example}.{cure}")
+            return Problem(path, f"expected a mapping{example}, got {value}.{cure}")
         case "list_type":
-            return Problem(path, f"{value} is given; a list is expected, for example {_as_yaml(here['examples'][0])}.")
+            return Problem(path, f"expected a list, for example {_as_yaml(here['examples'][0])}, got {value}.")
         case "string_type" if "policies" in location and isinstance(given, dict):
-            expected = "the name or ARN of a managed policy is expected. Save a policy document as one first."
-            return Problem(path, f"{value} is given; {expected}")
+            cure = "Create a managed policy from this document first."
+            return Problem(path, f"expected the name or ARN of a managed policy, got {value}. {cure}")
         case "string_type" if isinstance(given, (int, float)):
-            return Problem(path, f"{value} is given; text is expected. Put it in quotes.")
+            return Problem(path, f"expected text, got {value}. Put it in quotes.")
         case kind if kind in _KINDS:
-            return Problem(path, f"{value} is given; {_KINDS[kind]} is expected.")
+            return Problem(path, f"expected {_KINDS[kind]}, got {value}.")
         case "greater_than_equal":
-            return Problem(path, f"{value} is given; the lowest allowed value is {context['ge']}.")
+            return Problem(
+                path,
+                f"expected {context['ge']} or {'more' if isinstance(context['ge'], int) else 'later'}, got {value}.",
+            )
         case "less_than_equal":
-            return Problem(path, f"{value} is given; the highest allowed value is {context['le']}.")
+            return Problem(
+                path,
+                f"expected {context['le']} or {'less' if isinstance(context['le'], int) else 'earlier'}, got {value}.",
+            )
         case "literal_error":
-            return Problem(path, f"{value} is given; {context['expected']} is expected.")
+            return Problem(path, f"expected {context['expected']}, got {value}.")
         case kind if kind.startswith("date_") or kind == "value_error":
-            return Problem(path, f"{value} is given; a date such as 2026-12-01 (YYYY-MM-DD) is expected.")
+            return Problem(path, f"expected a date such as 2026-12-01 (YYYY-MM-DD), got {value}.")
         case _:
-            return Problem(path, f"{value} is given: {details['msg']}.")
+            return Problem(path, f"{details['msg']}, got {value}.")
 
 
 def _singular(name: str) -> str:
@@ -194,7 +200,7 @@ def _shown(value: object, spell: Spelling) -> str:
     if isinstance(value, bool):
         return str(value) if spell == PYTHON else str(value).lower()
     if isinstance(value, str):
-        return "nothing" if not value else f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
+        return "an empty string" if not value else f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
     if isinstance(value, (dict, list)):
         return "a mapping" if isinstance(value, dict) else "a list"
     return str(value) if isinstance(value, (int, float, date)) else f"a value of type {type(value).__name__}"
@@ -241,8 +247,8 @@ def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> I
             yield Problem(f"{where}.{key}", f"policies lists '{key}' already. Choose another name.")
     count = len(group.policies) + len(group.policy_arns)
     if group.policy_arns and count > POLICIES_PER_GROUP:
-        text = f"{count} managed policies with those under policies; AWS allows at most {POLICIES_PER_GROUP} on a group"
-        yield Problem(where, f"{text}. Remove {count - POLICIES_PER_GROUP} of them.")
+        text = f"{count} managed policies, including those under `policies`; AWS allows at most {POLICIES_PER_GROUP}"
+        yield Problem(where, f"{text} on a group. Remove {count - POLICIES_PER_GROUP} of them.")
 
 
 def _arn(policy: str, partition: str) -> str | None:
@@ -306,7 +312,8 @@ def _key_problems(
             yield from description_problems(place, key.description)
     adopt = spell("users.{}.key.adopt", user)
     if key.adopt:
-        yield from adoption_problems(adopt, key.adopt.id, key.pgp_key is not None)
+        pgp_key = settings.key_place(spell, user, "pgp_key") if key.pgp_key is not None else None
+        yield from adoption_problems(adopt, key.adopt.id, pgp_key)
     if isinstance(key.pgp_key, str):
         yield from pgp_problems(settings.key_place(spell, user, "pgp_key"), key.pgp_key)
     if deliver and key.pgp_key is not None:

@@ -34,10 +34,10 @@ def main() -> NoReturn:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         folder = default_paths().root
-        advice = f" Delete that folder to free what it holds: {folder}" if error.errno == errno.ENOSPC else ""
+        advice = f" Delete that folder to free the space it uses: {folder}" if error.errno == errno.ENOSPC else ""
         sys.exit(f"pulumi-sandbox: {error.strerror}{where}. The sandbox keeps everything in {folder}.{advice}")
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted. Run the command again: what is done is kept.\n")
+        sys.stderr.write("\nInterrupted. Run the command again. Completed work is kept.\n")
         sys.exit(130)
 
 
@@ -54,11 +54,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command("run", _run, "run a command in the sandbox: pulumi-sandbox run -- pulumi preview")
     daemon.add_arguments(command("start", _start, "start the sandbox, if it is not running"))
-    command("stop", _stop, "stop the sandbox; what its AWS account holds is kept")
+    command("stop", _stop, "stop the sandbox; the content of its AWS account is kept")
     command("status", _status, "show whether the sandbox is running, and where")
     faults = command("faults", _faults, "inject faults into the running sandbox; options that are not given are off")
     settings.add_fault_arguments(faults)
-    faults.add_argument("--show", action="store_true", help="change nothing")
+    faults.add_argument("--show", action="store_true", help="show current faults without changing them")
     call_log.add_arguments(command("calls", _calls, "print the calls that the sandbox's AWS received"))
     command("reset", _reset, "empty the sandbox's AWS account; Pulumi's state of it is not touched")
     command("engine", _engine, "find, install or build the Pulumi engine, and print its path")
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(_arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     if not rest:
-        raise SandboxError("The command to run is missing; it follows two dashes: pulumi-sandbox run -- pulumi preview")
+        raise SandboxError("The command to run is missing; put it after `--`: pulumi-sandbox run -- pulumi preview")
     return run_forwarding_signals(rest, enter(default_paths()))
 
 
@@ -77,7 +77,7 @@ def run_forwarding_signals(command: Sequence[str], environment: dict[str, str]) 
     try:
         child = subprocess.Popen(command, env=environment)
     except FileNotFoundError:
-        raise SandboxError(f"There is no command '{command[0]}' here.") from None
+        raise SandboxError(f"Command not found: {command[0]}") from None
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
     forward = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
@@ -104,7 +104,7 @@ def _status(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
     if server is None:
         print("No sandbox is running here. Start one: pulumi-sandbox start")
         return 1
-    provider = f"emulated, port {server.provider_port}" if server.provider_port else "the real one"
+    provider = f"emulated, port {server.provider_port}" if server.provider_port else "real"
     print(f"The sandbox is running (process {server.pid}, since {server.started}).")
     print(f"  AWS            {server.endpoint_url}")
     print(f"  aws provider   {provider}")

@@ -99,8 +99,8 @@ def _copy_stack_file(source: Path, copy: Path) -> None:
     if current and taken_over.exists() and taken_over.read_text() == digest:
         if (yaml.safe_load(current) or {}).get("config") != config:
             sys.stderr.write(
-                f"pulumi-sandbox: {source.name} was changed in the sandbox, and that copy is used. "
-                f"Edit {source}, or delete {copy}, to go back.\n"
+                f"pulumi-sandbox: the sandbox uses its own modified copy of {source.name}. "
+                f"To discard it, edit {source} or delete {copy}.\n"
             )
         return
     own = "".join(line if line.endswith("\n") else line + "\n" for line in _SECRETS_PROVIDER.findall(current))

@@ -178,7 +178,7 @@ class Made:
         return outputs
 
     def refresh(self) -> bool:
-        """Read it anew; False where it is gone."""
+        """Read it again; False where it is gone."""
         reply = self.connection._call(
             "Read",
             pb.ReadRequest(

@@ -457,7 +457,7 @@ def test_a_role_is_assumed_by_those_it_trusts(strict: Strict, operator: Credenti
     }
     arn = iam.create_role(RoleName="reader", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     iam.attach_role_policy(RoleName="reader", PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
-    everything = strict.user_with_key("stranger", "AdministratorAccess")
+    everything = strict.user_with_key("outsider", "AdministratorAccess")
     iam.put_user_policy(
         UserName="test-user",
         PolicyName="assume",

@@ -36,7 +36,7 @@ def test_a_renamed_user_keeps_everything(strict: Strict) -> None:
     assert iam.get_group(GroupName="friends")["Users"][0]["UserName"] == "after"
     keys = iam.list_access_keys(UserName="after")["AccessKeyMetadata"]
     assert [(one["UserName"], one["AccessKeyId"]) for one in keys] == [("after", key.access_key_id)]
-    assert strict.client("sts", key).get_caller_identity()["Arn"] == user["Arn"], "the key goes on working"
+    assert strict.client("sts", key).get_caller_identity()["Arn"] == user["Arn"], "the key keeps working"
     assert iam.get_access_key_last_used(AccessKeyId=key.access_key_id)["UserName"] == "after"
     with pytest.raises(iam.exceptions.NoSuchEntityException):
         iam.get_user(UserName="before")

@@ -1,4 +1,4 @@
-"""The account survives a stop, encrypted; a kill loses a second at most; a damaged file is moved away."""
+"""The account survives a stop, encrypted; a kill loses at most a second; a damaged file is moved away."""
 
 from __future__ import annotations
 

@@ -115,8 +115,8 @@ def test_other_options_for_a_running_sandbox_are_refused_with_advice(cli: Cli) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run",), "it follows two dashes: pulumi-sandbox run -- pulumi preview"),
-        (("run", "--", "no-such-command"), "There is no command 'no-such-command' here"),
+        (("run",), "put it after `--`: pulumi-sandbox run -- pulumi preview"),
+        (("run", "--", "no-such-command"), "Command not found: no-such-command"),
         (("start", "--quota", "UsersPerAccount=6000"), "AWS allows 0 to 5000"),
         (("start", "--clock", "tomorrow"), "must be a number followed by d, h, m or s"),
     ],
@@ -293,7 +293,7 @@ def test_the_copy_keeps_the_sandboxs_salt_and_takes_over_edits(
     copy.write_text(salted.replace("ap-northeast-2", "eu-west-1"))
     redirected(["up"], project)
     assert "eu-west-1" in copy.read_text(), "a change made in the sandbox is used"
-    assert "Pulumi.dev.yaml was changed in the sandbox" in capsys.readouterr().err, "and reported"
+    assert "the sandbox uses its own modified copy of Pulumi.dev.yaml" in capsys.readouterr().err, "and reported"
 
     (project / "Pulumi.dev.yaml").write_text(STACK_FILE + "encryptionsalt: v1:real\n")
     redirected(["up"], project)

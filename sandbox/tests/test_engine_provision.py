@@ -256,9 +256,9 @@ def test_a_failing_installer_is_named_and_the_build_is_tried(
     python = machine.put("python", "echo 'Traceback (most recent call last):' >&2; echo 'no curl' >&2; exit 1")
     monkeypatch.setattr(install.sys, "executable", str(python))
     assert ensure().origin == "modules"
-    told = capsys.readouterr().err
-    assert "official installer: the official installer failed: no curl" in told
-    assert "Traceback" not in told, "only the last line is the reason"
+    printed = capsys.readouterr().err
+    assert "official installer: the official installer failed: no curl" in printed
+    assert "Traceback" not in printed, "only the last line is the reason"
 
 
 def test_the_sdk_runs_the_installer_without_touching_the_profile(
@@ -297,10 +297,10 @@ def test_an_engine_is_built_from_modules(machine: Machine, capsys: pytest.Captur
     assert engine.pulumi.with_name(EXEC).read_text() == "official", "and Pulumi's script that runs programs"
     assert find() == Engine(engine.pulumi, VERSION, "cache"), "the next time it is found"
     assert not (cache_folder() / "modules").exists(), "nothing is left of the work"
-    told = capsys.readouterr()
-    assert told.out == "", "progress goes to stderr"
-    assert "Downloading Go modules" in told.err
-    assert "Compiling Pulumi: 3 of 3 packages, 100 %" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "", "progress goes to stderr"
+    assert "Downloading Go modules" in printed.err
+    assert "Compiling Pulumi: 3 of 3 packages, 100 %" in printed.err
 
 
 def test_a_build_that_fails_in_the_middle_says_why_and_can_be_taken_up_again(
@@ -311,8 +311,8 @@ def test_a_build_that_fails_in_the_middle_says_why_and_can_be_taken_up_again(
         ensure()
     assert "4. build from Go modules: the build failed: two.go:1: no space left on device" in str(raised.value)
     assert find() is None, "no half engine is left"
-    told = capsys.readouterr().err
-    assert "1 of 3 packages" not in told.splitlines()[-1], "a failed phase does not end as if it had succeeded"
+    printed = capsys.readouterr().err
+    assert "1 of 3 packages" not in printed.splitlines()[-1], "a failed phase does not end as if it had succeeded"
     machine.put_go()
     assert ensure().origin == "modules", "the next run builds it"
 
@@ -334,7 +334,7 @@ def test_without_go_and_network_one_message_says_what_was_tried_and_what_to_inst
         "  3. official installer",
         "  4. build from Go modules",
     ]
-    assert "no `go` on PATH; Go 1.25.11 or later builds it" in lines[4]
+    assert "no `go` on PATH; Go 1.25.11 or later is required to build it" in lines[4]
     assert lines[5].startswith("Install either Pulumi 3.226.0 or later"), "it ends with what to do"
 
 
@@ -343,7 +343,7 @@ def test_without_go_and_network_one_message_says_what_was_tried_and_what_to_inst
     [
         ("1.24.4", "local", "is Go 1.24.4 and GOTOOLCHAIN=local keeps it from getting a newer one; Go 1.25.11 or"),
         ("1.24.4", "go1.24.4", "is Go 1.24.4 and GOTOOLCHAIN=go1.24.4 keeps it"),
-        ("1.19.8", "", "is Go 1.19.8; Go 1.25.11 or later builds it"),
+        ("1.19.8", "", "is Go 1.19.8; Go 1.25.11 or later is required to build it"),
     ],
 )
 def test_a_go_that_is_too_old_is_named(machine: Machine, version: str, toolchain: str, reason: str) -> None:
@@ -411,7 +411,7 @@ def test_the_reason_is_taken_from_the_last_lines() -> None:
     assert summary(["go: downloading a v1", "# pkg", "x.go:1: wrong", "", "y.go:2: worse"]) == (
         "x.go:1: wrong / y.go:2: worse"
     )
-    assert summary([]) == "it gave no reason"
+    assert summary([]) == "no reason given"
 
 
 # -- two at once --
@@ -430,7 +430,9 @@ def test_a_second_build_waits_for_the_first_and_takes_its_engine(
     second.join()
     assert sorted(engine.origin for engine in engines) == ["cache", "modules"], "one built, the other found"
     assert machine.asked().count("build -v") == 1, "it was built once"
-    assert f"Another process (id {os.getpid()}) is getting Pulumi {VERSION}; waiting for it" in capsys.readouterr().err
+    assert (
+        f"Another process (id {os.getpid()}) is installing Pulumi {VERSION}; waiting for it" in capsys.readouterr().err
+    )
 
 
 def test_a_lock_left_by_a_process_that_died_holds_nobody_up(machine: Machine) -> None:
@@ -442,7 +444,7 @@ def test_a_lock_left_by_a_process_that_died_holds_nobody_up(machine: Machine) ->
 
 def test_a_cache_that_cannot_be_written_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     (machine.home / ".cache").write_text("a file, not a folder")
-    with pytest.raises(EngineError, match=r"cannot keep a Pulumi engine in .*\.cache"):
+    with pytest.raises(EngineError, match=r"cannot store a Pulumi engine in .*\.cache"):
         ensure()
 
 
@@ -471,17 +473,17 @@ def command(files: Path) -> subprocess.Popen[str]:
 def test_the_command_prints_the_path_and_nothing_else(machine: Machine, tmp_path: Path) -> None:
     machine.put_go()
     done = command(tmp_path / "files")
-    output, told = done.communicate(timeout=60)
+    output, printed = done.communicate(timeout=60)
     assert (done.returncode, output) == (0, f"{cache_folder() / 'bin' / 'pulumi'}\n")
-    assert "Compiling" in told
+    assert "Compiling" in printed
 
 
 def test_the_command_fails_without_a_traceback(machine: Machine, tmp_path: Path) -> None:
     done = command(tmp_path / "files")
-    output, told = done.communicate(timeout=60)
+    output, printed = done.communicate(timeout=60)
     assert (done.returncode, output) == (1, "")
-    assert "There is no Pulumi engine to run with" in told
-    assert "Traceback" not in told
+    assert "There is no Pulumi engine to run with" in printed
+    assert "Traceback" not in printed
 
 
 def test_an_interrupted_build_ends_at_once_and_says_that_it_can_be_taken_up(machine: Machine, tmp_path: Path) -> None:
@@ -491,10 +493,10 @@ def test_an_interrupted_build_ends_at_once_and_says_that_it_can_be_taken_up(mach
     while not (machine.home / "building").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     building.send_signal(signal.SIGINT)
-    _, told = building.communicate(timeout=30)
+    _, printed = building.communicate(timeout=30)
     assert building.returncode == 130
-    assert "Interrupted. Run the command again: what is done is kept." in told
-    assert "Traceback" not in told
+    assert "Interrupted. Run the command again. Completed work is kept." in printed
+    assert "Traceback" not in printed
 
 
 # -- for the doctor --
@@ -504,7 +506,7 @@ def test_doctor_lists_what_is_missing_and_what_gets_it(machine: Machine) -> None
     engine, go = diagnose()
     assert (engine.what, engine.good) == ("Pulumi engine", False)
     assert engine.detail.startswith("no `pulumi` on PATH, none at ")
-    assert engine.detail.endswith(f"`pulumi-sandbox engine` gets version {VERSION}, once")
+    assert engine.detail.endswith(f"`pulumi-sandbox engine` installs version {VERSION}")
     assert (go.what, go.good) == ("Go", False), "without an engine it would be needed"
 
 
@@ -514,7 +516,7 @@ def test_doctor_lists_what_is_there(machine: Machine) -> None:
     assert engine == ("Pulumi engine", True, f"{machine.bin / 'pulumi'}, version 3.300.1")
     assert host == ("Python language host", True, "Pulumi's own")
     assert go.good, "Go is not missed where it is not needed"
-    assert go.detail.endswith("not needed, Pulumi is here")
+    assert go.detail.endswith("not needed, Pulumi is already installed")
 
 
 def test_doctor_shows_why_the_cached_engine_is_used(machine: Machine) -> None:

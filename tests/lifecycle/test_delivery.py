@@ -59,7 +59,7 @@ def test_a_missing_kms_key_is_said_before_anything_is_made(new_stack: NewStack, 
     stack.write({**config(), "deliver": {"ssm": {"kmsKey": "alias/nowhere"}}})
     done = stack.up(check=False)
     assert done.code != 0
-    assert "deliver.ssm.kmsKey: AWS KMS cannot use 'alias/nowhere': NotFoundException" in done.text
+    assert "deliver.ssm.kmsKey: the KMS key 'alias/nowhere' could not be checked: NotFoundException" in done.text
     assert "Traceback" not in done.text
     assert sandbox.client("iam").list_users()["Users"] == []
 

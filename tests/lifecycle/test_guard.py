@@ -1,4 +1,4 @@
-"""The guard on keys in use, on the real engine: what waits, what goes on, and what an operator is told."""
+"""The guard on keys in use, on the real engine: what waits, what goes on, and what an operator sees."""
 
 from typing import Any
 
@@ -98,7 +98,7 @@ def test_a_rotation_waits_that_needs_the_slot_of_a_key_in_use(new_stack: NewStac
     waits = stack.up(check=False)
     assert waits.code != 0
     assert "is still in use and is not deleted" in waits.text
-    assert "The new key needs its place: IAM allows two access keys per user." in waits.text
+    assert "No new key is issued until this one can be deleted: IAM allows two access keys per user." in waits.text
     assert keys_in_iam(sandbox) == before, "both keys in use are as they were"
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 2
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(31)
@@ -106,7 +106,7 @@ def test_a_rotation_waits_that_needs_the_slot_of_a_key_in_use(new_stack: NewStac
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 3, "the raise was not forgotten"
 
 
-def test_the_guard_says_so_where_aws_does_not_say_when_a_key_was_used(new_stack: NewStack, sandbox: Sandbox) -> None:
+def test_the_guard_keeps_a_key_whose_last_use_cannot_be_read(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(several(ann=1))
     stack.up()
@@ -116,9 +116,7 @@ def test_the_guard_says_so_where_aws_does_not_say_when_a_key_was_used(new_stack:
     done = stack.up(check=False)
     sandbox.control.clear_faults()
     assert done.code != 0
-    assert (
-        f"{old} of user ann is not deleted, because AWS does not report whether it is in use (AccessDenied" in done.text
-    )
+    assert f"{old} of user ann is not deleted, because the last use could not be read (AccessDenied" in done.text
     assert "needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed" in done.text
     assert old in keys_in_iam(sandbox, "ann")
 
@@ -147,7 +145,7 @@ def test_the_guard_lets_a_key_go_that_only_its_own_trial_has_used(new_stack: New
     stack.write(config(**settings))
     stack.up()
     stack.write(config(serial=2, **settings))
-    assert "AWS reports the use of a key late" in stack.up(check=False).text, "in its first hour nobody can know"
+    assert "AWS reports key usage with a delay" in stack.up(check=False).text, "in its first hour nobody can know"
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(1)
     stack.up()
     assert len(keys_in_iam(sandbox)) == 1

@@ -180,23 +180,23 @@ def test_a_rehearsed_day_is_refused_for_up_outside_the_sandbox(new_stack: NewSta
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ({"serial": 0}, "users.test-user.key.serial: 0 is given; the lowest allowed value is 1"),
-        ({"serial": -1}, "users.test-user.key.serial: -1 is given; the lowest allowed value is 1"),
-        ({"serial": "two"}, "users.test-user.key.serial: 'two' is given; a whole number is expected"),
+        ({"serial": 0}, "users.test-user.key.serial: expected 1 or more, got 0"),
+        ({"serial": -1}, "users.test-user.key.serial: expected 1 or more, got -1"),
+        ({"serial": "two"}, "users.test-user.key.serial: expected a whole number, got 'two'"),
         (
             {"rotation": {"start": "2026-01-01", "everyDays": 5, "overlapDays": 6}},
             "users.test-user.key.rotation.overlapDays: an overlap of 6 days is longer than the period of 5 days",
         ),
         (
             {"rotation": {"start": "soon", "everyDays": 5, "overlapDays": 1}},
-            "users.test-user.key.rotation.start: 'soon' is given; a date such as 2026-12-01",
+            "users.test-user.key.rotation.start: expected a date such as 2026-12-01 (YYYY-MM-DD), got 'soon'",
         ),
         (
             {"pgpKey": "no key at all!"},
             "users.test-user.key.pgpKey: this is not an OpenPGP public key, armored or base64",
         ),
         ({"pgpKey": "file:nowhere.asc"}, "cannot read 'nowhere.asc' in "),
-        ({"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}}, "there is no IAM user 'test-user' to adopt a key of"),
+        ({"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}}, "IAM has no user 'test-user', so there is no key to adopt"),
         ({"description": "for x"}, "aws:ignoreTags: {keyPrefixes: [AKIA]}"),
     ],
 )
@@ -223,7 +223,7 @@ def test_a_key_that_somebody_switched_off_stays_off_until_the_stack_file_asks(
     sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=key[0], Status="Inactive")
     stack.run(*refresh, "--yes", "--skip-preview")
     done = stack.up()
-    assert f"the current access key {key[0]} is inactive, and it stays so" in done.text
+    assert f"the current access key {key[0]} is inactive and will stay inactive" in done.text
     assert keys_in_iam(sandbox) == {key[0]: "Inactive"}
     stack.write(config(status="Active"))
     assert stack.up().changes == {"update": 1}

@@ -180,7 +180,7 @@ def test_the_report_is_written_where_it_is_wanted(new_stack: NewStack, sandbox: 
     key_id, secret = stack.key("ann")
     done = operate(stack, "report", "--file", "keys.html")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert done.stderr == "1 access key of 1 user, nothing overdue. The report is in keys.html\n"
+    assert done.stderr == "1 access key for 1 user, nothing overdue. The report is in keys.html\n"
     page = (stack.folder / "keys.html").read_text()
     assert page.startswith("<!DOCTYPE html>"), "the ending of the name decides"
     assert key_id in page
@@ -260,7 +260,7 @@ def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewSta
     new = stack.key("ann")
     done = hand_over("ann")
     assert done.returncode == 1, "the old key is deleted, so the stack does not know it any more"
-    assert f"its profile 'ann' has the access key {old[0]}, which is not one of stack" in done.stderr
+    assert f"its profile 'ann' has the access key {old[0]}, which was not issued by stack" in done.stderr
     done = hand_over("ann", "--force")
     assert f"Updated profile 'ann' in {file}" in done.stdout
     assert f"replaced {old[0]}" in done.stdout

@@ -129,7 +129,7 @@ def test_the_last_component_with_a_guard_needs_its_guard_off_first(new_stack: Ne
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (component(ann={"status": "of"}), "users.ann.key.status: 'of' is given; 'active' or 'inactive' is expected"),
+        (component(ann={"status": "of"}), "users.ann.key.status: expected 'active' or 'inactive', got 'of'"),
         (component(ann={"retire_gard": {}}), "users.ann.key.retire_gard: unknown name."),
         ({"groups": GROUPS, "users": {"ann": {"groups": ["reader"]}}}, "Did you mean 'readers'?"),
     ],

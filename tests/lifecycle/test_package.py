@@ -136,7 +136,7 @@ def test_a_key_is_rotated_and_a_key_in_use_is_kept_from_every_language(example: 
     assert f"the access key {first[0]} of user ann is still in use and is not deleted" in refused
     assert no_stack_trace(refused)
     assert works(sandbox, first), "the key in use was not touched"
-    assert len(keys_in_iam(sandbox, "ann")) == 2, "the new one was made all the same"
+    assert len(keys_in_iam(sandbox, "ann")) == 2, "the new one was created anyway"
     assert example.key() == first, "the stack's outputs stay those of the last update that did everything"
 
 
@@ -162,7 +162,7 @@ def test_what_was_refused_is_done_once_it_may(example: Program, sandbox: Sandbox
 @pytest.mark.long
 def test_a_wrong_arg_is_refused_before_anything_is_made(example: Program, sandbox: Sandbox) -> None:
     for right, wrong, message in (
-        (FIRST, "key: { serial: 1.5 }", "users.ann.key.serial: 1.5 is given; a whole number is expected."),
+        (FIRST, "key: { serial: 1.5 }", "users.ann.key.serial: expected a whole number, got 1.5."),
         (FIRST, "key: { statuss: active }", "users.ann.key.statuss: unknown name."),
         ("AmazonS3ReadOnlyAccess", "S3ReadOnlyAccess", "Did you mean 'AmazonS3ReadOnlyAccess'?"),
     ):

@@ -119,19 +119,19 @@ def test_a_key_that_the_stack_does_not_know_is_named_before_a_rotation_harms_any
     sandbox.control.drop_response("iam:CreateAccessKey")
     assert stack.up(check=False).code != 0
     sandbox.control.clear_faults()
-    (stranger,) = keys_in_iam(sandbox, "ann").keys() - {before[0]}
+    (unmanaged,) = keys_in_iam(sandbox, "ann").keys() - {before[0]}
     users["bob"]["key"] = {"serial": 2}
     stack.write({"groups": GROUPS, "users": users})
     done = stack.up(check=False)
     assert done.code != 0
     assert "LimitExceeded" not in done.text, "a third key is not attempted"
-    assert f"ann has one that this stack does not manage, {stranger} (active, created on " in done.text
+    assert f"ann has one that this stack does not manage, {unmanaged} (active, created on " in done.text
     assert "never used" in done.text
-    assert f"aws iam delete-access-key --user-name ann --access-key-id {stranger}" in done.text
+    assert f"aws iam delete-access-key --user-name ann --access-key-id {unmanaged}" in done.text
     assert works(sandbox, before)
     assert not works(sandbox, anns)
     assert stack.outputs()["keys"]["bob"]["current"]["serial"] == 2, "bob is not concerned"
-    sandbox.client("iam").delete_access_key(UserName="ann", AccessKeyId=stranger)
+    sandbox.client("iam").delete_access_key(UserName="ann", AccessKeyId=unmanaged)
     stack.up()
     assert stack.outputs()["keys"]["ann"]["current"]["serial"] == 3
 
@@ -206,8 +206,8 @@ def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandb
     stack.write(config())
     sandbox.control.drop_response("iam:CreateAccessKey")
     text = stack.up(check=False).text + stack.up().text
-    (stranger,) = keys_in_iam(sandbox).keys() - {stack.key("test-user")[0]}
-    assert f"aws iam delete-access-key --user-name test-user --access-key-id {stranger}" in text
+    (unmanaged,) = keys_in_iam(sandbox).keys() - {stack.key("test-user")[0]}
+    assert f"aws iam delete-access-key --user-name test-user --access-key-id {unmanaged}" in text
 
 
 def test_a_user_who_was_deleted_by_hand_holds_nobody_up(new_stack: NewStack, sandbox: Sandbox) -> None:

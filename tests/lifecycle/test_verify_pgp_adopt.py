@@ -74,7 +74,7 @@ def test_with_pgp_key_the_plaintext_secret_is_in_no_file_at_all(
     (stack.folder / "ann.asc").write_text(str(pgp.extract_certificate()))
     stack.write(config(pgpKey=f"file:{stack.folder / 'ann.asc'}"))
     done = stack.up()
-    assert "was not tried: its secret is encrypted to the user's OpenPGP key" in done.text
+    assert "was not verified because its secret is encrypted to the user's OpenPGP key" in done.text
     outputs = stack.outputs()
     assert outputs["secretAccessKeys"] == {}
     encrypted = outputs["encryptedSecrets"]["test-user"]
@@ -168,7 +168,7 @@ def test_a_key_made_by_hand_is_adopted_and_rotated_like_any_other(new_stack: New
     assert adopted.changes.get("import") == 2, "the user and its key are taken over, not made"
     assert stack.outputs()["accessKeyIds"] == {"by-hand": hand_made[0]}
     assert stack.outputs()["secretAccessKeys"] == {}, "AWS does not tell the secret again"
-    assert "was not tried" in adopted.text
+    assert "was not verified because its secret is unknown" in adopted.text
     assert works(sandbox, hand_made)
     assert stack.preview("--expect-no-changes").changes == {}
 

@@ -355,8 +355,8 @@ def test_a_removed_user_who_has_more_in_iam_stops_the_run_unless_that_is_deleted
     state = MadeUpState().user("ann", "1").user("eve", "1")
     (problem,) = refusal(key(), state=state)[1:-1]
     assert "users.eve: the user cannot be removed" in problem
-    assert "does not manage: the access key AKIA-other, a console password. Remove that in IAM" in problem
-    assert "put the user back with force_destroy: true" in problem
+    assert "does not manage: the access key AKIA-other, a console password. Remove them in IAM" in problem
+    assert "restore the user with force_destroy: true" in problem
 
 
 def test_no_users_are_refused_where_there_are_some(aws: FakeAws) -> None:
@@ -412,7 +412,7 @@ def test_outputs_are_accepted_wherever_the_types_of_the_args_allow_them(monkeypa
         ({"groups": {"g": {"path": "data"}}}, "groups.g.path: 'data' is not a valid IAM path."),
         ({"groups": {"g": {"policy_arns": {"own": "x"}}}}, "groups.g.policy_arns.own: 'x' is not a known AWS managed"),
         ({"path": "/da ta/"}, "users.ann.path: '/da ta/' is not a valid IAM path."),
-        ({"path": 7}, "users.ann.path: this Output is not text; text is expected."),
+        ({"path": 7}, "users.ann.path: expected text, got an Output that is not text."),
         ({"tags": {"team": "a;b"}}, "users.ann.tags.team: the value is not valid for a tag."),
         ({"key": {"pgp_key": "no key!"}}, "users.ann.key.pgp_key: this is not an OpenPGP public key"),
     ],
@@ -470,7 +470,7 @@ def test_every_problem_comes_in_one_message_as_the_caller_spells_it(spell: Spell
 
 @pytest.mark.parametrize(("args", "given"), [(None, "None"), (["g"], "a list"), ("g", "'g'")])
 def test_arguments_that_are_no_mapping_are_refused(args: Any, given: str) -> None:
-    assert refusal(args)[1] == f"  args: {given} is given; a mapping is expected."
+    assert refusal(args)[1] == f"  args: expected a mapping, got {given}."
 
 
 def test_the_program_and_its_components_never_import_the_sandbox() -> None:

@@ -101,7 +101,7 @@ def test_a_key_that_the_stack_did_not_issue_is_replaced_only_when_forced_and_kep
     run.have(content)
     code, text = run("bob", "--profile", "default")
     assert code == 1
-    assert f"its profile 'default' has the access key {shown}, which is not one of stack 'dev'" in text
+    assert f"its profile 'default' has the access key {shown}, which was not issued by stack 'dev'" in text
     assert (run.file.read_text(), os.listdir(run.file.parent)) == (content, ["credentials"]), "nothing is changed"
 
     code, text = run("bob", "--profile", "default", "--force", "--output", "json")

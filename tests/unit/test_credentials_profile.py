@@ -118,7 +118,7 @@ def test_the_result_tells_what_the_profile_was_before(
         ("secretsecret\n[x]\n", "line 1 comes before the first profile"),
         ("\ufeff[x]\n", "it begins with a byte order mark"),
         ("[x]\nsecretsecret\n", "line 2 is neither a profile's name, nor a setting, nor a comment"),
-        ("[DEFAULT]\naws_session_token = secretsecret\n", "[DEFAULT] gives aws_session_token to every profile"),
+        ("[DEFAULT]\naws_session_token = secretsecret\n", "[DEFAULT] sets aws_session_token for every profile"),
     ],
 )
 def test_a_file_that_aws_cannot_read_is_refused_without_a_word_of_it(text: str, says: str) -> None:

@@ -38,9 +38,7 @@ def test_whole_numbers_arrive_as_floats_and_are_integers_again() -> None:
 
 def test_a_fraction_is_refused_with_its_place() -> None:
     _, problems = parse(ComponentSettings, args(serial=2.5), OTHER_LANGUAGES)
-    assert [problem[:2] for problem in problems] == [
-        ("users.ann.key.serial", "2.5 is given; a whole number is expected.")
-    ]
+    assert [problem[:2] for problem in problems] == [("users.ann.key.serial", "expected a whole number, got 2.5.")]
 
 
 def test_an_argument_that_the_schema_does_not_have_is_refused() -> None:

@@ -104,7 +104,9 @@ def test_a_new_key_waits_for_the_place_of_a_key_in_use(aws: FakeAws) -> None:
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=3))
     assert names(plan) == ("2", "1")
     assert not plan.plan.is_new
-    assert plan.skipped[0].endswith("The new key needs its place: IAM allows two access keys per user.")
+    assert plan.skipped[0].endswith(
+        "No new key is issued until this one can be deleted: IAM allows two access keys per user."
+    )
 
 
 def test_without_a_guard_a_key_in_use_goes_and_is_named(aws: FakeAws) -> None:
@@ -155,7 +157,7 @@ def test_a_key_that_is_too_young_for_aws_to_report_its_use_stays(aws: FakeAws, h
     aws.created = datetime(2026, 11, 24, hour, 30, tzinfo=timezone.utc)
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="deleted"))
     assert names(plan) == ("2", None if retired else "1")
-    assert retired or "it was created less than an hour ago, and AWS reports the use of a key late" in plan.skipped[0]
+    assert retired or "it was created less than an hour ago, and AWS reports key usage with a delay" in plan.skipped[0]
 
 
 @pytest.mark.parametrize(("service", "minutes", "retired"), [("sts", 1, True), ("s3", 1, False), ("sts", 600, False)])
@@ -172,7 +174,7 @@ def test_without_an_answer_the_key_stays(aws: FakeAws, error: Exception) -> None
     aws.errors = {"list_access_keys": error}
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="deleted"))
     assert names(plan) == ("2", "1")
-    assert "because AWS does not report whether it is in use" in plan.skipped[0]
+    assert "because the last use could not be read" in plan.skipped[0]
     assert "needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed" in plan.skipped[0]
 
 
@@ -180,7 +182,10 @@ def test_without_an_answer_no_new_key_is_issued(aws: FakeAws) -> None:
     aws.errors = {"list_access_keys": aws_error("AccessDenied")}
     plan = ann(aws, MadeUpState().user("ann", "1"), KeyRules(serial=2))
     assert names(plan) == ("1", None)
-    assert "because AWS does not report which access keys ann has (AccessDenied: AccessDenied it is)" in plan.skipped[0]
+    assert (
+        "no new key is issued: could not list the access keys of ann (AccessDenied: AccessDenied it is)"
+        in plan.skipped[0]
+    )
 
 
 def test_keys_in_use_of_removed_users_are_problems(aws: FakeAws) -> None:
@@ -261,7 +266,9 @@ def test_a_current_key_that_was_deleted_in_iam_is_replaced_once_the_state_knows(
 def test_a_user_that_is_gone_from_iam_is_left_to_a_refresh(aws: FakeAws) -> None:
     plan = ann(aws, MadeUpState().user("ann", "1"), KeyRules(serial=2))
     assert names(plan) == ("1", None)
-    assert plan.skipped == ("IAM has no user ann, or none of the user's keys. Run `pulumi refresh`, then `pulumi up`.",)
+    assert plan.skipped == (
+        "IAM has no user ann, or has none of the keys recorded in the state. Run `pulumi refresh`, then `pulumi up`.",
+    )
 
 
 # ---- runs that did not finish
@@ -276,7 +283,7 @@ def test_a_key_issued_by_a_failed_run_is_completed_before_another_one_is_issued(
     assert aws.asked == {"list_access_keys": 1}, "the state may be wrong, so IAM is asked"
     further = ann(aws, state, KeyRules(serial=3))
     assert names(further) == ("2", "1")
-    assert "AKIA-ann-2 was issued by a run that failed, and this run completes it" in further.skipped[0]
+    assert "AKIA-ann-2 was issued by a run that failed; this run completes it" in further.skipped[0]
 
 
 def test_a_key_that_only_the_state_has_makes_room_without_a_question_about_its_use(aws: FakeAws) -> None:

@@ -69,7 +69,8 @@ def test_a_kms_key_must_be_usable_and_is_asked_about_once(aws: FakeAws) -> None:
     own = {"deliver": {"ssm": {"kms_key": "alias/none"}}}
     assert problems(aws, {"ann": {}, "bob": {}, "eve": own}, deliver=deliver) == {
         "deliver.ssm.kms_key": "the KMS key 'alias/off' is Disabled. Enable it, or choose another.",
-        "users.eve.deliver.ssm.kms_key": "AWS KMS cannot use 'alias/none': NotFoundException: NotFoundException it is.",
+        "users.eve.deliver.ssm.kms_key": "the KMS key 'alias/none' could not be checked: "
+        "NotFoundException: NotFoundException it is.",
     }
     assert aws.asked["describe_key"] == 3
 
@@ -80,7 +81,7 @@ ADOPT = {"ann": {"key": {"adopt": {"id": ID}}}}
 @pytest.mark.parametrize(
     ("user", "keys", "path", "message"),
     [
-        (None, [], "users.ann.key.adopt", "there is no IAM user 'ann' to adopt a key of."),
+        (None, [], "users.ann.key.adopt", "IAM has no user 'ann', so there is no key to adopt."),
         ({}, ["AKIA-1"], "users.ann.key.adopt.id", f"'{ID}' is not an access key of 'ann', who has: AKIA-1."),
         ({}, [ID, "AKIA-2"], "users.ann.key.adopt.id", "Delete 'AKIA-2' first, if nobody uses it."),
         ({"Path": "/data/"}, [ID], "users.ann.path", "Write path: /data/"),
@@ -103,6 +104,6 @@ def test_what_adopting_would_change_or_break_is_refused(
 
 def test_a_key_that_is_adopted_must_say_whether_it_shall_work(aws: FakeAws) -> None:
     aws.users, aws.keys, aws.inactive = {"ann": {}}, {"ann": [ID]}, {ID}
-    assert "Set status to inactive to keep it so" in problems(aws, ADOPT)["users.ann.key.status"]
+    assert "Set status to inactive to keep it inactive" in problems(aws, ADOPT)["users.ann.key.status"]
     with_status = {"ann": {"key": {"adopt": {"id": ID}, "status": "active"}}}
     assert problems(aws, with_status) == {}

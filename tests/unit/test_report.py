@@ -143,9 +143,9 @@ def test_each_key_is_judged_by_its_own_facts(report: Report) -> None:
 
 
 def test_the_summary_counts_what_an_operator_wants_to_know(report: Report) -> None:
-    assert report.summary.text == "6 access keys of 5 users, 1 inactive, 2 overdue, 1 unknown"
+    assert report.summary.text == "6 access keys for 5 users, 1 inactive, 2 overdue, 1 unknown"
     assert report_of("dev", {"keys": {"new": KEYS["new"]}}, USED, DAY, Limits()).summary.text == (
-        "1 access key of 1 user, nothing overdue"
+        "1 access key for 1 user, nothing overdue"
     )
     assert report_of("dev", {"keys": {}}, {}, DAY, Limits()).summary.text == "no access keys"
 
@@ -275,7 +275,7 @@ def test_the_page_is_well_formed_accessible_and_needs_nothing_else(report: Repor
     assert scopes.count("col") == 8
     assert scopes.count("row") == len(report.keys)
     words = " ".join(page.words)
-    assert words.index("6 access keys of 5 users") < words.index("AKIA"), "the summary is on top"
+    assert words.index("6 access keys for 5 users") < words.index("AKIA"), "the summary is on top"
     for row in report.keys:
         assert row.id in words
 

@@ -211,7 +211,7 @@ def test_a_second_call_before_the_update_requests_no_second_key(run: Run) -> Non
     assert (code, text.splitlines()) == (
         0,
         [
-            "Pulumi.dev.yaml: the serial of ann is 2 already, and that key is not issued yet.",
+            "Pulumi.dev.yaml: the serial of ann is already 2, and that key has not been issued yet.",
             "Next: pulumi up --stack dev",
         ],
     )

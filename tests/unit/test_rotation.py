@@ -290,8 +290,8 @@ def test_a_key_that_is_kept_is_never_retired_whatever_is_asked(
     ("rules", "current", "says"),
     [
         (KeyRules(serial=1), key("4"), "serial 1 is lower than the current key's serial 4 and is ignored"),
-        (KeyRules(serial=9), key("1"), "serial was raised from 1 to 9; that issues one new key, as a raise by one."),
-        (KeyRules(), key("1", active=False), "the current access key AKIA-1 is inactive, and it stays so"),
+        (KeyRules(serial=9), key("1"), "serial was raised from 1 to 9; that issues one new key, not several."),
+        (KeyRules(), key("1", active=False), "the current access key AKIA-1 is inactive and will stay inactive"),
         (KeyRules(), key("1", created=date(2056, 1, 1)), "raise serial to 2 for a new key"),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_problem_is_named_as_it_stands_in_the_file() -> None:
     users = {"u": {"groups": ["test"], "key": {"retireGuard": {"idleDays": 0}}}}
     assert refusal(config(users=users)).splitlines() == [
         "The configuration of stack 'dev' has 1 problem:",
-        "  aws-access-keys:users.u.key.retireGuard.idleDays: 0 is given; the lowest allowed value is 1.",
+        "  aws-access-keys:users.u.key.retireGuard.idleDays: expected 1 or more, got 0.",
         "Fix this in Pulumi.dev.yaml. Nothing was created or changed.",
     ]
 

@@ -35,8 +35,8 @@ output_option = click.option(
     \b
     Exit codes:
       0    success
-      1    error; the message says what to do
-      2    wrong usage
+      1    error; the message explains what to do
+      2    usage error
       3    report --fail-on-overdue: a key is overdue
       130  interrupted with Ctrl-C
 
@@ -71,12 +71,28 @@ def access_keys() -> None:
     "-o",
     "--output",
     type=click.Choice(["text", "json", "html", "csv"]),
-    help="Format. Default: by the ending of --file (.json, .html, .csv), else text.",
+    help="Format. Default: from the extension of --file (.json, .html, .csv), else text.",
 )
 @click.option("--file", metavar="FILE", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
-@click.option("--max-age-days", metavar="DAYS", type=click.IntRange(1), default=90, show_default=True)
-@click.option("--idle-days", metavar="DAYS", type=click.IntRange(1), default=45, show_default=True)
-@click.option("--fail-on-overdue", is_flag=True, help="Exit with 3 if a key is overdue, with 1 if that is unknown.")
+@click.option(
+    "--max-age-days",
+    metavar="DAYS",
+    type=click.IntRange(1),
+    default=90,
+    show_default=True,
+    help="An active key is overdue if it is older than this.",
+)
+@click.option(
+    "--idle-days",
+    metavar="DAYS",
+    type=click.IntRange(1),
+    default=45,
+    show_default=True,
+    help="An active key is overdue if it has not been used for this long.",
+)
+@click.option(
+    "--fail-on-overdue", is_flag=True, help="Exit with 3 if a key is overdue, with 1 if it cannot be determined."
+)
 @click.pass_context
 def report(
     context: click.Context,
@@ -89,8 +105,8 @@ def report(
 ) -> None:
     """List every access key, and what is overdue.
 
-    Overdue is an active key that is older than --max-age-days (AWS Security Hub control IAM.3) or that nobody has used
-    for --idle-days (IAM.22), and a rotation whose date has passed. AWS is asked when each key was last used, which
+    A key is overdue if it is active and older than --max-age-days (AWS Security Hub control IAM.3), active and unused
+    for --idle-days (IAM.22), or if its rotation date has passed. AWS is asked when each key was last used, which
     needs the permission iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report for another day.
     """
     from aws_access_keys.cli.report import make_report, put_report
@@ -123,7 +139,9 @@ def report(
 )
 @click.option("--csv", "csv_file", metavar="FILE", help="Write a CSV file instead of a profile.")
 @click.option(
-    "--force", is_flag=True, help="Replace a key that is not this stack's, or an existing CSV file, and keep a backup."
+    "--force",
+    is_flag=True,
+    help="Replace a key that this stack did not issue, or an existing CSV file, and keep a backup.",
 )
 @output_option
 def credentials(

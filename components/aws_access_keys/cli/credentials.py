@@ -19,7 +19,7 @@ FILE_VARIABLE = "AWS_SHARED_CREDENTIALS_FILE"
 
 
 class CredentialsError(StackError):
-    """The key cannot be handed over, and nothing was changed; the text says why and what to do."""
+    """The key cannot be handed over, and nothing was changed; the text explains why and what to do."""
 
 
 class CurrentKey(NamedTuple):
@@ -98,9 +98,9 @@ def put_profile(path: Path, profile: str, key: CurrentKey, force: bool = False) 
             foreign = edited.replaced is not None and edited.replaced not in key.issued
             if foreign and not force:
                 raise ProfileError(
-                    f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, which is not "
-                    f"one of stack '{key.stack}'. Choose another profile with --profile, or replace that key with "
-                    "--force, which keeps a backup of the file."
+                    f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, which "
+                    f"was not issued by stack '{key.stack}'. Choose another profile with --profile, or replace that key "
+                    "with --force, which keeps a backup of the file."
                 )
             backup = back_up(path) if foreign else None
             write_file(path, edited.text.encode())
@@ -146,7 +146,7 @@ def _regular_file(name: str) -> Path:
     """The file with symbolic links followed: the link stays. Raises CredentialsError for a device, pipe or folder."""
     path = Path(os.path.realpath(os.path.expanduser(name)))
     if name == "-" or name.startswith("/dev/") or (path.exists() and not path.is_file()):
-        raise CredentialsError(f"'{name}' is not a regular file, and a secret is written to nothing else.")
+        raise CredentialsError(f"'{name}' is not a regular file; secrets are written only to regular files.")
     return path
 
 

@@ -29,7 +29,7 @@ _SECTION = re.compile(r"\[(?P<name>.+)\]")
 
 
 class ProfileError(ValueError):
-    """A name or a text that AWS's tools cannot use. The message says why and what to do, and quotes no value."""
+    """A name or a text that AWS's tools cannot use. The message explains why and what to do, and quotes no value."""
 
 
 class EditResult(NamedTuple):
@@ -167,9 +167,9 @@ def _check(
     inherited = [name for name in TOKENS if name in before["DEFAULT"]]
     if inherited:
         raise ProfileError(
-            f"its section [DEFAULT] gives {inherited[0]} to every profile, with which AWS refuses the key. "
+            f"its section [DEFAULT] sets {inherited[0]} for every profile, which makes AWS reject the key. "
             "Remove that first."
         )
     kept = {name: value for name, value in before.get(profile, before["DEFAULT"]).items() if name not in TOKENS}
     if dict(after) != {**before, profile: {**kept, **values}}:
-        raise ProfileError(f"profile '{profile}' cannot be put in without changing others. Add it manually.")
+        raise ProfileError(f"profile '{profile}' cannot be added without changing other profiles. Add it manually.")

@@ -55,7 +55,7 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     warnings = list(_warnings(keys, settings))
     result = {"user": user, "stack": stack, "file": str(path), "changed": edited != text and not dry_run}
     result |= {"oldSerial": old, "newSerial": new, "diff": diff, "warnings": warnings, "next": command}
-    lines = diff or [f"{path}: the serial of {user} is {old} already, and that key is not issued yet."]
+    lines = diff or [f"{path}: the serial of {user} is already {old}, and that key has not been issued yet."]
     if not dry_run:
         lines = [*lines, *(f"Warning: {warning}" for warning in warnings), f"Next: {command}"]
     return result, "\n".join(lines)

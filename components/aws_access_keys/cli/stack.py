@@ -9,11 +9,11 @@ from click import ClickException
 
 from aws_access_keys.rules.problem import did_you_mean
 
-NAMED_AT_MOST = 20  # users in a message
+MAX_NAMES_SHOWN = 20  # users in a message
 
 
 class StackError(ClickException):
-    """The stack cannot be read, or not be used as asked; the text says why and what to do."""
+    """The stack cannot be read, or not be used as asked; the text explains why and what to do."""
 
 
 def pulumi(*arguments: str) -> str:
@@ -23,8 +23,8 @@ def pulumi(*arguments: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise StackError(
-            "pulumi was not found on PATH. Install it: https://www.pulumi.com/docs/install/. In a checkout's sandbox, "
-            "use make report, make credentials or make rotate."
+            "pulumi was not found on PATH. Install it: https://www.pulumi.com/docs/install/. To use the sandbox of a "
+            "checkout, run make report, make credentials or make rotate."
         ) from None
     if done.returncode:
         raise StackError((done.stderr or done.stdout).strip().removeprefix("error: "))
@@ -63,6 +63,6 @@ def require_user(user: str, known: Collection[str], place: str) -> None:
     """Raise a StackError that names the known users where this one is not among them."""
     if user not in known:
         names = sorted(known)
-        more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-        listed = f"Its users: {', '.join(names[:NAMED_AT_MOST])}{more}." if names else "It has no users."
+        more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+        listed = f"Its users: {', '.join(names[:MAX_NAMES_SHOWN])}{more}." if names else "It has no users."
         raise StackError(f"{place} has no user '{user}'. {listed}{did_you_mean(user, names)}")

@@ -33,15 +33,20 @@ def ignored_tags_problems(where: str, ignored_tags: Sequence[str]) -> Iterator[P
     if not any(CONSOLE_TAGS.startswith(prefix) for prefix in ignored_tags):
         yield Problem(
             where,
-            "a key's description is stored in a tag of the user, which the aws provider would remove again. Make it "
-            f"ignore such tags, in the stack file: aws:ignoreTags: {{keyPrefixes: [{CONSOLE_TAGS}]}}",
+            "a key's description is stored in a tag of the user, which the aws provider would otherwise remove. In "
+            f"the stack file, set aws:ignoreTags: {{keyPrefixes: [{CONSOLE_TAGS}]}}",
         )
 
 
-def adoption_problems(where: str, key_id: str, has_pgp_key: bool) -> Iterator[Problem]:
-    """What can be said of an adopted key without asking AWS."""
+def adoption_problems(where: str, key_id: str, pgp_key: str | None) -> Iterator[Problem]:
+    """What can be checked of an adopted key without asking AWS. pgp_key: the setting, where there is one."""
     if not _KEY_ID.fullmatch(key_id):
         shown = f"'{key_id}'" if re.fullmatch("[A-Z0-9]{1,20}", key_id) else "this"  # it may be a secret
-        yield Problem(f"{where}.id", f"{shown} is not an access key id: AKIA and at least 12 capitals and digits.")
-    if has_pgp_key:
-        yield Problem(where, "AWS cannot encrypt the secret of an existing key to an OpenPGP key. Remove one of them.")
+        yield Problem(
+            f"{where}.id",
+            f"{shown} is not an access key id. Access key ids are AKIA followed by at "
+            "least 12 capital letters or digits.",
+        )
+    if pgp_key:
+        text = "AWS cannot encrypt the secret of an existing key to an OpenPGP key"
+        yield Problem(where, f"{text}. Remove {where} or {pgp_key}.")

@@ -131,7 +131,8 @@ def stored_name_problems(store: str, names: Mapping[str, str | None], places: Ma
             yield Problem(
                 where,
                 f"'{name}' is the name for both '{taken[name]}' and '{user}', so one key would overwrite the other. "
-                "Give each user a different name under users.NAME.deliver, or none: the default has the user name.",
+                "Give each user a different name under users.NAME.deliver, or omit it; the default includes the user "
+                "name.",
             )
         taken.setdefault(name, user)
 
@@ -145,5 +146,6 @@ def _stored_name_problem(store: str, name: str) -> str | None:
     if store == "ssm" and "/" in name and not name.startswith("/"):
         return f"'{name}' has a path, so it must start with '/'. Write '/{name}'."
     if store == "ssm" and (name.endswith("/") or "//" in name or name.count("/") > _SSM_LEVELS):
-        return f"'{name}' has an empty level or more than {_SSM_LEVELS} levels. Shorten it, without a '/' at the end."
+        cure = "Use fewer levels, no empty ones and no trailing '/'."
+        return f"'{name}' has an empty level or more than {_SSM_LEVELS} levels. {cure}"
     return None

@@ -11,7 +11,7 @@ _HOW = "Export it: gpg --export --armor NAME"
 
 
 class PgpError(ValueError):
-    """A text that is not an OpenPGP public key; the message says why and what to do."""
+    """A text that is not an OpenPGP public key; the message explains why and what to do."""
 
 
 def public_key(text: str) -> str:
@@ -31,5 +31,5 @@ def public_key(text: str) -> str:
         reason = str(error).splitlines()[0]
         raise PgpError(f"this is not a usable OpenPGP public key: {reason}. {_HOW}") from None
     if "PRIVATE KEY" in text or certificate.has_secret_keys:
-        raise PgpError(f"this is a private OpenPGP key. Keep it to yourself and specify the public one. {_HOW}")
+        raise PgpError(f"this is a private OpenPGP key. Keep it private and specify the public one. {_HOW}")
     return b64encode(bytes(certificate)).decode()

@@ -21,7 +21,7 @@ _LINKED_ROLE_PATH = "aws-service-role/"
 
 
 class PolicyError(ValueError):
-    """A policy that cannot be attached to a group; its text says why and what to do."""
+    """A policy that cannot be attached to a group; its text explains why and what to do."""
 
 
 def partition_of(region: str) -> str:
@@ -87,7 +87,7 @@ def _checked_arn(arn: str, partition: str) -> str:
 _ADMINISTRATOR = {
     "AdministratorAccess": "allows everything",
     "IAMFullAccess": "lets its holder grant any permission, so it is as strong as AdministratorAccess",
-    "PowerUserAccess": "allows everything but IAM and Organizations",
+    "PowerUserAccess": "allows everything except IAM and Organizations",
 }
 
 
@@ -95,7 +95,7 @@ def administrator_warning(policies: Sequence[str]) -> str | None:
     """Why policies, given by name or ARN, amount to an administrator's; None where none does."""
     names = [policy.rsplit("/", 1)[-1] for policy in policies]
     found = [f"{name} {_ADMINISTRATOR[name]}" for name in names if name in _ADMINISTRATOR]
-    return f"{'; '.join(found)}. A leaked key would be an administrator's." if found else None
+    return f"{'; '.join(found)}. Anyone with a leaked key could do all of this." if found else None
 
 
 def policy_key(arn: str) -> str:

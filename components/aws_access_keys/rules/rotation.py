@@ -1,7 +1,7 @@
 """The life of a user's access keys: which key is due, which one is retired, and when.
 
 IAM allows two access keys per user: the current one, and the previous one for as long as its users need to change over.
-The name of a key says what it was issued for: its serial (`2`), or a serial and the first day of the calendar period
+The name of a key shows what it was issued for: its serial (`2`), or a serial and the first day of the scheduled period
 (`2.2027-03-01`). Names are all that has to be remembered of earlier runs; they are part of the resources' names.
 
 Everything is decided from three things: the settings (KeyRules), the keys that exist (Key), and the day.
@@ -23,7 +23,7 @@ class KeyName:
 
     serial: int
     period: date = date.min
-    """First day of the calendar period for which the key was issued; date.min for a key issued for its serial."""
+    """First day of the scheduled period for which the key was issued; date.min for a key issued for its serial."""
 
     def __str__(self) -> str:
         return str(self.serial) if self.period == date.min else f"{self.serial}.{self.period}"
@@ -55,7 +55,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Calendar:
-    """Rotation by the calendar: periods of `every_days` from `start`; a new key at the start of each but the first."""
+    """Rotation on a schedule: periods of `every_days` from `start`; a new key at the start of each but the first."""
 
     start: date
     every_days: int
@@ -80,7 +80,7 @@ class KeyRules:
     status: Status | None = None
     """None: a new key is active, the status of an existing one is left alone."""
     previous: Retired | None = None
-    """What happens to the previous key; None: `inactive` under a calendar, else `active`."""
+    """What happens to the previous key; None: `inactive` under a schedule, else `active`."""
     rotation: Calendar | None = None
 
 
@@ -166,7 +166,7 @@ def _previous(
         return PlannedKey(key.name, None)
     if rules.previous == "deleted":
         return None
-    # Only the setting itself makes an inactive key active again: never a default, an overlap or a removed calendar.
+    # Only the setting itself makes an inactive key active again: never a default, an overlap or a removed schedule.
     default: Status | None = "inactive" if rules.rotation and key.active else None
     return PlannedKey(key.name, rules.previous or default)
 
@@ -195,9 +195,9 @@ def notes(rules: KeyRules, keys: Sequence[Key], today: date) -> list[str]:
     serial = current.name.serial
     if today < current.issued_on:
         found.append(
-            f"the current date is {today}, but the current access key was issued on {current.issued_on}: the calendar "
-            f"waits for that day. Check the clock; if the key's date is wrong, raise serial to {serial + 1} for a new "
-            "key."
+            f"the current date is {today}, but the current access key was issued on {current.issued_on}: no "
+            f"scheduled rotation happens before that date. Check the clock; if the key's date is wrong, raise serial to "
+            f"{serial + 1} for a new key."
         )
     if rules.serial < serial:
         found.append(
@@ -205,10 +205,11 @@ def notes(rules: KeyRules, keys: Sequence[Key], today: date) -> list[str]:
             f"cannot come back. Raise it to {serial + 1} for a new key."
         )
     if rules.serial > serial + 1:
-        found.append(f"serial was raised from {serial} to {rules.serial}; that issues one new key, as a raise by one.")
+        found.append(f"serial was raised from {serial} to {rules.serial}; that issues one new key, not several.")
     if not current.active and rules.status is None and rules.serial <= serial:
         found.append(
-            f"the current access key {current.id} is inactive, and it stays so: somebody switched it off, or a former "
-            f"setting did. Set status to active to make it work again, or raise serial to {serial + 1} for a new key."
+            f"the current access key {current.id} is inactive and will stay inactive: someone or an earlier setting "
+            f"deactivated it. Set status to active to make it work again, or raise serial to {serial + 1} for a new "
+            "key."
         )
     return found

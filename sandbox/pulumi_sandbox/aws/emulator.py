@@ -41,7 +41,7 @@ class AwsEmulator:
         try:
             for noisy in ("moto", "botocore", "boto3", "waitress"):
                 logging.getLogger(noisy).setLevel(logging.WARNING)
-            logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a full queue is no news
+            logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a full queue is expected
             self._lock = threading.RLock()
             self._faults = FaultInjector(settings.faults)
             self._calls = CallLog(folder)

@@ -45,7 +45,7 @@ class Faults:
     """How the sandbox differs from an AWS that responds at once and never fails. All off by default.
 
     `key_delay`: seconds until a new access key works; AWS takes about 10. `latency`: seconds added to every call.
-    `throttle`: calls per second and service above which AWS throttles; 0 is no limit. `clock`: seconds that
+    `throttle`: calls per second and service above which AWS throttles; 0 means unlimited. `clock`: seconds that
     the sandbox's clock runs ahead. `failures`: see Failure.
     """
 
@@ -138,13 +138,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=NUMBER",
-        help=f"another IAM quota than AWS's default, up to AWS's maximum; may be repeated; one of {names}",
+        help=f"override an IAM quota, up to AWS's maximum; may be repeated; one of {names}",
     )
 
 
 def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that can also be changed while the sandbox runs."""
-    group = parser.add_argument_group("faults", "how AWS behaves on a bad day; all off by default")
+    group = parser.add_argument_group("faults", "simulated failures; all off by default")
     group.add_argument(
         "--key-delay", type=float, default=0, metavar="SECONDS", help="a new access key works only after this long"
     )

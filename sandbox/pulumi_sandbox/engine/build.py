@@ -74,7 +74,7 @@ def find_go() -> str:
     needed = needed_go()
     go = shutil.which("go")
     if not go:
-        raise ProvisionAttemptError(f"no `go` on PATH; Go {needed} or later builds it")
+        raise ProvisionAttemptError(f"no `go` on PATH; Go {needed} or later is required to build it")
     try:
         # Outside of a module, or an older Go would first get the newer one that go.mod asks for.
         done = subprocess.run(
@@ -93,7 +93,7 @@ def find_go() -> str:
     # Since 1.21 Go gets the version that a module needs by itself, unless GOTOOLCHAIN forbids it.
     if numbers(match[1]) < numbers(needed) and not re.fullmatch(r"auto|path|.*\+(auto|path)", lines[1]):
         forbidden = f" and GOTOOLCHAIN={lines[1]} keeps it from getting a newer one" if lines[1] else ""
-        raise ProvisionAttemptError(f"{go} is Go {match[1]}{forbidden}; Go {needed} or later builds it")
+        raise ProvisionAttemptError(f"{go} is Go {match[1]}{forbidden}; Go {needed} or later is required to build it")
     return go
 
 
@@ -180,6 +180,6 @@ def compile_engine(go: Go) -> None:
 
 
 def summary(lines: deque[str] | list[str]) -> str:
-    """The lines of a go command that tell what is wrong, in one line."""
+    """The lines of a go command that explain what is wrong, in one line."""
     reasons = [line.strip() for line in lines if line.strip() and not line.startswith(("#", "go: downloading"))]
-    return " / ".join(reasons[-2:])[:400] or "it gave no reason"
+    return " / ".join(reasons[-2:])[:400] or "no reason given"

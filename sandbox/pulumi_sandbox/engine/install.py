@@ -41,7 +41,7 @@ def install(folder: Path) -> None:
             )
         except subprocess.TimeoutExpired:
             raise ProvisionAttemptError(
-                f"the official installer did not end within {INSTALL_TIMEOUT // 60} minutes"
+                f"the official installer did not finish within {INSTALL_TIMEOUT // 60} minutes"
             ) from None
     if done.returncode != 0:
         raise ProvisionAttemptError(f"the official installer failed{last_line(done.stderr)}")

@@ -30,7 +30,7 @@ Origin = Literal["PATH", "cache", "installer", "modules"]
 
 
 class EngineError(Exception):
-    """There is no engine. The message says what was tried, why each way failed, and what to install."""
+    """There is no engine. The message lists what was tried, why each way failed, and what to install."""
 
 
 class ProvisionAttemptError(Exception):
@@ -77,7 +77,7 @@ def home() -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        raise EngineError("no home directory to keep Pulumi in: set HOME, or XDG_CACHE_HOME to a folder") from None
+        raise EngineError("no home directory to install Pulumi in: set HOME, or XDG_CACHE_HOME to a folder") from None
 
 
 def on_path() -> tuple[Engine | None, str]:
@@ -122,7 +122,7 @@ def find() -> Engine | None:
 
 
 def version_of(pulumi: Path) -> tuple[str, str]:
-    """The version that an engine says it has, as `3.259.0`, and ""; or "" and what is wrong, to follow its path."""
+    """The version that an engine reports, as `3.259.0`, and ""; or "" and what is wrong, to follow its path."""
     try:
         done = subprocess.run(
             [str(pulumi), "version"],

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TextIO
 
 LOG_INTERVAL = 10.0
-"""Seconds between two lines where stderr is no terminal."""
+"""Seconds between two lines where stderr is not a terminal."""
 
 
 class Phase:

@@ -54,12 +54,16 @@ def ensure() -> Engine:
             os.replace(fresh, engine.host)
         return engine
     except OSError as error:
-        raise EngineError(f"cannot keep a Pulumi engine in {folder}: {error.strerror}: {error.filename}") from error
+        raise EngineError(f"cannot store a Pulumi engine in {folder}: {error.strerror}: {error.filename}") from error
 
 
 def provision(folder: Path, reasons: dict[str, str]) -> Engine:
-    """Installs or builds the engine into `folder`/bin. `reasons` says why none was found."""
-    print(f"{reasons['pulumi on PATH']}: getting Pulumi {VERSION}, once, into {folder}", file=sys.stderr, flush=True)
+    """Installs or builds the engine into `folder`/bin. `reasons`: why none was found."""
+    print(
+        f"{reasons['pulumi on PATH']}: installing Pulumi {VERSION} into {folder} (one time)",
+        file=sys.stderr,
+        flush=True,
+    )
     ways: list[tuple[Origin, str, Callable[[Path], None]]] = [
         ("installer", "official installer", install),
         ("modules", "build from Go modules", build),
@@ -88,7 +92,7 @@ def message(reasons: dict[str, str]) -> str:
     return (
         f"There is no Pulumi engine to run with. Tried, in this order:\n{tried}\n"
         f"Install either Pulumi {MINIMUM_VERSION} or later (https://www.pulumi.com/docs/iac/download-install/)"
-        f" or Go {needed_go()} or later (https://go.dev/dl/) with a Go module proxy in reach, and run this again."
+        f" or Go {needed_go()} or later (https://go.dev/dl/) and access to a Go module proxy, and run this again."
     )
 
 
@@ -99,7 +103,7 @@ def file_lock(lock: Path) -> Generator[None]:
         if not locked(file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            with Phase(f"Another process (id {holder}) is getting Pulumi {VERSION}; waiting for it"):
+            with Phase(f"Another process (id {holder}) is installing Pulumi {VERSION}; waiting for it"):
                 while not locked(file.fileno()):
                     time.sleep(0.5)
         file.truncate(0)
@@ -134,7 +138,7 @@ def diagnose() -> list[Check]:
         if engine:
             detail = f"{engine.pulumi}, version {engine.version} ({not_on_path})"
         else:
-            detail = f"{not_on_path}, {not_cached}; `pulumi-sandbox engine` gets version {VERSION}, once"
+            detail = f"{not_on_path}, {not_cached}; `pulumi-sandbox engine` installs version {VERSION}"
         checks = [Check("Pulumi engine", bool(engine), detail)]
     if engine:
         detail = "Pulumi's own" if engine.has_official_host else "the sandbox's"
@@ -142,5 +146,7 @@ def diagnose() -> list[Check]:
     try:
         checks.append(Check("Go", True, f"{find_go()}, to build Pulumi where it cannot be downloaded"))
     except ProvisionAttemptError as failure:
-        checks.append(Check("Go", bool(engine), f"{failure}" + ("; not needed, Pulumi is here" if engine else "")))
+        checks.append(
+            Check("Go", bool(engine), f"{failure}" + ("; not needed, Pulumi is already installed" if engine else ""))
+        )
     return checks

@@ -52,11 +52,11 @@ class PolicyProxy(grpc.GenericRpcHandler):
         )
 
     def configure(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        self.tell(request)
+        self.set_stack(request)
         return b""
 
     def forward(self, method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
-        self.tell(None)
+        self.set_stack(None)
         try:
             return self.pack.result().unary_unary(method)(request)
         except PackError as error:
@@ -66,8 +66,8 @@ class PolicyProxy(grpc.GenericRpcHandler):
             context.abort(error.code(), error.details() or "")
             raise
 
-    def tell(self, stack: bytes | None) -> None:
-        with suppress(InvalidStateError):  # Told before.
+    def set_stack(self, stack: bytes | None) -> None:
+        with suppress(InvalidStateError):  # It is set already.
             self.stack.set_result(stack)
 
     def environment(self) -> dict[str, str]:
@@ -109,8 +109,8 @@ class PolicyProxy(grpc.GenericRpcHandler):
         self.pack.set_result(channel)
 
     def give_up(self, reason: str) -> None:
-        """There is no pack, or no more: answers what still waits for it."""
-        self.tell(None)
+        """The pack is missing or has ended: answers what still waits for it."""
+        self.set_stack(None)
         with suppress(InvalidStateError):
             self.pack.set_exception(PackError(f"the policy pack does not answer: {reason}"))
         self.server.stop(grace=1)

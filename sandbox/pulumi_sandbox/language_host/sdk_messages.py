@@ -1,8 +1,8 @@
 """The protobuf modules of the Pulumi SDK, without the SDK around them.
 
 Importing `pulumi` takes a second, and every `pulumi` command waits for its language host. The protobuf modules alone
-take a third of that: they are reached through empty stand-ins for the packages around them. A process that imports this
-module cannot use the SDK itself.
+take a third of that: they are reached through empty modules in place of the packages around them. A process that
+imports this module cannot use the SDK itself.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pulumi_sandbox.provider.tags import TagSettings
 from pulumi_sandbox.provider.values import ProviderError
 
 # What AWS's services say when a thing is not there.
-GONE = frozenset(
+NOT_FOUND_CODES = frozenset(
     {"NoSuchEntity", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound", "NoSuchBucket", "404"}
 )
 
@@ -111,8 +111,8 @@ class Aws:
 
 
 def is_gone(error: ClientError) -> bool:
-    """Whether AWS says that the thing asked for does not exist."""
-    return error.response["Error"]["Code"] in GONE
+    """Whether AWS responds that the thing asked for does not exist."""
+    return error.response["Error"]["Code"] in NOT_FOUND_CODES
 
 
 def format_error(error: ClientError | BotoCoreError, endpoint: str) -> str:

@@ -74,7 +74,7 @@ def _converted(token: str, known: dict[str, Property], given: State) -> tuple[St
 
 
 def _convert(kind: str, value: Any) -> Any:
-    """A value in the form its kind asks for; ValueError says what was expected."""
+    """A value in the form its kind asks for; ValueError names what was expected."""
     if has_unknown(value):
         return UNKNOWN if kind == "document" else value
     match kind:
@@ -112,7 +112,7 @@ def _convert(kind: str, value: Any) -> Any:
 
 
 def _judged(known: dict[str, Property], answered: Set[str], inputs: State) -> Problems:
-    """``answered`` are the inputs whose absence is no problem, or is reported already."""
+    """``answered`` are the inputs whose absence is not a problem, or is reported already."""
     problems: Problems = []
     for key, prop in known.items():
         if key not in inputs:

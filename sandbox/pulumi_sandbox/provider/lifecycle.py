@@ -49,7 +49,7 @@ def update(resource: ResourceType, aws: Aws, prior: State, planned: State) -> St
 
 
 def delete(resource: ResourceType, aws: Aws, state: State) -> None:
-    """Remove the resource; one that does not exist any more is no error."""
+    """Remove the resource; one that does not exist any more is not an error."""
     try:
         resource.delete(aws.in_region(state.get("region")), state)
     except ClientError as error:

@@ -11,13 +11,13 @@ from pulumi_sandbox.provider.values import UNKNOWN, State, has_unknown
 
 
 def new(resource: ResourceType, aws: Aws, inputs: State) -> State:
-    """The state of a resource made with these inputs, ``UNKNOWN`` where only AWS can tell."""
+    """The state of a resource made with these inputs, ``UNKNOWN`` where only AWS knows the value."""
     state = {"id": UNKNOWN} | {key: _desired(key, prop, inputs, UNKNOWN) for key, prop in resource.properties.items()}
     if resource.regional:
         state["region"] = inputs.get("region") or aws.region
     if "tagsAll" in state:
         tags_all = _tags_all(aws, state)
-        # As the real provider plans it: without any tag, tagsAll is left for AWS to tell.
+        # As the real provider plans it: without any tag, tagsAll is known only after AWS responds.
         state["tagsAll"] = UNKNOWN if tags_all == {} else tags_all
     return state
 
@@ -34,7 +34,7 @@ def changed(resource: ResourceType, aws: Aws, prior: State, inputs: State, ignor
         ):
             state[key] = UNKNOWN
         elif _same(prop, prior.get(key), state[key]):
-            state[key] = prior.get(key)  # the same in another form is no change
+            state[key] = prior.get(key)  # the same in another form is not a change
         elif prop.kind == "map" and state[key] is None:
             state[key] = {}  # as the real provider has it: emptied, not absent
     return state

@@ -60,8 +60,10 @@ class ResourceType:
     token: str  # aws:iam/group:Group
     properties: dict[str, Property]
     create: Callable[[Aws, State, State], State | None]  # (aws, desired inputs, state): sets state["id"] once it exists
-    read: Callable[[Aws, State], State | None]  # fresh properties; None, or an error of GONE: it does not exist
-    delete: Callable[[Aws, State], None]  # an error of GONE is taken as done
+    read: Callable[
+        [Aws, State], State | None
+    ]  # fresh properties; None, or an error of NOT_FOUND_CODES: it does not exist
+    delete: Callable[[Aws, State], None]  # an error of NOT_FOUND_CODES is taken as done
     update: Callable[[Aws, State, State], State | None] = _nothing_to_update  # (aws, desired inputs, state)
     locate: Callable[[Aws, str], State] = _same_id  # what read needs, from an import id; may set another "id"
     autoname: str = ""  # input filled with "<logical name>-<7 hex digits>" when absent

@@ -32,8 +32,8 @@ def as_html(report: Report) -> str:
 <p class="summary{" late" if report.overdue else ""}">{escape(_sentence(report.summary.text))}</p>
 {problem}{_table(report)}</main>
 <footer>An active key is overdue when it is more than {report.limits.max_age_days} days old, or when nobody has used it
-for {report.limits.idle_days} days (a key never used counts from its creation); any key when its rotation date has
-passed. It is unknown where AWS did not report the last use that would decide. Days are UTC days.
+for {report.limits.idle_days} days (a key never used counts from its creation). A key is also overdue when its rotation
+date has passed. "Unknown" means that the answer depends on a last use that AWS did not report. Days are UTC days.
 {escape(REMEDY)}</footer>
 </body>
 </html>

@@ -56,7 +56,7 @@ class Row(Model):
     role: Literal["current", "previous"]
     serial: int
     name: str
-    """The serial, and under a calendar the period the key was issued for: `2.2027-03-01`."""
+    """The serial, and under a schedule the period the key was issued for: `2.2027-03-01`."""
     status: str
     """`Active` or `Inactive`, AWS's words."""
     created: datetime | None
@@ -71,7 +71,7 @@ class Row(Model):
     idle_days: int | None
     """Days since the last use."""
     next_rotation: date | None
-    """When the calendar replaces the current key."""
+    """When the schedule replaces the current key."""
     active_until: date | None
     """When the overlap of the previous key ends."""
     overdue: tuple[Finding, ...]
@@ -96,7 +96,7 @@ class Summary(Model):
         if not self.keys:
             return "no access keys"
         keys, users = f"{self.keys} access key{'s' * (self.keys > 1)}", f"{self.users} user{'s' * (self.users > 1)}"
-        parts = [f"{keys} of {users}"]
+        parts = [f"{keys} for {users}"]
         parts += [f"{self.inactive} inactive"] if self.inactive else []
         parts += [f"{self.overdue} overdue" if self.overdue else "nothing overdue"]
         parts += [f"{self.unknown} unknown"] if self.unknown else []

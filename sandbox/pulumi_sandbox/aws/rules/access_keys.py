@@ -46,7 +46,7 @@ def change_access_key(context: Context) -> None:
 
 @rule("GetAccessKeyLastUsed")
 def get_access_key_last_used(context: Context) -> ApiResponse:
-    """AWS says AccessDenied for a key it does not know: it may be another account's."""
+    """AWS responds AccessDenied for a key it does not know: it may be another account's."""
     key_id = context.given["AccessKeyId"]
     key = context.store.access_keys.get(key_id)
     if key is None or key.user_name is None:

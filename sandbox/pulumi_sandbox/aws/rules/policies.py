@@ -121,7 +121,7 @@ def _check_size(context: Context) -> None:
 
 @rule("AttachUserPolicy", "AttachGroupPolicy", "AttachRolePolicy")
 def attach(context: Context) -> ApiResponse:
-    """Attaching twice is no error and counts once."""
+    """Attaching twice is not an error and counts once."""
     kind, holder = context.holder()
     policy = context.policy(NOT_ATTACHABLE)
     if policy.arn in holder.managed_policies:

@@ -186,7 +186,7 @@ def add_user_to_group(context: Context) -> None:
 
 @rule("RemoveUserFromGroup")
 def remove_user_from_group(context: Context) -> ApiResponse:
-    """Removing one who is no member succeeds on AWS."""
+    """Removing a user who is not a member succeeds on AWS."""
     user, group = context.user(), context.group()
     if user in group.users:
         group.users.remove(user)

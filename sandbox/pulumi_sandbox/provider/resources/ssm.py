@@ -82,7 +82,7 @@ def _update(aws: Aws, desired: State, state: State) -> None:
     if new:
         _client(aws).add_tags_to_resource(**where, Tags=tags.to_list(new))
     if any((desired.get(key) or None) != (state.get(key) or None) for key in _PUT):
-        # Said even when empty, or AWS keeps the old ones.
+        # Sent even when empty, or AWS keeps the old ones.
         _put(
             aws,
             desired,
