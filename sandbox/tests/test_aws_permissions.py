@@ -9,6 +9,7 @@ from aws_support import REGION, Strict, refusal
 from pulumi_sandbox.credentials import Credentials
 
 HERE = f"{REGION}:123456789012"
+IAM = "arn:aws:iam::123456789012"
 SSM, SECRET = f"arn:aws:ssm:{HERE}:parameter", f"arn:aws:secretsmanager:{HERE}:secret"
 
 Permission = tuple[str, str]
@@ -22,9 +23,12 @@ def given(strict: Strict) -> dict[str, Any]:
     keys = [kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
     for alias in ("one", "moving", "old"):
         kms.create_alias(AliasName=f"alias/{alias}", TargetKeyId=keys[0])
+    iam = strict.client("iam")
+    iam.create_user(UserName="owner", Path="/team/")
     for name in ("/a/one", "/a/two", "plain"):
         ssm.put_parameter(Name=name, Type="String", Value="x")
     return {
+        "owner's key": iam.create_access_key(UserName="owner")["AccessKey"]["AccessKeyId"],
         "key": keys[0],
         "other key": keys[1],
         "ciphertext": kms.encrypt(KeyId=keys[0], Plaintext=b"x")["CiphertextBlob"],
@@ -42,6 +46,11 @@ TAGS = {"ResourceType": "Parameter", "ResourceId": "/a/one"}
 ALIAS = f"arn:aws:kms:{HERE}:alias"
 # The service, a request, and the permissions that it needs; {...} is of what is given above.
 ROWS: list[tuple[str, Call, list[Permission]]] = [
+    (
+        "iam",
+        lambda iam, of: iam.get_access_key_last_used(AccessKeyId=of["owner's key"]),
+        [("GetAccessKeyLastUsed", f"{IAM}:user/team/owner")],
+    ),
     ("ssm", lambda ssm, _: ssm.get_parameter(Name="/a/one"), [("GetParameter", f"{SSM}/a/one")]),
     ("ssm", lambda ssm, _: ssm.get_parameter(Name="plain:1"), [("GetParameter", f"{SSM}/plain")]),
     ("ssm", lambda ssm, _: ssm.get_parameter(Name=f"{SSM}/a/one"), [("GetParameter", f"{SSM}/a/one")]),

@@ -155,6 +155,10 @@ def _iam_resource(request: ApiRequest, caller: Caller) -> str:
     action = request.action or ""
     prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:"
     path = form.get("Path") or "/"
+    if action == "GetAccessKeyLastUsed":
+        key = store.access_keys.get(form.get("AccessKeyId", ""))
+        owner = store.users.get(key.user_name) if key and key.user_name else None
+        return owner.arn if owner else "*"
     if "GroupName" in form:
         group = store.groups.get(form["GroupName"])
         return group.arn if group else f"{prefix}group{path}{form['GroupName']}"
