@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aws_support import REGION, Strict, refusal
+from aws_support import ALLOW_ALL, REGION, Strict, refusal
 from pulumi_sandbox.credentials import Credentials
 
 HERE = f"{REGION}:123456789012"
@@ -42,6 +42,10 @@ def probe(strict: Strict) -> Credentials:
     return strict.user_with_key("probe")
 
 
+TAG = [{"Key": "a", "Value": "b"}]
+TRUST = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
+)
 TAGS = {"ResourceType": "Parameter", "ResourceId": "/a/one"}
 ALIAS = f"arn:aws:kms:{HERE}:alias"
 # The service, a request, and the permissions that it needs; {...} is of what is given above.
@@ -50,6 +54,36 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
         "iam",
         lambda iam, of: iam.get_access_key_last_used(AccessKeyId=of["owner's key"]),
         [("GetAccessKeyLastUsed", f"{IAM}:user/team/owner")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.create_user(UserName="tagged", Path="/team/", Tags=TAG),
+        [("CreateUser", f"{IAM}:user/team/tagged"), ("TagUser", f"{IAM}:user/team/tagged")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.create_policy(PolicyName="tagged", PolicyDocument=ALLOW_ALL, Tags=TAG),
+        [("CreatePolicy", f"{IAM}:policy/tagged"), ("TagPolicy", f"{IAM}:policy/tagged")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.create_role(RoleName="tagged", AssumeRolePolicyDocument=TRUST, Tags=TAG),
+        [("CreateRole", f"{IAM}:role/tagged"), ("TagRole", f"{IAM}:role/tagged")],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, _: sm.create_secret(Name="tagged", Tags=TAG),
+        [("CreateSecret", f"{SECRET}:tagged-??????"), ("TagResource", f"{SECRET}:tagged-??????")],
+    ),
+    (
+        "ssm",
+        lambda ssm, _: ssm.put_parameter(Name="/a/tagged", Type="String", Value="x", Tags=TAG),
+        [("PutParameter", f"{SSM}/a/tagged"), ("AddTagsToResource", f"{SSM}/a/tagged")],
+    ),
+    (
+        "kms",
+        lambda kms, _: kms.create_key(Tags=[{"TagKey": "a", "TagValue": "b"}]),
+        [("CreateKey", "*"), ("TagResource", "*")],
     ),
     ("ssm", lambda ssm, _: ssm.get_parameter(Name="/a/one"), [("GetParameter", f"{SSM}/a/one")]),
     ("ssm", lambda ssm, _: ssm.get_parameter(Name="plain:1"), [("GetParameter", f"{SSM}/plain")]),
@@ -65,7 +99,7 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
     ("ssm", lambda ssm, _: ssm.list_tags_for_resource(**TAGS), [("ListTagsForResource", f"{SSM}/a/one")]),
     (
         "ssm",
-        lambda ssm, _: ssm.add_tags_to_resource(**TAGS, Tags=[{"Key": "a", "Value": "b"}]),
+        lambda ssm, _: ssm.add_tags_to_resource(**TAGS, Tags=TAG),
         [("AddTagsToResource", f"{SSM}/a/one")],
     ),
     (

@@ -55,8 +55,26 @@ S3_ACTIONS = {
 }
 
 
+# The further action that a request needs where it makes something with tags.
+TAGGING_ACTIONS = {
+    "iam:CreateUser": "iam:TagUser",
+    "iam:CreateRole": "iam:TagRole",
+    "iam:CreatePolicy": "iam:TagPolicy",
+    "secretsmanager:CreateSecret": "secretsmanager:TagResource",
+    "ssm:PutParameter": "ssm:AddTagsToResource",
+    "kms:CreateKey": "kms:TagResource",
+}
+
+
 def needed(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
     """The (IAM action, resource ARN) pairs that a request needs; `*` where it is about no single resource."""
+    for action, resource in _actions(request, caller):
+        yield action, resource
+        if action in TAGGING_ACTIONS and request.parameters.get("Tags"):
+            yield TAGGING_ACTIONS[action], resource
+
+
+def _actions(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
     action = request.action or ""
     if request.service == "s3":
         yield from _s3(request, action)
