@@ -25,6 +25,8 @@ def given(strict: Strict) -> dict[str, Any]:
         kms.create_alias(AliasName=f"alias/{alias}", TargetKeyId=keys[0])
     iam = strict.client("iam")
     iam.create_user(UserName="owner", Path="/team/")
+    iam.create_user(UserName="moving", Path="/team/")
+    iam.create_group(GroupName="moving")
     for name in ("/a/one", "/a/two", "plain"):
         ssm.put_parameter(Name=name, Type="String", Value="x")
     return {
@@ -54,6 +56,16 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
         "iam",
         lambda iam, of: iam.get_access_key_last_used(AccessKeyId=of["owner's key"]),
         [("GetAccessKeyLastUsed", f"{IAM}:user/team/owner")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.update_user(UserName="moving", NewUserName="moved"),
+        [("UpdateUser", f"{IAM}:user/team/moving"), ("UpdateUser", f"{IAM}:user/team/moved")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.update_group(GroupName="moving", NewPath="/x/"),
+        [("UpdateGroup", f"{IAM}:group/moving"), ("UpdateGroup", f"{IAM}:group/x/moving")],
     ),
     (
         "iam",

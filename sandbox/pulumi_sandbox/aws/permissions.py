@@ -82,6 +82,8 @@ def _actions(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
         yield from _kms(request, action)
     elif request.service == "iam":
         yield f"iam:{action}", _iam_resource(request, caller)
+        if action in ("UpdateUser", "UpdateGroup"):
+            yield f"iam:{action}", _new_arn(request, action.removeprefix("Update"))
     elif request.service == "sts":
         yield f"sts:{action}", request.form.get("RoleArn", "*")
     else:
@@ -104,6 +106,16 @@ def _s3(request: ApiRequest, action: str) -> Iterator[tuple[str, str]]:
     if action in ("CopyObject", "UploadPartCopy"):
         source = unquote(request.header("x-amz-copy-source")).lstrip("/").partition("?")[0]
         yield "s3:GetObject", f"{prefix}{source}"
+
+
+def _new_arn(request: ApiRequest, kind: str) -> str:
+    """The ARN that a user or group has after its update."""
+    form, store = request.form, account.iam(request.region)
+    name: str = form.get(f"{kind}Name", "")
+    present: Any = (store.users if kind == "User" else store.groups).get(name)
+    path = form.get("NewPath") or (present.path if present else "/")
+    prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:{kind.lower()}"
+    return f"{prefix}{path}{form.get(f'New{kind}Name') or name}"
 
 
 def _parameters(request: ApiRequest) -> list[str]:
