@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Callable
@@ -178,12 +179,23 @@ def test_a_changed_body_is_refused(strict: Strict) -> None:
     assert b"SignatureDoesNotMatch" in answer.body
 
 
-def test_an_old_signature_is_refused(strict: Strict, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [
+        (-16, r"Signature expired: {} is now earlier than \d{{8}}T\d{{6}}Z \(\d{{8}}T\d{{6}}Z - 15 min\.\)"),
+        (16, r"Signature not yet current: {} is still later than \d{{8}}T\d{{6}}Z \(\d{{8}}T\d{{6}}Z \+ 15 min\.\)"),
+    ],
+)
+def test_an_old_signature_is_refused_and_one_of_the_future(
+    minutes: int, words: str, strict: Strict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import botocore.auth
 
-    old = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(minutes=16)
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_: old)
-    assert refusal(call(strict, "iam", ROOT))[0] == "SignatureDoesNotMatch"
+    signed = datetime.now(timezone.utc).replace(tzinfo=None) + timedelta(minutes=minutes)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_: signed)
+    code, message, _ = refusal(call(strict, "iam", ROOT))
+    assert code == "SignatureDoesNotMatch"
+    assert re.fullmatch(words.format(f"{signed:%Y%m%dT%H%M%SZ}"), message), message
     assert refusal(call(strict, "s3", ROOT))[0] == "RequestTimeTooSkewed"
     assert refusal(call(strict, "kms", ROOT))[0] == "InvalidSignatureException"
 

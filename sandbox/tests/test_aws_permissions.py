@@ -1,9 +1,183 @@
 """Which permissions a request needs: exactly these let it pass, and each one of them is needed."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from aws_support import REGION, Strict, refusal
+import pytest
+from aws_support import ALLOW_ALL, REGION, Strict, refusal
+from pulumi_sandbox.credentials import Credentials
+
+HERE = f"{REGION}:123456789012"
+IAM = "arn:aws:iam::123456789012"
+SSM, SECRET = f"arn:aws:ssm:{HERE}:parameter", f"arn:aws:secretsmanager:{HERE}:secret"
+
+Permission = tuple[str, str]
+Call = Callable[[Any, dict[str, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def given(strict: Strict) -> dict[str, Any]:
+    """What the requests are about."""
+    kms, ssm, secrets = strict.client("kms"), strict.client("ssm"), strict.client("secretsmanager")
+    keys = [kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
+    for alias in ("one", "moving", "old"):
+        kms.create_alias(AliasName=f"alias/{alias}", TargetKeyId=keys[0])
+    iam = strict.client("iam")
+    iam.create_user(UserName="owner", Path="/team/")
+    iam.create_user(UserName="moving", Path="/team/")
+    iam.create_group(GroupName="moving")
+    for name in ("/a/one", "/a/two", "plain"):
+        ssm.put_parameter(Name=name, Type="String", Value="x")
+    return {
+        "owner's key": iam.create_access_key(UserName="owner")["AccessKey"]["AccessKeyId"],
+        "key": keys[0],
+        "other key": keys[1],
+        "ciphertext": kms.encrypt(KeyId=keys[0], Plaintext=b"x")["CiphertextBlob"],
+        "secret": secrets.create_secret(Name="team/one", SecretString="x")["ARN"],
+    }
+
+
+@pytest.fixture(scope="module")
+def probe(strict: Strict) -> Credentials:
+    """The key of a user who may do what a test puts into its policy."""
+    return strict.user_with_key("probe")
+
+
+TAG = [{"Key": "a", "Value": "b"}]
+TRUST = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
+)
+TAGS = {"ResourceType": "Parameter", "ResourceId": "/a/one"}
+ALIAS = f"arn:aws:kms:{HERE}:alias"
+# The service, a request, and the permissions that it needs; {...} is of what is given above.
+ROWS: list[tuple[str, Call, list[Permission]]] = [
+    (
+        "iam",
+        lambda iam, of: iam.get_access_key_last_used(AccessKeyId=of["owner's key"]),
+        [("GetAccessKeyLastUsed", f"{IAM}:user/team/owner")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.update_user(UserName="moving", NewUserName="moved"),
+        [("UpdateUser", f"{IAM}:user/team/moving"), ("UpdateUser", f"{IAM}:user/team/moved")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.update_group(GroupName="moving", NewPath="/x/"),
+        [("UpdateGroup", f"{IAM}:group/moving"), ("UpdateGroup", f"{IAM}:group/x/moving")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.create_user(UserName="tagged", Path="/team/", Tags=TAG),
+        [("CreateUser", f"{IAM}:user/team/tagged"), ("TagUser", f"{IAM}:user/team/tagged")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.create_policy(PolicyName="tagged", PolicyDocument=ALLOW_ALL, Tags=TAG),
+        [("CreatePolicy", f"{IAM}:policy/tagged"), ("TagPolicy", f"{IAM}:policy/tagged")],
+    ),
+    (
+        "iam",
+        lambda iam, _: iam.create_role(RoleName="tagged", AssumeRolePolicyDocument=TRUST, Tags=TAG),
+        [("CreateRole", f"{IAM}:role/tagged"), ("TagRole", f"{IAM}:role/tagged")],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, _: sm.create_secret(Name="tagged", Tags=TAG),
+        [("CreateSecret", f"{SECRET}:tagged-??????"), ("TagResource", f"{SECRET}:tagged-??????")],
+    ),
+    (
+        "ssm",
+        lambda ssm, _: ssm.put_parameter(Name="/a/tagged", Type="String", Value="x", Tags=TAG),
+        [("PutParameter", f"{SSM}/a/tagged"), ("AddTagsToResource", f"{SSM}/a/tagged")],
+    ),
+    (
+        "kms",
+        lambda kms, _: kms.create_key(Tags=[{"TagKey": "a", "TagValue": "b"}]),
+        [("CreateKey", "*"), ("TagResource", "*")],
+    ),
+    ("ssm", lambda ssm, _: ssm.get_parameter(Name="/a/one"), [("GetParameter", f"{SSM}/a/one")]),
+    ("ssm", lambda ssm, _: ssm.get_parameter(Name="plain:1"), [("GetParameter", f"{SSM}/plain")]),
+    ("ssm", lambda ssm, _: ssm.get_parameter(Name=f"{SSM}/a/one"), [("GetParameter", f"{SSM}/a/one")]),
+    (
+        "ssm",
+        lambda ssm, _: ssm.get_parameters(Names=["/a/one", "/a/two"]),
+        [("GetParameters", f"{SSM}/a/one"), ("GetParameters", f"{SSM}/a/two")],
+    ),
+    ("ssm", lambda ssm, _: ssm.get_parameters_by_path(Path="/a"), [("GetParametersByPath", f"{SSM}/a")]),
+    ("ssm", lambda ssm, _: ssm.delete_parameters(Names=["/none"]), [("DeleteParameters", f"{SSM}/none")]),
+    ("ssm", lambda ssm, _: ssm.describe_parameters(), [("DescribeParameters", "*")]),
+    ("ssm", lambda ssm, _: ssm.list_tags_for_resource(**TAGS), [("ListTagsForResource", f"{SSM}/a/one")]),
+    (
+        "ssm",
+        lambda ssm, _: ssm.add_tags_to_resource(**TAGS, Tags=TAG),
+        [("AddTagsToResource", f"{SSM}/a/one")],
+    ),
+    (
+        "ssm",
+        lambda ssm, _: ssm.remove_tags_from_resource(**TAGS, TagKeys=["a"]),
+        [("RemoveTagsFromResource", f"{SSM}/a/one")],
+    ),
+    ("secretsmanager", lambda sm, _: sm.get_secret_value(SecretId="team/one"), [("GetSecretValue", "{secret}")]),
+    ("secretsmanager", lambda sm, of: sm.describe_secret(SecretId=of["secret"]), [("DescribeSecret", "{secret}")]),
+    ("secretsmanager", lambda sm, _: sm.list_secrets(), [("ListSecrets", "*")]),
+    (
+        "secretsmanager",
+        lambda sm, _: sm.create_secret(Name="team/two"),
+        [("CreateSecret", f"{SECRET}:team/two-??????")],
+    ),
+    ("kms", lambda kms, of: kms.decrypt(CiphertextBlob=of["ciphertext"]), [("Decrypt", "{key}")]),
+    ("kms", lambda kms, _: kms.encrypt(KeyId="alias/one", Plaintext=b"x"), [("Encrypt", "{key}")]),
+    ("kms", lambda kms, _: kms.describe_key(KeyId=f"{ALIAS}/one"), [("DescribeKey", "{key}")]),
+    ("kms", lambda kms, _: kms.generate_data_key(KeyId="alias/one", KeySpec="AES_256"), [("GenerateDataKey", "{key}")]),
+    ("kms", lambda kms, _: kms.list_keys(), [("ListKeys", "*")]),
+    (
+        "kms",
+        lambda kms, of: kms.re_encrypt(CiphertextBlob=of["ciphertext"], DestinationKeyId=of["other key"]),
+        [("ReEncryptFrom", "{key}"), ("ReEncryptTo", "{other key}")],
+    ),
+    (
+        "kms",
+        lambda kms, of: kms.create_alias(AliasName="alias/new", TargetKeyId=of["key"]),
+        [("CreateAlias", f"{ALIAS}/new"), ("CreateAlias", "{key}")],
+    ),
+    (
+        "kms",
+        lambda kms, of: kms.update_alias(AliasName="alias/moving", TargetKeyId=of["other key"]),
+        [("UpdateAlias", f"{ALIAS}/moving"), ("UpdateAlias", "{key}"), ("UpdateAlias", "{other key}")],
+    ),
+    (
+        "kms",
+        lambda kms, _: kms.delete_alias(AliasName="alias/old"),
+        [("DeleteAlias", f"{ALIAS}/old"), ("DeleteAlias", "{key}")],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "permissions"), ROWS, ids=[f"{number}-{row[2][0][0]}" for number, row in enumerate(ROWS)]
+)
+def test_a_request_needs_exactly_these_permissions(
+    service: str, call: Call, permissions: list[Permission], strict: Strict, probe: Credentials, given: dict[str, Any]
+) -> None:
+    needed = [(f"{service}:{action}", resource.format(**given)) for action, resource in permissions]
+
+    def allow(allowed: list[Permission]) -> None:
+        statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in allowed]
+        statements.append({"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"})
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        strict.client("iam").put_user_policy(UserName="probe", PolicyName="allowed", PolicyDocument=document)
+
+    client = strict.client(service, probe)
+    for missing in needed:
+        allow([permission for permission in needed if permission != missing])
+        code, message, _ = refusal(lambda: call(client, given))
+        assert code.startswith("AccessDenied")
+        assert f"is not authorized to perform: {missing[0]}" in message
+        assert missing[1] == "*" or f"on resource: {missing[1]}" in message
+    allow(needed)
+    call(client, given)
 
 
 def test_a_bucket_policy_that_denies_is_worded_as_by_aws(strict: Strict) -> None:

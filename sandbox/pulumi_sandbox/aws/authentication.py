@@ -174,9 +174,13 @@ def _check_date(request: ApiRequest, signature: Signature, now: float) -> None:
         if not lifetime.isdigit() or not 0 < int(lifetime) <= MAX_PRESIGNED:
             raise _malformed(request, f"X-Amz-Expires must be a number of seconds between 1 and {MAX_PRESIGNED}.")
         if not any(-CLOCK_SKEW <= clock - signed <= int(lifetime) for clock in clocks):
-            raise AwsError("AccessDenied", "Request has expired", 403) if request.protocol == S3 else _stale(request)
+            raise (
+                AwsError("AccessDenied", "Request has expired", 403)
+                if request.protocol == S3
+                else _stale(request, signed)
+            )
     elif not any(abs(clock - signed) <= CLOCK_SKEW for clock in clocks):
-        raise _stale(request)
+        raise _stale(request, signed)
 
 
 # ---- errors per protocol
@@ -256,9 +260,17 @@ def wrong_region(request: ApiRequest) -> AwsError:
     return _error(request, "SignatureDoesNotMatch", "InvalidSignatureException", text, s3=s3)
 
 
-def _stale(request: ApiRequest) -> AwsError:
-    date = request.signature.date if request.signature else ""
-    text = f"Signature not valid at this time: {date} differs from the server's time by more than 15 min."
+def _stale(request: ApiRequest, signed: float) -> AwsError:
+    """`signed`: when the request was signed, in seconds since 1970. The server's clock is the real one."""
+
+    def basic(moment: float) -> str:
+        return f"{datetime.fromtimestamp(moment, timezone.utc):%Y%m%dT%H%M%SZ}"
+
+    now = time.time()
+    text = f"Signature expired: {basic(signed)} is now earlier than {basic(now - CLOCK_SKEW)} ({basic(now)} - 15 min.)"
+    if signed > now:
+        limit = f"{basic(now + CLOCK_SKEW)} ({basic(now)} + 15 min.)"
+        text = f"Signature not yet current: {basic(signed)} is still later than {limit}"
     s3 = AwsError("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
     ec2 = AwsError("RequestExpired", "Request has expired.", 400)
     return _error(request, "SignatureDoesNotMatch", "InvalidSignatureException", text, s3=s3, ec2=ec2)

@@ -5,7 +5,9 @@ Source: service authorization reference, "Actions, resources, and condition keys
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -53,17 +55,40 @@ S3_ACTIONS = {
 }
 
 
+# The further action that a request needs where it makes something with tags.
+TAGGING_ACTIONS = {
+    "iam:CreateUser": "iam:TagUser",
+    "iam:CreateRole": "iam:TagRole",
+    "iam:CreatePolicy": "iam:TagPolicy",
+    "secretsmanager:CreateSecret": "secretsmanager:TagResource",
+    "ssm:PutParameter": "ssm:AddTagsToResource",
+    "kms:CreateKey": "kms:TagResource",
+}
+
+
 def needed(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
     """The (IAM action, resource ARN) pairs that a request needs; `*` where it is about no single resource."""
+    for action, resource in _actions(request, caller):
+        yield action, resource
+        if action in TAGGING_ACTIONS and request.parameters.get("Tags"):
+            yield TAGGING_ACTIONS[action], resource
+
+
+def _actions(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
     action = request.action or ""
     if request.service == "s3":
         yield from _s3(request, action)
+    elif request.service == "kms":
+        yield from _kms(request, action)
     elif request.service == "iam":
         yield f"iam:{action}", _iam_resource(request, caller)
+        if action in ("UpdateUser", "UpdateGroup"):
+            yield f"iam:{action}", _new_arn(request, action.removeprefix("Update"))
     elif request.service == "sts":
         yield f"sts:{action}", request.form.get("RoleArn", "*")
     else:
-        yield f"{request.service}:{action}", _json_resource(request)
+        resources = {"ssm": _parameters, "secretsmanager": _secrets}.get(request.service, lambda _: [])(request)
+        yield from ((f"{request.service}:{action}", resource) for resource in resources or ["*"])
 
 
 def _arn(request: ApiRequest, resource: str) -> str:
@@ -83,11 +108,87 @@ def _s3(request: ApiRequest, action: str) -> Iterator[tuple[str, str]]:
         yield "s3:GetObject", f"{prefix}{source}"
 
 
+def _new_arn(request: ApiRequest, kind: str) -> str:
+    """The ARN that a user or group has after its update."""
+    form, store = request.form, account.iam(request.region)
+    name: str = form.get(f"{kind}Name", "")
+    present: Any = (store.users if kind == "User" else store.groups).get(name)
+    path = form.get("NewPath") or (present.path if present else "/")
+    prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:{kind.lower()}"
+    return f"{prefix}{path}{form.get(f'New{kind}Name') or name}"
+
+
+def _parameters(request: ApiRequest) -> list[str]:
+    """SSM parameters are named singly, in a list, by their path, or as what is tagged. A name may end in `:version`."""
+    body = request.parameters
+    names = [body.get("Name"), body.get("Path"), *body.get("Names", [])]
+    if body.get("ResourceType") == "Parameter":
+        names.append(body.get("ResourceId"))
+    return [
+        name if name.startswith("arn:") else _arn(request, f"parameter/{name.lstrip('/').partition(':')[0]}")
+        for name in names
+        if name
+    ]
+
+
+def _secrets(request: ApiRequest) -> list[str]:
+    """A secret has six further characters in its ARN, which are not known before it is made."""
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    name = request.parameters.get("SecretId") or request.parameters.get("Name")
+    if not name:
+        return []
+    secret: Any = secretsmanager_backends[account.ACCOUNT_ID][request.region].secrets.get(name)
+    if secret is not None:
+        return [secret.arn]
+    return [name if name.startswith("arn:") else _arn(request, f"secret:{name}-??????")]
+
+
+def _kms(request: ApiRequest, action: str) -> Iterator[tuple[str, str]]:
+    """It is always the key's ARN that counts, also where an alias or only the ciphertext names the key; to make, change
+    or delete an alias needs a permission on the alias, too."""
+    body = request.parameters
+    alias: str = body.get("AliasName", "")
+    if action == "ReEncrypt":
+        yield "kms:ReEncryptFrom", _key(request, body.get("SourceKeyId") or _key_of(body["CiphertextBlob"]))
+        yield "kms:ReEncryptTo", _key(request, body["DestinationKeyId"])
+        return
+    keys = [body.get("KeyId"), body.get("TargetKeyId")]
+    if action in ("UpdateAlias", "DeleteAlias"):
+        keys.append(alias)
+    if not any(keys) and "CiphertextBlob" in body:
+        keys.append(_key_of(body["CiphertextBlob"]))
+    resources = {_key(request, key) for key in keys if key} | ({_arn(request, alias)} if alias else set())
+    yield from ((f"kms:{action}", resource) for resource in sorted(resources) or ["*"])
+
+
+def _key(request: ApiRequest, name: str) -> str:
+    """The ARN of the key that an id, an ARN or an alias names; where there is none, an ARN of that name."""
+    from moto.kms.models import kms_backends
+
+    backend = kms_backends[account.ACCOUNT_ID][request.region]
+    with suppress(AttributeError, KeyError):  # what moto raises for an unknown alias, and for an unknown key
+        return backend.keys[backend.any_id_to_key_id(name)].arn
+    return name if name.startswith("arn:") else _arn(request, name if name.startswith("alias/") else f"key/{name}")
+
+
+def _key_of(ciphertext: str) -> str:
+    """The id of the key that a ciphertext of moto's was made with; empty where it was not made by moto."""
+    try:
+        return b64decode(ciphertext)[:36].decode()
+    except ValueError:
+        return ""
+
+
 def _iam_resource(request: ApiRequest, caller: Caller) -> str:
     form, store = request.form, account.iam(request.region)
     action = request.action or ""
     prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:"
     path = form.get("Path") or "/"
+    if action == "GetAccessKeyLastUsed":
+        key = store.access_keys.get(form.get("AccessKeyId", ""))
+        owner = store.users.get(key.user_name) if key and key.user_name else None
+        return owner.arn if owner else "*"
     if "GroupName" in form:
         group = store.groups.get(form["GroupName"])
         return group.arn if group else f"{prefix}group{path}{form['GroupName']}"
@@ -104,19 +205,3 @@ def _iam_resource(request: ApiRequest, caller: Caller) -> str:
     if caller.user and any(word in action for word in ("AccessKey", "MFADevice", "GetUser", "LoginProfile")):
         return caller.arn
     return "*"
-
-
-def _json_resource(request: ApiRequest) -> str:
-    """The ARN a Secrets Manager, SSM or KMS request is about; `*` where it names none."""
-    if request.service not in ("secretsmanager", "ssm", "kms"):
-        return "*"
-    body = request.parameters
-    member = {"secretsmanager": "SecretId", "ssm": "Name", "kms": "KeyId"}[request.service]
-    name: Any = body.get(member) or (body.get("Name") if request.service == "secretsmanager" else None)
-    if not isinstance(name, str):
-        return "*"
-    if name.startswith("arn:"):
-        return name
-    kind = {"secretsmanager": "secret:", "ssm": "parameter/", "kms": "" if name.startswith("alias/") else "key/"}
-    suffix = "-??????" if request.service == "secretsmanager" else ""
-    return _arn(request, f"{kind[request.service]}{name.lstrip('/')}{suffix}")
