@@ -47,8 +47,8 @@ def removal_problems(
                 Problem(
                     spell("users.{}", user),
                     f"the user cannot be removed, because {user} still has items in IAM that this stack does not "
-                    f"manage: {listed}. Remove them in IAM, or restore the user with {spell('force_destroy')}: true, run "
-                    "`pulumi up`, then remove the user.",
+                    f"manage: {listed}. Remove them in IAM, or restore the user with {spell('force_destroy')}: true, "
+                    "run `pulumi up`, then remove the user.",
                 )
             )
     return problems, lines

@@ -99,8 +99,8 @@ def put_profile(path: Path, profile: str, key: CurrentKey, force: bool = False) 
             if foreign and not force:
                 raise ProfileError(
                     f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, which "
-                    f"was not issued by stack '{key.stack}'. Choose another profile with --profile, or replace that key "
-                    "with --force, which keeps a backup of the file."
+                    f"was not issued by stack '{key.stack}'. Choose another profile with --profile, or replace that "
+                    "key with --force, which keeps a backup of the file."
                 )
             backup = back_up(path) if foreign else None
             write_file(path, edited.text.encode())

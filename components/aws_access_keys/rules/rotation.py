@@ -196,8 +196,8 @@ def notes(rules: KeyRules, keys: Sequence[Key], today: date) -> list[str]:
     if today < current.issued_on:
         found.append(
             f"the current date is {today}, but the current access key was issued on {current.issued_on}: no "
-            f"scheduled rotation happens before that date. Check the clock; if the key's date is wrong, raise serial to "
-            f"{serial + 1} for a new key."
+            f"scheduled rotation happens before that date. Check the clock; if the key's date is wrong, raise serial "
+            f"to {serial + 1} for a new key."
         )
     if rules.serial < serial:
         found.append(
