@@ -24,7 +24,7 @@ class UserGuard(NamedTuple):
     idle_days: int
     """Days for which a key must have been unused before it may be retired; 0 where the guard is off."""
     override: str
-    """How to retire a key anyway, in the caller's spelling: `set ... to None for one run`."""
+    """How to retire a key anyway, in the caller's spelling: `add 'ann' to retire_unguarded for one run`."""
 
 
 class RetireGuard:

@@ -5,7 +5,8 @@ things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
 - `KeyPlans`, registered before any key is touched: the plan of the last run, and the retire guard's idle days. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
-  already: the engine does not tell a resource that waits for its replacement from one that exists. IAM is asked then.
+  already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
+  then.
 """
 
 import time

@@ -335,7 +335,7 @@ def test_without_go_and_network_one_message_says_what_was_tried_and_what_to_inst
         "  4. build from Go modules",
     ]
     assert "no `go` on PATH; Go 1.25.11 or later is required to build it" in lines[4]
-    assert lines[5].startswith("Install either Pulumi 3.226.0 or later"), "it ends with what to do"
+    assert lines[5].startswith("Install either Pulumi 3.238.0 or later"), "it ends with what to do"
 
 
 @pytest.mark.parametrize(

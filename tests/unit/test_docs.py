@@ -14,6 +14,9 @@ TEXTS = [
     for path in sorted((ROOT / folder).glob("*.md"))
     if not path.name.endswith(".ko.md")
 ]
+_ODD_WORDS = re.compile(
+    r"\b(anew|stand-ins?|lately|all\s+the\s+same|goes?\s+on\s+working|is\s+given;)(?!\w)", re.IGNORECASE
+)
 
 
 def test_the_table_of_settings_is_the_one_of_the_code() -> None:
@@ -36,6 +39,15 @@ def test_the_links_between_documents_lead_somewhere(path: Path) -> None:
         assert linked.exists(), f"{target} does not exist"
         if anchor and linked.suffix == ".md":
             assert anchor in _anchors(linked), f"{target}: there is no such heading"
+
+
+def test_the_product_uses_plain_words() -> None:
+    code = [
+        path for folder in ("components", "sandbox/pulumi_sandbox", "demo") for path in (ROOT / folder).rglob("*.py")
+    ]
+    for path in [*TEXTS, *(path for path in code if "node_modules" not in path.parts)]:
+        found = _ODD_WORDS.search(path.read_text("utf-8"))
+        assert not found, f"{path.relative_to(ROOT)}: replace '{found and found[0]}' by a plainer word"
 
 
 def test_the_readme_is_short() -> None:

@@ -55,7 +55,7 @@ class Caller:
 
 def authenticate(request: ApiRequest, root: Credentials, now: float, has_propagated: Callable[[str], bool]) -> Caller:
     """The caller; AwsError in the words of the service. `now` is the sandbox's time in seconds since 1970;
-    `has_propagated(key_id)` tells whether a new key works already."""
+    `has_propagated(key_id)`: whether a new key works already."""
     if request.malformed:
         raise _malformed(request, request.malformed)
     signature = request.signature

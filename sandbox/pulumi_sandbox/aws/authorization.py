@@ -39,7 +39,7 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
 
 
 def denied_by_bucket_policy(request: ApiRequest, caller: Caller) -> AwsError:
-    """What AWS responds where moto says only that it is forbidden."""
+    """What AWS responds where moto responds only that it is forbidden."""
     access = AccessRequest(*next(needed(request, caller)))
     return _refusal(request, caller, access, "with an explicit deny in a resource-based policy")
 

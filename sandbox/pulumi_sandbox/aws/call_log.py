@@ -29,7 +29,7 @@ FILE_LIMIT = 8 * 1024 * 1024  # bytes; then the file becomes calls.jsonl.1, and 
 class LoggedCall:
     """One API call. `time` is the sandbox's, in ISO 8601; `key` the caller's access key id; `status` the HTTP status.
 
-    `code` is AWS's error code, None for success. `milliseconds` is the time to the response. `dropped` tells that
+    `code` is AWS's error code, None for success. `milliseconds` is the time to the response. `dropped`: whether
     the response was dropped on demand.
     """
 
