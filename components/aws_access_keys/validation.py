@@ -200,7 +200,7 @@ def _shown(value: object, spell: Spelling) -> str:
     if isinstance(value, bool):
         return str(value) if spell == PYTHON else str(value).lower()
     if isinstance(value, str):
-        return "an empty string" if not value else f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
+        return "an empty value" if not value else f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
     if isinstance(value, (dict, list)):
         return "a mapping" if isinstance(value, dict) else "a list"
     return str(value) if isinstance(value, (int, float, date)) else f"a value of type {type(value).__name__}"

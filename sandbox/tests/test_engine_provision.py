@@ -151,9 +151,9 @@ def test_the_pulumi_of_a_sandbox_is_not_taken_for_an_engine(
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("echo v3.225.9", "is version 3.225.9; 3.226.0 or a later 3.x is required"),
-        ("echo v2.25.2", "is version 2.25.2; 3.226.0 or a later 3.x is required"),
-        ("echo v4.0.0", "is version 4.0.0; 3.226.0 or a later 3.x is required"),
+        ("echo v3.237.9", "is version 3.237.9; 3.238.0 or a later 3.x is required"),
+        ("echo v2.25.2", "is version 2.25.2; 3.238.0 or a later 3.x is required"),
+        ("echo v4.0.0", "is version 4.0.0; 3.238.0 or a later 3.x is required"),
         ("echo pulumi shim: no version set >&2; exit 126", "exit code 126: pulumi shim: no version set"),
         ("echo hello", "answers 'hello' to `pulumi version`, which is not a version"),
         ("", "answers '' to `pulumi version`, which is not a version"),
@@ -176,7 +176,7 @@ def test_a_pulumi_that_is_not_a_program_is_named_with_the_reason(machine: Machin
 
 
 @pytest.mark.parametrize(
-    ("version", "good"), [("3.226.0", True), ("3.1000.0", True), ("3.99.9", False), ("4.226.0", False)]
+    ("version", "good"), [("3.238.0", True), ("3.1000.0", True), ("3.99.9", False), ("4.226.0", False)]
 )
 def test_versions_are_compared_as_numbers(version: str, good: bool) -> None:
     assert is_supported(version) is good, f"{version} is {'' if good else 'not '}supported"
