@@ -117,6 +117,8 @@ class _Planner:
     account: Account
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    blocking: KeyName | None = None
+    """A key in use that keeps a new one from being issued; that was reported."""
 
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
@@ -137,6 +139,8 @@ class _Planner:
         if not keys and not new:
             raise KeyLimitError(f"users.{self.user}.key: {' '.join(self.skipped)} Nothing was changed.")
         self.warnings += notes(self.rules, keys, self.today)
+        if new and self.rules.status == "inactive":
+            self.warnings.append("status is inactive, so the new key is created inactive, and nobody can use it yet.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
         in_use = {
             name: why
@@ -144,7 +148,7 @@ class _Planner:
             if name != replaced and (why := self._in_use(keys, name, action))
         }
         if in_use:
-            self.skipped += in_use.values()
+            self.skipped += [why for name, why in in_use.items() if name != self.blocking]
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep=frozenset(in_use))
         retired = tuple(self._retired(plan, key, action) for key, action in _retired_keys(plan, keys))
         return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), retired, takes_over)
@@ -202,6 +206,7 @@ class _Planner:
                 "completes it. To issue another key, run `pulumi up` again."
             )
         elif oldest and (why := self._in_use(existing, oldest.name, "deleted")):
+            self.blocking = oldest.name
             new = self._skip(
                 f"{why} No new key is issued until this one can be deleted: IAM allows two access keys per user."
             )

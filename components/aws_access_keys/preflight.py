@@ -55,9 +55,12 @@ def _taken(
             )
     if not new:
         return
+    renamed = {name: state.others[name.casefold()] for name in new if state.is_new and name.casefold() in state.others}
     try:
         existing = {name.casefold(): name for name in account.names(kind)}
     except AwsQueryError as error:
+        for name, component in renamed.items():
+            yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
         if not error.is_denied:  # without the permission, IAM refuses when the first one is created
             yield Problem(f"{kind}s", f"the {kind}s of the account could not be listed: {error}.")
         return
@@ -74,8 +77,18 @@ def _taken(
             )
             yield Problem(
                 spell(f"{kind}s.{{}}", name),
-                f"the account has a {kind} '{found}' already, which this stack does not manage. {take_over}",
+                _renamed(renamed[name], state)
+                if name in renamed
+                else f"the account has a {kind} '{found}' already, which this stack does not manage. {take_over}",
             )
+
+
+def _renamed(component: str, state: ComponentState) -> str:
+    now = state.urn.split("::", 3)[3]
+    return (
+        f"the component '{component}' of this stack has it. If you renamed that component to '{now}', restore its "
+        "name: its keys cannot move to another name."
+    )
 
 
 def _kms_keys(settings: AccessSettings, spell: Spelling) -> dict[str, str]:

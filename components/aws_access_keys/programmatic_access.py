@@ -30,7 +30,7 @@ from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session
 from aws_access_keys.settings import AccessSettings, ComponentSettings, KeySettings, StackSettings
 from aws_access_keys.state import COMPONENT, ComponentState, KeyPlans, read_state
-from aws_access_keys.validation import arn_problems, parse, pgp_problems, refuse, rule_problems
+from aws_access_keys.validation import SettingsError, arn_problems, parse, pgp_problems, refuse, rule_problems
 
 
 class ProgrammaticAccess(pulumi.ComponentResource):
@@ -82,7 +82,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         has_provider = bool(opts and (opts.provider or opts.providers))
         self._ignored_tags = [CONSOLE_TAGS] if has_provider else ignored_tags()
         self._settings, self._partition = _checked(name, args, spell, self._ignored_tags)
-        self._today = today or _today()
+        self._today = _today() if today is None else today
+        if not isinstance(self._today, date) or not callable(session):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SettingsError(
+                f"ProgrammaticAccess '{name}': today is a datetime.date, and session is a function that returns a "
+                "boto3.Session (session=lambda: boto3.Session(...)). Nothing was created or changed."
+            )
         self._account = Account(session)
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
@@ -101,7 +106,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             Problem(spell("users.{}.key", user), why) for user, plan in plans.items() for why in plan.skipped
         )
         run.report(self.skipped, spell)
-        self._warn_of_administrators()
+        self._warn_of_settings([*self._settings.users, *removed])
         for user, plan in plans.items():
             for line in plan.retired:
                 pulumi.log.info(line)
@@ -120,7 +125,15 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         """The component with the settings of a stack file, which are checked already."""
         return cls(name, cast("ProgrammaticAccessArgs", settings), spell=STACK_FILE)
 
-    def _warn_of_administrators(self) -> None:
+    def _warn_of_settings(self, known: Sequence[str]) -> None:
+        """Settings that are allowed and can do harm. known: users of the settings and of the state."""
+        for user in self._settings.retire_unguarded:
+            what = (
+                f"the retire guard does not protect the keys of '{user}'. Remove the name after this run."
+                if user in known
+                else f"there is no user '{user}'. Remove the name."
+            )
+            pulumi.log.warn(f"{self._spell.prefix}{self._spell('retire_unguarded')}: {what}")
         if pulumi.runtime.is_dry_run():
             for name, group in self._settings.groups.items():
                 warning = administrator_warning(group.policies)
@@ -138,7 +151,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             if user in removed and "retire_guard" not in defaults.model_fields_set:
                 days = state.users[user].idle_days
             # One user's keys are let go without lifting the guard from anybody else's.
-            override = f"add '{user}' to {spell.prefix}{spell('retire_unguarded')} for one run"
+            setting = f"{spell.prefix}{spell('retire_unguarded')}"
+            override = (
+                f"add '{user}' to {setting} for one run, of which `pulumi preview` lists every key that it retires"
+            )
             guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
         return guards
 

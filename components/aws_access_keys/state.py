@@ -11,7 +11,7 @@ things stand in outputs:
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, cast
 
@@ -85,6 +85,8 @@ class ComponentState:
     """Whether the state has nothing of this component."""
     users: Mapping[str, UserState]
     groups: frozenset[str]
+    others: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name, in lower case, of each user and group of the stack's other components → name of its component."""
 
     def user(self, name: str) -> UserState:
         """A user's state; an empty one for a new user."""
@@ -143,7 +145,13 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)
     }
-    return ComponentState(urn, not (own or users), users, frozenset(filter(_is_name, outputs(GROUP))))
+    others = {
+        name.rpartition("/")[2].casefold(): name.rpartition("/")[0]
+        for kinds, name in (resource.split("::", 3)[2:] for resource in resources)
+        if kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}"))
+        and name.rpartition("/")[0] != urn.split("::", 3)[3]
+    }
+    return ComponentState(urn, not (own or users), users, frozenset(filter(_is_name, outputs(GROUP))), others)
 
 
 def _is_name(text: str) -> bool:

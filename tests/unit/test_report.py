@@ -25,7 +25,7 @@ KEYS: dict[str, Any] = {
         "current": key("AKIACURRENT000000001", 3, "2026-11-03T21:00:00Z", name="3.2026-11-03"),
         "previous": key("AKIAPREVIOUS00000002", 2, "2026-08-03T21:00:00Z"),
         "nextRotation": "2027-02-21",
-        "previousUntil": "2026-11-30",
+        "previousUntil": "2026-11-22",
     },
     "late": {"current": key("AKIALATE000000000003", 1, "2026-09-10T21:00:00Z"), "nextRotation": "2026-11-20"},
     "asleep": {"current": key("AKIAASLEEP0000000004", 7, "2026-01-10T21:00:00Z", "Inactive"), "previous": None},
@@ -132,10 +132,16 @@ def test_the_rows_are_in_order_of_users_with_the_current_key_first(report: Repor
     ]
 
 
+def test_a_previous_key_is_in_order_until_the_schedule_retires_it() -> None:
+    rotating = {**KEYS["rotating"], "previousUntil": "2026-11-24"}
+    found = report_of("dev", {"keys": {"rotating": rotating}}, USED, DAY, Limits())
+    assert rules(found.keys[1]) == [], "its last day is tomorrow"
+
+
 def test_each_key_is_judged_by_its_own_facts(report: Report) -> None:
     rows = {row.id: row for row in report.keys}
     assert rules(rows["AKIALATE000000000003"]) == ["unused", "rotation"]
-    assert rules(rows["AKIAPREVIOUS00000002"]) == ["age"], "it is still active"
+    assert rules(rows["AKIAPREVIOUS00000002"]) == ["age"], "it is still active after its overlap"
     assert rows["AKIAPREVIOUS00000002"].next_rotation is None, "the calendar replaces the current key only"
     assert rows["AKIACURRENT000000001"].active_until is None, "the overlap is the previous key's"
     assert rows["AKIAUNASKED000000005"].unknown, "74 days old, and AWS did not report whether it is used"
@@ -181,7 +187,7 @@ def test_json_has_the_documented_shape(report: Report) -> None:
         "overdue": [],
         "unknown": False,
     }
-    assert keys["AKIAPREVIOUS00000002"]["activeUntil"] == "2026-11-30"
+    assert keys["AKIAPREVIOUS00000002"]["activeUntil"] == "2026-11-22"
     assert keys["AKIAPREVIOUS00000002"]["name"] == "2", "the serial where the stack gives no name"
     never, unknown = keys["AKIALATE000000000003"], keys["AKIAUNASKED000000005"]
     assert never["lastUsed"] is unknown["lastUsed"] is None
@@ -212,7 +218,7 @@ def test_text_into_a_pipe_has_one_line_per_key(report: Report) -> None:
         current
     )
     assert "2 previous" in next(line for line in table if "AKIAPREVIOUS" in line)
-    assert "until 2026-11-30" in next(line for line in table if "AKIAPREVIOUS" in line)
+    assert "until 2026-11-22" in next(line for line in table if "AKIAPREVIOUS" in line)
     assert not any("\x1b" in line or line != line.rstrip() for line in lines), "no colours, no spaces at the end"
 
 
@@ -224,7 +230,7 @@ def test_text_fits_the_terminal_and_shows_everything(report: Report, width: int)
     assert max(len(line) for line in lines) <= width
     for row in report.keys:
         assert any(row.id in line for line in lines), f"{row.id} is there in one piece"
-    for shown in ("2027-02-21", "2026-11-30", "unknown", "never", "20", "previous", "rotation", "rotate USER"):
+    for shown in ("2027-02-21", "2026-11-22", "unknown", "never", "20", "previous", "rotation", "rotate USER"):
         assert shown in text.getvalue(), f"{shown} is shown at {width} columns"
 
 

@@ -246,9 +246,9 @@ def describe(code: int) -> str:
 
 
 def stop(child: subprocess.Popen[Any]) -> None:
-    """Interrupts a process that still runs, as Ctrl-C would, and kills it if it does not end."""
+    """Ends a process that still runs, by a signal for which Python prints no traceback; kills it if it does not end."""
     if child.poll() is None:
-        child.send_signal(signal.SIGINT)
+        child.terminate()
         killer = threading.Timer(CANCEL_TIMEOUT, child.kill)
         killer.daemon = True
         killer.start()

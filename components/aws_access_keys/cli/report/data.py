@@ -172,10 +172,12 @@ def _row(
     due = date.fromisoformat(part["nextRotation"]) if role == "current" and part.get("nextRotation") else None
     age, idle = _days(created, day), _days(use and use.on, day)
     unused = idle if use else age
+    until = part.get("previousUntil") if role == "previous" else None
+    in_overlap = until is not None and day < date.fromisoformat(until)  # the schedule retires it on that day
     overdue: list[Finding] = []
-    if active and age is not None and age > limits.max_age_days:
+    if active and not in_overlap and age is not None and age > limits.max_age_days:
         overdue.append(Finding(rule="age", text=f"{age} days old; the limit is {limits.max_age_days}"))
-    if active and known and unused is not None and unused >= limits.idle_days:
+    if active and not in_overlap and known and unused is not None and unused >= limits.idle_days:
         text = f"unused for {unused} days" if use else f"never used since it was created {unused} days ago"
         overdue.append(Finding(rule="unused", text=f"{text}; the limit is {limits.idle_days}"))
     if due and due < day:
@@ -195,7 +197,7 @@ def _row(
         last_used_region=use and use.region,
         idle_days=idle,
         next_rotation=due,
-        active_until=part.get("previousUntil") if role == "previous" else None,
+        active_until=date.fromisoformat(until) if until else None,
         overdue=tuple(overdue),
         unknown=active and not known and (age is None or age >= limits.idle_days),
     )
