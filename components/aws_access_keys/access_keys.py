@@ -44,7 +44,7 @@ class UserKeys:
     plan: UserPlan
     state: UserState
     account: Account
-    guard: pulumi.ResourceHookBinding | None
+    hooks: pulumi.ResourceHookBinding
     allowed: Sequence[pulumi.Resource]
     """What the keys are allowed to do. A key comes after that and goes before it, so that a key that the guard keeps
     keeps its permissions, too."""
@@ -54,10 +54,12 @@ class UserKeys:
     def register(self) -> RegisteredKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
         plan = self.plan.plan
-        current = self._key(plan.current, is_new=plan.is_new)
+        current = self._key(plan.current, plan.is_new)
         secret = self._accepted_secret(current)
         delivered = self.deliver(current, secret)
-        previous = self._key(plan.previous, is_new=False, after=[current, *delivered]) if plan.previous else None
+        # The previous key is not retired before AWS accepts the current one.
+        accepted = pulumi.Output.unsecret(secret.apply(lambda _: True))
+        previous = self._key(plan.previous, False, [current, *delivered], accepted) if plan.previous else None
         if self.settings.description is not None:
             ids = [key.id for key in (current, previous) if key is not None]
             self.descriptions.describe(
@@ -65,7 +67,14 @@ class UserKeys:
             )
         return RegisteredKeys(current, secret, self._status(current, previous, secret))
 
-    def _key(self, planned: PlannedKey, is_new: bool, after: Sequence[pulumi.Resource] = ()) -> iam.AccessKey:
+    def _key(
+        self,
+        planned: PlannedKey,
+        is_new: bool,
+        after: Sequence[pulumi.Resource] = (),
+        accepted: "pulumi.Input[bool]" = True,
+    ) -> iam.AccessKey:
+        status = (planned.status or "active").capitalize()
         pgp_key, plan = self.settings.pgp_key, self.plan.plan
         ignored = [] if is_new else ["pgpKey"]  # another pgpKey counts from the next key on
         if planned.status is None and not is_new:
@@ -74,7 +83,7 @@ class UserKeys:
         return iam.AccessKey(
             f"{self.name}/{planned.name}",
             user=self.user.name,
-            status=(planned.status or "active").capitalize(),
+            status=pulumi.Output.from_input(accepted).apply(lambda _: status) if planned.status else status,
             pgp_key=pulumi.Output.from_input(pgp_key).apply(lambda text: public_key(pgp_text(text)))
             if pgp_key
             else None,
@@ -86,7 +95,7 @@ class UserKeys:
                 replacement_trigger=str(planned.name),
                 delete_before_replace=True,
                 ignore_changes=ignored or None,
-                hooks=self.guard,
+                hooks=self.hooks,
                 depends_on=[*self.allowed, *after],
                 import_=self.plan.takes_over if is_new else None,
                 additional_secret_outputs=["secret", "sesSmtpPasswordV4"],

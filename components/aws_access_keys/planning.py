@@ -130,6 +130,12 @@ class _Planner:
             try:
                 in_iam = self.account.list_access_keys(self.user)
             except AwsQueryError as error:
+                if not self.state.is_certain:  # a key of the state may be gone; to register it would issue it again
+                    raise KeyLimitError(
+                        f"users.{self.user}.key: the last update did not finish, and the access keys of {self.user} "
+                        f"could not be listed ({error}). The identity running Pulumi needs iam:ListAccessKeys. Nothing "
+                        "was changed."
+                    ) from None
                 new = self._skip(
                     f"no new key is issued: could not list the access keys of {self.user} ({error}). "
                     "The identity running Pulumi needs iam:ListAccessKeys."
@@ -177,10 +183,13 @@ class _Planner:
         ids = {key.id for key in in_iam}
         existing = tuple(key for key in self.state.keys if key.id in ids)
         if self.state.keys and not existing:
-            self._skip(
+            why = (
                 f"IAM has no user {self.user}, or has none of the keys recorded in the state. Run `pulumi refresh`, "
                 "then `pulumi up`."
             )
+            if not self.state.is_certain:
+                raise KeyLimitError(f"users.{self.user}.key: {why} Nothing was changed.")
+            self._skip(why)
             return self.state.keys, None, None
         self._check_lost_keys(ids)
         unmanaged = [key for key in in_iam if key.id not in self._state_ids()]

@@ -37,7 +37,9 @@ def preflight(
     for user in sorted(adopted):
         adopt = settings.effective_key(user).adopt
         if adopt and state.user(user).takes_over(adopt.id):
-            yield from _Adoption(settings, spell, user, ignored_tags, account).problems()
+            yield from _Adoption(
+                settings, spell, user, ignored_tags, account, bool(state.user(user).handed_over)
+            ).problems()
 
 
 def _taken(
@@ -120,9 +122,17 @@ class _Adoption:
     """Checks the key that a user's settings take over, and the user."""
 
     def __init__(
-        self, settings: AccessSettings, spell: Spelling, user: str, ignored_tags: Sequence[str], account: Account
+        self,
+        settings: AccessSettings,
+        spell: Spelling,
+        user: str,
+        ignored_tags: Sequence[str],
+        account: Account,
+        is_taken_back: bool,
     ) -> None:
+        """is_taken_back: whether the stack had the key before, and its state lost it."""
         self._settings, self._spell, self._user = settings, spell, user
+        self._is_taken_back = is_taken_back
         self._ignored_tags, self._account = ignored_tags, account
 
     def problems(self) -> Iterator[Problem]:
@@ -144,7 +154,7 @@ class _Adoption:
             yield Problem(
                 f"{where}.id", f"'{key_id}' is not an access key of '{user}', who has: {', '.join(ids) or 'none'}."
             )
-        elif len(ids) >= KEYS_PER_USER:
+        elif len(ids) >= KEYS_PER_USER and not self._is_taken_back:
             other = next(found for found in ids if found != key_id)
             yield Problem(
                 f"{where}.id",

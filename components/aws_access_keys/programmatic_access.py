@@ -92,7 +92,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
         state, run.resources = read_state(self)
-        removed = sorted(user for user in state.users if user not in self._settings.users)
+        removed = sorted(
+            user
+            for user, found in state.users.items()
+            if user not in self._settings.users and (found.exists or found.keys)
+        )
         guard = RetireGuard(self._today, self._account, self._user_guards(state, removed))
         run.guards[state.urn] = guard
         plans = self._plan(run, state, removed, guard)
@@ -117,6 +121,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             Thread(target=import_module, args=["boto3"], daemon=True).start()
         idle_days = {user: days for user in [*plans, *removed] if (days := guard.idle_days(user))}
         child = pulumi.ResourceOptions(parent=self)
+        run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
         KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
         self._register_all(run, state, guard, plans)
 
@@ -197,7 +202,6 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for group in sorted(self._settings.groups):
             self.groups[group], attachments[group] = self._group(group)
         descriptions = KeyDescriptions(state.urn, self._account)
-        hooks = pulumi.ResourceHookBinding(before_update=[run.hook], before_delete=[run.hook])
         keys: dict[str, RegisteredKeys] = {}
         for user in sorted(self._settings.users):
             self.users[user], membership = self._user(user, not state.user(user).exists)
@@ -209,7 +213,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 plan=plans[user],
                 state=state.user(user),
                 account=self._account,
-                guard=hooks if guard.idle_days(user) else None,
+                hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
                 allowed=[membership, *(attachment for group in mine for attachment in attachments[group])],
                 descriptions=descriptions,
                 deliver=self._delivery(user),

@@ -14,6 +14,7 @@ from aws_access_keys.rules.rotation import Retirement
 from aws_access_keys.state import owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
+ISSUE_HOOK = "aws-access-keys issue"
 ALREADY_REPORTED_EXIT_CODE = 32
 """By this exit code a program tells Pulumi's language host that it has reported its error itself. Source:
 `pulumi-language-python-exec` in the Pulumi SDK."""
@@ -30,10 +31,13 @@ class Run:
         """URN of a component → its guard."""
         self.resources: Mapping[str, Any] = {}
         """What the state had when the run began; see state.py."""
+        self.new_keys: set[str] = set()
+        """URNs of the keys that this run issues."""
         self._owners: dict[tuple[int, str], tuple[pulumi.ComponentResource, str]] = {}
         self._fails = False
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
         self.hook = pulumi.ResourceHook(HOOK, self._check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
+        self.issue_hook = pulumi.ResourceHook(ISSUE_HOOK, self._check_issue)
 
     @classmethod
     def current(cls) -> "Run":
@@ -79,6 +83,23 @@ class Run:
         if not self._fails:
             self._fails = True
             atexit.register(_exit)
+
+    def hooks(self, is_guarded: bool) -> pulumi.ResourceHookBinding:
+        """The hooks of a user's keys."""
+        guard = [self.hook] if is_guarded else []
+        return pulumi.ResourceHookBinding(before_create=[self.issue_hook], before_update=guard, before_delete=guard)
+
+    def _check_issue(self, args: pulumi.ResourceHookArgs) -> None:
+        """Refuse to issue a key that nobody asked for: the state had it when the run began, and IAM no longer has it.
+
+        `pulumi up --refresh` finds that out only after the plan is made.
+        """
+        if args.urn not in self.new_keys:
+            user = owner_of_key(args.urn)[1]
+            raise InUseError(
+                f"IAM no longer has the access key {args.name} of user {user}, and no other one is issued in its place. "
+                "Run `pulumi up` again, without --refresh."
+            )
 
     def _check(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to delete or deactivate a key in use."""

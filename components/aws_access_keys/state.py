@@ -88,6 +88,11 @@ class ComponentState:
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name, in lower case, of each user and group of the stack's other components → name of its component."""
 
+    def key_urn(self, user: str, plan: KeyPlan) -> str:
+        """The URN of a user's current key."""
+        stack, project, types, name = self.urn.split("::", 3)
+        return "::".join((stack, project, f"{types}${USER}${KEY}", f"{name}/{user}/{plan.current.name}"))
+
     def user(self, name: str) -> UserState:
         """A user's state; an empty one for a new user."""
         return self.users.get(name, UserState())
@@ -151,7 +156,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         if kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}"))
         and name.rpartition("/")[0] != urn.split("::", 3)[3]
     }
-    return ComponentState(urn, not (own or users), users, frozenset(filter(_is_name, outputs(GROUP))), others)
+    groups = frozenset(filter(_is_name, outputs(GROUP)))
+    return ComponentState(urn, not (own or users or groups), users, groups, others)
 
 
 def _is_name(text: str) -> bool:
