@@ -97,8 +97,8 @@ class Run:
         if args.urn not in self.new_keys:
             user = owner_of_key(args.urn)[1]
             raise InUseError(
-                f"IAM no longer has the access key {args.name} of user {user}, and no other one is issued in its place. "
-                "Run `pulumi up` again, without --refresh."
+                f"IAM no longer has the access key {args.name} of user {user}, and no other one is issued in its "
+                "place. Run `pulumi up` again, without --refresh."
             )
 
     def _check(self, args: pulumi.ResourceHookArgs) -> None:

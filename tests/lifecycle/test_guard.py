@@ -175,6 +175,7 @@ def test_a_user_that_leaves_takes_its_own_idle_days_along(new_stack: NewStack, s
     stack = new_stack()
     stack.write(config(retireGuard={"idleDays": 2}))
     stack.up()
+    assert works(sandbox, stack.key("test-user"))
     stack.write({"groups": GROUPS, "users": {}, "allowNoUsers": True})
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(1)
     assert "the retire guard requires 2 idle days" in stack.up(check=False).text

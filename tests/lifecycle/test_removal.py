@@ -27,7 +27,7 @@ def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack
     for refused in (stack.preview(check=False), stack.up(check=False)):
         assert refused.code != 0
         assert "users.ann: the user cannot be removed" in refused.text
-        for thing in (extra, "a console password", "the inline policy 'stop'", "when a key of the user was found"):
+        for thing in (extra, "a console password", "the inline policy 'stop'", "exposed publicly"):
             assert thing in refused.text, f"{thing} is named"
         assert "DeleteConflict" not in refused.text
     assert keys_in_iam(sandbox, "ann") == before, "nothing was deleted"

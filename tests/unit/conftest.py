@@ -2,8 +2,12 @@
 
 import pytest
 from aws_access_keys import access_keys, session
+from hypothesis import settings
 
 from tests.unit.fake_aws import FakeAws
+
+settings.register_profile("project", deadline=None)  # a busy machine is slow, not wrong
+settings.load_profile("project")
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,10 @@ def fetch_last_used(
 
     def note(key_id: str, answer: LastUse | Exception | None) -> None:
         if isinstance(answer, Exception):
-            result.errors.setdefault(_reason(answer, key_id, users[key_id], client), []).append(key_id)
+            reason = _reason(answer, key_id, users[key_id], client)
+            # AWS names the user in each error; one of each code is enough.
+            same = next((known for known in result.errors if known.split(":")[0] == reason.split(":")[0]), reason)
+            result.errors.setdefault(same, []).append(key_id)
         else:
             result.known[key_id] = answer
         progress()
