@@ -95,6 +95,15 @@ def test_what_aws_refuses_for_one_key_is_reported_for_that_key() -> None:
     assert uses.errors == {"AccessDenied: not authorized": [KEYS[0], KEYS[5]]}
 
 
+def test_refusals_that_name_each_keys_user_are_one_reason() -> None:
+    def answer(key_id: str) -> dict[str, Any]:
+        resource = f"arn:aws:iam::123456789012:user/{USERS[key_id]}"
+        raise refused("AccessDenied", f"not authorized on resource: {resource} because no policy allows it")
+
+    uses = fetch_last_used(USERS, lambda: Aws(answer))
+    assert uses.errors == {"AccessDenied: not authorized because no policy allows it": KEYS}
+
+
 def test_access_denied_for_a_key_that_iam_does_not_have_means_that_it_is_gone() -> None:
     uses = fetch_last_used(USERS, lambda: Aws(denied, lambda: KEYS[1:]))
     assert uses.errors == {NO_SUCH_KEY: [KEYS[0]], "AccessDenied: not authorized": [KEYS[5]]}

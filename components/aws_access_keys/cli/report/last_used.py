@@ -1,5 +1,6 @@
 """When each access key was last used, asked of IAM key by key: it has no call that answers for many at once."""
 
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -96,4 +97,5 @@ def _reason(error: Exception, key_id: str, user: str, client: Any) -> str:
             gone = key_id not in {key["AccessKeyId"] for key in listed}
         if gone:
             return NO_SUCH_KEY
-    return format_error(error)
+    # AWS names the key's user there; without the name, one line says it for all keys.
+    return re.sub(r" on resource: \S+", "", format_error(error))
