@@ -145,7 +145,7 @@ def test_a_full_disk_is_reported_with_what_to_delete(monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit) as caught:
         command_line.main()
     assert "No space left on device: state" in str(caught.value)
-    assert "Delete that folder to free what it holds" in str(caught.value)
+    assert "Delete that folder to free the space it uses" in str(caught.value)
 
 
 def test_the_exit_code_is_the_commands_own(cli: Cli) -> None:

@@ -57,10 +57,10 @@ class Interpreter:
         commands: list[list[str]] = []
         if self.virtualenv and not Path(python).is_file():
             commands.append([python_on_path(), "-m", "venv", str(self.virtualenv)])
-        if (folder / "requirements.txt").is_file():
-            commands.append([python, "-m", "pip", "install", "-r", "requirements.txt"])
         if is_plugin and distribution_name(folder):
             commands.append([python, "-m", "pip", "install", str(folder)])
+        if (folder / "requirements.txt").is_file():
+            commands.append([python, "-m", "pip", "install", "-r", "requirements.txt"])
         return commands
 
 
