@@ -98,7 +98,7 @@ def _kms_keys(settings: AccessSettings, spell: Spelling) -> dict[str, str]:
     found: dict[str, str] = {}
     for user in settings.users:
         deliver = settings.effective_deliver(user)
-        own = "deliver" in settings.users[user].model_fields_set
+        own = "deliver" in settings.users[user].given
         for store in ("secrets_manager", "ssm"):
             asked = getattr(deliver, store) if deliver else None
             if asked and isinstance(asked.kms_key, str):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from importlib import import_module
 from threading import Thread
@@ -28,9 +29,10 @@ from aws_access_keys.rules.policies import administrator_warning, partition_of, 
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session
+from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import AccessSettings, ComponentSettings, KeySettings, StackSettings
 from aws_access_keys.state import COMPONENT, ComponentState, KeyPlans, read_state
-from aws_access_keys.validation import SettingsError, arn_problems, parse, pgp_problems, refuse, rule_problems
+from aws_access_keys.validation import SettingsError, arn_problems, pgp_problems, refuse, rule_problems
 
 
 class ProgrammaticAccess(pulumi.ComponentResource):
@@ -153,7 +155,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for user in [*settings.users, *removed]:
             asked = settings.effective_key(user).retire_guard if user in settings.users else defaults.retire_guard
             days = asked.idle_days if asked else 0
-            if user in removed and "retire_guard" not in defaults.model_fields_set:
+            if user in removed and "retire_guard" not in defaults.given:
                 days = state.users[user].idle_days
             # One user's keys are let go without lifting the guard from anybody else's.
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
@@ -281,7 +283,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             value: pulumi.Input[str] | None = getattr(settings, field)
             if value is not None:
                 known[field] = self._once_known(value, self._settings.key_place(self._spell, user, field), check)
-        return settings.model_copy(update=known)
+        return replace(settings, **known)
 
     def _once_known(
         self, value: "pulumi.Input[str]", place: str, check: Callable[[str, str], Iterator[Problem]]
@@ -336,7 +338,7 @@ def _checked(
     partition = partition_of(region())
     if isinstance(args, StackSettings):
         return args, partition
-    settings, problems = parse(ComponentSettings, args, spell)
+    settings, problems = read_section(ComponentSettings, args, spell)
     if settings:
         partition = settings.partition or partition
         problems += rule_problems(settings, spell, partition, ignored_tags)

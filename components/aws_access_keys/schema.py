@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from aws_access_keys.rules.problem import NAMESPACE
+from aws_access_keys.setting_types import Nested
 from aws_access_keys.settings import StackSettings
 from aws_access_keys.stack_file import PULUMI_NAMES
 
@@ -14,19 +15,15 @@ _NEARLY_OURS = "^(aws[-_]?)?acc?ess?[-_]?keys?:|:(users|groups|keyDefaults|deliv
 
 def stack_file_schema() -> dict[str, Any]:
     """The schema of `Pulumi.STACK.yaml`: ours for our own keys, free for those of Pulumi and the aws provider."""
-    ours = StackSettings.model_json_schema(by_alias=True)
-    definitions = ours.pop("$defs", {})
-    for described in (*definitions.values(), *ours["properties"].values()):
-        for part in (described, *described.get("properties", {}).values()):
-            part.pop("example", None)  # in the error messages' spelling
+    ours = Nested(section=StackSettings).schema()["properties"]
     secure = {
         "type": "object",
         "properties": {"secure": {"type": "string"}},
         "required": ["secure"],
         "description": "A value that `pulumi config set --secret` encrypted.",
     }
-    secret = definitions["AdoptSettings"]["properties"]["secret"]
-    secret["anyOf"] = [{"$ref": "#/$defs/Secure"}, *secret["anyOf"]]
+    key = ours["users"]["additionalProperties"]["properties"]["key"]
+    key["properties"]["adopt"]["anyOf"][0]["properties"]["secret"]["anyOf"].append(secure)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Stack file of aws-access-keys",
@@ -38,17 +35,16 @@ def stack_file_schema() -> dict[str, Any]:
                 "type": "object",
                 "properties": {
                     "aws:region": {"type": "string", "description": "AWS region, for example ap-northeast-2."},
-                    **{f"{NAMESPACE}:{name}": value for name, value in ours["properties"].items()},
+                    **{f"{NAMESPACE}:{name}": value for name, value in ours.items()},
                 },
                 "propertyNames": {
                     "anyOf": [
                         {"not": {"pattern": _NEARLY_OURS}},
-                        {"enum": [f"{NAMESPACE}:{name}" for name in ours["properties"]]},
+                        {"enum": [f"{NAMESPACE}:{name}" for name in ours]},
                     ]
                 },
             },
         },
-        "$defs": definitions | {"Secure": secure},
     }
 
 

@@ -13,12 +13,13 @@ import yaml
 from aws_access_keys.environment import ignored_tags, region
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, Problem
+from aws_access_keys.setting_types import read_section, settings_of
 from aws_access_keys.settings import StackSettings
-from aws_access_keys.validation import SettingsError, parse, refuse, rule_problems
+from aws_access_keys.validation import SettingsError, refuse, rule_problems
 
 PULUMI_NAMES = ("config", "environment", "encryptionsalt", "encryptedkey", "secretsprovider")
 """What a stack file has beside `config`. Source: `ProjectStack` in Pulumi's `sdk/go/common/workspace/project.go`."""
-_NAMES = frozenset(str(field.alias) for field in StackSettings.model_fields.values())
+_NAMES = frozenset(STACK_FILE(name) for name in settings_of(StackSettings))
 
 
 def stack_settings() -> StackSettings:
@@ -37,7 +38,7 @@ def stack_settings() -> StackSettings:
             f"  {NAMESPACE}:users: {{test-user: {{groups: [test]}}}}\n"
             "Nothing was created or changed."
         )
-    settings, type_problems = parse(StackSettings, given, STACK_FILE)
+    settings, type_problems = read_section(StackSettings, given, STACK_FILE)
     problems += type_problems
     if settings:
         problems += rule_problems(settings, STACK_FILE, partition_of(region()), ignored_tags())

@@ -5,9 +5,9 @@ from typing import Any
 import aws_access_keys
 import pytest
 from aws_access_keys import args, settings
-from pydantic import BaseModel
+from aws_access_keys.setting_types import Section, settings_of
 
-PAIRS: list[tuple[Any, type[BaseModel]]] = [
+PAIRS: list[tuple[Any, type[Section]]] = [
     (args.ProgrammaticAccessArgs, settings.ComponentSettings),
     (args.GroupArgs, settings.GroupSettings),
     (args.UserArgs, settings.UserSettings),
@@ -22,8 +22,8 @@ PAIRS: list[tuple[Any, type[BaseModel]]] = [
 
 
 @pytest.mark.parametrize(("arguments", "model"), PAIRS, ids=[arguments.__name__ for arguments, _ in PAIRS])
-def test_every_argument_is_a_setting_and_every_setting_an_argument(arguments: Any, model: type[BaseModel]) -> None:
-    assert set(arguments.__annotations__) == set(model.model_fields)
+def test_every_argument_is_a_setting_and_every_setting_an_argument(arguments: Any, model: type[Section]) -> None:
+    assert set(arguments.__annotations__) == set(settings_of(model))
 
 
 def test_all_types_of_arguments_are_exported() -> None:

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from aws_access_keys.provider import schema
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
+from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import ComponentSettings
-from aws_access_keys.validation import parse
 
 COMPONENTS = Path(__file__).parents[2] / "components"
 
@@ -27,7 +27,7 @@ def test_the_committed_schema_is_the_one_of_the_code() -> None:
 
 def test_whole_numbers_arrive_as_floats_and_are_integers_again() -> None:
     rotation = {"start": "2026-12-01", "everyDays": 90.0, "overlapDays": 7.0}
-    settings, problems = parse(ComponentSettings, args(serial=3.0, rotation=rotation), OTHER_LANGUAGES)
+    settings, problems = read_section(ComponentSettings, args(serial=3.0, rotation=rotation), OTHER_LANGUAGES)
     assert problems == []
     assert settings is not None
     key = settings.effective_key("ann")
@@ -37,12 +37,12 @@ def test_whole_numbers_arrive_as_floats_and_are_integers_again() -> None:
 
 
 def test_a_fraction_is_refused_with_its_place() -> None:
-    _, problems = parse(ComponentSettings, args(serial=2.5), OTHER_LANGUAGES)
+    _, problems = read_section(ComponentSettings, args(serial=2.5), OTHER_LANGUAGES)
     assert [problem[:2] for problem in problems] == [("users.ann.key.serial", "expected a whole number, got 2.5.")]
 
 
 def test_an_argument_that_the_schema_does_not_have_is_refused() -> None:
-    _, problems = parse(ComponentSettings, args(retireGard={"idleDays": 30.0}), OTHER_LANGUAGES)
+    _, problems = read_section(ComponentSettings, args(retireGard={"idleDays": 30.0}), OTHER_LANGUAGES)
     assert [problem.path for problem in problems] == ["users.ann.key.retireGard"]
     assert "Did you mean 'retireGuard'?" in problems[0].message
 

@@ -7,8 +7,8 @@ import pytest
 from aws_access_keys.account import Account
 from aws_access_keys.preflight import preflight
 from aws_access_keys.rules.problem import PYTHON
+from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import ComponentSettings
-from aws_access_keys.validation import parse
 
 from tests.unit.fake_aws import FakeAws, aws_error
 from tests.unit.made_up_state import MadeUpState
@@ -21,7 +21,7 @@ def problems(
 ) -> dict[str, str]:
     """Path → message."""
     users = {user: {"groups": ["g"], **settings} for user, settings in users.items()}
-    settings, none = parse(ComponentSettings, {"groups": {"g": {}}, "users": users, **args}, PYTHON)
+    settings, none = read_section(ComponentSettings, {"groups": {"g": {}}, "users": users, **args}, PYTHON)
     assert settings is not None, none
     session: Any = lambda: aws  # noqa: E731
     found = preflight(settings, PYTHON, (state or MadeUpState()).parsed, removed, ["AKIA"], Account(session))

@@ -9,7 +9,9 @@ import pulumi
 import pytest
 import yaml
 from aws_access_keys import stack_settings
+from aws_access_keys.rules.problem import STACK_FILE
 from aws_access_keys.rules.rotation import Calendar, KeyRules
+from aws_access_keys.setting_types import settings_of
 from aws_access_keys.settings import StackSettings
 from aws_access_keys.validation import SettingsError
 
@@ -192,5 +194,5 @@ def test_something_else_than_a_list_of_roles_ends_the_program(roles: str) -> Non
 def test_every_setting_is_described_and_known_by_name() -> None:
     message = refusal(config(nonsense=1))
     known = message.split("Known names: ")[1].split(".")[0].split(", ")
-    assert known == sorted(str(field.alias) for field in StackSettings.model_fields.values())
-    assert all(field.description for field in StackSettings.model_fields.values())
+    assert known == sorted(STACK_FILE(name) for name in settings_of(StackSettings))
+    assert all(found.description for found in settings_of(StackSettings).values())

@@ -4,15 +4,15 @@ The classes are the shape of the JSON document, whose names are in camelCase. Da
 """
 
 import csv
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from io import StringIO
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
 from aws_access_keys.iam import LastUse
+from aws_access_keys.rules.problem import OTHER_LANGUAGES
 
 REMEDY = (
     "For a new key run `access-keys rotate USER`. To retire the previous key set key.previous to inactive or deleted. "
@@ -20,11 +20,8 @@ REMEDY = (
 )
 
 
-class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class Limits(Model):
+@dataclass(frozen=True, kw_only=True)
+class Limits:
     """When an active key is overdue. The defaults are those of AWS Security Hub and the CIS AWS Foundations Benchmark.
 
     Source: https://docs.aws.amazon.com/securityhub/latest/userguide/iam-controls.html
@@ -41,14 +38,16 @@ class Limits(Model):
         return self.max_age_days * 2 // 3
 
 
-class Finding(Model):
+@dataclass(frozen=True, kw_only=True)
+class Finding:
     """One thing that should have been done with a key by now."""
 
     rule: Literal["age", "unused", "rotation"]
     text: str
 
 
-class Row(Model):
+@dataclass(frozen=True, kw_only=True)
+class Row:
     """One access key, and how it stands on the day of the report."""
 
     user: str
@@ -83,7 +82,8 @@ class Row(Model):
         return self.status == "Active"
 
 
-class Summary(Model):
+@dataclass(frozen=True, kw_only=True)
+class Summary:
     users: int
     keys: int
     inactive: int
@@ -103,7 +103,8 @@ class Summary(Model):
         return ", ".join(parts)
 
 
-class Report(Model):
+@dataclass(frozen=True, kw_only=True)
+class Report:
     """Every access key of a stack on one day, in order of users; a user's current key comes first."""
 
     version: int = 1
@@ -210,15 +211,26 @@ def _days(earlier: datetime | None, day: date) -> int | None:
 
 def as_json(report: Report) -> str:
     """The report as a JSON document with a final newline."""
-    return report.model_dump_json(by_alias=True, indent=2) + "\n"
+    return json.dumps(_document(report), indent=2, default=_text, ensure_ascii=False) + "\n"
 
 
 def as_csv(report: Report) -> str:
     """The keys with the same names, a line per key; in `overdue` the rules only."""
     text = StringIO()
-    rows = csv.DictWriter(text, [str(field.alias) for field in Row.model_fields.values()], lineterminator="\n")
+    rows = csv.DictWriter(text, [OTHER_LANGUAGES(field.name) for field in fields(Row)], lineterminator="\n")
     rows.writeheader()
     for row in report.keys:
         overdue = " ".join(finding.rule for finding in row.overdue)
-        rows.writerow({**row.model_dump(mode="json", by_alias=True), "overdue": overdue})
+        cells = {**_document(row), "overdue": overdue}
+        rows.writerow({name: _text(cell) if isinstance(cell, date) else cell for name, cell in cells.items()})
     return text.getvalue()
+
+
+def _document(part: Report | Row) -> dict[str, Any]:
+    """A part of the report as JSON has it."""
+    return asdict(part, dict_factory=lambda pairs: {OTHER_LANGUAGES(name): value for name, value in pairs})
+
+
+def _text(day: date) -> str:
+    """A day or a time in ISO 8601."""
+    return day.isoformat().replace("+00:00", "Z")
