@@ -47,8 +47,8 @@ preview: engine ## pulumi preview in the sandbox
 down: setup ## destroy the stack in the sandbox, and stop the sandbox
 	@$(BIN)/python -m demo down $(STACK)
 
-shell: engine ## a shell in which pulumi, aws and python mean the sandbox
-	@$(RUN) $${SHELL:-sh}
+shell: engine ## a shell in which pulumi, aws and access-keys mean the sandbox
+	@$(BIN)/python -m demo shell $(STACK)
 
 doctor: setup ## what is installed, what is missing
 	@$(SANDBOX) doctor

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pulumi_sandbox import process
+from pulumi_sandbox.aws.settings import Faults
 from pulumi_sandbox.paths import FOLDER, SandboxPaths
 
 CHECKOUT = Path(__file__).parent.parent
@@ -15,19 +16,25 @@ Demo = Callable[..., str]
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    """`python -m demo ARGUMENTS` with a sandbox of its own; what it prints."""
+def paths(tmp_path: Path) -> Iterator[SandboxPaths]:
+    """A sandbox of its own."""
     paths = SandboxPaths(tmp_path / "sandbox")
-
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "demo", *arguments]
-        environment = os.environ | {FOLDER: str(paths.root)}
-        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    yield run
+    yield paths
     process.stop(paths)
+
+
+@pytest.fixture
+def demo(paths: SandboxPaths) -> Demo:
+    """`python -m demo ARGUMENTS` in that sandbox; what it prints."""
+
+    def run(*arguments: str, code: int = 0, text: str | None = None) -> str:
+        command = [sys.executable, "-m", "demo", *arguments]
+        environment = os.environ | {FOLDER: str(paths.root), "SHELL": "/bin/sh"}
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, input=text)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
 
 
 def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo) -> None:
@@ -49,3 +56,21 @@ def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(demo: De
     assert "The sandbox resets their last use" in down
     assert "13 deleted" in down
     assert "The sandbox is stopped" in down
+
+
+def test_a_mistyped_stack_is_refused_and_the_right_one_is_named(demo: Demo) -> None:
+    assert "There is no Pulumi.prdo.yaml here. Did you mean 'prod'?" in demo("up", "prdo", code=1)
+    assert "Existing stacks: none." in demo("down", "prdo"), "no empty stack was created"
+
+
+def test_make_down_works_after_keys_were_issued_on_a_later_day(demo: Demo, paths: SandboxPaths) -> None:
+    process.control(paths).set_faults(Faults(clock=98 * 86400))
+    demo("up", "prod")
+    process.stop(paths)  # the clock is right again
+    assert "13 deleted" in demo("down", "prod")
+
+
+def test_a_shell_shows_that_it_is_in_the_sandbox_and_has_the_region_of_the_stack(demo: Demo) -> None:
+    shell = demo("shell", "dev", text="echo region=$AWS_REGION; false\n")
+    assert "This shell is in the sandbox" in shell
+    assert "region=ap-northeast-2" in shell

@@ -93,7 +93,8 @@ class UserKeys:
                 # replaced, and deleted before: so the current key is never touched, and there is never a third.
                 aliases=[pulumi.Alias(name=f"{self.name}/{replaced}")] if replaced else None,
                 replacement_trigger=str(planned.name),
-                delete_before_replace=True,
+                # Not for a key that stays: `--replace` would delete it before the hook refuses to issue another one.
+                delete_before_replace=replaced is not None,
                 ignore_changes=ignored or None,
                 hooks=self.hooks,
                 depends_on=[*self.allowed, *after],

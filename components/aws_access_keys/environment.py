@@ -2,14 +2,36 @@
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pulumi
+
+from aws_access_keys.rules.problem import Problem
+
+_DEFAULT_PROVIDER = "pulumi:providers:aws::default_"
 
 
 def region() -> str:
     """The AWS region; empty where neither the stack nor AWS_REGION names one."""
     return pulumi.Config("aws").get("region") or os.environ.get("AWS_REGION", "")
+
+
+def region_problems(resources: Mapping[str, Any]) -> Iterator[Problem]:
+    """A region other than that of the default provider in the state: Pulumi would replace the provider, and with it
+    every user and key.
+
+    resources: URN → `outputs` of each resource of the stack.
+    """
+    before = {found["outputs"].get("region") for urn, found in resources.items() if _DEFAULT_PROVIDER in urn} - {None}
+    if before and region() and region() not in before:
+        old = " or ".join(sorted(before))
+        yield Problem(
+            "aws:region",
+            f"the region is '{region()}', but this stack was created in '{old}'. Pulumi would replace every user and "
+            f"key. Restore aws:region: {old}; for another region, create another stack.",
+            is_absolute=True,
+        )
 
 
 def ignored_tags() -> list[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import pulumi
 
 from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
-from aws_access_keys.retire_guard import RetireGuard
+from aws_access_keys.retire_guard import RetireGuard, was_trial
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import Problem
 from aws_access_keys.rules.rotation import (
@@ -87,6 +87,10 @@ def _retired_key(account: Account, user: str, key: Key, action: Retirement, why:
     try:
         used = account.last_use(key.id)
         use = used.text if used else "never used"
+        if used and used.service == "sts":
+            in_iam = {found.id: found.created for found in account.list_access_keys(user)}
+            if key.id in in_iam and was_trial(in_iam[key.id], used):
+                use = "not used since its verification"
     except AwsQueryError:
         use = "last use unknown"
     return f"the access key {key.id} of {user} ({use}) is {action}: {why}"

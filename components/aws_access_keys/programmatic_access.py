@@ -18,10 +18,10 @@ from aws_access_keys.args import ProgrammaticAccessArgs
 from aws_access_keys.credentials import credentials_csv, credentials_file
 from aws_access_keys.delivery import deliver
 from aws_access_keys.descriptions import KeyDescriptions
-from aws_access_keys.environment import ignored_tags, is_sandbox, region
+from aws_access_keys.environment import ignored_tags, is_sandbox, region, region_problems
 from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import preflight
-from aws_access_keys.removal import removal_problems
+from aws_access_keys.removal import lost_users, removal_problems, removed_copies
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.names import path_problems, tag_value_problems
@@ -81,8 +81,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         """
         self._name, self._spell = name, spell
         # A provider of the program's own has its own settings, which are not known here.
-        has_provider = bool(opts and (opts.provider or opts.providers))
-        self._ignored_tags = [CONSOLE_TAGS] if has_provider else ignored_tags()
+        self._has_provider = bool(opts and (opts.provider or opts.providers))
+        self._ignored_tags = [CONSOLE_TAGS] if self._has_provider else ignored_tags()
         self._settings, self._partition = _checked(name, args, spell, self._ignored_tags)
         self._today = _today() if today is None else today
         if not isinstance(self._today, date) or not callable(session):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -174,9 +174,14 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             users = f"{', '.join(present[:5])}{' and others' if len(present) > 5 else ''}"
             cure = f"List them, or enable {spell('allow_no_users')} to delete them all."
             refuse([Problem("users", f"no users, but the stack has {users}. {cure}")], spell, self._name)
+        if not self._has_provider and state.users:
+            refuse(list(region_problems(run.resources)), spell, self._name)
         problems = run.claim(self, self._name, list(settings.users))
         problems += preflight(settings, spell, state, removed, self._ignored_tags, self._account)
-        refuse(problems, spell, self._name)
+        renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
+        refuse([*problems, *renamed], spell, self._name)
+        for warning in warnings:
+            pulumi.log.warn(warning)
         in_use = removed_in_use(state.users, removed, guard)
         if in_use:
             raise InUseError(
@@ -185,6 +190,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
         problems, lines = removal_problems(removed, state.users, spell, self._account)
         refuse(problems, spell, self._name)
+        lines += removed_copies(settings, state, run.resources)
         for line in [*removed_keys(state.users, removed, self._account), *lines]:
             pulumi.log.info(line)
         return plan_users(

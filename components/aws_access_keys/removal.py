@@ -1,16 +1,19 @@
-"""Items in IAM of removed users that this stack does not manage: IAM deletes no user who still has any.
+"""What goes with a user, or keeps one from being deleted: items in IAM that this stack does not manage, copies in the
+stores; and users who were renamed in IAM.
 
-Source: DeleteUser in the IAM API reference.
+IAM deletes no user who still has any such item. Source: DeleteUser in the IAM API reference.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.planning import in_parallel
+from aws_access_keys.planning import delete_command, in_parallel
+from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.state import UserState
+from aws_access_keys.settings import AccessSettings
+from aws_access_keys.state import USER, ComponentState, UserState
 
 _QUARANTINE = "AWSCompromisedKeyQuarantine"
 
@@ -65,6 +68,68 @@ def _unmanaged(user: str, state: UserState, account: Account) -> Iterator[str]:
             continue  # without the permission, IAM refuses when the user is deleted
         if response is not None:
             yield from describe(response)
+
+
+def removed_copies(settings: AccessSettings, state: ComponentState, resources: Mapping[str, Any]) -> list[str]:
+    """A line about each secret and parameter that is deleted, because its user or `deliver` was removed.
+
+    resources: URN → `outputs` of each resource of the stack.
+    """
+    delivers = {user: settings.effective_deliver(user) for user in settings.users}
+    stack, project, types, name = state.urn.split("::", 3)
+    lines: list[str] = []
+    for field, token, what in (
+        ("secrets_manager", "aws:secretsmanager/secret:Secret", "the secret '{}' is deleted from Secrets Manager"),
+        ("ssm", "aws:ssm/parameter:Parameter", "the parameter '{}' is deleted from SSM Parameter Store"),
+    ):
+        stores = {user: getattr(deliver, field) for user, deliver in delivers.items() if deliver}
+        kept = {stored_name(user, store.name, field) for user, store in stores.items() if store}
+        begin = "::".join((stack, project, f"{types}${USER}${token}", f"{name}/"))
+        found = {str(had["outputs"].get("name")) for urn, had in resources.items() if urn.startswith(begin)}
+        why = "no user is delivered there any more. Whatever reads it fails from then on"
+        lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
+    return lines
+
+
+def lost_users(
+    users: Collection[str], states: Mapping[str, UserState], spell: Spelling, account: Account
+) -> tuple[list[Problem], list[str]]:
+    """Users that the state no longer has, although IAM has a key that was handed over for them.
+
+    users: those of the settings. Returns problems of users that would be created although theirs was only renamed in
+    IAM, and a warning for each key that the stack does not manage any more.
+    """
+    lost = [(user, key.id) for user in sorted(states) if not states[user].exists for key in states[user].handed_over]
+    problems: list[Problem] = []
+    warnings: list[str] = []
+    for (user, key_id), owner in zip(lost, in_parallel(lambda key: _owner(key[1], account), lost), strict=True):
+        if owner and user not in users:
+            warnings.append(
+                f"the access key {key_id}, which this stack issued for '{user}', still exists. It belongs to the IAM "
+                f"user '{owner}', whom this stack does not manage. If nobody uses it, delete it: "
+                f"{delete_command(owner, key_id)}"
+            )
+        elif owner and owner != user:
+            rename = f"aws iam update-user --user-name {owner} --new-user-name {user}"
+            problems.append(
+                Problem(
+                    spell("users.{}", user),
+                    f"the access key {key_id}, which this stack issued for '{user}', now belongs to the IAM user "
+                    f"'{owner}': somebody renamed the user. Restore the name ({rename}), set adopt to {{id: {key_id}}} "
+                    f"in this user's key, and run `pulumi up`. Or, if nobody uses the key, delete it: "
+                    f"{delete_command(owner, key_id)}",
+                )
+            )
+    return problems, warnings
+
+
+def _owner(key_id: str, account: Account) -> str | None:
+    """The user whose key this is; None where AWS does not tell, as for a key that is gone."""
+    try:
+        response = account.ask("iam", "get_access_key_last_used", AccessKeyId=key_id)
+    except AwsQueryError:
+        return None
+    return response and response.get("UserName")
 
 
 def _attached(policy: str) -> str:

@@ -71,7 +71,7 @@ class RetireGuard:
             )
         if found is None or not found.active:
             return None
-        if used and not _was_trial(found.created, used):
+        if used and not was_trial(found.created, used):
             idle = (self._today - used.on.date()).days
             in_use, verb = idle < required, "is still"
             reason = f"it was {used.text}, {_ago(idle)}; the retire guard requires {required} idle days"
@@ -92,7 +92,7 @@ class RetireGuard:
         return now if now.date() == self._today else datetime.combine(self._today, time.max, timezone.utc)
 
 
-def _was_trial(created: datetime, used: LastUse) -> bool:
+def was_trial(created: datetime, used: LastUse) -> bool:
     """Whether a use is the trial after a key's creation (verification.py), and nobody's since."""
     return used.service == "sts" and used.on - created < _TRIAL
 

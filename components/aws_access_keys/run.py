@@ -90,15 +90,17 @@ class Run:
         return pulumi.ResourceHookBinding(before_create=[self.issue_hook], before_update=guard, before_delete=guard)
 
     def _check_issue(self, args: pulumi.ResourceHookArgs) -> None:
-        """Refuse to issue a key that nobody asked for: the state had it when the run began, and IAM no longer has it.
+        """Refuse to issue a key that nobody asked for: the state had it when the run began.
 
-        `pulumi up --refresh` finds that out only after the plan is made.
+        `pulumi up --refresh` finds out only after the plan is made that IAM no longer has it; and `pulumi up --replace`
+        would replace a key in use.
         """
         if args.urn not in self.new_keys:
             user = owner_of_key(args.urn)[1]
             raise InUseError(
-                f"IAM no longer has the access key {args.name} of user {user}, and no other one is issued in its "
-                "place. Run `pulumi up` again, without --refresh."
+                f"no other access key is issued in place of {args.name} of user {user}, because the settings do not "
+                "ask for one. For a new key, raise the serial instead of using --replace. If IAM no longer has the "
+                "key, run `pulumi refresh`, then `pulumi up`."
             )
 
     def _check(self, args: pulumi.ResourceHookArgs) -> None:

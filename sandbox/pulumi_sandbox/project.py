@@ -6,6 +6,7 @@ program is the project's: same code, same config, another salt. An edit of the p
 at once; `pulumi config set` in the sandbox changes the copy, until the project's file is edited.
 """
 
+import json
 import os
 import re
 import sys
@@ -30,7 +31,39 @@ def main() -> None:
     engine = os.environ.get(ENGINE)
     if not engine:
         sys.exit("There is no Pulumi engine in this sandbox yet. Get one: pulumi-sandbox engine")
-    os.execv(engine, [engine, *redirected(sys.argv[1:], Path.cwd())])
+    try:
+        _restore_cut_states(default_paths().state / ".pulumi")
+        arguments = redirected(sys.argv[1:], Path.cwd())
+    except OSError as error:
+        sys.exit(f"pulumi-sandbox: {error.strerror}. The sandbox keeps everything in {default_paths().root}.")
+    os.execv(engine, [engine, *arguments])
+
+
+def _restore_cut_states(backend: Path) -> None:
+    """Put back the latest whole state of each stack whose state file was cut off, as by a full disk.
+
+    The engine backs up a cut file over the good backup when it writes again; the history has the state after each run.
+    """
+    for state in (backend / "stacks").rglob("*.json"):
+        if _is_whole(state):
+            continue
+        history = backend / "history" / state.relative_to(backend / "stacks").with_suffix("")
+        older = [state.with_name(f"{state.name}.bak"), *sorted(history.glob("*.checkpoint.json"), reverse=True)]
+        found = next(filter(_is_whole, older), None)
+        if found:
+            write_private(state, found.read_bytes())
+            sys.stderr.write(
+                f"pulumi-sandbox: the state of stack '{state.stem}' was cut off, as by a full disk. The state before "
+                "that is restored. Run `pulumi refresh`, then `pulumi up`.\n"
+            )
+
+
+def _is_whole(state: Path) -> bool:
+    try:
+        json.loads(state.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def redirected(arguments: Sequence[str], cwd: Path) -> list[str]:

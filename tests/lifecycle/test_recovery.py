@@ -352,3 +352,17 @@ def test_an_entity_whose_creation_was_not_answered_can_be_taken_over(
     stack.up()
     assert works(sandbox, stack.key("test-user"))
     assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_replace_costs_no_key_and_the_way_to_a_new_one_is_named(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.up()
+    before = keys_in_iam(sandbox)
+    (urn,) = (urn for urn in stack.resources() if urn.endswith("::access/test-user/1"))
+    refused = stack.up("--replace", urn, check=False)
+    assert refused.code != 0
+    assert "no other access key is issued in place of access/test-user/1 of user test-user" in refused.text
+    assert "raise the serial instead of using --replace" in refused.text
+    assert keys_in_iam(sandbox) == before, "the key in use is still there"
+    assert stack.up().changes == {}, "the next run finds nothing to do"

@@ -10,6 +10,8 @@ from aws_access_keys.cli.commands import access_keys
 from aws_access_keys.cli.stack import StackError
 from click.testing import CliRunner
 
+COMPONENT = "urn:pulumi:dev::p::aws-access-keys:index:ProgrammaticAccess::access"
+
 
 class Command:
     """Exit code and all that is printed: `code, text = command("report")`."""
@@ -17,6 +19,8 @@ class Command:
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, outputs: dict[str, Any]) -> None:
         self.home = home
         self.outputs = outputs
+        self.state: dict[str, Any] | None = None
+        """What the state has of the component; None for what the outputs have."""
         self.config: dict[str, Any] = {"aws:region": {"value": "ap-northeast-2"}}
         monkeypatch.chdir(home)
         monkeypatch.setenv("HOME", str(home))
@@ -33,6 +37,14 @@ class Command:
                 return json.dumps(self.config)
             case ("stack", "output", "--json", "--stack", _, *_):
                 return json.dumps(self.outputs)
+            case ("stack", "export", "--stack", _):
+                state = self.outputs if self.state is None else self.state
+                outputs = {"keys": state["keys"]} if "keys" in state else {}
+                resources = [{"urn": COMPONENT, "type": COMPONENT.split("::")[2], "outputs": outputs}]
+                for user, arn in state.get("userArns", {}).items():
+                    outputs = {"name": user, "arn": arn}
+                    resources.append({"type": "aws:iam/user:User", "parent": COMPONENT, "outputs": outputs})
+                return json.dumps({"deployment": {"resources": resources}})
             case _:
                 raise AssertionError(f"nobody asks {arguments} of the engine")
 

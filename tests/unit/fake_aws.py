@@ -67,7 +67,8 @@ class FakeAws:
         self._count("get_access_key_last_used")
         on = self.used.get(AccessKeyId)
         return {
-            "AccessKeyLastUsed": {"LastUsedDate": on, "ServiceName": self.service, "Region": "us-east-1"} if on else {}
+            "UserName": next((user for user, keys in self.keys.items() if AccessKeyId in keys), None),
+            "AccessKeyLastUsed": {"LastUsedDate": on, "ServiceName": self.service, "Region": "us-east-1"} if on else {},
         }
 
     def list_users(self, **_: Any) -> dict[str, Any]:

@@ -61,6 +61,13 @@ class MadeUpState:
             self._plans["idleDays"][user] = idle_days
         return self
 
+    def without_user(self, user: str) -> "MadeUpState":
+        """The user and the keys are gone from the state, as after a refresh; what was handed over is remembered."""
+        path = f"::{self.name}/{user}"
+        kept = {urn: found for urn, found in self._resources.items() if not f"{urn}/".endswith(f"{path}/")}
+        self._resources = {urn: found for urn, found in kept.items() if f"{path}/" not in urn}
+        return self
+
     @property
     def resources(self) -> dict[str, Any]:
         """URN → type and outputs."""

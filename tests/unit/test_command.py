@@ -70,7 +70,9 @@ def test_pulumis_own_words_are_passed_on(tmp_path: Path) -> None:
 
 
 def test_a_name_that_the_terminals_encoding_lacks_is_shown_with_question_marks(tmp_path: Path) -> None:
-    path = fake_pulumi(tmp_path, 'echo \'{"accessKeyIds": {"ann": "A"}, "secretAccessKeys": {"ann": "s"}}\'')
+    path = fake_pulumi(
+        tmp_path, 'echo \'{"accessKeyIds": {"ann": "A"}, "secretAccessKeys": {"ann": "s"}, "keys": {}}\''
+    )
     done = run("credentials", "ann", "--file", str(tmp_path / "열쇠"), PATH=path, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
     assert f"Created profile 'ann' in {tmp_path}/??" in done.stdout

@@ -359,6 +359,57 @@ def test_a_removed_user_who_has_more_in_iam_stops_the_run_unless_that_is_deleted
     assert "restore the user with force_destroy: true" in problem
 
 
+def test_a_user_who_was_renamed_in_iam_is_not_created_again(aws: FakeAws) -> None:
+    aws.keys = {"ann2": ["AKIA-ann-1"]}
+    state = MadeUpState().user("ann", "1").without_user("ann")  # as after a refresh
+    (problem,) = refusal(key(), state=state)[1:-1]
+    assert "users.ann: the access key AKIA-ann-1, which this stack issued for 'ann', now belongs to" in problem
+    assert "aws iam update-user --user-name ann2 --new-user-name ann), set adopt to {id: AKIA-ann-1}" in problem
+    assert "aws iam delete-access-key --user-name ann2 --access-key-id AKIA-ann-1" in problem
+    aws.keys = {}
+    assert made(key(), state)[0].keys == ["access/ann/1"], "once the key is gone, there is another one"
+
+
+def test_a_key_that_was_left_behind_by_a_removed_user_is_named(aws: FakeAws, caplog: pytest.LogCaptureFixture) -> None:
+    aws.keys = {"eve2": ["AKIA-eve-1"]}
+    made(key(), MadeUpState().user("ann", "1").user("eve", "1").without_user("eve"))
+    assert "the access key AKIA-eve-1, which this stack issued for 'eve', still exists. It belongs to" in caplog.text
+    assert "aws iam delete-access-key --user-name eve2 --access-key-id AKIA-eve-1" in caplog.text
+
+
+def test_a_copy_in_a_store_is_named_before_it_is_deleted(aws: FakeAws, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    state = MadeUpState().user("ann", "1").user("bob", "1")
+    state.add(
+        "aws:iam/user:User$aws:secretsmanager/secret:Secret", "access/access-keys/ann", {"name": "access-keys/ann"}
+    )
+    state.add("aws:iam/user:User$aws:ssm/parameter:Parameter", "access/access-keys/ann", {"name": "/access-keys/ann"})
+    state.add("aws:iam/user:User$aws:ssm/parameter:Parameter", "access/b", {"name": "/b"})
+    made({**with_user(), "deliver": {"ssm": {}}}, state, preview=True)
+    deleted = [message for message in caplog.messages if "is deleted from" in message]
+    assert deleted == [
+        "the secret 'access-keys/ann' is deleted from Secrets Manager: no user is delivered there any more. Whatever "
+        "reads it fails from then on",
+        "the parameter '/b' is deleted from SSM Parameter Store: no user is delivered there any more. Whatever reads "
+        "it fails from then on",
+    ]
+
+
+def test_another_region_is_refused_before_anything_is_replaced(aws: FakeAws) -> None:
+    state = MadeUpState().user("ann", "1").resources
+    state["urn:pulumi:dev::p::pulumi:providers:aws::default_7_0_0"] = {"outputs": {"region": "eu-west-1"}}
+
+    def run(region: str) -> Recording:
+        return deploy(lambda: ProgrammaticAccess("access", key()), {"aws:region": region}, state)
+
+    with pytest.raises(SettingsError) as caught:
+        run("cn-north-1")
+    assert "  aws:region: the region is 'cn-north-1', but this stack was created in 'eu-west-1'." in str(caught.value)
+    assert "Restore aws:region: eu-west-1; for another region, create another stack." in str(caught.value)
+    assert not aws.asked
+    assert run("eu-west-1").keys == ["access/ann/1"]
+
+
 def test_no_users_are_refused_where_there_are_some(aws: FakeAws) -> None:
     state = MadeUpState().user("ann", "1").user("bob", "1")
     none: Any = {**key(), "users": {}}

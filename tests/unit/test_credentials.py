@@ -101,7 +101,8 @@ def test_a_key_that_the_stack_did_not_issue_is_replaced_only_when_forced_and_kep
     run.have(content)
     code, text = run("bob", "--profile", "default")
     assert code == 1
-    assert f"its profile 'default' has the access key {shown}, which was not issued by stack 'dev'" in text
+    assert f"its profile 'default' has the access key {shown}, which stack 'dev' does not know: somebody else" in text
+    assert "replace the key with --force (make credentials FORCE=1), which keeps a backup" in text
     assert (run.file.read_text(), os.listdir(run.file.parent)) == (content, ["credentials"]), "nothing is changed"
 
     code, text = run("bob", "--profile", "default", "--force", "--output", "json")
@@ -110,6 +111,14 @@ def test_a_key_that_the_stack_did_not_issue_is_replaced_only_when_forced_and_kep
     assert (backup.read_text(), mode(backup)) == (content, 0o600)
     assert "AKIABOB0000000000002" in run.file.read_text()
     assert sorted(os.listdir(run.file.parent)) == ["credentials", backup.name]
+
+
+def test_a_key_of_the_state_is_known_where_the_program_exports_no_keys(run: Run) -> None:
+    run.have("[bob]\naws_access_key_id = AKIAOLD\naws_secret_access_key = old\n")
+    exported = {name: value for name, value in run.outputs.items() if name != "keys"}
+    run.state = {"keys": {"bob": {"current": {"id": "AKIABOB0000000000002"}, "previous": {"id": "AKIAOLD"}}}}
+    run.outputs = exported
+    assert run("bob")[0] == 0
 
 
 def test_a_profile_without_a_key_takes_one(run: Run) -> None:

@@ -165,7 +165,7 @@ def test_json_has_the_documented_shape(report: Report) -> None:
         "account": "123456789012",
         "day": "2026-11-23",
         "limits": {"maxAgeDays": 90, "idleDays": 45},
-        "summary": {"users": 5, "keys": 6, "inactive": 1, "overdue": 2, "unknown": 1},
+        "summary": {"users": 5, "keys": 6, "inactive": 1, "overdue": 2, "unknown": 1, "unmanaged": 0},
         "problem": "The last use of AKIAUNASKED000000005 is unknown: Throttling.",
     }
     assert keys["AKIACURRENT000000001"] == {
@@ -194,6 +194,19 @@ def test_json_has_the_documented_shape(report: Report) -> None:
     assert (never["lastUsedKnown"], unknown["lastUsedKnown"]) == (True, False), "unknown is not the same as never"
     assert never["overdue"][1] == {"rule": "rotation", "text": "its rotation was due on 2026-11-20: run `pulumi up`"}
     assert {tuple(found) for found in keys.values()} == {tuple(keys["AKIANEW0000000000006"])}, "no member is left out"
+
+
+def test_a_key_that_the_stack_does_not_manage_is_in_every_format() -> None:
+    other = {"id": "AKIAOTHER00000000007", "status": "Active", "created": "2026-01-01T00:00:00+00:00"}
+    report = report_of("dev", OUTPUTS, {**USED, other["id"]: None}, DAY, Limits(), unmanaged={"new": [other]})
+    row = next(row for row in report.keys if row.id == other["id"])
+    assert (row.user, row.role, row.serial, row.name, row.age_days) == ("new", "unmanaged", None, "", 326)
+    assert rules(row) == ["age", "unused"], "it is overdue as any other key"
+    assert report.summary.text.endswith(", 1 not managed by this stack")
+    assert "aws iam delete-access-key --user-name USER --access-key-id ID" in as_text(report)
+    assert re.search(r"new +AKIAOTHER00000000007 +not managed +Active", as_text(report))
+    assert "<small>not managed by this stack</small>" in as_html(report)
+    assert "new,AKIAOTHER00000000007,unmanaged,,," in as_csv(report)
 
 
 def test_csv_has_the_keys_of_the_json_document(report: Report) -> None:

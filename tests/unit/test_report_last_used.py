@@ -4,7 +4,7 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from aws_access_keys.cli.report.last_used import NO_SUCH_KEY, fetch_last_used
+from aws_access_keys.cli.report.last_used import NO_SUCH_KEY, fetch_last_used, fetch_unmanaged
 from aws_access_keys.iam import LastUse
 from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
 from botocore.parsers import ResponseParserError
@@ -127,3 +127,44 @@ def test_a_session_that_cannot_be_made_is_a_reason_too() -> None:
         raise ProfileNotFound(profile="nope")
 
     assert fetch_last_used(USERS, session).errors == {"The config profile (nope) could not be found": KEYS}
+
+
+class Users:
+    """A session and an IAM client that list the keys of users."""
+
+    def __init__(self, keys: dict[str, list[str]], error: Exception | None = None) -> None:
+        self.keys, self.error, self.calls = keys, error, 0
+
+    def client(self, name: str, config: object) -> "Users":
+        return self
+
+    def list_access_keys(self, UserName: str) -> dict[str, Any]:  # noqa: N803
+        self.calls += 1
+        if self.error:
+            raise self.error
+        if UserName not in self.keys:
+            raise refused("NoSuchEntity")
+        found = [{"AccessKeyId": key, "Status": "Active", "CreateDate": AT} for key in self.keys[UserName]]
+        return {"AccessKeyMetadata": found}
+
+
+def test_keys_that_the_stack_does_not_know_are_found() -> None:
+    users = {"AKIA1": "ann", "AKIA2": "bob", "AKIA3": "gone", "AKIA4": "prod/eve"}
+    iam = Users({"ann": ["AKIA1", "AKIA9"], "bob": ["AKIA2"], "eve": ["AKIA4", "AKIA8"]})
+    assert fetch_unmanaged(users, lambda: iam) == (
+        {
+            "ann": [{"id": "AKIA9", "status": "Active", "created": AT.isoformat()}],
+            "prod/eve": [{"id": "AKIA8", "status": "Active", "created": AT.isoformat()}],
+        },
+        None,
+    )
+    assert iam.calls == 4, "each user is asked for once"
+
+
+def test_who_may_not_list_keys_asks_once_and_the_report_says_so() -> None:
+    iam = Users({}, refused("AccessDenied", "not authorized on resource: user ann"))
+    found, problem = fetch_unmanaged({"AKIA1": "ann", "AKIA2": "bob"}, lambda: iam)
+    assert (found, iam.calls) == ({}, 1)
+    assert problem is not None
+    assert problem.startswith("Access keys that this stack does not manage may be missing here: AccessDenied")
+    assert fetch_unmanaged({}, lambda: iam) == ({}, None)

@@ -278,7 +278,11 @@ def test_the_file_is_found_from_a_folder_below_and_in_the_projects_folder_for_st
         (["ann"], "    ann: {key: [\n", "Pulumi.dev.yaml is not valid YAML: while parsing a flow"),
         (["ann"], "    ann: {start: 2027-02-30}\n", "is not valid YAML: day is out of range for month"),
         (["ann"], "  other: {}\n", "Pulumi.dev.yaml has no user 'ann'. It has no users."),
-        (["ann", "--stack", "prod"], "", "Pulumi.prod.yaml cannot be read: No such file or directory."),
+        (
+            ["ann", "--stack", "prod"],
+            "",
+            "Pulumi.prod.yaml has no aws-access-keys:users, so the program of stack 'prod'",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_message(run: Run, arguments: list[str], file: str, message: str) -> None:
@@ -300,4 +304,14 @@ def test_outside_a_project_it_says_where_to_run(run: Run) -> None:
 def test_before_the_first_up_it_names_the_command_to_run_first(run: Run) -> None:
     run.have(f"{USERS}    ann: {{groups: [x]}}\n")
     run.outputs = {}
-    assert run("ann")[1] == "Error: Stack 'dev' has no outputs yet: run `pulumi up --stack dev` first.\n"
+    assert run("ann")[1] == (
+        "Error: Stack 'dev' has no access keys yet: run `pulumi up --stack dev` first, or again if it failed.\n"
+    )
+
+
+def test_where_the_program_sets_the_users_it_says_what_to_write_there(run: Run) -> None:
+    run.have("config: {}\n")
+    code, text = run("b.c@d")
+    assert code == 1
+    assert 'Set the serial of b.c@d to 4 there: key: {serial: 4} in YAML, "key": {"serial": 4} in Python.' in text
+    assert "Stack 'dev' has no user 'anne'. Its users: ann, ann2, b.c@d." in run("anne")[1]

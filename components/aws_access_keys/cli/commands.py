@@ -106,8 +106,9 @@ def report(
     """List every access key, and what is overdue.
 
     A key is overdue if it is active and older than --max-age-days (AWS Security Hub control IAM.3), active and unused
-    for --idle-days (IAM.22), or if its rotation date has passed. AWS is asked when each key was last used, which
-    needs the permission iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report for another day.
+    for --idle-days (IAM.22), or if its rotation date has passed. Keys of the stack's users that the stack does not
+    manage are listed, too. AWS is asked for these keys and for last uses, which needs the permissions
+    iam:ListAccessKeys and iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report for another day.
     """
     from aws_access_keys.cli.report import make_report, put_report
     from aws_access_keys.cli.report.data import Limits

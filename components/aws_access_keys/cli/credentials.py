@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from aws_access_keys.cli.files import back_up, locked, write_file
 from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_problem, with_profile
-from aws_access_keys.cli.stack import StackError, aws_config, require_user, stack_outputs
+from aws_access_keys.cli.stack import StackError, aws_config, require_user, stack_keys, stack_outputs
 from aws_access_keys.credentials import credentials_csv
 
 FILE_VARIABLE = "AWS_SHARED_CREDENTIALS_FILE"
@@ -56,7 +56,7 @@ def current_key(stack: str, user: str) -> CurrentKey:
             f"The stack does not have the secret of {user}'s access key {ids[user]}: the key was adopted without it. "
             f"For a key with a secret: access-keys rotate {quote(user)} --stack {quote(stack)}"
         )
-    keys: dict[str, dict[str, Any]] = outputs.get("keys", {})
+    keys: dict[str, dict[str, Any]] = outputs["keys"] if "keys" in outputs else stack_keys(stack)["keys"]
     issued = {key["id"] for part in keys.values() for role in ("current", "previous") if (key := part.get(role))}
     active = keys.get(user, {}).get("current", {}).get("status") != "Inactive"
     return CurrentKey(user, stack, ids[user], secret, active, frozenset({*ids.values(), *issued}))
@@ -99,8 +99,9 @@ def put_profile(path: Path, profile: str, key: CurrentKey, force: bool = False) 
             if foreign and not force:
                 raise ProfileError(
                     f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, which "
-                    f"was not issued by stack '{key.stack}'. Choose another profile with --profile, or replace that "
-                    "key with --force, which keeps a backup of the file."
+                    f"stack '{key.stack}' does not know: somebody else issued it, or the stack has deleted it since. "
+                    "Choose another profile with --profile, or replace the key with --force (make credentials "
+                    "FORCE=1), which keeps a backup of the file."
                 )
             backup = back_up(path) if foreign else None
             write_file(path, edited.text.encode())

@@ -15,7 +15,7 @@ from typing import Any, cast
 import yaml
 
 from aws_access_keys.cli.files import write_file
-from aws_access_keys.cli.stack import StackError, require_user, stack_outputs
+from aws_access_keys.cli.stack import StackError, require_user, stack_keys
 from aws_access_keys.rules.problem import NAMESPACE
 
 
@@ -26,15 +26,17 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     that a second call before `pulumi up` requests no second key.
     """
     path, command = stack_file(stack), f"pulumi up --stack {quote(stack)}"
-    text, data = _read(path)
+    text, data = _read(path) if path.exists() else ("", {})
     config = _mapping(data.get("config"))
+    if f"{NAMESPACE}:users" not in config:
+        raise _in_program(stack, user, path)
     users = {str(name): value for name, value in _mapping(config.get(f"{NAMESPACE}:users")).items()}
     require_user(user, users, str(path))
     settings = _mapping(config.get(f"{NAMESPACE}:keyDefaults")) | _mapping(_mapping(users[user]).get("key"))
     old = settings.get("serial", 1)
     if not isinstance(old, int):
         raise StackError(f"{path}: the serial of {user} is {old!r}. Use a whole number.")
-    keys: dict[str, Any] = stack_outputs(stack, "keys")["keys"].get(user) or {}
+    keys: dict[str, Any] = stack_keys(stack)["keys"].get(user) or {}
     if not keys.get("current"):
         raise StackError(f"{user} has no access key in stack '{stack}' yet. `{command}` creates the first one.")
     new = max(old, int(keys["current"]["serial"]) + 1)
@@ -59,6 +61,18 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     if not dry_run:
         lines = [*lines, *(f"Warning: {warning}" for warning in warnings), f"Next: {command}"]
     return result, "\n".join(lines)
+
+
+def _in_program(stack: str, user: str, path: Path) -> StackError:
+    """The error for a stack whose users are not in the stack file, but in a program that uses the component."""
+    keys = stack_keys(stack)["keys"]
+    require_user(user, keys, f"Stack '{stack}'")
+    serial = int(keys[user]["current"]["serial"]) + 1
+    return StackError(
+        f"{path} has no {NAMESPACE}:users, so the program of stack '{stack}' sets the users itself. Set the serial of "
+        f'{user} to {serial} there: key: {{serial: {serial}}} in YAML, "key": {{"serial": {serial}}} in Python. '
+        f"Then run `pulumi up --stack {quote(stack)}`. Nothing was changed."
+    )
 
 
 def _warnings(keys: dict[str, Any], settings: dict[str, Any]) -> Generator[str]:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -10,6 +11,8 @@ from click import ClickException
 from aws_access_keys.rules.problem import did_you_mean
 
 MAX_NAMES_SHOWN = 20  # users in a message
+# As in state.py, which needs the Pulumi SDK, and that takes long to load.
+_COMPONENT, _USER = "aws-access-keys:index:ProgrammaticAccess", "aws:iam/user:User"
 
 
 class StackError(ClickException):
@@ -47,6 +50,40 @@ def stack_outputs(stack: str, required: str, *options: str) -> dict[str, Any]:
             f"again, or its program does not export '{required}'."
         )
     return outputs
+
+
+def stack_keys(stack: str) -> dict[str, Any]:
+    """What the stack's components know of their keys, whatever its program exports: `keys`, as in the component's
+    output of that name, and `userArns`. A user name that two components have is written COMPONENT/USER.
+
+    Read from the state; the secrets in it stay encrypted. Raises StackError where no update has finished yet.
+    """
+    state: dict[str, Any] = json.loads(pulumi("stack", "export", "--stack", stack))
+    deployment: dict[str, Any] = state.get("deployment") or {}
+    resources: list[dict[str, Any]] = deployment.get("resources") or []
+    components: dict[str, dict[str, Any]] = {
+        found["urn"]: found["outputs"]["keys"]
+        for found in resources
+        if found["type"] == _COMPONENT and "keys" in found.get("outputs", {})
+    }
+    if not components:
+        raise StackError(
+            f"Stack '{stack}' has no access keys yet: run `pulumi up --stack {stack}` first, or again if it failed."
+        )
+    arns: dict[tuple[str, str], str] = {
+        (found.get("parent", ""), found["outputs"]["name"]): found["outputs"]["arn"]
+        for found in resources
+        if found["type"] == _USER and "arn" in found.get("outputs", {})
+    }
+    count = Counter(user for keys in components.values() for user in keys)
+    result: dict[str, dict[str, Any]] = {"keys": {}, "userArns": {}}
+    for urn, keys in components.items():
+        for user, part in keys.items():
+            name = user if count[user] == 1 else f"{urn.rpartition('::')[2]}/{user}"
+            result["keys"][name] = part
+            if (urn, user) in arns:
+                result["userArns"][name] = arns[urn, user]
+    return result
 
 
 def aws_config(stack: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`access-keys report`: every access key of a stack, how old it is, when it was last used, and what is overdue.
 
-Reads the stack's outputs from the engine and the last uses from AWS; reads no secret and changes nothing.
+Reads the stack's state from the engine, and from AWS the last uses and the keys that the stack does not know. Reads no
+secret and changes nothing.
 """
 
 import os
@@ -13,8 +14,8 @@ from rich.progress import Progress
 from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_report
 from aws_access_keys.cli.report.data import Limits, Report, as_csv, as_json, report_of
-from aws_access_keys.cli.report.last_used import LastUses, fetch_last_used
-from aws_access_keys.cli.stack import StackError, aws_config, stack_outputs
+from aws_access_keys.cli.report.last_used import LastUses, fetch_last_used, fetch_unmanaged
+from aws_access_keys.cli.stack import StackError, aws_config, stack_keys
 from aws_access_keys.clock import today
 from aws_access_keys.session import session_for
 
@@ -28,17 +29,20 @@ def make_report(stack: str, limits: Limits) -> Report:
         day = today(os.environ)
     except ValueError as error:
         raise StackError(str(error)) from None
-    outputs, config = stack_outputs(stack, "keys"), aws_config(stack)
+    outputs, config = stack_keys(stack), aws_config(stack)
     users = {
         part[role]["id"]: user
         for user, part in outputs["keys"].items()
         for role in ("current", "previous")
         if part.get(role)
     }
+    unmanaged, problem = fetch_unmanaged(users, lambda: session_for(config))
+    users |= {key["id"]: user for user, keys in unmanaged.items() for key in keys}
     with _progress(len(users)) as progress:
         task = progress.add_task("asking AWS for last uses", total=len(users))
         uses = fetch_last_used(users, lambda: session_for(config), lambda: progress.advance(task))
-    return report_of(stack, outputs, uses.known, day, limits, _problem(uses, len(users)))
+    problems = " ".join(text for text in (_problem(uses, len(users)), problem) if text)
+    return report_of(stack, outputs, uses.known, day, limits, problems or None, unmanaged)
 
 
 def put_report(report: Report, kind: str, file: Path | None) -> None:

@@ -3,7 +3,7 @@
 from html import escape
 from pathlib import Path
 
-from aws_access_keys.cli.report.data import REMEDY, Limits, Report, Row
+from aws_access_keys.cli.report.data import REMEDY, UNMANAGED, Limits, Report, Row
 
 _STYLE = Path(__file__).with_name("page.css")
 _COLUMNS = ("User", "Access key id", "Key", "Status", "Age", "Last used", "Next rotation", "Overdue")
@@ -14,7 +14,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def as_html(report: Report) -> str:
     """The report as an HTML page. Everything that comes from the stack or from AWS is escaped."""
     title = escape(report.title)
-    problem = f'<p class="problem" role="note">{escape(report.problem)}</p>\n' if report.problem else ""
+    notes = [text for text in (report.problem, UNMANAGED if report.summary.unmanaged else None) if text]
+    problem = "".join(f'<p class="problem" role="note">{escape(text)}</p>\n' for text in notes)
     return f"""\
 <!DOCTYPE html>
 <html lang="en">
@@ -64,7 +65,8 @@ def _table(report: Report) -> str:
 
 def _row(row: Row, limits: Limits) -> str:
     classes = f"{row.role}{'' if row.active else ' inactive'}"
-    status = escape(row.status) + ("<small>previous key</small>" if row.role == "previous" else "")
+    kinds = {"previous": "<small>previous key</small>", "unmanaged": "<small>not managed by this stack</small>"}
+    status = escape(row.status) + kinds.get(row.role, "")
     overdue = "unknown" if row.unknown else "no"
     if row.overdue:
         overdue = f"<ul>{''.join(f'<li>{escape(_sentence(finding.text))}</li>' for finding in row.overdue)}</ul>"

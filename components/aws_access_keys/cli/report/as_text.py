@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aws_access_keys.cli.report.data import REMEDY, Limits, Report, Row
+from aws_access_keys.cli.report.data import REMEDY, UNMANAGED, Limits, Report, Row
 
 BAR = 8  # characters for the greatest age that is in time
 IN_DETAIL = 20  # overdue keys listed below the table, which has them all
@@ -36,6 +36,9 @@ def print_report(report: Report, console: Console) -> None:
     if report.keys:
         console.print()
         console.print(_table(report, console))
+    if report.summary.unmanaged:
+        console.print()
+        console.print(Text(UNMANAGED), style="yellow")
     if report.overdue:
         console.print()
         console.print(Text("Overdue"), style="bold")
@@ -71,7 +74,7 @@ def _cells(row: Row, limits: Limits, ascii_only: bool) -> tuple[Text, ...]:
     return (
         Text(row.user),
         Text(row.id, "cyan"),
-        Text(row.name if row.role == "current" else f"{row.name} previous"),
+        Text(row.label, "yellow" if row.role == "unmanaged" else ""),
         Text(row.status, "" if row.active else "dim"),
         _bar(row, limits, ascii_only),
         used,

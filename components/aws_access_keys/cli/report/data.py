@@ -5,7 +5,7 @@ The classes are the shape of the JSON document, whose names are in camelCase. Da
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from io import StringIO
@@ -17,6 +17,10 @@ from aws_access_keys.rules.problem import OTHER_LANGUAGES
 REMEDY = (
     "For a new key run `access-keys rotate USER`. To retire the previous key set key.previous to inactive or deleted. "
     "To suspend a key nobody uses set key.status to inactive. Then run `pulumi up`."
+)
+UNMANAGED = (
+    "Keys marked 'not managed' were created outside this stack, or their secret got lost in a failed update. If nobody "
+    "uses such a key, delete it: aws iam delete-access-key --user-name USER --access-key-id ID"
 )
 
 
@@ -52,8 +56,10 @@ class Row:
 
     user: str
     id: str
-    role: Literal["current", "previous"]
-    serial: int
+    role: Literal["current", "previous", "unmanaged"]
+    """`unmanaged`: IAM has the key and the stack does not."""
+    serial: int | None
+    """None for an unmanaged key."""
     name: str
     """The serial, and under a schedule the period the key was issued for: `2.2027-03-01`."""
     status: str
@@ -81,6 +87,13 @@ class Row:
     def active(self) -> bool:
         return self.status == "Active"
 
+    @property
+    def label(self) -> str:
+        """The name, and what the key is if it is not the current one."""
+        if self.role == "unmanaged":
+            return "not managed"
+        return self.name if self.role == "current" else f"{self.name} previous"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -89,6 +102,7 @@ class Summary:
     inactive: int
     overdue: int
     unknown: int
+    unmanaged: int
 
     @property
     def text(self) -> str:
@@ -100,6 +114,7 @@ class Summary:
         parts += [f"{self.inactive} inactive"] if self.inactive else []
         parts += [f"{self.overdue} overdue" if self.overdue else "nothing overdue"]
         parts += [f"{self.unknown} unknown"] if self.unknown else []
+        parts += [f"{self.unmanaged} not managed by this stack"] if self.unmanaged else []
         return ", ".join(parts)
 
 
@@ -135,33 +150,36 @@ def report_of(
     day: date,
     limits: Limits,
     problem: str | None = None,
+    unmanaged: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Report:
     """How the keys of a stack stand on a day.
 
-    outputs: the stack's, of which `keys` and, if there, `userArns` are used. used: key id → last use, None if it was
-    never used; where a key is missing, its last use is unknown.
+    outputs: `keys`, as the component has them, and `userArns`. used: key id → last use, None if it was never used;
+    where a key is missing, its last use is unknown. unmanaged: user → other keys that IAM has.
     """
-    rows = tuple(
-        _row(user, role, part, used, day, limits)
-        for user, part in sorted(outputs["keys"].items())
-        for role in ("current", "previous")
-        if part.get(role)
-    )
+    rows: list[Row] = []
+    for user, part in sorted(outputs["keys"].items()):
+        rows += [_row(user, role, part, used, day, limits) for role in ("current", "previous") if part.get(role)]
+        others = (unmanaged or {}).get(user, ())
+        rows += [_row(user, "unmanaged", {"unmanaged": key}, used, day, limits) for key in others]
     summary = Summary(
         users=len({row.user for row in rows}),
         keys=len(rows),
         inactive=sum(not row.active for row in rows),
         overdue=sum(bool(row.overdue) for row in rows),
         unknown=sum(row.unknown for row in rows),
+        unmanaged=sum(row.role == "unmanaged" for row in rows),
     )
     arns: Mapping[str, str] = outputs.get("userArns", {})
     account = next((arn.split(":")[4] for arn in arns.values()), None)
-    return Report(stack=stack, account=account, day=day, limits=limits, summary=summary, problem=problem, keys=rows)
+    return Report(
+        stack=stack, account=account, day=day, limits=limits, summary=summary, problem=problem, keys=tuple(rows)
+    )
 
 
 def _row(
     user: str,
-    role: Literal["current", "previous"],
+    role: Literal["current", "previous", "unmanaged"],
     part: Mapping[str, Any],
     used: Mapping[str, LastUse | None],
     day: date,
@@ -187,8 +205,8 @@ def _row(
         user=user,
         id=key["id"],
         role=role,
-        serial=key["serial"],
-        name=key.get("name") or str(key["serial"]),
+        serial=key.get("serial"),
+        name=key.get("name") or str(key.get("serial") or ""),
         status=key["status"],
         created=created,
         age_days=age,

@@ -1,4 +1,5 @@
-"""When each access key was last used, asked of IAM key by key: it has no call that answers for many at once."""
+"""When each access key was last used, asked of IAM key by key: it has no call that answers for many at once. And which
+access keys IAM has of the stack's users that the stack does not manage."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -78,6 +79,55 @@ def fetch_last_used(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what is under way
     return result
+
+
+def fetch_unmanaged(
+    users: Mapping[str, str], session: Callable[[], Any]
+) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
+    """User → `id`, `status` and `created` of each key in IAM that is not in `users`; and why some may be missing.
+
+    users: key id → its user. Raises nothing that AWS or its SDK answers.
+    """
+    names = sorted(set(users.values()))
+    found: dict[str, list[dict[str, Any]]] = {}
+    errors: list[Exception] = []
+    if not names:
+        return found, None
+
+    def ask(user: str, client: Any) -> None:
+        try:
+            listed: list[dict[str, Any]] = client.list_access_keys(UserName=user.rpartition("/")[2])[
+                "AccessKeyMetadata"
+            ]
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
+            if not (isinstance(error, ClientError) and error_code(error) == "NoSuchEntity"):
+                errors.append(error)
+            return
+        unmanaged = [
+            {"id": key["AccessKeyId"], "status": key["Status"], "created": key["CreateDate"].isoformat()}
+            for key in listed
+            if key["AccessKeyId"] not in users
+        ]
+        if unmanaged:
+            found[user] = unmanaged
+
+    try:
+        made = session()
+        ask(names[0], _client(made, "standard", 2))  # alone, as above
+        if not errors:
+            client = _client(made, "adaptive", 10)
+            pool = ThreadPoolExecutor(MAX_WORKERS)
+            try:
+                for _ in pool.map(ask, names[1:], repeat(client)):
+                    pass
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    except (ClientError, BotoCoreError, ResponseParserError, ValueError) as error:
+        errors.append(error)
+    if not errors:
+        return found, None
+    reason = re.sub(r" on resource: .*", "", format_error(errors[0]))
+    return found, f"Access keys that this stack does not manage may be missing here: {reason}."
 
 
 def _client(session: Any, retry_mode: str, attempts: int) -> Any:
