@@ -259,6 +259,29 @@ def test_a_request_needs_exactly_these_permissions(
     call(client, given)
 
 
+def test_a_secret_that_awaits_its_deletion_can_only_be_looked_at(strict: Strict) -> None:
+    secrets = strict.client("secretsmanager")
+    secrets.create_secret(Name="marked", SecretString="x")
+    secrets.delete_secret(SecretId="marked")
+    marked = "You can't perform this operation on the secret because it was marked for deletion."
+    for call, more in (
+        (secrets.get_secret_value, {}),
+        (secrets.put_secret_value, {"SecretString": "y"}),
+        (secrets.update_secret, {"Description": "d"}),
+        (secrets.tag_resource, {"Tags": TAG}),
+        (secrets.delete_secret, {}),
+    ):
+        assert refusal(call, SecretId="marked", **more) == ("InvalidRequestException", marked, 400)
+    scheduled = "You can't create this secret because a secret with this name is already scheduled for deletion."
+    assert refusal(secrets.create_secret, Name="marked")[:2] == ("InvalidRequestException", scheduled)
+    assert "DeletedDate" in secrets.describe_secret(SecretId="marked")
+    secrets.restore_secret(SecretId="marked")
+    assert secrets.get_secret_value(SecretId="marked")["SecretString"] == "x"
+    secrets.delete_secret(SecretId="marked")
+    secrets.delete_secret(SecretId="marked", ForceDeleteWithoutRecovery=True)
+    assert refusal(secrets.describe_secret, SecretId="marked")[0] == "ResourceNotFoundException"
+
+
 def test_a_key_may_be_limited_to_one_service(strict: Strict, probe: Credentials, given: dict[str, Any]) -> None:
     via = {"StringEquals": {"kms:ViaService": f"ssm.{REGION}.amazonaws.com"}}
     statements: list[dict[str, Any]] = [
