@@ -6,9 +6,6 @@ import pytest
 from aws_support import REGION, Strict, strict_aws
 from provider_client import Connection, provider
 
-MATRIX = "test_provider_matrix.py"
-TERRAFORM = "test_terraform_"
-
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
@@ -25,13 +22,16 @@ def connection(strict: Strict) -> Iterator[Connection]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How much of the property matrix was tried."""
-    counts = {
-        outcome: [report.nodeid for report in terminalreporter.stats.get(outcome, ()) if MATRIX in report.nodeid]
-        for outcome in ("passed", "failed", "skipped")
-    }
-    if any(counts.values()):
-        compared = sum(TERRAFORM in test for test in counts["passed"])
-        terminalreporter.write_line(
-            f"property matrix: {len(counts['passed']) - compared} points hold, {compared} compared with Terraform's "
-            f"aws provider, {len(counts['failed'])} failed, {len(counts['skipped'])} skipped"
-        )
+
+    def of(file: str, outcome: str) -> list[pytest.TestReport]:
+        return [report for report in terminalreporter.stats.get(outcome, ()) if f"/{file}::" in report.nodeid]
+
+    held, failed = of("test_provider_matrix.py", "passed"), of("test_provider_matrix.py", "failed")
+    if held or failed:
+        terminalreporter.write_line(f"property matrix: {len(held)} points hold, {len(failed)} do not")
+    for report in of("test_provider_terraform.py", "passed"):
+        compared = dict(report.user_properties)["compared"]
+        terminalreporter.write_line(f"property matrix: {compared} points are the same on Terraform's aws provider")
+    for report in of("test_provider_terraform.py", "skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.write_line(f"property matrix on Terraform's aws provider: {reason}")

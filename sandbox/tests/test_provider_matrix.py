@@ -114,6 +114,11 @@ class World:
         self.others: dict[str, Made] = {}
         self.suffix = f"-{next(NUMBER)}"
 
+    def refresh_others(self) -> None:
+        """Refresh what the resource refers to."""
+        for other in self.others.values():
+            other.refresh()
+
     def make(self, kind: str) -> Made:
         """The resource under test."""
         return self.engine.make(TOKENS[kind], self.inputs(kind))
@@ -142,10 +147,12 @@ class World:
             return value
         what, _, output = value[2:-1].rpartition(".")
         kind = what.rpartition(":")[2].removeprefix("other ")
-        which = f"other {kind}" if what.startswith("other ") else kind
+        return self.referred_to(f"other {kind}" if what.startswith("other ") else kind, kind, output)
+
+    def referred_to(self, which: str, kind: str, output: str) -> Any:
+        """An output of another resource, which is made if need be."""
         if which not in self.others:
-            world = World(self.engine)
-            self.others[which] = world.make(kind)
+            self.others[which] = World(self.engine).make(kind)
         return self.others[which].outputs[output]
 
 
