@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--real-provider",
         action="store_true",
-        help="use the real pulumi-resource-aws, which the engine downloads, instead of the emulated provider",
+        help="use the real pulumi-resource-aws, as installed or downloaded, instead of the emulated provider",
     )
     settings.add_arguments(parser)
     return parser

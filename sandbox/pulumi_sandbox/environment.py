@@ -4,6 +4,7 @@ Nothing is written outside the sandbox's folder, and nothing outside it points h
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,25 @@ DEFAULT_REGION = "us-east-1"
 
 def enter(paths: SandboxPaths) -> dict[str, str]:
     """The environment of a command in this sandbox, which is started if need be."""
-    return sandbox_environment(os.environ, paths, prepare(paths), start(paths), find())
+    secrets, server = prepare(paths), start(paths)
+    if not server.provider_port:
+        link_real_provider(os.environ, paths)
+    return sandbox_environment(os.environ, paths, secrets, server, find())
+
+
+def link_real_provider(host: Mapping[str, str], paths: SandboxPaths) -> None:
+    """Let the engine find the versions of pulumi-resource-aws that the host has, where it would download one."""
+    plugins = paths.pulumi_home / "plugins"
+    for link in plugins.glob("resource-aws-v*/pulumi-resource-*"):
+        if not link.exists():  # the host has it no longer
+            shutil.rmtree(link.parent)
+    home = Path(host.get("PULUMI_HOME") or Path(host.get("HOME") or Path.home()) / ".pulumi")
+    for plugin in home.glob("plugins/resource-aws-v*/pulumi-resource-aws"):
+        link = plugins / plugin.parent.name / plugin.name
+        # The engine leaves a file of this name beside a plugin that it has not finished to install.
+        if not plugin.parent.with_name(f"{plugin.parent.name}.partial").exists() and not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(plugin)
 
 
 def sandbox_environment(

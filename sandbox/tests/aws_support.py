@@ -37,12 +37,12 @@ ALLOW_ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action
 _SESSION = botocore.session.Session()
 
 
-def client(endpoint_url: str, service: str, key: Credentials = ROOT, **config: Any) -> Any:
+def client(endpoint_url: str, service: str, key: Credentials = ROOT, region: str = REGION, **config: Any) -> Any:
     """A boto3-like client that checks no parameters itself and does not retry, unless told otherwise."""
     settings: dict[str, Any] = {"parameter_validation": False, "retries": {"total_max_attempts": 1}, **config}
     return _SESSION.create_client(
         service,
-        region_name=REGION,
+        region_name=region,
         endpoint_url=endpoint_url,
         aws_access_key_id=key.access_key_id,
         aws_secret_access_key=key.secret_access_key,

@@ -44,6 +44,28 @@ def test_a_new_key_works_after_a_delay(strict: Strict) -> None:
     strict.client("s3", key).list_buckets()
 
 
+def test_reads_do_not_find_a_new_user_or_key_at_first(strict: Strict) -> None:
+    iam = strict.client("iam")
+    iam.create_user(UserName="settled")
+    time.sleep(1.1)
+    strict.control.change_faults(stale=1)
+    iam.create_user(UserName="fresh")
+    not_found = ("NoSuchEntity", "The user with name fresh cannot be found.", 404)
+    for read in (iam.get_user, iam.list_access_keys, iam.list_user_tags, iam.list_groups_for_user):
+        assert refusal(read, UserName="fresh") == not_found
+    assert "fresh" not in user_names(strict)
+    assert refusal(iam.create_user, UserName="fresh")[0] == "EntityAlreadyExists", "only reads are behind"
+
+    def keys(user: str) -> list[str]:
+        return [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
+
+    new = [iam.create_access_key(UserName=user)["AccessKey"]["AccessKeyId"] for user in ("settled", "fresh")]
+    assert keys("settled") == []
+    time.sleep(1.1)
+    assert keys("settled") + keys("fresh") == new
+    assert {"settled", "fresh"} <= set(user_names(strict))
+
+
 def test_calls_above_the_rate_are_throttled(strict: Strict) -> None:
     strict.control.change_faults(throttle=2)
     iam = strict.client("iam")
@@ -206,12 +228,12 @@ def options(*arguments: str) -> Settings:
 def test_options_are_read_from_the_command_line() -> None:
     assert options() == Settings()
     given = options(
-        "--key-delay", "10", "--latency", "0.2", "--throttle", "5", "--clock", "90d",
+        "--key-delay", "10", "--stale", "3", "--latency", "0.2", "--throttle", "5", "--clock", "90d",
         "--fail", "iam:CreateUser#2x3=ServiceFailure", "--drop-response", "CreateAccessKey",
         "--quota", "GroupsPerAccount=500",
     )  # fmt: skip
     failures = (Failure("iam:CreateUser", 2, 3, "ServiceFailure"), Failure("CreateAccessKey"))
-    assert given.faults == Faults(key_delay=10, latency=0.2, throttle=5, clock=90 * 86400, failures=failures)
+    assert given.faults == Faults(key_delay=10, stale=3, latency=0.2, throttle=5, clock=90 * 86400, failures=failures)
     assert given.quotas == Quotas(groups_per_account=500)
 
 
@@ -219,6 +241,7 @@ def test_options_are_read_from_the_command_line() -> None:
     ("arguments", "words"),
     [
         (["--clock", "tomorrow"], "time 'tomorrow'"),
+        (["--stale", "-1"], "stale -1: must be between 0 and 3600"),
         (["--latency", "100"], "latency 100: must be between 0 and 60"),
         (["--fail", "CreateUser"], "--fail CreateUser: must be"),
         (["--drop-response", "CreateUser#0"], "must be 1 or more"),
@@ -237,7 +260,16 @@ def test_the_help_explains_each_option(capsys: pytest.CaptureFixture[str]) -> No
     add_arguments(parser)
     parser.print_help()
     text = capsys.readouterr().out
-    for name in ("--key-delay", "--latency", "--throttle", "--clock", "--fail", "--drop-response", "--quota"):
+    for name in (
+        "--key-delay",
+        "--stale",
+        "--latency",
+        "--throttle",
+        "--clock",
+        "--fail",
+        "--drop-response",
+        "--quota",
+    ):
         assert name in text
 
 

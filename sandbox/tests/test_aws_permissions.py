@@ -27,6 +27,9 @@ def given(strict: Strict) -> dict[str, Any]:
     iam.create_user(UserName="owner", Path="/team/")
     iam.create_user(UserName="moving", Path="/team/")
     iam.create_group(GroupName="moving")
+    for name in ("/a/encrypted", "/a/managed"):
+        key = {"KeyId": keys[0]} if name == "/a/encrypted" else {}
+        ssm.put_parameter(Name=name, Type="SecureString", Value="x", **key)
     for name in ("/a/one", "/a/two", "plain"):
         ssm.put_parameter(Name=name, Type="String", Value="x")
     return {
@@ -35,6 +38,7 @@ def given(strict: Strict) -> dict[str, Any]:
         "other key": keys[1],
         "ciphertext": kms.encrypt(KeyId=keys[0], Plaintext=b"x")["CiphertextBlob"],
         "secret": secrets.create_secret(Name="team/one", SecretString="x")["ARN"],
+        "encrypted": secrets.create_secret(Name="team/encrypted", SecretString="x", KmsKeyId="alias/one")["ARN"],
     }
 
 
@@ -127,6 +131,75 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
         lambda sm, _: sm.create_secret(Name="team/two"),
         [("CreateSecret", f"{SECRET}:team/two-??????")],
     ),
+    # With a customer managed key: what the service does with it, the caller must be allowed to do.
+    (
+        "secretsmanager",
+        lambda sm, of: sm.create_secret(Name="team/new", KmsKeyId="alias/one"),
+        [("CreateSecret", f"{SECRET}:team/new-??????"), ("kms:GenerateDataKey", "{key}"), ("kms:Decrypt", "{key}")],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, of: sm.put_secret_value(SecretId=of["encrypted"], SecretString="y"),
+        [("PutSecretValue", "{encrypted}"), ("kms:GenerateDataKey", "{key}"), ("kms:Decrypt", "{key}")],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, of: sm.get_secret_value(SecretId="team/encrypted"),
+        [("GetSecretValue", "{encrypted}"), ("kms:Decrypt", "{key}")],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, of: sm.update_secret(SecretId=of["encrypted"], SecretString="z"),
+        [("UpdateSecret", "{encrypted}"), ("kms:GenerateDataKey", "{key}"), ("kms:Decrypt", "{key}")],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, of: sm.update_secret(SecretId=of["encrypted"], Description="d"),
+        [("UpdateSecret", "{encrypted}")],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, of: sm.update_secret(SecretId=of["encrypted"], KmsKeyId=of["other key"]),
+        [
+            ("UpdateSecret", "{encrypted}"),
+            ("kms:GenerateDataKey", "{other key}"),
+            ("kms:Encrypt", "{other key}"),
+            ("kms:Decrypt", "{other key}"),
+        ],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, of: sm.create_secret(Name="team/managed", KmsKeyId="alias/aws/secretsmanager"),
+        [("CreateSecret", f"{SECRET}:team/managed-??????")],
+    ),
+    (
+        "ssm",
+        lambda ssm, of: ssm.put_parameter(Name="/a/new", Type="SecureString", Value="x", KeyId=of["key"]),
+        [("PutParameter", f"{SSM}/a/new"), ("kms:Encrypt", "{key}")],
+    ),
+    (
+        "ssm",
+        lambda ssm, of: ssm.put_parameter(
+            Name="/a/large", Type="SecureString", Value="x", KeyId="alias/one", Tier="Advanced"
+        ),
+        [("PutParameter", f"{SSM}/a/large"), ("kms:Encrypt", "{key}"), ("kms:GenerateDataKey", "{key}")],
+    ),
+    (
+        "ssm",
+        lambda ssm, _: ssm.get_parameter(Name="/a/encrypted", WithDecryption=True),
+        [("GetParameter", f"{SSM}/a/encrypted"), ("kms:Decrypt", "{key}")],
+    ),
+    (
+        "ssm",
+        lambda ssm, _: ssm.get_parameters(Names=["/a/one", "/a/encrypted"], WithDecryption=True),
+        [("GetParameters", f"{SSM}/a/one"), ("GetParameters", f"{SSM}/a/encrypted"), ("kms:Decrypt", "{key}")],
+    ),
+    ("ssm", lambda ssm, _: ssm.get_parameter(Name="/a/encrypted"), [("GetParameter", f"{SSM}/a/encrypted")]),
+    (
+        "ssm",
+        lambda ssm, _: ssm.get_parameter(Name="/a/managed", WithDecryption=True),
+        [("GetParameter", f"{SSM}/a/managed")],
+    ),
     ("kms", lambda kms, of: kms.decrypt(CiphertextBlob=of["ciphertext"]), [("Decrypt", "{key}")]),
     ("kms", lambda kms, _: kms.encrypt(KeyId="alias/one", Plaintext=b"x"), [("Encrypt", "{key}")]),
     ("kms", lambda kms, _: kms.describe_key(KeyId=f"{ALIAS}/one"), [("DescribeKey", "{key}")]),
@@ -161,7 +234,10 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
 def test_a_request_needs_exactly_these_permissions(
     service: str, call: Call, permissions: list[Permission], strict: Strict, probe: Credentials, given: dict[str, Any]
 ) -> None:
-    needed = [(f"{service}:{action}", resource.format(**given)) for action, resource in permissions]
+    needed = [
+        (action if ":" in action else f"{service}:{action}", resource.format(**given))
+        for action, resource in permissions
+    ]
 
     def allow(allowed: list[Permission]) -> None:
         statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in allowed]
@@ -174,10 +250,50 @@ def test_a_request_needs_exactly_these_permissions(
         allow([permission for permission in needed if permission != missing])
         code, message, _ = refusal(lambda: call(client, given))
         assert code.startswith("AccessDenied")
+        if service == "secretsmanager" and missing[0].startswith("kms:"):
+            assert message == "Access to KMS is not allowed"
+            continue
         assert f"is not authorized to perform: {missing[0]}" in message
         assert missing[1] == "*" or f"on resource: {missing[1]}" in message
     allow(needed)
     call(client, given)
+
+
+def test_a_secret_that_awaits_its_deletion_can_only_be_looked_at(strict: Strict) -> None:
+    secrets = strict.client("secretsmanager")
+    secrets.create_secret(Name="marked", SecretString="x")
+    secrets.delete_secret(SecretId="marked")
+    marked = "You can't perform this operation on the secret because it was marked for deletion."
+    for call, more in (
+        (secrets.get_secret_value, {}),
+        (secrets.put_secret_value, {"SecretString": "y"}),
+        (secrets.update_secret, {"Description": "d"}),
+        (secrets.tag_resource, {"Tags": TAG}),
+        (secrets.delete_secret, {}),
+    ):
+        assert refusal(call, SecretId="marked", **more) == ("InvalidRequestException", marked, 400)
+    scheduled = "You can't create this secret because a secret with this name is already scheduled for deletion."
+    assert refusal(secrets.create_secret, Name="marked")[:2] == ("InvalidRequestException", scheduled)
+    assert "DeletedDate" in secrets.describe_secret(SecretId="marked")
+    secrets.restore_secret(SecretId="marked")
+    assert secrets.get_secret_value(SecretId="marked")["SecretString"] == "x"
+    secrets.delete_secret(SecretId="marked")
+    secrets.delete_secret(SecretId="marked", ForceDeleteWithoutRecovery=True)
+    assert refusal(secrets.describe_secret, SecretId="marked")[0] == "ResourceNotFoundException"
+
+
+def test_a_key_may_be_limited_to_one_service(strict: Strict, probe: Credentials, given: dict[str, Any]) -> None:
+    via = {"StringEquals": {"kms:ViaService": f"ssm.{REGION}.amazonaws.com"}}
+    statements: list[dict[str, Any]] = [
+        {"Effect": "Allow", "Action": "kms:*", "Resource": given["key"], "Condition": via},
+        {"Effect": "Allow", "Action": ["ssm:*", "secretsmanager:*"], "Resource": "*"},
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    strict.client("iam").put_user_policy(UserName="probe", PolicyName="allowed", PolicyDocument=document)
+    ssm, secrets, kms = (strict.client(service, probe) for service in ("ssm", "secretsmanager", "kms"))
+    assert ssm.get_parameter(Name="/a/encrypted", WithDecryption=True)["Parameter"]["Value"] == "x"
+    assert refusal(secrets.create_secret, Name="team/via", KmsKeyId=given["key"])[0] == "AccessDeniedException"
+    assert refusal(kms.describe_key, KeyId=given["key"])[0] == "AccessDeniedException"
 
 
 def test_a_bucket_policy_that_denies_is_worded_as_by_aws(strict: Strict) -> None:

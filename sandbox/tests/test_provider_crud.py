@@ -55,6 +55,20 @@ def test_a_users_tags_are_added_changed_and_removed(connection: Connection, sdk:
     assert gone(sdk("iam").get_user, UserName="life-user")
 
 
+def test_a_create_waits_until_reads_find_the_new_user(connection: Connection, strict: Strict) -> None:
+    strict.control.change_faults(stale=1)
+    try:
+        user = connection.make(USER, {"name": "life-fresh"})
+        key = connection.make(KEY, {"user": "life-fresh"})
+        assert not key.refresh(), "a refresh at once takes the key for deleted, as with the real provider"
+    finally:
+        strict.control.clear_faults()
+    assert user.outputs["arn"].endswith(":user/life-fresh")
+    assert key.refresh(), "and finds it later"
+    key.delete()
+    user.delete()
+
+
 def test_a_user_leaves_its_groups_before_it_is_deleted(connection: Connection, sdk: Sdk) -> None:
     iam = sdk("iam")
     iam.create_group(GroupName="life-group")

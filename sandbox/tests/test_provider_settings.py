@@ -45,6 +45,45 @@ def test_an_invalid_region_is_refused(connection: Connection) -> None:
     assert "'mars' is not a valid AWS region" in connection.check_settings({"region": "mars"})["region"]
     with pytest.raises(ProviderFaultError, match="AWS has no region 'xx-north-1'"):
         connection.invoke(REGION, {"region": "xx-north-1"})
+    with (
+        pytest.raises(ProviderFaultError, match="AWS has no region 'xx-north-1'"),
+        connected(connection.port, region="xx-north-1"),
+    ):
+        pass
+
+
+# ---- account
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({"allowedAccountIds": '["123456789012"]'}, True),
+        ({"allowedAccountIds": '["999999999999", "123456789012"]'}, True),
+        ({"allowedAccountIds": '["999999999999"]'}, False),
+        ({"forbiddenAccountIds": '["999999999999"]'}, True),
+        ({"forbiddenAccountIds": '["123456789012"]'}, False),
+        ({"allowedAccountIds": "[]", "forbiddenAccountIds": "[]"}, True),
+    ],
+)
+def test_an_account_that_is_not_allowed_stops_the_provider(
+    connection: Connection, settings: dict[str, str], allowed: bool
+) -> None:
+    for name in ("default_7_51_1", "explicit"):
+        if allowed:
+            with connected(connection.port, name, **settings) as accepted:
+                assert accepted.invoke(CALLER, {})["accountId"] == "123456789012"
+        else:
+            with (
+                pytest.raises(ProviderFaultError, match="AWS account ID not allowed: 123456789012"),
+                connected(connection.port, name, **settings),
+            ):
+                pass
+
+
+def test_allowed_and_forbidden_accounts_exclude_each_other(connection: Connection) -> None:
+    settings = {"allowedAccountIds": '["123456789012"]', "forbiddenAccountIds": '["999999999999"]'}
+    assert "conflicts with forbiddenAccountIds" in connection.check_settings(settings)["allowedAccountIds"]
 
 
 # ---- tags

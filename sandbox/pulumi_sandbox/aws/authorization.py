@@ -27,7 +27,9 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
     for action, resource in needed(request, caller):
         if action in ALWAYS_ALLOWED:
             continue
-        access = AccessRequest(action, resource, context)
+        by_service = action.startswith("kms:") and request.service != "kms"
+        via = {"kms:viaservice": (f"{request.service}.{request.region}.amazonaws.com",)} if by_service else {}
+        access = AccessRequest(action, resource, context | via)
         verdict = evaluate(policies, access)
         if verdict is Verdict.ALLOWED and boundary is not None:
             if evaluate([boundary], access) is not Verdict.ALLOWED:
@@ -95,6 +97,8 @@ def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[s
 
 
 def _refusal(request: ApiRequest, caller: Caller, access: AccessRequest, reason: str) -> AwsError:
+    if request.service == "secretsmanager" and access.action.startswith("kms:"):
+        return AwsError("AccessDeniedException", "Access to KMS is not allowed", 400)
     what = f"User: {caller.arn} is not authorized to perform: {access.action}"
     if request.protocol == EC2:
         return AwsError("UnauthorizedOperation", f"You are not authorized to perform this operation. {what} {reason}")

@@ -85,7 +85,7 @@ class AwsEmulator:
         """Empty the account, in memory and on disk. Settings and call log stay."""
         with self._lock:
             account.reset()
-            self._faults.forget_keys()
+            self._faults.forget()
         self._state.save()
 
     def reset_last_used(self, key_ids: list[str]) -> None:

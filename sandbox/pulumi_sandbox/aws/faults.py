@@ -47,16 +47,25 @@ class FaultInjector:
             self._tokens: dict[str, tuple[float, float]] = {}
             clock.set_ahead(settings.clock)
 
-    def register_key(self, key_id: str) -> None:
-        """Note that an access key was made just now."""
-        self._registered[key_id] = time.monotonic()
+    def register(self, name: str) -> None:
+        """Note that a user (by name) or an access key (by id) was made just now."""
+        self._registered[name] = time.monotonic()
 
     def has_propagated(self, key_id: str) -> bool:
-        """Whether a key has reached all of AWS. The delay runs on the real clock."""
-        registered = self._registered.get(key_id)
-        return registered is None or time.monotonic() - registered >= self._settings.key_delay
+        """Whether a key has reached all of AWS, and signs."""
+        return self._is_older(key_id, self._settings.key_delay)
 
-    def forget_keys(self) -> None:
+    def is_stale(self, name: str) -> bool:
+        """Whether reads do not find a user or an access key yet."""
+        return not self._is_older(name, self._settings.stale)
+
+    def _is_older(self, name: str, seconds: float) -> bool:
+        """By the real clock."""
+        registered = self._registered.get(name)
+        return registered is None or time.monotonic() - registered >= seconds
+
+    def forget(self) -> None:
+        """Count everything as made long ago."""
         self._registered.clear()
 
     def inject(self, request: ApiRequest) -> None:

@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 # Bytes of a request body by wire protocol. The longest parameter of IAM, a policy document, is 131,072 characters.
 MAX_BODY = {QUERY: 1024 * 1024, EC2: 1024 * 1024, JSON: 70 * 1024 * 1024}
 
-READS = ("Get", "List", "Head", "Describe")
-
 
 class Gateway:
     """The WSGI application that responds as AWS does. `changed` is called for each request that changes the account."""
@@ -127,7 +125,7 @@ class Gateway:
         if caller.user is not None:
             account.note_use(caller.key_id, request.service, request.region)
             self._changed()
-        elif not (request.action or "").startswith(READS):
+        elif not request.reads:
             self._changed()
 
     def _to_moto(self, request: ApiRequest, caller: Caller) -> ApiResponse:

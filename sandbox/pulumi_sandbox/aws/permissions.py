@@ -72,6 +72,10 @@ def needed(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
         yield action, resource
         if action in TAGGING_ACTIONS and request.parameters.get("Tags"):
             yield TAGGING_ACTIONS[action], resource
+    key, actions = {"secretsmanager": _kms_of_secret, "ssm": _kms_of_parameter}.get(request.service, _no_kms)(request)
+    # Everybody in the account may use an AWS managed key through its service.
+    if key and not key.rpartition(":")[2].startswith("alias/aws/"):
+        yield from ((f"kms:{action}", _key(request, key)) for action in actions)
 
 
 def _actions(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
@@ -142,6 +146,48 @@ def _secrets(request: ApiRequest) -> list[str]:
     if secret is not None:
         return [secret.arn]
     return [name if name.startswith("arn:") else _arn(request, f"secret:{name}-??????")]
+
+
+# What Secrets Manager and SSM do with a customer managed key, they do with the caller's permissions.
+# Sources: the "Required permissions" of each action in the Secrets Manager API reference; Systems Manager user guide,
+# "AWS KMS encryption for AWS Systems Manager Parameter Store SecureString parameters".
+
+
+def _no_kms(_: ApiRequest) -> tuple[str | None, list[str]]:
+    return None, []
+
+
+def _kms_of_secret(request: ApiRequest) -> tuple[str | None, list[str]]:
+    """The key of the secret that a request is about, and the KMS actions on it that the request needs."""
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    body = request.parameters
+    secrets = secretsmanager_backends[account.ACCOUNT_ID][request.region].secrets
+    secret: Any = secrets.get(body["SecretId"]) if "SecretId" in body else None
+    key = body.get("KmsKeyId") or getattr(secret, "kms_key_id", None)
+    if request.action == "UpdateSecret" and "KmsKeyId" in body:
+        return key, ["GenerateDataKey", "Encrypt", "Decrypt"]
+    if request.action in ("CreateSecret", "PutSecretValue") or "SecretString" in body or "SecretBinary" in body:
+        return key, ["GenerateDataKey", "Decrypt"]
+    return key, ["Decrypt"] if request.action == "GetSecretValue" else []
+
+
+def _kms_of_parameter(request: ApiRequest) -> tuple[str | None, list[str]]:
+    """The same for a parameter; of GetParameters, for the first one that is encrypted."""
+    from moto.ssm.models import ssm_backends
+
+    body = request.parameters
+    if request.action == "PutParameter":
+        if body.get("Type") != "SecureString":
+            return None, []
+        return body.get("KeyId"), ["Encrypt"] + (["GenerateDataKey"] if body.get("Tier") == "Advanced" else [])
+    if request.action not in ("GetParameter", "GetParameters") or not body.get("WithDecryption"):
+        return None, []
+    store = ssm_backends[account.ACCOUNT_ID][request.region]
+    found = [store.get_parameter(name) for name in body.get("Names", [body.get("Name")])]
+    return next((one.keyid for one in found if one and one.parameter_type == "SecureString" and one.keyid), None), [
+        "Decrypt"
+    ]
 
 
 def _kms(request: ApiRequest, action: str) -> Iterator[tuple[str, str]]:

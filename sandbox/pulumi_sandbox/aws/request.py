@@ -82,6 +82,11 @@ class ApiRequest:
         """The same for logs: nothing that does not look like a key id, for it might be a secret in the wrong place."""
         return self.key_id if self.key_id is None or _KEY_ID.fullmatch(self.key_id) else "(no key id)"
 
+    @property
+    def reads(self) -> bool:
+        """Whether the action, going by its name, changes nothing."""
+        return (self.action or "").startswith(("Get", "List", "Head", "Describe"))
+
     def header(self, name: str, default: str = "") -> str:
         """A header by its lower-case name; WSGI does not tell dashes and underscores apart."""
         return self.headers.get(name.replace("_", "-"), default)

@@ -44,19 +44,22 @@ class Failure:
 class Faults:
     """How the sandbox differs from an AWS that responds at once and never fails. All off by default.
 
-    `key_delay`: seconds until a new access key works; AWS takes about 10. `latency`: seconds added to every call.
+    `key_delay`: seconds until a new access key works; AWS takes about 10. `stale`: seconds for which reads of IAM do
+    not find a new user or access key; on AWS a few, and not always. `latency`: seconds added to every call.
     `throttle`: calls per second and service above which AWS throttles; 0 means unlimited. `clock`: seconds that
     the sandbox's clock runs ahead. `failures`: see Failure.
     """
 
     key_delay: float = 0.0
+    stale: float = 0.0
     latency: float = 0.0
     throttle: float = 0.0
     clock: float = 0.0
     failures: tuple[Failure, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, limit in (("key_delay", 3600), ("latency", 60), ("throttle", 100_000), ("clock", 100 * 366 * 86400)):
+        limits = {"key_delay": 3600, "stale": 3600, "latency": 60, "throttle": 100_000, "clock": 100 * 366 * 86400}
+        for name, limit in limits.items():
             value = getattr(self, name)
             if not 0 <= value <= limit:
                 raise SettingError(f"{name} {value:g}: must be between 0 and {limit}")
@@ -148,6 +151,13 @@ def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--key-delay", type=float, default=0, metavar="SECONDS", help="a new access key works only after this long"
     )
+    group.add_argument(
+        "--stale",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="reads do not find a user or access key that was created less than this long ago",
+    )
     group.add_argument("--latency", type=float, default=0, metavar="SECONDS", help="added to every call")
     group.add_argument(
         "--throttle", type=float, default=0, metavar="RATE", help="calls per second and service before AWS throttles"
@@ -187,6 +197,7 @@ def faults_from_args(arguments: argparse.Namespace) -> Faults:
     failures = [*map(parse_failure, arguments.fail), *map(parse_action, arguments.drop_response)]
     return Faults(
         key_delay=arguments.key_delay,
+        stale=arguments.stale,
         latency=arguments.latency,
         throttle=arguments.throttle,
         clock=parse_duration(arguments.clock),

@@ -7,30 +7,34 @@ from typing import Any
 from pulumi_sandbox.credentials import Credentials
 from pulumi_sandbox.provider.clients import Aws, Endpoint
 from pulumi_sandbox.provider.tags import TagSettings
-from pulumi_sandbox.provider.values import UNKNOWN, State
+from pulumi_sandbox.provider.values import UNKNOWN, ProviderError, State
 
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 
 
 def problems(args: State) -> list[tuple[str, str]]:
     """(setting, what is wrong with it)"""
+    found: list[tuple[str, str]] = []
     region = args.get("region")
-    if region is None or region is UNKNOWN or (isinstance(region, str) and _REGION.fullmatch(region)):
-        return []
-    return [("region", f"{region!r} is not a valid AWS region; one looks like eu-central-1")]
+    if not (region is None or region is UNKNOWN or (isinstance(region, str) and _REGION.fullmatch(region))):
+        found.append(("region", f"{region!r} is not a valid AWS region; one looks like eu-central-1"))
+    if all(args.get(name) not in (None, [], "[]") for name in ("allowedAccountIds", "forbiddenAccountIds")):
+        found.append(("allowedAccountIds", "conflicts with forbiddenAccountIds; set one of the two"))
+    return found
 
 
 def configured(args: State, endpoint: Endpoint, credentials: Credentials, region: str, *, take_key: bool) -> Aws:
-    """AWS as these settings desired it.
+    """AWS as these settings desired it. Raises ProviderError where they do not allow its account, or name no region.
 
-    Only region, defaultTags, ignoreTags and - with ``take_key`` - accessKey, secretKey and token count: profiles,
-    roles and endpoints would lead out of the sandbox.
+    Only region, defaultTags, ignoreTags, allowedAccountIds, forbiddenAccountIds and - with ``take_key`` - accessKey,
+    secretKey and token count: profiles, roles and endpoints would lead out of the sandbox.
     """
     known = {key: _parsed(value) for key, value in args.items() if value is not UNKNOWN}
-    if take_key and known.get("accessKey") and known.get("secretKey"):
+    own_key = take_key and bool(known.get("accessKey") and known.get("secretKey"))
+    if own_key:
         credentials = Credentials(str(known["accessKey"]), str(known["secretKey"]), known.get("token"))
     defaults, ignored = known.get("defaultTags") or {}, known.get("ignoreTags") or {}
-    return Aws(
+    aws = Aws(
         endpoint,
         credentials,
         known.get("region") or region,
@@ -40,6 +44,15 @@ def configured(args: State, endpoint: Endpoint, credentials: Credentials, region
             tuple(ignored.get("keyPrefixes") or ()),
         ),
     )
+    endpoint.region_info(aws.region)
+    allowed, forbidden = (
+        [str(account) for account in known.get(f"{kind}AccountIds") or ()] for kind in ("allowed", "forbidden")
+    )
+    if own_key or allowed or forbidden:  # a key that does not work stops here, as with the real provider
+        account = aws.sts.get_caller_identity()["Account"]
+        if account in forbidden or (allowed and account not in allowed):
+            raise ProviderError(f"AWS account ID not allowed: {account}")
+    return aws
 
 
 def _parsed(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """What every resource goes through - create, read, update, delete - derived from its description."""
 
+import time
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -8,6 +9,8 @@ from pulumi_sandbox.provider import plan
 from pulumi_sandbox.provider.clients import Aws, is_gone
 from pulumi_sandbox.provider.schema import ResourceType
 from pulumi_sandbox.provider.values import UNKNOWN, ProviderError, Secret, State
+
+_PROPAGATION = 120  # seconds for which the real provider looks for what it has just made
 
 
 class PartialFailureError(Exception):
@@ -27,7 +30,7 @@ def create(resource: ResourceType, aws: Aws, inputs: State) -> State:
     aws = aws.in_region(state.get("region"))
     desired = dict(state)
     try:
-        fresh = resource.create(aws, desired, state) or _found(resource, aws, state)
+        fresh = resource.create(aws, desired, state) or _found(resource, aws, state, wait=_PROPAGATION)
         return _completed(state | fresh, desired)
     except (ClientError, BotoCoreError, ProviderError) as error:
         if "id" not in state:
@@ -57,8 +60,11 @@ def delete(resource: ResourceType, aws: Aws, state: State) -> None:
             raise
 
 
-def _found(resource: ResourceType, aws: Aws, state: State) -> State:
-    fresh = _read(resource, aws, state)
+def _found(resource: ResourceType, aws: Aws, state: State, wait: float = 0) -> State:
+    """What AWS has. `wait`: seconds in which something new may not be found yet."""
+    deadline = time.monotonic() + wait
+    while (fresh := _read(resource, aws, state)) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
     if fresh is None:
         raise ProviderError(f"{resource.token} {state['id']} was there a moment ago and AWS no longer finds it")
     return fresh

@@ -20,7 +20,7 @@ def create_access_key(context: Context) -> ApiResponse:
     user = context.user()
     check_quota(context.quotas, "access_keys_per_user", len(user.access_keys))  # an Inactive one counts
     key = context.store.create_access_key(user.name)
-    context.faults.register_key(key.access_key_id)
+    context.faults.register(key.access_key_id)
     return context.success(
         {
             "AccessKey": {

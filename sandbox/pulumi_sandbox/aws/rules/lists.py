@@ -20,6 +20,11 @@ def _with_prefix(context: Context, items: Iterable[Any]) -> list[Any]:
     return [item for item in items if item.path.startswith(context.given.get("PathPrefix", "/"))]
 
 
+def _users(context: Context) -> list[Any]:
+    known = [user for user in context.store.users.values() if not context.faults.is_stale(user.name)]
+    return [user_summary(user) for user in _with_prefix(context, known)]
+
+
 def _access_keys(context: Context) -> list[Any]:
     if "UserName" not in context.given:
         root = context.root.access_key_id
@@ -32,6 +37,7 @@ def _access_keys(context: Context) -> list[Any]:
             "CreateDate": key.create_date,
         }
         for key in context.user().access_keys
+        if not context.faults.is_stale(key.access_key_id)
     ]
 
 
@@ -58,7 +64,7 @@ def _policy_versions(context: Context) -> list[Any]:
 
 # What an action lists, and in which member of its response.
 LISTS: dict[str, tuple[str, List]] = {
-    "ListUsers": ("Users", lambda of: [user_summary(user) for user in _with_prefix(of, of.store.users.values())]),
+    "ListUsers": ("Users", _users),
     "ListGroups": ("Groups", lambda of: [group_summary(group) for group in _with_prefix(of, of.store.groups.values())]),
     "ListGroupsForUser": ("Groups", lambda of: [group_summary(group) for group in groups_of(of, of.user())]),
     "ListAccessKeys": ("AccessKeyMetadata", _access_keys),

@@ -55,7 +55,7 @@ class Context:
         name, store = self.given[f"{kind}Name"], self.store
         found = {"User": store.users, "Group": store.groups, "Role": store.roles}[kind]
         holder = next((one for one in found.values() if one.name == name), None) if kind == "Role" else found.get(name)
-        if holder is None:
+        if holder is None or (kind == "User" and self.request.reads and self.faults.is_stale(name)):
             raise AwsError("NoSuchEntity", f"The {kind.lower()} with name {name} cannot be found.")
         return kind, holder
 

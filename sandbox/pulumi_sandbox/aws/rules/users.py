@@ -35,6 +35,7 @@ def create_user(context: Context) -> ApiResponse:
     limit = boundary(context) if "PermissionsBoundary" in given else None
     user = store.create_user(context.request.region, name, given.get("Path", "/"), tags)
     user.id = _identifier("AIDA")
+    context.faults.register(name)
     vars(user)["permissions_boundary"] = limit
     return context.success({"User": user_details(user)})
 

@@ -36,12 +36,27 @@ def _create(aws: Aws, desired: State, state: State) -> None:
     if desired["enableKeyRotation"]:
         _rotate(aws, state["id"], desired)
     if not desired["isEnabled"]:
-        _client(aws).disable_key(KeyId=state["id"])
+        _enable(aws, state["id"], False)
+
+
+# After a change the real provider reads until it has seen the new value so many times in a row.
+_SEEN, _SEEN_STATE = 5, 15
 
 
 def _rotate(aws: Aws, key: str, desired: State) -> None:
     period = desired.get("rotationPeriodInDays")
-    _client(aws).enable_key_rotation(KeyId=key, **({"RotationPeriodInDays": period} if period else {}))
+    if desired["enableKeyRotation"]:
+        _client(aws).enable_key_rotation(KeyId=key, **({"RotationPeriodInDays": period} if period else {}))
+    else:
+        _client(aws).disable_key_rotation(KeyId=key)
+    for _ in range(_SEEN):
+        _client(aws).get_key_rotation_status(KeyId=key)
+
+
+def _enable(aws: Aws, key: str, enabled: bool) -> None:
+    (_client(aws).enable_key if enabled else _client(aws).disable_key)(KeyId=key)
+    for _ in range(_SEEN_STATE):
+        _client(aws).describe_key(KeyId=key)
 
 
 def _read(aws: Aws, state: State) -> State | None:
@@ -76,15 +91,14 @@ def _read(aws: Aws, state: State) -> State | None:
 def _update(aws: Aws, desired: State, state: State) -> None:
     client, key = _client(aws), state["id"]
     if desired["isEnabled"] and not state["isEnabled"]:  # a disabled key takes no other changes
-        client.enable_key(KeyId=key)
+        _enable(aws, key, True)
     turning = (desired["enableKeyRotation"], desired.get("rotationPeriodInDays"))
     if turning != (state.get("enableKeyRotation"), state.get("rotationPeriodInDays")):
-        if desired["enableKeyRotation"]:
-            _rotate(aws, key, desired)
-        else:
-            client.disable_key_rotation(KeyId=key)
+        _rotate(aws, key, desired)
     if (desired.get("description") or "") != state.get("description"):
         client.update_key_description(KeyId=key, Description=desired.get("description") or "")
+        for _ in range(_SEEN):
+            client.describe_key(KeyId=key)
     if policy_documents.meaning(desired.get("policy")) != policy_documents.meaning(state.get("policy")):
         client.put_key_policy(
             KeyId=key,
@@ -92,13 +106,18 @@ def _update(aws: Aws, desired: State, state: State) -> None:
             Policy=desired["policy"],
             BypassPolicyLockoutSafetyCheck=desired["bypassPolicyLockoutSafetyCheck"],
         )
+        for _ in range(_SEEN):
+            client.get_key_policy(KeyId=key, PolicyName="default")
     removed, new = tags.difference(state.get("tagsAll"), desired["tagsAll"])
     if removed:
         client.untag_resource(KeyId=key, TagKeys=removed)
     if new:
         client.tag_resource(KeyId=key, Tags=[{"TagKey": name, "TagValue": value} for name, value in new.items()])
+    if removed or new:
+        for _ in range(_SEEN):
+            client.list_resource_tags(KeyId=key)
     if state["isEnabled"] and not desired["isEnabled"]:
-        client.disable_key(KeyId=key)
+        _enable(aws, key, False)
 
 
 def _delete(aws: Aws, state: State) -> None:

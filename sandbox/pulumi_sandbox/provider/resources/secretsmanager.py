@@ -139,7 +139,7 @@ def _read_version(aws: Aws, state: State) -> State | None:
     try:
         found = _client(aws).get_secret_value(**_of(state["id"]))
     except ClientError as error:
-        if error.response["Error"]["Code"] == "InvalidRequestException":  # the secret is marked for deletion
+        if _is_marked(error):
             return None
         raise
     return {
@@ -151,6 +151,11 @@ def _read_version(aws: Aws, state: State) -> State | None:
         "secretString": found.get("SecretString", ""),
         "secretBinary": base64.b64encode(found.get("SecretBinary", b"")).decode(),
     }
+
+
+def _is_marked(error: ClientError) -> bool:
+    """Whether AWS refuses a call because the secret is marked for deletion: then its versions count as gone."""
+    return error.response["Error"]["Code"] == "InvalidRequestException" and "marked for deletion" in str(error)
 
 
 def _update_version(aws: Aws, desired: State, state: State) -> None:
@@ -181,8 +186,12 @@ def _remove_stages(aws: Aws, version: dict[str, str], stages: set[str]) -> None:
 
 
 def _delete_version(aws: Aws, state: State) -> None:
-    _remove_stages(aws, _of(state["id"]), set(state.get("versionStages") or ()))
-    _client(aws).get_secret_value(**_of(state["id"]))
+    try:
+        _remove_stages(aws, _of(state["id"]), set(state.get("versionStages") or ()))
+        _client(aws).get_secret_value(**_of(state["id"]))
+    except ClientError as error:
+        if not _is_marked(error):
+            raise
 
 
 SECRET_VERSION = ResourceType(
