@@ -1,4 +1,4 @@
-"""The fault matrix: scenarios × faults at each API call × what happens next, and what must be true after each.
+"""The fault matrix: scenarios, faults at each API call, what happens next, and what must be true after each.
 
 A point is one scenario with one fault at one of its API calls. Its course: the scenario's set-up is restored, the
 command under test runs with the fault, an operator goes on until a run succeeds, and a preview is to be empty.
@@ -81,7 +81,7 @@ def _config(ann: Config | None, bob: Config | None = None, **more: Any) -> Confi
         users["ann"] = {"groups": ["test"], "key": dict(ann), "deliver": {"ssm": {}, "secretsManager": {}}}
     if bob is not None:
         users["bob"] = {"groups": ["test"], "key": dict(bob), "deliver": {"ssm": {}}}
-    return {"groups": GROUPS if users else {}, "users": users, **({} if users else {"allowNoUsers": True}), **more}
+    return {"groups": GROUPS, "users": users, **({} if users else {"allowNoUsers": True}), **more}
 
 
 def _undelivered(user: str, **key: Any) -> Config:
@@ -439,7 +439,9 @@ class _Attempt:
         return latest.get("resources") or []
 
     def _state_ids(self) -> set[str]:
-        return {one["id"] for one in self._resources() if one["type"] == "aws:iam/accessKey:AccessKey" and one.get("id")}
+        return {
+            one["id"] for one in self._resources() if one["type"] == "aws:iam/accessKey:AccessKey" and one.get("id")
+        }
 
     def _output_ids(self) -> dict[str, str]:
         """User → id of the current key in the stack's outputs."""
