@@ -1,6 +1,7 @@
 """Delivery of a user's current key into a secret store, from which its consumers read it after each rotation."""
 
 import json
+from collections.abc import Callable
 
 import pulumi
 from pulumi_aws import iam, secretsmanager, ssm
@@ -18,8 +19,12 @@ def deliver(
     settings: DeliverSettings,
     parent: pulumi.Resource,
     spell: Spelling,
+    hooks: pulumi.ResourceHookBinding | None,
+    registered: Callable[[str], None],
 ) -> list[pulumi.Resource]:
     """Put a user's current key into its stores once AWS accepts it. Returns the resources that hold it.
+
+    hooks: of the secret or parameter. registered: is called with the URN of each.
 
     The resources are named after their names in the store, so a name that moves from one user to another is an update.
     """
@@ -46,8 +51,9 @@ def deliver(
             kms_key_id=store.kms_key,
             recovery_window_in_days=0,  # the key in it is gone, too; a name that is kept would only block the next one
             # After the key, so that it is deleted before the key is.
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=[key]),
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=[key], hooks=hooks),
         )
+        holder.urn.apply(registered)
         version = secretsmanager.SecretVersion(
             name,
             secret_id=holder.id,
@@ -59,15 +65,15 @@ def deliver(
         made.append(version)
     if store := settings.ssm:
         stored = stored_name(user, store.name, "ssm")
-        made.append(
-            ssm.Parameter(
-                f"{component}/{stored.removeprefix('/')}",
-                name=stored,
-                type="SecureString",
-                description=f"Access key of IAM user {user}",
-                key_id=store.kms_key,
-                value=value,
-                opts=pulumi.ResourceOptions(parent=parent),
-            )
+        parameter = ssm.Parameter(
+            f"{component}/{stored.removeprefix('/')}",
+            name=stored,
+            type="SecureString",
+            description=f"Access key of IAM user {user}",
+            key_id=store.kms_key,
+            value=value,
+            opts=pulumi.ResourceOptions(parent=parent, hooks=hooks),
         )
+        parameter.urn.apply(registered)
+        made.append(parameter)
     return made

@@ -224,18 +224,24 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
                 allowed=[membership, *(attachment for group in mine for attachment in attachments[group])],
                 descriptions=descriptions,
-                deliver=self._delivery(user),
+                deliver=self._delivery(user, run, state.urn, guard),
             ).register()
         self._set_outputs(keys)
 
-    def _delivery(self, user: str) -> Delivery:
+    def _delivery(self, user: str, run: Run, urn: str, guard: RetireGuard) -> Delivery:
         """Puts a user's current key into its stores; without any it does nothing."""
         settings = self._settings.effective_deliver(user)
 
         def put(key: iam.AccessKey, secret: "pulumi.Output[str | None]") -> list[pulumi.Resource]:
             if settings is None:
                 return []
-            return deliver(self._name, user, key, secret, settings, self.users[user], self._spell)
+            hooks = pulumi.ResourceHookBinding(before_delete=[run.hook]) if guard.idle_days(user) else None
+
+            def registered(store: str) -> None:
+                run.stores[store] = (urn, user)
+
+            parent = self.users[user]
+            return deliver(self._name, user, key, secret, settings, parent, self._spell, hooks, registered)
 
         return put
 

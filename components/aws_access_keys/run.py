@@ -11,7 +11,7 @@ import pulumi
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.rotation import Retirement
-from aws_access_keys.state import owner_of_key, parse_state
+from aws_access_keys.state import KEY, owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
@@ -33,6 +33,8 @@ class Run:
         """What the state had when the run began; see state.py."""
         self.new_keys: set[str] = set()
         """URNs of the keys that this run issues."""
+        self.stores: dict[str, tuple[str, str]] = {}
+        """URN of each secret or parameter that holds a user's current key → URN of the component, user."""
         self._owners: dict[tuple[int, str], tuple[pulumi.ComponentResource, str]] = {}
         self._fails = False
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
@@ -104,7 +106,10 @@ class Run:
             )
 
     def _check(self, args: pulumi.ResourceHookArgs) -> None:
-        """Refuse to delete or deactivate a key in use."""
+        """Refuse to delete or deactivate a key in use, and to delete the secret or parameter that holds it."""
+        if args.type != KEY:
+            self._check_store(args)
+            return
         if args.new_inputs is not None and args.new_inputs.get("status") != "Inactive":
             return  # it keeps working
         action: Retirement = "deleted" if args.new_inputs is None else "deactivated"
@@ -113,6 +118,17 @@ class Run:
         refusal = guard.refusal(user, args.id, action)
         if refusal:
             raise InUseError(refusal)
+
+    def _check_store(self, args: pulumi.ResourceHookArgs) -> None:
+        """`pulumi destroy` deletes what holds a key before the key: its consumers would lose a key that is kept.
+
+        Where the program no longer has the secret or parameter, it is deleted on purpose, and the key stays.
+        """
+        component, user = self.stores.get(args.urn, ("", ""))
+        if guard := self.guards.get(component):
+            for key in parse_state(component, self.resources).user(user).keys:
+                if refusal := guard.refusal(user, key.id, "deleted"):
+                    raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")
 
     def _guard_of_removed(self, component: str) -> RetireGuard:
         """The guard that a component had which is no longer in the program.

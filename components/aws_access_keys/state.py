@@ -1,14 +1,17 @@
 """What the stack's state has of one component's users and keys: all that is known of earlier runs.
 
-The resources' names are the record: `access/ann/2` is the key of user ann that was issued for serial 2. Two more
+The resources' names are the record: `access/ann/2` is the key of user ann that was issued for serial 2. Three more
 things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
+- The content of secrets and parameters: a key that is delivered is handed over, even if the run failed because of
+  another user.
 - `KeyPlans`, registered before any key is touched: the plan of the last run, and the retire guard's idle days. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
   already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
   then.
 """
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +28,11 @@ PLANS = "aws-access-keys:index:KeyPlans"
 USER = "aws:iam/user:User"
 GROUP = "aws:iam/group:Group"
 KEY = "aws:iam/accessKey:AccessKey"
+STORED = {
+    "aws:secretsmanager/secretVersion:SecretVersion": "secretString",
+    "aws:ssm/parameter:Parameter": "value",
+}
+"""Type of a resource that holds a delivered key → its output that does."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class UserState:
     """The keys in the state, newest first."""
     handed_over: tuple[HandedOver, ...] = ()
     """The current key of the last finished run, and the previous one if there was one."""
+    delivered: frozenset[str] = frozenset()
+    """The ids of the keys that secrets and parameters of the component hold."""
     planned: tuple[str, ...] | None = None
     """The names of the keys that the last run wanted; None where no run wanted any."""
     idle_days: int = 0
@@ -72,8 +82,8 @@ class UserState:
         return {key.id for key in self.handed_over}
 
     def was_handed_over(self, key: Key) -> bool:
-        """Whether somebody may use a key: the run that issued it finished."""
-        return key.id in self._handed_over_ids
+        """Whether somebody may use a key: it is delivered, or the run that issued it finished."""
+        return key.id in self._handed_over_ids | self.delivered
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,12 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             if found.get("keyFingerprint"):
                 encrypted.add((user, parsed))
             keys.setdefault(user, []).append(Key(parsed, found["id"], found.get("status") != "Inactive", _day(found)))
+    delivered = frozenset(
+        key_id
+        for kind, content in STORED.items()
+        for found in outputs(USER, kind).values()
+        if (key_id := _delivered_id(found.get(content)))
+    )
     exist = outputs(USER)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
@@ -142,6 +158,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             exists=user in exist,
             keys=tuple(of_user := sorted(keys.get(user, []), key=lambda key: key.name, reverse=True)),
             handed_over=tuple(_handed_over(_mapping(handed_over.get(user)))),
+            delivered=delivered,
             planned=tuple(plans[user]) if user in plans else None,
             idle_days=int(idle_days.get(user, 0)),  # numbers come back as floats
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
@@ -192,6 +209,14 @@ def _handed_over(keys: Mapping[str, Any]) -> "list[HandedOver]":
         for key in found
         if isinstance(key.get("id"), str) and (name := KeyName.parse(str(key.get("name"))))
     ]
+
+
+def _delivered_id(content: Any) -> str | None:
+    """The id of the access key in the content of a secret or parameter; None if there is no key in it."""
+    try:
+        return json.loads(content)["aws_access_key_id"]
+    except (TypeError, ValueError, KeyError):
+        return None
 
 
 def _resource_outputs(arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.error import HTTPError
@@ -133,6 +134,36 @@ def test_a_response_is_dropped_though_the_call_is_carried_out(strict: Strict) ->
         strict.client("iam").create_user(UserName="dropped")
     assert "dropped" in user_names(strict), "the user is there, though nobody heard of it"
     assert strict.control.calls()[-2].outcome == "response dropped"
+
+
+@pytest.mark.parametrize(("code", "is_made"), [(None, True), ("ServiceFailure", False)])
+def test_a_call_is_held_until_the_faults_are_changed(strict: Strict, code: str | None, is_made: bool) -> None:
+    name = f"held-{code}"
+    strict.control.hold("iam:CreateUser", code=code)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(refusal, strict.client("iam").create_user, UserName=name)
+        while not strict.control.held():
+            time.sleep(0.01)
+        assert not waiting.done()
+        assert (name in user_names(strict)) is is_made
+        strict.control.clear_faults()
+        assert waiting.result()[0] == (code or "AccessDenied")
+    assert strict.control.held() == 0
+    assert (name in user_names(strict)) is is_made
+
+
+def test_a_snapshot_brings_the_account_back(strict: Strict) -> None:
+    key = strict.user_with_key("snapshot", "AmazonS3FullAccess")
+    strict.control.take_snapshot("before")
+    iam = strict.client("iam")
+    iam.delete_access_key(UserName="snapshot", AccessKeyId=key.access_key_id)
+    iam.create_user(UserName="after-the-snapshot")
+    for _ in range(2):
+        strict.control.restore_snapshot("before")
+        strict.client("s3", key).list_buckets()
+        assert "after-the-snapshot" not in user_names(strict)
+    with pytest.raises(ControlError, match="there is no snapshot 'x'; there are before"):
+        strict.control.restore_snapshot("x")
 
 
 def test_an_sdk_that_retries_after_a_dropped_response_meets_its_own_user(strict: Strict) -> None:

@@ -93,17 +93,23 @@ class Stack:
         named = {key if ":" in key else f"aws-access-keys:{key}": value for key, value in config.items()}
         self.file.write_text(yaml.safe_dump({**(kept or {}), "config": {"aws:region": "ap-northeast-2", **named}}))
 
-    def run(self, *arguments: str, check: bool = True) -> Done:
-        """`pulumi ARGUMENTS`, in the sandbox."""
-        done = subprocess.run(
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """`pulumi ARGUMENTS`, in the sandbox, which goes on while the caller does something else."""
+        return subprocess.Popen(
             [str(self.sandbox.engine.pulumi), *arguments, "--non-interactive", "--color", "never"],
             cwd=self.folder,
             env=self.sandbox.environment | self.environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
-        text, changes = _read_events(done.stdout) if "--json" in arguments else (done.stdout, {})
-        result = Done(done.returncode, text + done.stderr, changes)
+
+    def run(self, *arguments: str, check: bool = True) -> Done:
+        """`pulumi ARGUMENTS`, in the sandbox."""
+        process = self.start(*arguments)
+        out, err = process.communicate()
+        text, changes = _read_events(out) if "--json" in arguments else (out, {})
+        result = Done(process.returncode, text + err, changes)
         assert not check or result.code == 0, f"pulumi {' '.join(arguments)} works, but said:\n{result.text}"
         return result
 

@@ -1,5 +1,6 @@
 """What the component reads from the state: its own users and keys, whatever else or whatever half of them is there."""
 
+import json
 from dataclasses import replace
 from datetime import date
 
@@ -105,3 +106,16 @@ def test_a_key_whose_secret_is_encrypted_is_told_from_others() -> None:
     outputs = {"id": "AKIA-ann-2", "keyFingerprint": "fingerprint"}
     made_up.add(f"{USER}$aws:iam/accessKey:AccessKey", "access/ann/2", outputs)
     assert made_up.parsed.user("ann").is_encrypted
+
+
+@pytest.mark.parametrize(
+    ("kind", "output"),
+    [("aws:ssm/parameter:Parameter", "value"), ("aws:secretsmanager/secretVersion:SecretVersion", "secretString")],
+)
+def test_a_delivered_key_is_handed_over_though_its_run_failed(kind: str, output: str) -> None:
+    state = MadeUpState().user("ann", "2", "1", handed_over=["1"])
+    new = state.parsed.users["ann"].keys[0]
+    state.add(f"{USER}${kind}", "access/of-bob", {output: "not JSON"})
+    assert not state.parsed.users["ann"].was_handed_over(new)
+    state.add(f"{USER}${kind}", "access/of-ann", {output: json.dumps({"aws_access_key_id": new.id})})
+    assert state.parsed.users["ann"].was_handed_over(new)

@@ -81,6 +81,14 @@ class Control:
         """Add a dropped response: the `call`-th call of `action` from now on is carried out, its response dropped."""
         self.change_faults(failures=(*self.faults().failures, Failure(action, call, times)))
 
+    def hold(self, action: str, call: int = 1, code: str | None = None) -> None:
+        """Add a held call: the `call`-th one of `action` waits until the faults are changed; see Failure."""
+        self.change_faults(failures=(*self.faults().failures, Failure(action, call, code=code, hold=True)))
+
+    def held(self) -> int:
+        """How many calls are being held now."""
+        return self._request("GET", "held")
+
     def clear_faults(self) -> None:
         """Turn all faults off."""
         self.set_faults(Faults())
@@ -100,6 +108,14 @@ class Control:
     def save(self) -> None:
         """Write the account to disk now."""
         self._request("POST", "save")
+
+    def take_snapshot(self, name: str) -> None:
+        """Remember the account as it is now, until the sandbox stops."""
+        self._request("PUT", "snapshot", name)
+
+    def restore_snapshot(self, name: str) -> None:
+        """Bring the account back to where it was when the snapshot was taken."""
+        self._request("POST", "restore", name)
 
     def reset_last_used(self, key_ids: list[str]) -> None:
         """Make these access keys count as never used."""

@@ -14,7 +14,7 @@ from pulumi_sandbox.aws.faults import FaultInjector
 from pulumi_sandbox.aws.gateway import Gateway
 from pulumi_sandbox.aws.http_server import HttpServer
 from pulumi_sandbox.aws.persistence import StateStore
-from pulumi_sandbox.aws.settings import Faults, Settings
+from pulumi_sandbox.aws.settings import Faults, SettingError, Settings
 from pulumi_sandbox.credentials import Credentials
 
 _one_per_process = threading.Lock()  # moto keeps the account in module globals
@@ -43,6 +43,7 @@ class AwsEmulator:
                 logging.getLogger(noisy).setLevel(logging.WARNING)
             logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a full queue is expected
             self._lock = threading.RLock()
+            self._snapshots: dict[str, bytes] = {}
             self._faults = FaultInjector(settings.faults)
             self._calls = CallLog(folder)
             self._state = StateStore(folder, state_key, self._lock)
@@ -64,10 +65,13 @@ class AwsEmulator:
         return {
             "GET faults": lambda _: self._faults.settings.to_json(),
             "PUT faults": lambda given: self._faults.change(Faults.from_json(given)),
+            "GET held": lambda _: self._faults.held,
             "GET calls": lambda _: [asdict(call) for call in self._calls.latest()],
             "DELETE calls": lambda _: self._calls.clear(),
             "POST reset": lambda _: self.reset(),
             "POST save": lambda _: self._state.save(),
+            "PUT snapshot": self.take_snapshot,
+            "POST restore": self.restore_snapshot,
             "POST reset-last-used": self.reset_last_used,
         }
 
@@ -87,6 +91,20 @@ class AwsEmulator:
             account.reset()
             self._faults.forget()
         self._state.save()
+
+    def take_snapshot(self, name: str) -> None:
+        """Remember the account as it is now, in memory."""
+        self._snapshots[name] = self._state.dump()
+
+    def restore_snapshot(self, name: str) -> None:
+        """Bring the account back to where it was when a snapshot was taken."""
+        if name not in self._snapshots:
+            raise SettingError(f"there is no snapshot {name!r}; there are {', '.join(self._snapshots) or 'none'}")
+        with self._lock:
+            account.reset()
+            self._faults.forget_keys()
+            self._state.restore(self._snapshots[name])
+        self._state.changed()
 
     def reset_last_used(self, key_ids: list[str]) -> None:
         """Make these access keys count as never used."""

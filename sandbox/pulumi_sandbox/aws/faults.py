@@ -27,11 +27,16 @@ MESSAGES = {
 }
 
 
+HELD_AT_MOST = 60  # seconds
+
+
 class FaultInjector:
     """Holds the settings, which may change while requests run, and what they need to remember."""
 
     def __init__(self, settings: Faults) -> None:
         self._lock = threading.Lock()
+        self._held = 0
+        self._released = threading.Event()
         self._registered: dict[str, float] = {}
         self.change(settings)
 
@@ -46,6 +51,22 @@ class FaultInjector:
             self._seen = [0] * len(settings.failures)
             self._tokens: dict[str, tuple[float, float]] = {}
             clock.set_ahead(settings.clock)
+            self._released.set()
+            self._released = threading.Event()
+
+    @property
+    def held(self) -> int:
+        """How many calls are being held."""
+        return self._held
+
+    def hold(self) -> None:
+        """Return when the settings are changed, or after HELD_AT_MOST."""
+        with self._lock:
+            self._held += 1
+            released = self._released
+        released.wait(HELD_AT_MOST)
+        with self._lock:
+            self._held -= 1
 
     def register(self, name: str) -> None:
         """Note that a user (by name) or an access key (by id) was made just now."""
@@ -79,8 +100,10 @@ class FaultInjector:
         if failure is None:
             return
         if failure.code is None:
-            request.drop_response = True
+            request.hold_response, request.drop_response = failure.hold, not failure.hold
             return
+        if failure.hold:
+            self.hold()
         message = failure.message or MESSAGES.get(failure.code) or f"Injected failure: {failure.code}."
         raise AwsError(failure.code, message, failure.status)
 

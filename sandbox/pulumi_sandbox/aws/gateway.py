@@ -88,6 +88,9 @@ class Gateway:
                 dropped=request.drop_response,
             )
         )
+        if request.hold_response:
+            self._faults.hold()
+            return error_response(request, AwsError("AccessDenied", "The response was held."))
         if request.drop_response:
             raise DropConnection
         return response

@@ -67,11 +67,20 @@ class StateStore:
             self._thread.join()
         self.save()
 
+    def dump(self) -> bytes:
+        """The account, not encrypted."""
+        with self._lock:
+            return _dump()
+
+    def restore(self, content: bytes) -> None:
+        """Fill the empty account from what `dump` returned in this process."""
+        with self._lock:
+            _restore(pickle.loads(content)["stores"])
+
     def save(self) -> None:
         """Write the account now. Raises OSError, for instance where the disk is full; the old file stays then."""
         with self._writing:
-            with self._lock:
-                content = _dump()
+            content = self.dump()
             write_private(self._path, self._fernet.encrypt(content))
 
     def load(self) -> str | None:

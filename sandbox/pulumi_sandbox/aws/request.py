@@ -71,6 +71,8 @@ class ApiRequest:
     parameters: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     drop_response: bool = False
     """Whether to carry the request out and close the connection without a response."""
+    hold_response: bool = False
+    """Whether to carry the request out and hold the response; see Failure."""
 
     @property
     def key_id(self) -> str | None:

@@ -21,7 +21,9 @@ class Failure:
     """Let calls of an action fail: the `call`-th one from now on, and the `times` - 1 after it.
 
     With `code` the call is refused with that error before it does anything; without, it is carried out and its response
-    is dropped (the connection closes). `action` is `CreateUser` or `iam:CreateUser`, or `*` for any.
+    is dropped (the connection closes). `action` is `CreateUser` or `iam:CreateUser`, or `*` for any. `hold`: either way
+    the caller waits until the faults are changed, at most a minute, and can be killed meanwhile; then the response is
+    `code`, or AccessDenied where the call was carried out, so that no SDK tries again.
     """
 
     action: str
@@ -30,6 +32,7 @@ class Failure:
     code: str | None = None
     message: str | None = None
     status: int | None = None
+    hold: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\*|([a-z0-9-]+:)?[A-Za-z0-9]+", self.action):

@@ -1,0 +1,496 @@
+"""The fault matrix: scenarios, faults at each API call, what happens next, and what must be true after each.
+
+A point is one scenario with one fault at one of its API calls. Its course: the scenario's set-up is restored, the
+command under test runs with the fault, an operator goes on until a run succeeds, and a preview is to be empty.
+"""
+
+import itertools
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pysequoia
+from botocore.exceptions import ClientError
+from pulumi_sandbox.aws.settings import Failure, Faults
+
+from tests.lifecycle.helpers import GROUPS, in_days, works
+from tests.lifecycle.stack import Done, Sandbox, Stack
+
+Fault = Literal["error", "lost response", "kill before", "kill after"]
+Then = Literal["same", "reverted"]
+Config = Mapping[str, Any]
+
+FAULTS: tuple[Fault, ...] = ("error", "lost response", "kill before", "kill after")
+FOLLOW_UPS: tuple[Then, ...] = ("same", "reverted")
+READS = ("Get", "List", "Describe")
+ERRORS = (("AccessDenied", 50), ("Throttling", 2), ("LimitExceeded", 50), ("RequestTimeout", 2))
+"""Error codes of IAM and STS, and for how many calls they last; the other services' end in `Exception`."""
+ROUNDS = 6
+"""Runs in which an operator who does what the messages say must have succeeded."""
+
+
+@dataclass(frozen=True)
+class ScenarioContext:
+    """What a scenario's configuration can refer to."""
+
+    adopted: str
+    """Id of an access key that was created without the stack."""
+    certificate: str
+    """An OpenPGP certificate."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is set up before, and the command under test."""
+
+    name: str
+    before: tuple[Config, ...]
+    """Configurations that were applied one after the other."""
+    after: Config
+    """The configuration of the command under test."""
+    retires: frozenset[str] = frozenset()
+    """Users whose keys of the set-up may stop working, because the configuration asks for it."""
+    takes_slot: bool = False
+    """Whether the oldest key of ann may be deleted, to make room for a new one."""
+    removes: bool = False
+    """Whether users are removed."""
+    in_days: int = 0
+    """Days after the set-up."""
+    command: tuple[str, ...] = ("up",)
+    is_refused: bool = False
+    """Whether the retire guard refuses the command, so that only the reverted configuration succeeds."""
+    suspends: bool = False
+    """Whether the key under test is inactive, also the one in the stores."""
+
+
+def _config(ann: Config | None, bob: Config | None = None, **more: Any) -> Config:
+    """The configuration of user ann, delivered to both stores, and of bob, delivered to one. None: no such user."""
+    users: dict[str, Any] = {}
+    if ann is not None:
+        users["ann"] = {"groups": ["test"], "key": dict(ann), "deliver": {"ssm": {}, "secretsManager": {}}}
+    if bob is not None:
+        users["bob"] = {"groups": ["test"], "key": dict(bob), "deliver": {"ssm": {}}}
+    return {"groups": GROUPS, "users": users, **({} if users else {"allowNoUsers": True}), **more}
+
+
+def _undelivered(user: str, **key: Any) -> Config:
+    both = _config({}, {})
+    return {**both, "users": {user: {"groups": ["test"], "key": key}, "bob": both["users"]["bob"]}}
+
+
+_CALENDAR = {"rotation": {"start": "2020-01-01", "everyDays": 30, "overlapDays": 3}}
+_GUARD = {"retireGuard": {"idleDays": 30}}
+_ONE = _config({}, {})
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("first up of one user", (), _config({})),
+        Scenario("first up of two users", (), _ONE),
+        Scenario("rotation into the empty slot", (_ONE,), _config({"serial": 2}, {})),
+        Scenario("rotation into a taken slot", (_ONE, _config({"serial": 2}, {})), _config({"serial": 3}, {}),
+                 takes_slot=True),
+        Scenario("previous inactive", (_ONE,), _config({"serial": 2, "previous": "inactive"}, {}),
+                 retires=frozenset({"ann"})),
+        Scenario("previous deleted", (_ONE,), _config({"serial": 2, "previous": "deleted"}, {}),
+                 retires=frozenset({"ann"})),
+        Scenario("rotation of two users", (_ONE,), _config({"serial": 2}, {"serial": 2})),
+        Scenario("scheduled rotation", (_config(_CALENDAR, {}),), _config(_CALENDAR, {}), in_days=40),
+        Scenario("suspended", (_ONE,), _config({"status": "inactive"}, {}), retires=frozenset({"ann"}), suspends=True),
+        Scenario("OpenPGP", (_undelivered("ann"),), _undelivered("ann", serial=2, pgpKey="CERTIFICATE")),
+        Scenario("adopted", (_config(None, {}),), _undelivered("eve", adopt={"id": "ADOPTED"})),
+        Scenario("renamed", (_ONE,), {**_ONE, "users": {"anna": _ONE["users"]["ann"], "bob": _ONE["users"]["bob"]}},
+                 retires=frozenset({"ann"}), removes=True),
+        Scenario("removed", (_config({}, {}), _config({"serial": 2}, {})), _config(None, {}),
+                 retires=frozenset({"ann"}), removes=True),
+        Scenario("destroyed", (_ONE,), _ONE, retires=frozenset({"ann", "bob"}), removes=True, command=("destroy",)),
+        Scenario("destroyed under the guard", (_config(_GUARD, _GUARD),), _config(_GUARD, _GUARD),
+                 command=("destroy", "--run-program"), is_refused=True),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """The `number`-th call of an action in a scenario."""
+
+    action: str
+    number: int
+
+    @property
+    def is_read(self) -> bool:
+        return self.action.partition(":")[2].startswith(READS)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of the matrix."""
+
+    scenario: str
+    fault: Fault
+    then: Then
+    call: Call
+    ordinal: int
+    """Place of the call in the scenario, from which the kind of error follows."""
+
+    def __str__(self) -> str:
+        return f"{self.scenario}: {self.fault} at {self.call.action}#{self.call.number}, then {self.then}"
+
+    def failures(self) -> tuple[Failure, ...]:
+        action, number = self.call.action, self.call.number
+        if self.fault == "lost response":
+            return (Failure(action, number),)
+        if self.fault != "error":
+            return (Failure(action, number, code="AccessDenied" if self.fault == "kill before" else None, hold=True),)
+        code, times = ERRORS[self.ordinal % len(ERRORS)]
+        code += "" if action.startswith(("iam:", "sts:")) or code == "RequestTimeout" else "Exception"
+        return (Failure(action, number, times, code),)
+
+
+def points(scenario: str, calls: Iterable[Call]) -> Iterator[Point]:
+    """The matrix of one scenario: everything at each write; at each read one fault, which nothing can be lost by."""
+    for ordinal, call in enumerate(calls):
+        if call.is_read:
+            fault: Fault = "kill before" if ordinal % 2 else "error"
+            yield Point(scenario, fault, FOLLOW_UPS[ordinal // 2 % 2], call, ordinal)
+        else:
+            for fault, then in itertools.product(FAULTS, FOLLOW_UPS):
+                yield Point(scenario, fault, then, call, ordinal)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A key that was handed over by the set-up."""
+
+    user: str
+    serial: int
+    key: tuple[str, str]
+
+
+class PointError(AssertionError):
+    """What is not true after a point."""
+
+
+@dataclass
+class Prepared:
+    """A scenario that is set up, and the calls of its command without faults."""
+
+    scenario: Scenario
+    stack: Stack
+    copy: Path
+    """Of the backend's folder after the set-up."""
+    known: list[Known]
+    stored: set[str] = field(default_factory=set[str])
+    """What the stores hold after the set-up, by name."""
+    calls: list[Call] = field(default_factory=list[Call])
+    context: "ScenarioContext | None" = None
+
+    def restore(self) -> None:
+        sandbox = self.stack.sandbox
+        sandbox.control.clear_faults()
+        sandbox.control.restore_snapshot(self.scenario.name)
+        shutil.rmtree(sandbox.folder.state)
+        shutil.copytree(self.copy, sandbox.folder.state)
+        self.stack.environment.pop("ACCESS_KEYS_TODAY", None)
+
+    def write(self, config: Config) -> None:
+        assert self.context
+        text = json.dumps(config).replace('"ADOPTED"', json.dumps(self.context.adopted))
+        self.stack.write(json.loads(text.replace('"CERTIFICATE"', json.dumps(self.context.certificate))))
+
+    def command(self, *arguments: str, check: bool = True) -> Done:
+        return self.stack.run(*arguments, "--yes", "--skip-preview", "--json", check=check)
+
+
+def prepare(scenario: Scenario, sandbox: Sandbox, folder: Path) -> Prepared:
+    """Set a scenario up, remember everything, and run its command without faults."""
+    sandbox.control.clear_faults()
+    sandbox.control.reset()
+    shutil.rmtree(sandbox.folder.state)
+    sandbox.folder.state.mkdir()
+    (folder / "project").mkdir()
+    stack = Stack(sandbox, folder / "project", name="dev")
+    iam = sandbox.client("iam")
+    known: list[Known] = []
+    adopted = ""
+    if scenario.name == "adopted":
+        iam.create_user(UserName="eve")
+        made = iam.create_access_key(UserName="eve")["AccessKey"]
+        adopted = made["AccessKeyId"]
+        known.append(Known("eve", 1, (adopted, made["SecretAccessKey"])))
+    prepared = Prepared(scenario, stack, folder / "state", known)
+    certificate = str(pysequoia.Tsk.generate("ann <ann@example.org>").extract_certificate())
+    prepared.context = ScenarioContext(adopted, certificate)
+    for config in scenario.before:
+        prepared.write(config)
+        prepared.command("up")
+        outputs = stack.outputs()
+        for user, status in outputs["keys"].items():
+            key = (status["current"]["id"], outputs["secretAccessKeys"][user])
+            if key[0] not in {other.key[0] for other in known}:
+                known.append(Known(user, status["current"]["serial"], key))
+    for one in known:
+        if scenario.name != "adopted" or one.user != "eve":
+            assert works(sandbox, one.key)
+    prepared.stored = set(stored(sandbox))
+    shutil.copytree(sandbox.folder.state, prepared.copy)
+    sandbox.control.take_snapshot(scenario.name)
+    prepared.restore()
+    _begin(prepared)
+    sandbox.control.clear_calls()
+    done = prepared.command(*scenario.command, check=False)
+    assert (done.code != 0) is scenario.is_refused, done.text
+    counts: Counter[str] = Counter()
+    for call in sandbox.control.calls():
+        action = f"{call.service}:{call.action}"
+        counts[action] += 1
+        prepared.calls.append(Call(action, counts[action]))
+    return prepared
+
+
+def _begin(prepared: Prepared) -> None:
+    """Everything as it is when the command under test starts."""
+    prepared.write(prepared.scenario.after)
+    if prepared.scenario.in_days:
+        prepared.stack.environment["ACCESS_KEYS_TODAY"] = in_days(prepared.scenario.in_days)
+
+
+def try_point(prepared: Prepared, point: Point) -> None:
+    """Try one point. Raises PointError where something is not as it must be."""
+    _Attempt(prepared, point).run()
+
+
+@dataclass
+class _Attempt:
+    prepared: Prepared
+    point: Point
+    said: list[str] = field(default_factory=list[str])
+    """The output of each command."""
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.prepared.scenario
+
+    @property
+    def stack(self) -> Stack:
+        return self.prepared.stack
+
+    @property
+    def sandbox(self) -> Sandbox:
+        return self.stack.sandbox
+
+    def run(self) -> None:
+        self.prepared.restore()
+        _begin(self.prepared)
+        killed = self._faulty_run()
+        self._check("after the run with the fault", loads=not killed)
+        left = self._ids()
+        command = self.scenario.command
+        if self.point.then == "reverted":
+            self.prepared.write(self.scenario.before[-1] if self.scenario.before else _config(None))
+            self.stack.environment.pop("ACCESS_KEYS_TODAY", None)
+            command = ("up",)
+        elif self.scenario.is_refused:
+            command = ("up",)
+        self._converge(command)
+        if command[0] == "up":
+            preview = self.stack.preview("--expect-no-changes", check=False)
+            self._need(preview.code == 0, f"a further preview is empty:\n{preview.text}")
+            self.said.append(preview.text)
+        self._check("in the end")
+        self._check_end(left)
+
+    # ---- the course
+
+    def _faulty_run(self) -> bool:
+        """Run the command under test with the fault. Whether the engine was killed."""
+        self.sandbox.control.set_faults(Faults(failures=self.point.failures()))
+        command = self.scenario.command
+        if not self.point.fault.startswith("kill"):
+            self.said.append(self.prepared.command(*command, check=False).text)
+            self.sandbox.control.clear_faults()
+            return False
+        process = self.stack.start(*command, "--yes", "--skip-preview", "--json")
+        while process.poll() is None and not self.sandbox.control.held():
+            time.sleep(0.02)
+        was_held = process.poll() is None
+        if was_held:
+            kill_with_descendants(process.pid)
+        # What the provider had under way ends, too, as it does when it dies with the engine.
+        self.sandbox.control.set_faults(Faults(failures=(Failure("*", times=10_000, code="AccessDenied"),)))
+        process.communicate()
+        while self.sandbox.control.held():
+            time.sleep(0.02)
+        time.sleep(0.2)
+        self.sandbox.control.clear_faults()
+        return was_held
+
+    def _converge(self, command: tuple[str, ...]) -> None:
+        """Run again, and do what the messages say, until a run succeeds."""
+        for _ in range(ROUNDS):
+            done = self.prepared.command(*command, check=False)
+            self.said.append(done.text)
+            if done.code == 0:
+                return
+            self._check("after another run", loads=False)
+            self._follow(done.text)
+        raise PointError(f"the runs converge, but {ROUNDS} did not:\n{self.said[-1]}")
+
+    def _follow(self, text: str) -> None:
+        """Do what a message advises."""
+        if "currently locked by" in text:
+            self._run("cancel", "--yes")
+            self._run("refresh", "--yes", "--skip-preview")
+        for pending in re.findall(r"(urn:pulumi:\S+?)[,']? *(?:interrupted while )?creating", text):
+            kind = pending.split("::")[2]
+            if "accessKey" in kind:
+                self._run("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+        for line in re.findall(r"pulumi (import .*?'component=[^']*')", text):
+            self._run(*shlex.split(line), "--yes", "--generate-code=false", "--protect=false")
+        for user, key_id in re.findall(r"aws iam delete-access-key --user-name (\S+) --access-key-id (\w+)", text):
+            self._need(all(one.key[0] != key_id for one in self._kept()), f"nobody is told to delete {key_id}:\n{text}")
+            with suppress(ClientError):
+                self.sandbox.client("iam").delete_access_key(UserName=user, AccessKeyId=key_id)
+        for name in created_unanswered(text):
+            self._delete_stored(name)
+        if "pulumi refresh" in text:
+            self._run("refresh", "--yes", "--skip-preview")
+
+    def _delete_stored(self, name: str) -> None:
+        """Delete what was created while AWS's response got lost, as docs/troubleshooting.md advises."""
+        with suppress(ClientError):
+            self.sandbox.client("ssm").delete_parameter(Name=f"/{name}")
+        with suppress(ClientError):
+            manager = self.sandbox.client("secretsmanager")
+            manager.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+
+    def _run(self, *arguments: str) -> None:
+        self.said.append(self.stack.run(*arguments, check=False).text)
+
+    # ---- what must be true
+
+    def _need(self, condition: bool, what: str) -> None:
+        if not condition:
+            raise PointError(what)
+
+    def _kept(self) -> list[Known]:
+        """The keys of the set-up that may not stop working."""
+        keys = [one for one in self.prepared.known if one.user not in self.scenario.retires]
+        if self.scenario.takes_slot:
+            keys = [one for one in keys if (one.user, one.serial) != ("ann", 1)]
+        return keys
+
+    def _check(self, when: str, loads: bool = True) -> None:
+        """What is true at every moment."""
+        active = self._active()
+        for one in self._kept():
+            self._need(one.key[0] in active, f"{when} the key {one.serial} of {one.user} still works")
+        if not self.scenario.removes and not self.scenario.suspends:
+            current = self._output_ids()
+            for user in {one.user for one in self.prepared.known}:
+                ids = {one.key[0] for one in self.prepared.known if one.user == user} | {current.get(user)}
+                self._need(bool(ids & active), f"{when} {user} has a key that works")
+        if not self.scenario.suspends:
+            found = stored(self.sandbox)
+            for name in self.prepared.stored - found.keys():
+                user = name.rpartition("/")[2]
+                self._need(user in self.scenario.retires, f"{when} {user} still finds a key in {name}")
+            for name, key_id in found.items():
+                if name.lstrip("/") not in created_unanswered("\n".join(self.said)):
+                    self._need(key_id in active, f"{when} {name} holds a key that works, but it holds {key_id}")
+        for text in self.said:
+            self._need("Traceback" not in text, f"{when} no output has a traceback:\n{text}")
+        if loads:
+            exported = self.stack.run("stack", "export", check=False)
+            self._need(exported.code == 0, f"{when} the state loads:\n{exported.text}")
+
+    def _check_end(self, left: set[str]) -> None:
+        """What is true when everything has succeeded."""
+        ids, state_ids = self._ids(), self._state_ids()
+        everything = "\n".join(self.said)
+        for key_id in ids - state_ids:
+            self._need(key_id in everything, f"the key {key_id}, which the stack does not know, is named")
+        self._need(state_ids <= ids, f"the state has only keys that IAM has: {state_ids - ids}")
+        if self.point.then == "reverted" and not self.scenario.removes and self.scenario.before:
+            self._need(ids <= left, "no key is issued that nobody asked for")
+        for one in self._kept():
+            if self.scenario.name != "adopted" or one.user != "eve":
+                self._need(works(self.sandbox, one.key), f"the key {one.serial} of {one.user} opens S3")
+        managed = {str(one.get("id")) for one in self._resources()}
+        current = self._output_ids()
+        for name, key_id in stored(self.sandbox).items():
+            if any(name in one for one in managed):
+                self._need(key_id in current.values(), f"{name} holds a current key")
+
+    # ---- what is there
+
+    def _ids(self) -> set[str]:
+        return {key["AccessKeyId"] for key in self._listed()}
+
+    def _active(self) -> set[str]:
+        return {key["AccessKeyId"] for key in self._listed() if key["Status"] == "Active"}
+
+    def _listed(self) -> list[dict[str, Any]]:
+        iam = self.sandbox.client("iam")
+        users = [user["UserName"] for user in iam.list_users()["Users"]]
+        return [key for user in users for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
+
+    def _resources(self) -> list[dict[str, Any]]:
+        (file,) = self.sandbox.folder.state.glob(".pulumi/stacks/*/dev.json")
+        latest = json.loads(file.read_text())["checkpoint"].get("latest") or {}
+        return latest.get("resources") or []
+
+    def _state_ids(self) -> set[str]:
+        return {
+            one["id"] for one in self._resources() if one["type"] == "aws:iam/accessKey:AccessKey" and one.get("id")
+        }
+
+    def _output_ids(self) -> dict[str, str]:
+        """User → id of the current key in the stack's outputs."""
+        for resource in self._resources():
+            if resource["type"] == "pulumi:pulumi:Stack":
+                ids = resource.get("outputs", {}).get("accessKeyIds")
+                return ids if isinstance(ids, dict) else {}
+        return {}
+
+
+def stored(sandbox: Sandbox) -> dict[str, str]:
+    """Name in a store → id of the key that it holds."""
+    found: dict[str, str] = {}
+    ssm, manager = sandbox.client("ssm"), sandbox.client("secretsmanager")
+    for parameter in ssm.describe_parameters()["Parameters"]:
+        value = ssm.get_parameter(Name=parameter["Name"], WithDecryption=True)["Parameter"]["Value"]
+        found[parameter["Name"]] = json.loads(value)["aws_access_key_id"]
+    for secret in manager.list_secrets()["SecretList"]:
+        with suppress(ClientError):  # one without a value yet
+            value = manager.get_secret_value(SecretId=secret["Name"])["SecretString"]
+            found[secret["Name"]] = json.loads(value)["aws_access_key_id"]
+    return found
+
+
+def created_unanswered(text: str) -> list[str]:
+    """Names of secrets and parameters that an output names as existing already: AWS's response got lost."""
+    return re.findall(r'"access/(\S+?)": (?:PutParameter|CreateSecret) failed: \w+Exists', text)
+
+
+def kill_with_descendants(pid: int) -> None:
+    """Kill a process and everything that it started, at once: also plugins, which have process groups of their own."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    doomed = [pid]
+    for parent in doomed:
+        doomed += [child for child, its_parent in parents if its_parent == parent]
+    for each in doomed:
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)

@@ -1,0 +1,66 @@
+"""The fault matrix: a spread of it in every run, all of it in the long form."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.conftest import FAILED, POINT
+from tests.faults.matrix import FAULTS, FOLLOW_UPS, SCENARIOS, Fault, Point, Prepared, Then, points, try_point
+
+Record = Callable[[str, object], None]
+
+SPREAD = (
+    "first up of two users",
+    "rotation into a taken slot",
+    "previous deleted",
+    "removed",
+    "destroyed under the guard",
+)
+"""Scenarios of which each fault is tried once in every run: 20 points."""
+
+
+@pytest.mark.parametrize("scenario", SPREAD)
+def test_a_spread_of_faults_costs_no_key(
+    scenario: str, prepared: Callable[[str], Prepared], record_property: Record
+) -> None:
+    found = prepared(scenario)
+    every = list(points(scenario, found.calls))
+    chosen: list[Point] = []
+    for index, fault in enumerate(FAULTS):
+        of_kind = [point for point in every if point.fault == fault] or every  # where the guard lets nothing be written
+        chosen.append(of_kind[(SPREAD.index(scenario) + 3 * index) % len(of_kind)])
+    _try(found, chosen, record_property)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("then", FOLLOW_UPS)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_fault_at_any_call_costs_no_key(
+    scenario: str, fault: Fault, then: Then, prepared: Callable[[str], Prepared], record_property: Record
+) -> None:
+    found = prepared(scenario)
+    every = points(scenario, found.calls)
+    _try(found, (point for point in every if (point.fault, point.then) == (fault, then)), record_property)
+
+
+def test_a_lost_key_is_found_by_the_matrix(prepared: Callable[[str], Prepared]) -> None:
+    found = prepared("previous deleted")
+    harmless = next(point for point in points("previous deleted", found.calls) if point.fault == "error")
+    strict = replace(found, scenario=replace(found.scenario, retires=frozenset()))
+    with pytest.raises(AssertionError, match="the key 1 of ann still works"):
+        try_point(strict, replace(harmless, then="same"))
+
+
+def _try(prepared: Prepared, chosen: Iterable[Point], record_property: Record) -> None:
+    """Try points, all of them before the first failure is reported."""
+    failed: list[str] = []
+    for point in chosen:
+        record_property(POINT, str(point))
+        try:
+            try_point(prepared, point)
+        except AssertionError as error:
+            record_property(FAILED, str(point))
+            failed.append(f"{point}\n{error}")
+    assert not failed, "\n\n".join(failed)
