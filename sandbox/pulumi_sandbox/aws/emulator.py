@@ -102,7 +102,7 @@ class AwsEmulator:
             raise SettingError(f"there is no snapshot {name!r}; there are {', '.join(self._snapshots) or 'none'}")
         with self._lock:
             account.reset()
-            self._faults.forget_keys()
+            self._faults.forget()
             self._state.restore(self._snapshots[name])
         self._state.changed()
 
