@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from importlib import import_module
-from threading import Thread
 from typing import Any, cast
 
 import pulumi
@@ -118,9 +116,6 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
-        if any(plan.plan.is_new for plan in plans.values()):
-            # While the engine is busy with what comes before the keys.
-            Thread(target=import_module, args=["boto3"], daemon=True).start()
         idle_days = {user: days for user in [*plans, *removed] if (days := guard.idle_days(user))}
         child = pulumi.ResourceOptions(parent=self)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}

@@ -39,11 +39,10 @@ def stack_settings() -> StackSettings:
             "Nothing was created or changed."
         )
     settings, type_problems = read_section(StackSettings, given, STACK_FILE)
-    problems += type_problems
+    problems += [*_clear_text_secrets(given), *type_problems]
     if settings:
         problems += rule_problems(settings, STACK_FILE, partition_of(region()), ignored_tags())
         problems += _output_problems(settings)
-        problems += _clear_text_secrets(settings)
     refuse(problems, STACK_FILE)
     assert settings is not None, "settings that cannot be parsed have problems"
     return settings
@@ -134,9 +133,11 @@ def _output_problems(settings: StackSettings) -> list[Problem]:
     ]
 
 
-def _clear_text_secrets(settings: StackSettings) -> list[Problem]:
-    if pulumi.runtime.is_config_secret(f"{NAMESPACE}:users"):
-        return []  # the engine knows it of `users` as a whole
+def _clear_text_secrets(given: Mapping[str, Any]) -> list[Problem]:
+    """Secrets that the file shows, whatever else is wrong with it."""
+    users = given.get("users")
+    if pulumi.runtime.is_config_secret(f"{NAMESPACE}:users") or not isinstance(users, dict):
+        return []  # the engine knows of `users` as a whole that it has a secret
     return [
         Problem(
             f"users.{name}.key.adopt.secret",
@@ -144,6 +145,13 @@ def _clear_text_secrets(settings: StackSettings) -> list[Problem]:
             "file; then set it encrypted: pulumi config set --secret --path "
             f"'{NAMESPACE}:users.{name}.key.adopt.secret'",
         )
-        for name, user in settings.users.items()
-        if user.key.adopt and user.key.adopt.secret is not None
+        for name, user in cast("dict[str, Any]", users).items()
+        if _below(user, "key", "adopt", "secret") is not None
     ]
+
+
+def _below(value: Any, *names: str) -> Any:
+    """What a value has below names, where it is the right kind of mapping; else None."""
+    for name in names:
+        value = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
+    return value
