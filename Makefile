@@ -48,7 +48,7 @@ down: setup ## destroy the stack in the sandbox, and stop the sandbox
 	@$(BIN)/python -m demo down $(STACK)
 
 shell: engine ## a shell in which pulumi, aws and python mean the sandbox
-	@$(RUN) $${SHELL:-sh}
+	@$(SANDBOX) run --stack $(STACK) -- $${SHELL:-sh}
 
 doctor: setup ## what is installed, what is missing
 	@$(SANDBOX) doctor
