@@ -48,7 +48,7 @@ down: setup ## destroy the stack in the sandbox, and stop the sandbox
 	@$(BIN)/python -m demo down $(STACK)
 
 shell: engine ## a shell in which pulumi, aws and access-keys mean the sandbox
-	@$(BIN)/python -m demo shell $(STACK)
+	@$(SANDBOX) run --stack $(STACK) -- $${SHELL:-sh} || true  # whatever the last command in it was
 
 doctor: setup ## what is installed, what is missing
 	@$(SANDBOX) doctor

@@ -1,1 +1,1 @@
-"""What `make up`, `preview`, `down` and `shell` do: the program in the sandbox, as a newcomer meets it."""
+"""What `make up`, `preview` and `down` do: the program in the sandbox, as a newcomer meets it."""

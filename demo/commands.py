@@ -1,4 +1,4 @@
-"""`python -m demo up|preview|down|shell STACK`: what an operator types, in the sandbox, and what came of it."""
+"""`python -m demo up|preview|down STACK`: what an operator types, in the sandbox, and what came of it."""
 
 import argparse
 import os
@@ -6,7 +6,6 @@ import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import yaml
 from aws_access_keys.rules.problem import did_you_mean
 from pulumi_sandbox import engine, process
 from pulumi_sandbox.cli import run_forwarding_signals
@@ -23,15 +22,13 @@ PREFIX = f"{os.path.relpath(os.path.dirname(sys.executable))}/pulumi-sandbox run
 def main() -> None:
     """Exit code: the engine's, or 1."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("what", choices=("up", "preview", "down", "shell"))
+    parser.add_argument("what", choices=("up", "preview", "down"))
     parser.add_argument("stack")
     arguments = parser.parse_args()
     paths = default_paths()
     try:
         if arguments.what == "down":
             sys.exit(_down(arguments.stack, paths))
-        if arguments.what == "shell":
-            sys.exit(_shell(arguments.stack, paths))
         sys.exit(_up(arguments.stack, paths, preview=arguments.what == "preview"))
     except (StackError, SandboxError) as error:
         sys.exit(str(error))
@@ -119,24 +116,3 @@ def _let_guarded_keys_go(stack: Stack, paths: SandboxPaths) -> bool:
         text = "Some keys are under a retireGuard. The sandbox resets their last use so that they can be deleted."
         print(text, flush=True)
     return bool(guarded)
-
-
-def _shell(name: str, paths: SandboxPaths) -> int:
-    """The user's own shell in the sandbox, in the stack's region."""
-    file = Path(f"Pulumi.{name}.yaml")
-    config = (yaml.safe_load(file.read_text("utf-8")) or {}).get("config") if file.exists() else None
-    environment = enter(paths)
-    region = str((config or {}).get("aws:region") or environment["AWS_REGION"])
-    environment |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, "PS1": "(sandbox) $ "}
-    shell = [os.environ.get("SHELL") or "sh"]
-    if Path(shell[0]).name == "bash":  # its own startup file sets another prompt
-        startup = paths.root / "bashrc"
-        startup.write_text('[ ! -f ~/.bashrc ] || . ~/.bashrc\nPS1="(sandbox) $PS1"\n')
-        shell += ["--rcfile", str(startup)]
-    print(
-        f"This shell is in the sandbox: pulumi, aws and access-keys use the emulated account 123456789012, region "
-        f"{region}. Leave it: exit",
-        flush=True,
-    )
-    run_forwarding_signals(shell, environment)
-    return 0  # not the code of the last command in it

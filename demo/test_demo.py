@@ -68,9 +68,3 @@ def test_make_down_works_after_keys_were_issued_on_a_later_day(demo: Demo, paths
     demo("up", "prod")
     process.stop(paths)  # the clock is right again
     assert "13 deleted" in demo("down", "prod")
-
-
-def test_a_shell_shows_that_it_is_in_the_sandbox_and_has_the_region_of_the_stack(demo: Demo) -> None:
-    shell = demo("shell", "dev", text="echo region=$AWS_REGION; false\n")
-    assert "This shell is in the sandbox" in shell
-    assert "region=ap-northeast-2" in shell

@@ -3,10 +3,12 @@
 import argparse
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from pulumi_sandbox import daemon, engine, process
@@ -15,6 +17,11 @@ from pulumi_sandbox.aws.control import ControlError
 from pulumi_sandbox.environment import enter
 from pulumi_sandbox.paths import default_paths
 from pulumi_sandbox.process import SandboxError
+from pulumi_sandbox.project import stack_environment
+
+SHELLS = ("sh", "dash", "bash", "ksh", "zsh", "fish")
+# bash would take the prompt of its start-up files; it runs PROMPT_COMMAND before each prompt.
+SHELL_PROMPT = {"PS1": "(sandbox) $ ", "PROMPT_COMMAND": 'PS1="(sandbox) ${PS1#(sandbox) }"'}
 
 Command = Callable[[argparse.Namespace, list[str]], int]
 
@@ -52,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=does)
         return sub
 
-    command("run", _run, "run a command in the sandbox: pulumi-sandbox run -- pulumi preview")
+    run = command("run", _run, "run a command in the sandbox: pulumi-sandbox run -- pulumi preview")
+    run.add_argument("--stack", help="the stack that pulumi uses in it; its aws:region holds for other commands, too")
     daemon.add_arguments(command("start", _start, "start the sandbox, if it is not running"))
     command("stop", _stop, "stop the sandbox; the content of its AWS account is kept")
     command("status", _status, "show whether the sandbox is running, and where")
@@ -66,10 +74,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(_arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     if not rest:
         raise SandboxError("The command to run is missing; put it after `--`: pulumi-sandbox run -- pulumi preview")
-    return run_forwarding_signals(rest, enter(default_paths()))
+    environment = enter(default_paths())
+    if arguments.stack:
+        environment |= stack_environment(arguments.stack, Path.cwd())
+    if os.path.basename(rest[0]) in SHELLS and len(rest) == 1:
+        region = environment["AWS_REGION"]
+        sys.stderr.write(f"A shell in the sandbox, region {region}: no real account is reached. `exit` leaves it.\n")
+        environment |= SHELL_PROMPT
+    return run_forwarding_signals(rest, environment)
 
 
 def run_forwarding_signals(command: Sequence[str], environment: dict[str, str]) -> int:

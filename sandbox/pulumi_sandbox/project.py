@@ -3,7 +3,7 @@
 The engine writes the salt of a stack's passphrase into `Pulumi.STACK.yaml`. The sandbox has a passphrase of its own, so
 it must not write into the files that a real account is run with. It gets a project folder in the sandbox instead, whose
 program is the project's: same code, same config, another salt. An edit of the project's own stack file is taken over
-at once; `pulumi config set` in the sandbox changes the copy, until the project's file is edited.
+at once; `pulumi config set` in the sandbox changes the copy, until the project's file is edited: then it is kept aside.
 """
 
 import json
@@ -19,6 +19,7 @@ import yaml
 
 from pulumi_sandbox.environment import ENGINE
 from pulumi_sandbox.paths import default_paths, project_folder, write_private
+from pulumi_sandbox.process import SandboxError
 
 _SECRETS_PROVIDER = re.compile(r"^(?:encryptionsalt|secretsprovider|encryptedkey):.*\n?", re.MULTILINE)
 # Flags whose value is a path, which would otherwise be read from the project folder in the sandbox.
@@ -126,19 +127,42 @@ def _copy_stack_file(source: Path, copy: Path) -> None:
     """Take over the source where it changed since the last time, and keep the sandbox's own salt."""
     config = (_parsed(source) or {}).get("config")
     text = source.read_text()
-    taken_over = copy.with_suffix(".sha256")  # of the source as it was when the copy was made of it
-    digest = sha256(text.encode()).hexdigest()
+    taken_over = copy.with_suffix(".sha256")  # of the source and its config, as they were when the copy was made
+    digests = [_digest(text), _digest(yaml.safe_dump(config))]
     current = copy.read_text() if copy.exists() else ""
-    if current and taken_over.exists() and taken_over.read_text() == digest:
-        if (yaml.safe_load(current) or {}).get("config") != config:
+    before = taken_over.read_text().split() if current and taken_over.exists() else []
+    own_config = (yaml.safe_load(current) or {}).get("config")
+    if before[:1] == digests[:1]:
+        if own_config != config:
             sys.stderr.write(
                 f"pulumi-sandbox: the sandbox uses its own modified copy of {source.name}. "
                 f"To discard it, edit {source} or delete {copy}.\n"
             )
         return
+    if own_config != config and before[1:] and before[1] != _digest(yaml.safe_dump(own_config)):
+        write_private(copy.with_name(f"{copy.name}.bak"), current)
+        sys.stderr.write(
+            f"pulumi-sandbox: {source.name} was edited and replaces the sandbox's own modified copy of it, "
+            f"which is kept as {copy.name}.bak in {copy.parent}.\n"
+        )
     own = "".join(line if line.endswith("\n") else line + "\n" for line in _SECRETS_PROVIDER.findall(current))
     write_private(copy, _SECRETS_PROVIDER.sub("", text).strip() + "\n" + own)
-    write_private(taken_over, digest)
+    write_private(taken_over, "\n".join(digests))
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def stack_environment(stack: str, cwd: Path) -> dict[str, str]:
+    """What makes pulumi use a stack, and everything else its region. Raises SandboxError where it has no stack file."""
+    project = project_folder(cwd) or cwd
+    file = project / f"Pulumi.{stack}.yaml"
+    if not file.exists():
+        known = ", ".join(sorted(other.name for other in project.glob("Pulumi.*.yaml"))) or "none"
+        raise SandboxError(f"{file.name} is missing in {project}. Stack files there: {known}")
+    region = ((_parsed(file) or {}).get("config") or {}).get("aws:region")
+    return {"PULUMI_STACK": stack} | ({"AWS_REGION": region, "AWS_DEFAULT_REGION": region} if region else {})
 
 
 def _parsed(file: Path) -> Any:

@@ -298,8 +298,29 @@ def test_the_copy_keeps_the_sandboxs_salt_and_takes_over_edits(
     (project / "Pulumi.dev.yaml").write_text(STACK_FILE + "encryptionsalt: v1:real\n")
     redirected(["up"], project)
     assert "ap-northeast-2" in copy.read_text(), "an edit of the project's file wins"
+    assert "which is kept as Pulumi.dev.yaml.bak in" in capsys.readouterr().err, "and the loss is reported"
+    assert "eu-west-1" in copy.with_name("Pulumi.dev.yaml.bak").read_text()
+    (project / "Pulumi.dev.yaml").write_text(STACK_FILE + "  a: b\n")
+    redirected(["up"], project)
+    assert capsys.readouterr().err == "", "where nothing was changed in the sandbox, nothing is lost"
     assert copy.read_text().count("encryptionsalt: v1:sandbox") == 1, "and the salt stays"
     assert "v1:real" not in copy.read_text()
+
+
+def test_a_shell_shows_that_it_is_in_the_sandbox_and_has_the_stacks_region(project: Path) -> None:
+    cli = Cli(project / ".sandbox")
+    del cli.environment[FOLDER]
+    command = [*cli.command, "run", "--stack", "dev", "--", "sh"]
+    shown = 'echo "$PS1/$AWS_REGION/$AWS_DEFAULT_REGION/$PULUMI_STACK"'
+    try:
+        done = subprocess.run(command, env=cli.environment, input=shown, capture_output=True, text=True)
+        missing = cli("run", "--stack", "prod", "--", "sh")
+    finally:
+        process.stop(cli.paths)
+    assert done.stdout == "(sandbox) $ /ap-northeast-2/ap-northeast-2/dev\n"
+    assert "A shell in the sandbox, region ap-northeast-2" in done.stderr
+    assert "Pulumi.prod.yaml is missing in" in missing.stderr
+    assert "Stack files there: Pulumi.dev.yaml" in missing.stderr
 
 
 def test_a_broken_stack_file_is_named_with_the_place(project: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from aws_support import Strict
 from botocore.exceptions import ClientError
 from google.protobuf.struct_pb2 import Struct
-from provider_client import Connection, ProviderFaultError, Secret
+from provider_client import Connection, ProviderFaultError, Secret, connected
 from pulumi_sandbox.provider.values import from_struct
 
 USER, KEY, POLICY = "aws:iam/user:User", "aws:iam/accessKey:AccessKey", "aws:iam/policy:Policy"
@@ -239,6 +239,15 @@ def test_a_bucket_with_contents_is_only_deleted_by_force(connection: Connection,
     assert tags_of(client.get_bucket_tagging(Bucket="life-bucket")["TagSet"]) == {"c": "d"}
     bucket.delete()
     assert gone(client.head_bucket, Bucket="life-bucket"), "all versions and markers and the bucket must be gone"
+
+
+def test_a_bucket_of_ones_own_is_not_taken_for_a_new_one(connection: Connection) -> None:
+    for region, refused in (("us-east-1", "BucketAlreadyExists"), ("eu-west-1", "BucketAlreadyOwnedByYou")):
+        with connected(connection.port, region=region) as engine:
+            bucket = engine.make(BUCKET, {"bucket": f"life-twice-{region}"})
+            with pytest.raises(ProviderFaultError, match=refused):
+                engine.make(BUCKET, {"bucket": f"life-twice-{region}"})
+            bucket.delete()
 
 
 def test_an_automatic_bucket_name_is_in_lower_case(connection: Connection) -> None:

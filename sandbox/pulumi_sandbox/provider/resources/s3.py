@@ -5,7 +5,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pulumi_sandbox.provider import input_rules, policy_documents, tags
-from pulumi_sandbox.provider.clients import Aws, all_pages
+from pulumi_sandbox.provider.clients import Aws, all_pages, is_gone
 from pulumi_sandbox.provider.schema import TAGS, Property, ResourceType, output
 from pulumi_sandbox.provider.unique_ids import prefix_of, unique_id
 from pulumi_sandbox.provider.values import ProviderError, State
@@ -17,12 +17,25 @@ def _client(aws: Aws) -> Any:
 
 def _create(aws: Aws, desired: State, state: State) -> None:
     bucket = desired.get("bucket") or unique_id(desired.get("bucketPrefix") or "terraform-")
+    if aws.region == "us-east-1" and _exists(aws, bucket):  # only there S3 takes one's own bucket as a new one
+        raise ProviderError(f"creating S3 Bucket ({bucket}): BucketAlreadyExists")
     where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
     _client(aws).create_bucket(
         Bucket=bucket, **where, **({"ObjectLockEnabledForBucket": True} if desired.get("objectLockEnabled") else {})
     )
     state["id"] = bucket
+    _client(aws).head_bucket(Bucket=bucket)
     _tag(aws, bucket, {}, aws.tagging.all(desired["tags"]))
+
+
+def _exists(aws: Aws, bucket: str) -> bool:
+    try:
+        _client(aws).head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if not is_gone(error):
+            raise
+        return False
+    return True
 
 
 def _tag(aws: Aws, bucket: str, old: State, new: State) -> None:
@@ -62,10 +75,25 @@ def _grant(grant: Any) -> State:
     }
 
 
+# What the real provider also reads, with S3's code where it is not set. None of it is an input here.
+_OTHER_SETTINGS = {
+    "cors": "NoSuchCORSConfiguration",
+    "website": "NoSuchWebsiteConfiguration",
+    "accelerate_configuration": "",
+    "request_payment": "",
+    "logging": "",
+    "lifecycle_configuration": "NoSuchLifecycleConfiguration",
+    "replication": "ReplicationConfigurationNotFoundError",
+    "encryption": "ServerSideEncryptionConfigurationNotFoundError",
+}
+
+
 def _read(aws: Aws, state: State) -> State | None:
     client, bucket = _client(aws), state["id"]
+    region = client.head_bucket(Bucket=bucket)["BucketRegion"]
+    for setting, absent in _OTHER_SETTINGS.items():
+        _if_set(lambda: getattr(client, f"get_bucket_{setting}")(Bucket=bucket), absent)  # noqa: B023
     client.head_bucket(Bucket=bucket)
-    region = client.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
     versioning = client.get_bucket_versioning(Bucket=bucket)
     policy = _if_set(lambda: client.get_bucket_policy(Bucket=bucket), "NoSuchBucketPolicy").get("Policy", "")
     lock = _if_set(
@@ -106,6 +134,7 @@ def _delete(aws: Aws, state: State) -> None:
     if state.get("forceDestroy"):
         _empty(aws, bucket)
     _client(aws).delete_bucket(Bucket=bucket)
+    _exists(aws, bucket)  # the real provider makes sure of it
 
 
 def _empty(aws: Aws, bucket: str) -> None:
