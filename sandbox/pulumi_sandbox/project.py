@@ -143,8 +143,24 @@ def _copy_stack_file(source: Path, copy: Path) -> None:
 
 def _parsed(file: Path) -> Any:
     try:
-        return yaml.safe_load(file.read_text())
+        text = file.read_text()
+        _refuse_duplicates(file, yaml.compose(text, yaml.SafeLoader))
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         sys.exit(f"{file.name}{place}: invalid YAML: {getattr(error, 'problem', None) or error}. Fix it there.")
+
+
+def _refuse_duplicates(file: Path, node: "yaml.Node | None") -> None:
+    """A key that a mapping has twice: PyYAML takes the last one, and the engine refuses it without naming the file."""
+    lines: dict[str, int] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        line = key.start_mark.line + 1
+        if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+            sys.exit(
+                f"{file.name}, line {line}: '{key.value}' is already on line {lines[key.value]}. Remove one of them."
+            )
+        _refuse_duplicates(file, value)
+    for value in node.value if isinstance(node, yaml.SequenceNode) else ():
+        _refuse_duplicates(file, value)
