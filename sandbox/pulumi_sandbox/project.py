@@ -32,14 +32,14 @@ def main() -> None:
     if not engine:
         sys.exit("There is no Pulumi engine in this sandbox yet. Get one: pulumi-sandbox engine")
     try:
-        _restore_cut_states(default_paths().state / ".pulumi")
+        restore_cut_states(default_paths().state / ".pulumi")
         arguments = redirected(sys.argv[1:], Path.cwd())
     except OSError as error:
         sys.exit(f"pulumi-sandbox: {error.strerror}. The sandbox keeps everything in {default_paths().root}.")
     os.execv(engine, [engine, *arguments])
 
 
-def _restore_cut_states(backend: Path) -> None:
+def restore_cut_states(backend: Path) -> None:
     """Put back the latest whole state of each stack whose state file was cut off, as by a full disk.
 
     The engine backs up a cut file over the good backup when it writes again; the history has the state after each run.
@@ -126,19 +126,27 @@ def _copy_stack_file(source: Path, copy: Path) -> None:
     """Take over the source where it changed since the last time, and keep the sandbox's own salt."""
     config = (_parsed(source) or {}).get("config")
     text = source.read_text()
-    taken_over = copy.with_suffix(".sha256")  # of the source as it was when the copy was made of it
-    digest = sha256(text.encode()).hexdigest()
+    taken_over = copy.with_suffix(".source")  # as it was when the copy was made of it
+    before = taken_over.read_text() if copy.exists() and taken_over.exists() else None
     current = copy.read_text() if copy.exists() else ""
-    if current and taken_over.exists() and taken_over.read_text() == digest:
-        if (yaml.safe_load(current) or {}).get("config") != config:
+    own = (yaml.safe_load(current) or {}).get("config")
+    if before == text:
+        if own != config:
             sys.stderr.write(
                 f"pulumi-sandbox: the sandbox uses its own modified copy of {source.name}. "
                 f"To discard it, edit {source} or delete {copy}.\n"
             )
         return
-    own = "".join(line if line.endswith("\n") else line + "\n" for line in _SECRETS_PROVIDER.findall(current))
-    write_private(copy, _SECRETS_PROVIDER.sub("", text).strip() + "\n" + own)
-    write_private(taken_over, digest)
+    if before is not None and own not in ((yaml.safe_load(before) or {}).get("config"), config):
+        backup = copy.with_suffix(".yaml.bak")
+        write_private(backup, current)
+        sys.stderr.write(
+            f"pulumi-sandbox: the edit of {source.name} replaces what `pulumi config set` changed in the sandbox's "
+            f"copy, which is kept in {backup}.\n"
+        )
+    salt = "".join(line if line.endswith("\n") else line + "\n" for line in _SECRETS_PROVIDER.findall(current))
+    write_private(copy, _SECRETS_PROVIDER.sub("", text).strip() + "\n" + salt)
+    write_private(taken_over, text)
 
 
 def _parsed(file: Path) -> Any:
