@@ -82,8 +82,10 @@ def test_the_report_shows_every_key_as_aws_has_it(new_stack: NewStack, sandbox: 
     sandbox.control.clear_calls()
     document = report(stack)
     calls = [(call.action, call.outcome) for call in sandbox.control.calls()]
-    assert calls == [("GetAccessKeyLastUsed", "ok")] * 3, "AWS is asked once for each key, and for nothing else"
-    assert document["summary"] == {"users": 2, "keys": 3, "inactive": 0, "overdue": 0, "unknown": 0}
+    asked = [("ListAccessKeys", "ok")] * 2 + [("GetAccessKeyLastUsed", "ok")] * 3
+    assert calls == asked, "AWS is asked once for each user and each key, and for nothing else"
+    summary = {"users": 2, "keys": 3, "inactive": 0, "overdue": 0, "unknown": 0, "unmanaged": 0}
+    assert document["summary"] == summary
     assert document["problem"] is None
     keys = {(found["user"], found["role"]): found for found in document["keys"]}
     previous = keys["ann", "previous"]
@@ -99,6 +101,11 @@ def test_the_report_shows_every_key_as_aws_has_it(new_stack: NewStack, sandbox: 
         key["AccessKeyId"]: key for key in sandbox.client("iam").list_access_keys(UserName="ann")["AccessKeyMetadata"]
     }
     assert previous["created"] == listed[first[0]]["CreateDate"].strftime("%Y-%m-%dT%H:%M:%SZ"), "as AWS has it"
+
+    other = sandbox.client("iam").create_access_key(UserName="bob")["AccessKey"]["AccessKeyId"]
+    document = report(stack)
+    assert document["summary"] == summary | {"keys": 4, "unmanaged": 1}
+    assert [key["id"] for key in document["keys"] if key["role"] == "unmanaged"] == [other]
 
 
 def test_the_report_of_another_day_shows_what_is_overdue_then(new_stack: NewStack) -> None:
