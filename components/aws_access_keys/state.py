@@ -174,7 +174,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         and name.rpartition("/")[0] != urn.split("::", 3)[3]
     }
     groups = frozenset(filter(_is_name, outputs(GROUP)))
-    return ComponentState(urn, not (own or users or groups), users, groups, others)
+    return ComponentState(urn, not (own or last_run or users or groups), users, groups, others)
 
 
 def _is_name(text: str) -> bool:

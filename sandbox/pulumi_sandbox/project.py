@@ -33,14 +33,14 @@ def main() -> None:
     if not engine:
         sys.exit("There is no Pulumi engine in this sandbox yet. Get one: pulumi-sandbox engine")
     try:
-        _restore_cut_states(default_paths().state / ".pulumi")
+        restore_cut_states(default_paths().state / ".pulumi")
         arguments = redirected(sys.argv[1:], Path.cwd())
     except OSError as error:
         sys.exit(f"pulumi-sandbox: {error.strerror}. The sandbox keeps everything in {default_paths().root}.")
     os.execv(engine, [engine, *arguments])
 
 
-def _restore_cut_states(backend: Path) -> None:
+def restore_cut_states(backend: Path) -> None:
     """Put back the latest whole state of each stack whose state file was cut off, as by a full disk.
 
     The engine backs up a cut file over the good backup when it writes again; the history has the state after each run.
@@ -167,8 +167,24 @@ def stack_environment(stack: str, cwd: Path) -> dict[str, str]:
 
 def _parsed(file: Path) -> Any:
     try:
-        return yaml.safe_load(file.read_text())
+        text = file.read_text()
+        _refuse_duplicates(file, yaml.compose(text, yaml.SafeLoader))
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         sys.exit(f"{file.name}{place}: invalid YAML: {getattr(error, 'problem', None) or error}. Fix it there.")
+
+
+def _refuse_duplicates(file: Path, node: "yaml.Node | None") -> None:
+    """A key that a mapping has twice: PyYAML takes the last one, and the engine refuses it without naming the file."""
+    lines: dict[str, int] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        line = key.start_mark.line + 1
+        if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+            sys.exit(
+                f"{file.name}, line {line}: '{key.value}' is already on line {lines[key.value]}. Remove one of them."
+            )
+        _refuse_duplicates(file, value)
+    for value in node.value if isinstance(node, yaml.SequenceNode) else ():
+        _refuse_duplicates(file, value)

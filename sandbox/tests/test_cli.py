@@ -16,8 +16,8 @@ import yaml
 from pulumi_sandbox import cli as command_line
 from pulumi_sandbox import process
 from pulumi_sandbox.environment import sandbox_environment
-from pulumi_sandbox.paths import FOLDER, SandboxPaths, prepare
-from pulumi_sandbox.project import redirected
+from pulumi_sandbox.paths import FOLDER, SandboxPaths, prepare, write_private
+from pulumi_sandbox.project import redirected, restore_cut_states
 
 
 class Cli:
@@ -327,3 +327,40 @@ def test_a_broken_stack_file_is_named_with_the_place(project: Path) -> None:
     (project / "Pulumi.dev.yaml").write_text("config:\n  a: [\n")
     with pytest.raises(SystemExit, match=r"Pulumi\.dev\.yaml, line 3, column 1: invalid YAML"):
         redirected(["up"], project)
+
+
+def test_a_key_that_is_written_twice_is_named_with_the_file_and_both_lines(project: Path) -> None:
+    (project / "Pulumi.dev.yaml").write_text("config:\n  a: [{b: 1}]\n  c: 2\n  a: 3\n")
+    with pytest.raises(SystemExit, match=r"Pulumi\.dev\.yaml, line 4: 'a' is already on line 2\. Remove one of them\."):
+        redirected(["up"], project)
+
+
+def test_a_state_that_a_full_disk_cut_off_is_restored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stacks, history = tmp_path / "stacks" / "p", tmp_path / "history" / "p" / "dev"
+    for folder in (stacks, history):
+        folder.mkdir(parents=True)
+    (stacks / "dev.json").write_text('{"version": 3, "chec')
+    (stacks / "dev.json.bak").write_text('{"vers')
+    for number in (1, 2):
+        (history / f"dev-{number}.checkpoint.json").write_text(f'{{"run": {number}}}')
+    restore_cut_states(tmp_path)
+    assert (stacks / "dev.json").read_text() == '{"run": 2}', "the last whole one of the history"
+    assert "the state of stack 'dev' was cut off" in capsys.readouterr().err
+    (stacks / "dev.json").write_text("")
+    (stacks / "dev.json.bak").write_text('{"run": 3}')
+    restore_cut_states(tmp_path)
+    assert (stacks / "dev.json").read_text() == '{"run": 3}', "the backup is newer"
+    capsys.readouterr()
+    restore_cut_states(tmp_path)
+    assert capsys.readouterr().err == "", "a whole state is left alone"
+
+
+def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(tmp_path / "file", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]

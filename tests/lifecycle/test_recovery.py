@@ -1,14 +1,19 @@
 """What a run leaves that failed half-way: no key in use is lost by the next one."""
 
 import json
+import os
 import re
 import shlex
+import signal
+import subprocess
+import time
 from typing import Any
 
 import pytest
+from pulumi_sandbox.aws.settings import Faults
 
 from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
-from tests.lifecycle.stack import Sandbox
+from tests.lifecycle.stack import Sandbox, Stack
 
 
 def test_a_user_whose_removal_failed_can_be_put_back_unharmed(new_stack: NewStack, sandbox: Sandbox) -> None:
@@ -393,3 +398,61 @@ def test_replace_costs_no_key_and_the_way_to_a_new_one_is_named(new_stack: NewSt
     assert "raise the serial instead of using --replace" in refused.text
     assert keys_in_iam(sandbox) == before, "the key in use is still there"
     assert stack.up().changes == {}, "the next run finds nothing to do"
+
+
+def kill_while(stack: Stack, operation: str, kind: str, command: str) -> None:
+    """Run a pulumi command and kill the engine while it does something to a resource of that kind."""
+    (file,) = stack.sandbox.folder.state.rglob(f"stacks/**/{stack.name}.json")
+    stack.sandbox.control.set_faults(Faults(latency=0.7))
+    engine = subprocess.Popen(
+        [stack.sandbox.engine.pulumi, command, "--yes", "--skip-preview", "--non-interactive"],
+        cwd=stack.folder,
+        env=stack.sandbox.environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    pending = False
+    while not pending:
+        assert engine.poll() is None, "the engine still runs"
+        operations = json.loads(file.read_text())["checkpoint"]["latest"].get("pending_operations") or []
+        pending = any(found["type"] == operation and kind in found["resource"]["urn"] for found in operations)
+        time.sleep(0.01)
+    os.killpg(engine.pid, signal.SIGKILL)
+    engine.wait()
+    time.sleep(1)  # the sandbox finishes the call
+    stack.sandbox.control.clear_faults()
+
+
+def test_a_run_that_was_killed_in_a_deletion_goes_on_without_questions(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    for serial in (1, 2):
+        stack.write(config(serial=serial))
+        stack.up()
+    current = stack.outputs()["accessKeyIds"]["test-user"]
+    stack.write(config(serial=3))
+    kill_while(stack, "deleting", ":AccessKey::", "up")
+    stack.run("cancel", "--yes")
+    stack.up()
+    assert current in keys_in_iam(sandbox), "the key that was in use is the previous one"
+    assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 3
+    kill_while(stack, "deleting", ":User::", "destroy")
+    stack.run("cancel", "--yes")
+    stack.destroy()
+    assert sandbox.client("iam").list_users()["Users"] == []
+
+
+def test_a_user_whose_creation_was_killed_in_the_first_run_can_be_taken_over(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.preview()
+    stack.up("--target", "**nothing**", check=False)  # there is a state to look at
+    kill_while(stack, "creating", ":User::", "up")
+    stack.run("cancel", "--yes")
+    stack.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+    refused = stack.up(check=False)
+    for command in re.findall(r"take it over: pulumi (import .*?); else", refused.text):
+        stack.run(*shlex.split(command), "--yes", "--skip-preview", "--generate-code=false")
+    stack.up()
+    assert len(keys_in_iam(sandbox)) == 1

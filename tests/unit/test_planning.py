@@ -11,7 +11,7 @@ from aws_access_keys.retire_guard import RetireGuard, UserGuard
 from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules
 from botocore.exceptions import NoCredentialsError
 
-from tests.unit.fake_aws import USED, FakeAws, aws_error
+from tests.unit.fake_aws import CREATED, USED, FakeAws, aws_error
 from tests.unit.made_up_state import MadeUpState
 
 TODAY = date(2026, 11, 24)
@@ -117,6 +117,17 @@ def test_without_a_guard_a_key_in_use_goes_and_is_named(aws: FakeAws) -> None:
         "the access key AKIA-ann-1 of ann (used on 2026-11-23 08:00 UTC for s3 in us-east-1) is deleted: it makes room "
         "for key 3",
     )
+
+
+def test_the_verification_of_a_new_key_is_not_taken_for_a_use(aws: FakeAws) -> None:
+    aws.keys, aws.service = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, "sts"
+    aws.used = {"AKIA-ann-1": CREATED + timedelta(minutes=1)}
+    state = MadeUpState().user("ann", "2", "1")
+    (line,) = ann(aws, state, KeyRules(serial=3), guard=False).retired
+    assert "AKIA-ann-1 of ann (not used since its verification) is deleted" in line
+    aws.used = {"AKIA-ann-1": CREATED + timedelta(minutes=3)}
+    (line,) = ann(aws, state, KeyRules(serial=3), guard=False).retired
+    assert "(used on 2026-11-01 00:03 UTC for sts" in line
 
 
 @pytest.mark.parametrize(
