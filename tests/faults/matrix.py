@@ -471,17 +471,20 @@ def stored(sandbox: Sandbox) -> dict[str, str]:
     ssm, manager = sandbox.client("ssm"), sandbox.client("secretsmanager")
     for parameter in ssm.describe_parameters()["Parameters"]:
         value = ssm.get_parameter(Name=parameter["Name"], WithDecryption=True)["Parameter"]["Value"]
+        sandbox.issued.add(json.loads(value)["aws_secret_access_key"])
         found[parameter["Name"]] = json.loads(value)["aws_access_key_id"]
     for secret in manager.list_secrets()["SecretList"]:
         with suppress(ClientError):  # one without a value yet
             value = manager.get_secret_value(SecretId=secret["Name"])["SecretString"]
+            sandbox.issued.add(json.loads(value)["aws_secret_access_key"])
             found[secret["Name"]] = json.loads(value)["aws_access_key_id"]
     return found
 
 
 def created_unanswered(text: str) -> list[str]:
-    """Names of secrets and parameters that an output names as existing already: AWS's response got lost."""
-    return re.findall(r'"access/(\S+?)": (?:PutParameter|CreateSecret) failed: \w+Exists', text)
+    """Names of secrets and parameters of which an output tells that they may exist without being in the state."""
+    exists = re.findall(r'"access/(\S+?)": (?:PutParameter|CreateSecret) failed: \w+Exists', text)
+    return exists + re.findall(r"(?:Secret|Parameter)::access/(\S+?),? interrupted while creating", text)
 
 
 def kill_with_descendants(pid: int) -> None:
