@@ -46,7 +46,9 @@ def check_rotated(stack: Stack, in_use: tuple[str, str]) -> None:
     assert keys_in_iam(stack.sandbox).keys() == {in_use[0], stack.key("test-user")[0]}
 
 
-@pytest.mark.parametrize("second", ["up", "refresh", "destroy"])
+@pytest.mark.parametrize(
+    "second", ["up", *(pytest.param(command, marks=pytest.mark.long) for command in ("refresh", "destroy"))]
+)
 def test_of_two_updates_at_once_the_second_is_refused_and_told_who_holds_the_lock(
     new_stack: NewStack, sandbox: Sandbox, second: str
 ) -> None:
