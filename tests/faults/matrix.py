@@ -401,9 +401,10 @@ class _Attempt:
         for one in self._kept():
             self._need(one.key[0] in active, f"{when} the key {one.serial} of {one.user} still works")
         if not self.scenario.removes and not self.scenario.suspends:
-            current = self._output_ids()
+            current, holds = self._output_ids(), stored(self.sandbox)
             for user in {one.user for one in self.prepared.known}:
                 ids = {one.key[0] for one in self.prepared.known if one.user == user} | {current.get(user)}
+                ids |= {key_id for name, key_id in holds.items() if name.endswith(f"/{user}")}
                 self._need(bool(ids & active), f"{when} {user} has a key that works")
         if not self.scenario.suspends:
             found = stored(self.sandbox)
