@@ -50,6 +50,8 @@ class UserKeys:
     keeps its permissions, too."""
     descriptions: KeyDescriptions
     deliver: Delivery
+    proofs: "list[pulumi.Output[Any]]"
+    """Of every user of the component: known when the current key is accepted and delivered."""
 
     def register(self) -> RegisteredKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
@@ -57,8 +59,8 @@ class UserKeys:
         current = self._key(plan.current, plan.is_new)
         secret = self._accepted_secret(current)
         delivered = self.deliver(current, secret)
-        # The previous key is not retired before AWS accepts the current one.
-        accepted = pulumi.Output.unsecret(secret.apply(lambda _: True))
+        self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
+        accepted = pulumi.Output.from_input(self._all_accepted())
         previous = self._key(plan.previous, False, [current, *delivered], accepted) if plan.previous else None
         if self.settings.description is not None:
             ids = [key.id for key in (current, previous) if key is not None]
@@ -66,6 +68,17 @@ class UserKeys:
                 f"{self.name}/descriptions", self.user, self.user.name, ids, self.settings.description
             )
         return RegisteredKeys(current, secret, self._status(current, previous, secret))
+
+    async def _all_accepted(self) -> bool:
+        """Wait for the current keys of all users: the previous key is not retired before.
+
+        Where one of them fails, the stack's outputs are not written, and they are all that some users have. Awaited, so
+        that the engine does not take the previous key for one that depends on other users' keys.
+        """
+        await asyncio.sleep(0)  # until all users are registered
+        for proof in self.proofs:
+            await proof.future()
+        return True
 
     def _key(
         self,

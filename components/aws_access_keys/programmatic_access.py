@@ -206,6 +206,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             self.groups[group], attachments[group] = self._group(group)
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
+        proofs: list[pulumi.Output[Any]] = []
         for user in sorted(self._settings.users):
             self.users[user], membership = self._user(user, not state.user(user).exists)
             mine = self._settings.users[user].groups
@@ -220,6 +221,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 allowed=[membership, *(attachment for group in mine for attachment in attachments[group])],
                 descriptions=descriptions,
                 deliver=self._delivery(user, run, state.urn, guard),
+                proofs=proofs,
             ).register()
         self._set_outputs(keys)
 

@@ -1,5 +1,6 @@
-"""One sandbox for the fault tests of a process, the scenarios that are set up in it, the count of what was tried."""
+"""The scenarios of the fault matrix, and the count of what was tried."""
 
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,24 +12,24 @@ POINT = "fault point"
 FAILED = "failed fault point"
 
 
-@pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    made = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield made
-    made.stop()
+FOUND: dict[str, Prepared] = {}
+"""The scenarios that were set up in this process."""
 
 
-@pytest.fixture(scope="session")
-def prepared(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
-    """Sets a scenario up, once."""
-    found: dict[str, Prepared] = {}
+@pytest.fixture
+def prepared(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Prepared]]:
+    """Sets a scenario up, once per process; after the test the sandbox is empty."""
 
     def get(name: str) -> Prepared:
-        if name not in found:
-            found[name] = prepare(SCENARIOS[name], sandbox, tmp_path_factory.mktemp("scenario"))
-        return found[name]
+        if name not in FOUND:
+            FOUND[name] = prepare(SCENARIOS[name], sandbox, tmp_path_factory.mktemp("scenario"))
+        return FOUND[name]
 
-    return get
+    yield get
+    sandbox.control.clear_faults()
+    sandbox.control.reset()
+    shutil.rmtree(sandbox.folder.state)
+    sandbox.folder.state.mkdir()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,4 @@
-"""One sandbox for the lifecycle tests, and a fresh stack for each test."""
+"""A fresh stack for each lifecycle test."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -9,13 +9,6 @@ import pytest
 from tests.lifecycle.stack import Sandbox, Stack
 
 COUNTER = count(1)  # stacks of one sandbox lie in one backend, under one project
-
-
-@pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    made = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pulumi_sandbox import engine, process
 from pulumi_sandbox.aws.control import Control
 from pulumi_sandbox.environment import sandbox_environment
 from pulumi_sandbox.paths import SandboxPaths, prepare
+from pulumi_sandbox.provider.resources.iam_keys import ses_smtp_password_v4
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -39,6 +40,8 @@ class Sandbox:
         self.engine = found
         self.secrets = prepare(self.folder)
         self.running = process.start(self.folder, options)
+        self.issued: set[str] = set()
+        """The secrets and SMTP passwords of all keys that tests have seen."""
         self.environment = sandbox_environment(os.environ, self.folder, self.secrets, self.running, found)
 
     def client(self, service: str, key: "tuple[str, str] | None" = None, region: str = "ap-northeast-2") -> Any:
@@ -129,7 +132,10 @@ class Stack:
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets shown."""
-        return json.loads(self.run("stack", "output", "--show-secrets", "-j").text)
+        outputs = json.loads(self.run("stack", "output", "--show-secrets", "-j").text)
+        for secret in outputs.get("secretAccessKeys", {}).values():
+            self.sandbox.issued |= {secret, ses_smtp_password_v4(secret, "ap-northeast-2")}
+        return outputs
 
     def key(self, user: str) -> tuple[str, str]:
         """The user's current key: id and secret."""

@@ -184,6 +184,32 @@ def test_a_key_that_was_delivered_by_a_run_that_failed_afterwards_counts_as_hand
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 3
 
 
+def test_a_key_is_not_deactivated_while_another_users_error_keeps_the_new_one_from_the_outputs(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+
+    def both(serial: int) -> dict[str, object]:
+        key = {"serial": serial, "previous": "inactive"}
+        users = {"ann": {"groups": ["test"], "key": key}, "bob": {"groups": ["test"], "key": key, **DELIVERED}}
+        return {"groups": GROUPS, "users": users}
+
+    stack.write(both(1))
+    stack.up()
+    anns = stack.key("ann")
+    stack.write(both(2))
+    sandbox.control.fail("ssm:PutParameter", "AccessDeniedException", times=50)
+    for _ in range(2):
+        assert stack.up(check=False).code != 0
+        assert stack.key("ann") == anns, "the outputs have the key that ann had"
+        assert works(sandbox, anns)
+    sandbox.control.clear_faults()
+    stack.up()
+    assert works(sandbox, stack.key("ann"))
+    assert not works(sandbox, anns)
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
 def test_one_users_lasting_error_does_not_hold_up_anothers_delivered_keys(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

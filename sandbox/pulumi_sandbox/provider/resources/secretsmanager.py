@@ -160,7 +160,8 @@ def _is_marked(error: ClientError) -> bool:
 
 def _update_version(aws: Aws, desired: State, state: State) -> None:
     version = _of(state["id"])
-    wanted, present = set(desired["versionStages"]), set(state["versionStages"])
+    # Neither is known where the version was created and could not be read.
+    wanted, present = set[str](desired.get("versionStages") or ()), set[str](state.get("versionStages") or ())
     for stage in sorted(wanted - present):
         holder = _holder(aws, version["SecretId"]) if stage == _CURRENT else None
         _client(aws).update_secret_version_stage(
