@@ -93,14 +93,14 @@ def live(stack: Stack, kms_key: str) -> Iterator[Done]:
     stack.write({**settings, "aws:defaultTags": {"tags": {"owner": "it"}}})
     yield stack.up(check=False)
     groups["readers"] = {"policies": ["AmazonS3FullAccess"], "path": "/data/"}
-    users["ann"] = {"groups": ["writers"], "tags": {"team": "web", "room": ""}, "path": "/data/"}
-    users["ann"]["key"] = {"serial": 2, "previous": "inactive"}
+    key: dict[str, Any] = {"serial": 2, "previous": "inactive"}
+    users["ann"] = {"groups": ["writers"], "tags": {"team": "web", "room": ""}, "path": "/data/", "key": key}
     settings |= {"deliver": {"secretsManager": {}, "ssm": {}}, "aws:defaultTags": {"tags": {"stage": "prod"}}}
     stack.write(settings)
     yield stack.up(check=False)
     yield stack.refresh(check=False)
     del users["bob"]
-    users["ann"]["key"] = {"serial": 3, "previous": "deleted", "retireGuard": {"idleDays": 1}}
+    key |= {"serial": 3, "previous": "deleted", "retireGuard": {"idleDays": 1}}
     stack.write(settings)
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(5)
     yield stack.up(check=False)
