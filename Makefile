@@ -75,7 +75,7 @@ user_required = $(if $(filter command line,$(origin USER)),,$(error USER is requ
 test: engine ## unit, sandbox, and whole lives of stacks on the real engine
 	@$(BIN)/python -m pytest -n 2 -m "not long"
 
-test-long: engine ## every test, also those that take minutes
+test-long: engine ## every test, with the whole tables of faults and permissions: hours
 	@$(BIN)/python -m pytest -n 2
 
 test-unit: setup ## the tests that need no engine
