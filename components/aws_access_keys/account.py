@@ -5,7 +5,7 @@ from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aws_access_keys.iam import LastUse, error_code, format_error, last_use
+from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error, last_use
 
 if TYPE_CHECKING:
     import boto3
@@ -25,6 +25,8 @@ class AwsQueryError(Exception):
         super().__init__(format_error(error))
         self.is_denied = isinstance(error, ClientError) and error_code(error).startswith("AccessDenied")
         """Whether the identity running Pulumi lacks a permission."""
+        self.is_about_caller = not isinstance(error, ClientError) or error_code(error) in CALLER_ERRORS
+        """Whether AWS accepts no question at all, for want of credentials or of a connection."""
 
 
 class AccessKeyMetadata(NamedTuple):

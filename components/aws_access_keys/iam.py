@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
+CALLER_ERRORS = {
+    "ExpiredToken", "IncompleteSignature", "InvalidClientTokenId", "OptInRequired", "RequestExpired",
+    "SignatureDoesNotMatch",
+}  # fmt: skip
+"""AWS's codes for a caller that it does not accept, whatever is asked."""
 _NONE = "N/A"  # AWS's word for no service and no region
 
 

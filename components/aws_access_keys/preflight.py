@@ -6,6 +6,8 @@ Asked only where the settings need it: for a stack without new users and groups,
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pulumi
+
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -61,6 +63,11 @@ def _taken(
     try:
         existing = {name.casefold(): name for name in account.names(kind)}
     except AwsQueryError as error:
+        if error.is_about_caller:
+            raise pulumi.RunError(
+                f"AWS cannot be asked with the credentials with which Pulumi runs: {error}. `aws sts "
+                "get-caller-identity` shows whether they work. Nothing was created or changed."
+            ) from None
         for name, component in renamed.items():
             yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
         if not error.is_denied:  # without the permission, IAM refuses when the first one is created
@@ -73,7 +80,8 @@ def _taken(
             component = state.urn.split("::", 3)[3]
             take_over = (
                 f"If it is left over from an earlier run of this stack, take it over: pulumi import {token} "
-                f"'{component}/{name}' '{found}' --parent 'component={state.urn}'; else choose another name."
+                f"'{component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false --generate-code=false; "
+                "else choose another name."
                 if found == name and not state.is_new
                 else "Choose another name, or delete it first if nobody needs it."
             )

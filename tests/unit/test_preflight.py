@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pulumi
 import pytest
 from aws_access_keys.account import Account
 from aws_access_keys.preflight import preflight
 from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import ComponentSettings
+from botocore.exceptions import NoCredentialsError
 
 from tests.unit.fake_aws import FakeAws, aws_error
 from tests.unit.made_up_state import MadeUpState
@@ -55,6 +57,13 @@ def test_a_name_that_differs_only_in_case_from_a_removed_one_is_refused(aws: Fak
     found = problems(aws, {"ann": {}}, MadeUpState().user("Ann", "1").group("G"), removed=("Ann",))
     assert set(found) == {"users.ann", "groups.g"}
     assert "to IAM this is the same name as 'Ann', a user of this stack" in found["users.ann"]
+
+
+@pytest.mark.parametrize("error", [aws_error("InvalidClientTokenId"), NoCredentialsError()], ids=type)
+def test_credentials_that_aws_does_not_accept_are_no_mistake_in_the_settings(aws: FakeAws, error: Exception) -> None:
+    aws.errors["list_users"] = error
+    with pytest.raises(pulumi.RunError, match="AWS cannot be asked with the credentials with which Pulumi runs: "):
+        problems(aws, {"ann": {}})
 
 
 def test_without_permission_to_list_names_iam_is_left_to_refuse(aws: FakeAws) -> None:

@@ -11,14 +11,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from aws_access_keys.iam import LastUse, error_code, format_error, last_use
+from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error, last_use
 
 MAX_WORKERS = 12
 # These concern the caller, not the key asked for: the answer would be the same for every key.
-CALLER_ERRORS = {
-    "ExpiredToken", "IncompleteSignature", "InvalidClientTokenId", "OptInRequired", "RequestExpired",
-    "SignatureDoesNotMatch",
-}  # fmt: skip
 NO_SUCH_KEY = "IAM has no such key, so run `pulumi refresh`"
 
 
