@@ -80,8 +80,8 @@ def _taken(
             component = state.urn.split("::", 3)[3]
             take_over = (
                 f"If it is left over from an earlier run of this stack, take it over: pulumi import {token} "
-                f"'{component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false --generate-code=false; "
-                "else choose another name."
+                f"'{component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false "
+                "--generate-code=false; else choose another name."
                 if found == name and not state.is_new
                 else "Choose another name, or delete it first if nobody needs it."
             )
