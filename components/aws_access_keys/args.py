@@ -6,6 +6,20 @@ import pulumi
 from typing_extensions import NotRequired, TypedDict
 
 
+class S3GrantArgs(TypedDict):
+    """What a group may do with a bucket, or with the objects below a prefix."""
+
+    bucket: str
+    """Name of the bucket."""
+    prefix: NotRequired[str]
+    """Beginning of the objects' keys, for example `reports/`. Default: the whole bucket."""
+    access: str
+    """`list`: see which objects there are. `read`: list, and read objects. `write`: create, overwrite and delete
+    objects, without seeing what is there. `readWrite`: all of it."""
+    kms_key: NotRequired[str]
+    """ARN of the KMS key with which the objects are encrypted. Default: none, or AWS's own."""
+
+
 class GroupArgs(TypedDict):
     """One IAM group."""
 
@@ -14,6 +28,8 @@ class GroupArgs(TypedDict):
     policy_arns: NotRequired[Mapping[str, pulumi.Input[str]]]
     """Managed policies whose ARN is known only later, for example one made in the same program: a name of your choice,
     which names the attachment, and the ARN."""
+    s3: NotRequired[Sequence[S3GrantArgs]]
+    """What the group may do in S3. Becomes a policy that allows this and nothing else."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
 

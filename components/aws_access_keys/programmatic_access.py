@@ -27,6 +27,7 @@ from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.names import path_problems, tag_value_problems
 from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
+from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session
 from aws_access_keys.setting_types import read_section
@@ -234,7 +235,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         return put
 
     def _group(self, group: str) -> tuple[iam.Group, list[iam.GroupPolicyAttachment]]:
-        """An IAM group and the attachments of its policies."""
+        """An IAM group, the policies of its grants, and the attachments of all its policies."""
         settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
         path = self._once_known(settings.path, spell("groups.{}.path", group), path_problems)
         made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self))
@@ -246,6 +247,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             place = spell("groups.{}.policy_arns.{}", group, key)
             arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
         child = pulumi.ResourceOptions(parent=made)
+        for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
+            arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
         attachments = [
             iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
             for key, arn in arns.items()

@@ -98,6 +98,12 @@ class Text(SettingType):
         return {"type": "string"}
 
 
+class GrantText(Text):
+    """A text that goes into a policy of ours."""
+
+    later_cure = " For one that is known later, create the policy in the program and list it below policy_arns."
+
+
 class PolicyName(Text):
     """The name or the ARN of a managed policy."""
 
@@ -337,8 +343,8 @@ def _places(section: type[Section], name: str, spell: Spelling, path: str = "") 
         if spell(own) == name:
             yield place
         kind = found.type
-        while isinstance(kind, MapOf):
-            kind, place = kind.item, f"{place}.NAME"
+        while isinstance(kind, (ListOf, MapOf)):
+            kind, place = kind.item, f"{place}.NAME" if isinstance(kind, MapOf) else f"{place}[]"
         if isinstance(kind, Nested):
             yield from _places(kind.section, name, spell, f"{place}.")
 

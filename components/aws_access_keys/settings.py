@@ -13,10 +13,12 @@ import pulumi
 
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Calendar, KeyRules
+from aws_access_keys.rules.s3_grants import Access, S3Grant
 from aws_access_keys.setting_types import (
     Choice,
     Day,
     Flag,
+    GrantText,
     ListOf,
     MapOf,
     Nested,
@@ -36,6 +38,33 @@ Tags = dict[str, pulumi.Input[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class S3GrantSettings(Section):
+    """What a group may do with a bucket, or with the objects below a prefix."""
+
+    example = "{bucket: my-bucket, access: read}"
+
+    bucket: str = setting(GrantText(), "Name of the bucket.", example="my-bucket")
+    prefix: str = setting(
+        GrantText(), "Beginning of the objects' keys, for example reports/. Default: the whole bucket.", default=""
+    )
+    access: Access = setting(
+        Choice(choices=get_args(Access)),
+        "list: see which objects there are. read: list, and read objects. write: create, overwrite and delete objects, "
+        "without seeing what is there. readWrite: all of it.",
+        example="read",
+    )
+    kms_key: str | None = setting(
+        GrantText(),
+        "ARN of the KMS key with which the objects are encrypted. Default: none, or AWS's own.",
+        default=None,
+    )
+
+    def grant(self) -> S3Grant:
+        """The same as the rules take it."""
+        return S3Grant(self.bucket, self.prefix, self.access, self.kms_key)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GroupSettings(Section):
     """One IAM group; its name is its key."""
 
@@ -51,6 +80,11 @@ class GroupSettings(Section):
         "Managed policies whose ARN is known only later: a name of your choice for the attachment and the ARN. For "
         "programs that create the policy; a stack file lists ARNs under policies.",
         default={},
+    )
+    s3: list[S3GrantSettings] = setting(
+        ListOf(item=Nested(section=S3GrantSettings), example="[{bucket: my-bucket, access: read}]"),
+        "What the group may do in S3. Becomes a policy that allows this and nothing else.",
+        default=[],
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
 

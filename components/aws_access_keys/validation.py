@@ -16,11 +16,12 @@ from aws_access_keys.rules.keys import (
     description_problems,
     ignored_tags_problems,
 )
-from aws_access_keys.rules.limits import POLICIES_PER_GROUP
+from aws_access_keys.rules.limits import POLICIES_PER_GROUP, POLICY_NAME_LENGTH
 from aws_access_keys.rules.names import path_problems, stored_name_problems, tag_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
+from aws_access_keys.rules.s3_grants import grant_policies, grant_problems, kms_key_problems
 from aws_access_keys.settings import AccessSettings, GroupSettings
 
 
@@ -54,10 +55,11 @@ def rule_problems(
         partition,
     )
     for name, group in settings.groups.items():
-        if not group.policies and not group.policy_arns:
+        if not group.policies and not group.policy_arns and not group.s3:
             yield Problem(
                 spell("groups.{}.policies", name), "no policies. A group without one allows nothing; list at least one."
             )
+        yield from _grant_problems(spell, name, group, partition)
         yield from _path_problems(spell("groups.{}.path", name), group.path)
         yield from _policy_arns_problems(spell("groups.{}.policy_arns", name), group, partition)
     for name, user in settings.users.items():
@@ -84,6 +86,29 @@ def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> I
     if group.policy_arns and count > POLICIES_PER_GROUP:
         text = f"{count} managed policies, including those under `policies`; AWS allows at most {POLICIES_PER_GROUP}"
         yield Problem(where, f"{text} on a group. Remove {count - POLICIES_PER_GROUP} of them.")
+
+
+def _grant_problems(spell: Spelling, name: str, group: GroupSettings, partition: str) -> Iterator[Problem]:
+    where = spell("groups.{}.s3", name)
+    grants = [asked.grant() for asked in group.s3]
+    problems = list(grant_problems(where, grants))
+    for index, grant in enumerate(grants):
+        if grant.kms_key is not None:
+            place = spell("groups.{}.s3[{}].kms_key", name, index)
+            problems += kms_key_problems(place, grant.kms_key, grant.access, partition)
+    yield from problems
+    made = {} if problems else grant_policies(grants, partition)
+    count = len(made) + len(group.policies) + len(group.policy_arns)
+    if made and count > POLICIES_PER_GROUP:
+        text = f"with the policies for its grants the group would have {count}; AWS allows at most {POLICIES_PER_GROUP}"
+        yield Problem(where, f"{text} on a group. Remove others, grant whole buckets, or split the group.")
+    for key in made:
+        if key in group.policy_arns:
+            place = spell("groups.{}.policy_arns.{}", name, key)
+            yield Problem(place, f"'{key}' is the name of the attachment of the grants. Choose another name.")
+        if len(own := f"{name}-{key}") > POLICY_NAME_LENGTH:
+            text = f"the policy would be named '{own}', but IAM allows at most {POLICY_NAME_LENGTH} characters"
+            yield Problem(where, f"{text}. Choose a shorter name for the group.")
 
 
 def _arn(policy: str, partition: str) -> str | None:

@@ -124,6 +124,22 @@ def test_resources_get_what_the_args_say() -> None:
     assert attachment.inputs == {"group": "writers", "policyArn": "arn:aws:iam::aws:policy/IAMFullAccess"}
 
 
+def test_the_grants_of_a_group_are_one_policy_that_no_key_outlives() -> None:
+    grants = [{"bucket": "data", "prefix": prefix, "access": "read"} for prefix in ("in/", "out/")]
+    recording, _ = made(with_user({"g": {"s3": grants}}))
+    policies, attachments = recording.of("iam/policy:Policy"), recording.of("GroupPolicyAttachment")
+    assert set(policies) == set(attachments) == {"access/g/s3"}
+    policy = policies["access/g/s3"]
+    assert policy.inputs["name"] == "g-s3"
+    assert policy.parent == recording.of("iam/group:Group")["access/g"].urn
+    assert policy.urn in attachments["access/g/s3"].request.dependencies
+    assert attachments["access/g/s3"].urn in recording.of("AccessKey")["access/ann/1"].request.dependencies
+
+
+def test_a_group_without_grants_has_no_policy_of_its_own() -> None:
+    assert not made()[0].of("iam/policy:Policy")
+
+
 def test_membership_is_not_exclusive() -> None:
     recording, _ = made()
     assert not recording.of(":GroupMembership"), "an exclusive membership would throw other people's users out"

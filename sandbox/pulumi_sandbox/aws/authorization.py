@@ -15,6 +15,7 @@ from pulumi_sandbox.aws.policy_evaluation import AccessRequest, Verdict, evaluat
 from pulumi_sandbox.aws.request import EC2, JSON, REST, S3, ApiRequest
 from pulumi_sandbox.aws.response import AwsError
 
+PLAIN_HTTP = "sandbox.plain_http"  # in the environ of a request that counts as plain HTTP; others count as TLS
 ALWAYS_ALLOWED = {"sts:GetCallerIdentity", "sts:GetSessionToken"}
 
 
@@ -68,14 +69,14 @@ def _default_document(policy: Any) -> str:
 
 
 def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[str, ...]]:
-    """The global condition keys. Long-lived keys carry no aws:MultiFactorAuthPresent; loopback counts as TLS."""
+    """The global condition keys. Long-lived keys carry no aws:MultiFactorAuthPresent."""
     context = {
         "aws:principalarn": (caller.arn,),
         "aws:principalaccount": (account.ACCOUNT_ID,),
         "aws:principaltype": ("User" if caller.user else "AssumedRole",),
         "aws:requestedregion": (request.region,),
         "aws:sourceip": (request.environ.get("REMOTE_ADDR", "127.0.0.1"),),
-        "aws:securetransport": ("true",),
+        "aws:securetransport": ("false" if PLAIN_HTTP in request.environ else "true",),
         "aws:currenttime": (now,),
         "aws:useragent": (request.header("user-agent"),),
     }

@@ -1,0 +1,202 @@
+"""What keys may do, tried with the issued keys themselves: what is granted works, what is next to it does not."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+from botocore.httpsession import URLLib3Session
+
+from tests.lifecycle.helpers import NewStack
+from tests.lifecycle.stack import Sandbox
+
+OTHER_NETWORK = "127.0.0.2"
+LEVELS = {
+    "list": {"list"},
+    "read": {"list", "get"},
+    "write": {"put"},
+    "readWrite": {"list", "get", "put"},
+}
+
+Call = Callable[[Any, str, str], Any]
+
+
+def upload_in_parts(s3: Any, bucket: str, prefix: str) -> None:
+    place = {"Bucket": bucket, "Key": f"{prefix}parts"}
+    upload = place | {"UploadId": s3.create_multipart_upload(**place)["UploadId"]}
+    tag = s3.upload_part(**upload, PartNumber=1, Body=b"x")["ETag"]
+    s3.list_parts(**upload)
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]})
+
+
+def abandon_upload(s3: Any, bucket: str, prefix: str) -> None:
+    place = {"Bucket": bucket, "Key": f"{prefix}parts"}
+    s3.abort_multipart_upload(**place, UploadId=s3.create_multipart_upload(**place)["UploadId"])
+
+
+def version(s3: Any, bucket: str, prefix: str) -> dict[str, str]:
+    return {"Bucket": bucket, "Key": f"{prefix}file", "VersionId": VERSIONS[bucket, prefix]}
+
+
+VERSIONS: dict[tuple[str, str], str] = {}
+NEVER = "never"
+# What a client does, the part of an access level that it needs, and how, given a client, a bucket and a prefix.
+CALLS: dict[str, tuple[set[str], Call]] = {
+    "get": ({"get"}, lambda s3, b, p: s3.get_object(Bucket=b, Key=f"{p}file")),
+    "head": ({"get"}, lambda s3, b, p: s3.head_object(Bucket=b, Key=f"{p}file")),
+    "get a version": ({"get"}, lambda s3, b, p: s3.get_object(**version(s3, b, p))),
+    "get tags": ({"get"}, lambda s3, b, p: s3.get_object_tagging(Bucket=b, Key=f"{p}file")),
+    "ls": ({"list"}, lambda s3, b, p: s3.list_objects_v2(Bucket=b, Prefix=p, Delimiter="/")),
+    "ls below": ({"list"}, lambda s3, b, p: s3.list_objects_v2(Bucket=b, Prefix=f"{p}2026/")),
+    "ls, version 1": ({"list"}, lambda s3, b, p: s3.list_objects(Bucket=b, Prefix=p)),
+    "list versions": ({"list"}, lambda s3, b, p: s3.list_object_versions(Bucket=b, Prefix=p)),
+    "put": ({"put"}, lambda s3, b, p: s3.put_object(Bucket=b, Key=f"{p}new", Body=b"x")),
+    "put with tags": ({"put"}, lambda s3, b, p: s3.put_object(Bucket=b, Key=f"{p}new", Body=b"x", Tagging="a=b")),
+    "upload in parts": ({"put"}, upload_in_parts),
+    "abandon an upload": ({"put"}, abandon_upload),
+    "copy": (
+        {"get", "put"},
+        lambda s3, b, p: s3.copy_object(Bucket=b, Key=f"{p}copy", CopySource={"Bucket": b, "Key": f"{p}file"}),
+    ),
+    "delete": ({"put"}, lambda s3, b, p: s3.delete_object(Bucket=b, Key=f"{p}new")),
+    "delete several": (
+        {"put"},
+        lambda s3, b, p: s3.delete_objects(Bucket=b, Delete={"Objects": [{"Key": f"{p}new"}, {"Key": f"{p}copy"}]}),
+    ),
+    "delete a version": ({NEVER}, lambda s3, b, p: s3.delete_object(**version(s3, b, p))),
+    "set an ACL": ({NEVER}, lambda s3, b, p: s3.put_object_acl(Bucket=b, Key=f"{p}file", ACL="public-read")),
+    "set a bucket policy": ({NEVER}, lambda s3, b, p: s3.put_bucket_policy(Bucket=b, Policy="{}")),
+}
+WHOLE_BUCKET: dict[str, tuple[set[str], Call]] = {
+    "ls of everything": ({"list"}, lambda s3, b, p: s3.list_objects_v2(Bucket=b)),
+    "ls of the top": ({"list"}, lambda s3, b, p: s3.list_objects_v2(Bucket=b, Prefix="", Delimiter="/")),
+    "ls without the slash": ({"list"}, lambda s3, b, p: s3.list_objects_v2(Bucket=b, Prefix="in", Delimiter="/")),
+    "head of the bucket": ({"list"}, lambda s3, b, p: s3.head_bucket(Bucket=b)),
+    "list uploads": ({"put"}, lambda s3, b, p: s3.list_multipart_uploads(Bucket=b)),
+}
+
+
+def is_allowed(call: Call, s3: Any, bucket: str, prefix: str) -> bool:
+    try:
+        call(s3, bucket, prefix)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("AccessDenied", "403"):
+            raise
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class FromAddress:
+    """Sends a client's requests from an address of this machine."""
+
+    address: str
+
+    def use(self, client: Any) -> Any:
+        address = self.address
+
+        class Session(URLLib3Session):
+            def _get_pool_manager_kwargs(self, **extra: Any) -> dict[str, Any]:
+                kept: dict[str, Any] = super()._get_pool_manager_kwargs(**extra)  # pyright: ignore
+                return kept | {"source_address": (address, 0)}
+
+        session = Session()
+        client.meta.events.register("before-send.s3", lambda request, **_: session.send(request))
+        return client
+
+
+def fill(sandbox: Sandbox, *buckets: str) -> None:
+    """Versioned buckets with a few objects each."""
+    s3 = sandbox.client("s3")
+    for bucket in buckets:
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "ap-northeast-2"})
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for prefix in ("", "in/", "inner/"):
+            VERSIONS[bucket, prefix] = s3.put_object(Bucket=bucket, Key=f"{prefix}file", Body=b"x")["VersionId"]
+
+
+def test_each_access_level_opens_its_bucket_or_prefix_and_nothing_else(new_stack: NewStack, sandbox: Sandbox) -> None:
+    fill(sandbox, "data", "data-2")
+    grants = {
+        f"{level}-{scope}": {"bucket": "data", "access": level} | ({"prefix": "in/"} if scope == "prefix" else {})
+        for level in LEVELS
+        for scope in ("prefix", "bucket")
+    }
+    stack = new_stack()
+    stack.write(
+        {
+            "groups": {name: {"s3": [grant]} for name, grant in grants.items()},
+            "users": {name: {"groups": [name]} for name in grants},
+        }
+    )
+    stack.up()
+    cells = 0
+    wrong: list[str] = []
+    outputs = stack.outputs()
+    for name in grants:
+        level, scope = name.split("-")
+        key = outputs["accessKeyIds"][name], outputs["secretAccessKeys"][name]
+        s3, plain = sandbox.client("s3", key), sandbox.client("s3", key, tls=False)
+        for what, (needed, call) in (CALLS | WHOLE_BUCKET).items():
+            has_part = needed <= LEVELS[level] and (scope == "bucket" or what in CALLS)
+            for where, client, bucket, prefix, expected in (
+                ("its place", s3, "data", "in/", has_part),
+                ("the next prefix", s3, "data", "inner/", has_part and scope == "bucket"),
+                ("the next bucket", s3, "data-2", "in/", False),
+                ("its place by plain HTTP", plain, "data", "in/", False),
+            ):
+                cells += 1
+                if is_allowed(call, client, bucket, prefix) != expected:
+                    wrong.append(f"{name}: {what} in {where} should {'' if expected else 'not '}work")
+    assert wrong == []
+    assert cells >= 200
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert stack.refresh("--expect-no-changes").changes == {}
+
+
+def test_the_aws_cli_works_below_a_prefix(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
+    fill(sandbox, "data")
+    stack = new_stack()
+    levels = ("read", "write", "readWrite")
+    groups = {level: {"s3": [{"bucket": "data", "prefix": "in/", "access": level}]} for level in levels}
+    stack.write({"groups": groups, "users": {level: {"groups": [level]} for level in levels}})
+    stack.up()
+    folder = tmp_path / "files"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "large").write_bytes(b"x" * 9_000_000)  # above 8 MB the CLI uploads in parts
+    (folder / "sub" / "small").write_text("x")
+
+    def aws_s3(user: str, *arguments: str) -> bool:
+        key_id, secret = stack.key(user)
+        done = subprocess.run(
+            [sys.executable, "-m", "awscli", "s3", *arguments],
+            env=sandbox.environment
+            | {"AWS_ENDPOINT_URL": sandbox.running.endpoint_url, "AWS_REGION": "ap-northeast-2"}
+            | {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": secret},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 or "AccessDenied" in done.stderr or "(403)" in done.stderr, done.stderr
+        return done.returncode == 0
+
+    back = str(tmp_path / "back")
+    for user, works, command in (
+        ("readWrite", True, ("sync", ".", "s3://data/in/")),
+        ("readWrite", True, ("sync", "s3://data/in/", back)),
+        ("readWrite", True, ("mv", "s3://data/in/large", "s3://data/in/moved")),
+        ("readWrite", True, ("rm", "--recursive", "s3://data/in/sub/")),
+        ("readWrite", False, ("cp", "large", "s3://data/out/large")),
+        ("read", True, ("ls", "s3://data/in/")),
+        ("read", False, ("ls", "s3://data/in")),
+        ("read", True, ("cp", "--recursive", "s3://data/in", back)),
+        ("read", False, ("rm", "s3://data/in/file")),
+        ("write", True, ("cp", "large", "s3://data/in/large")),
+        ("write", True, ("cp", "--recursive", ".", "s3://data/in/again/")),
+        ("write", False, ("sync", ".", "s3://data/in/")),
+        ("write", False, ("cp", "s3://data/in/file", back)),
+    ):
+        assert aws_s3(user, *command) == works, f"{user}: aws s3 {' '.join(command)}"
