@@ -1,6 +1,7 @@
 """The arguments of `ProgrammaticAccess`. They are checked when the component is created, with those of a stack file."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pulumi
 from typing_extensions import NotRequired, TypedDict
@@ -24,12 +25,15 @@ class GroupArgs(TypedDict):
     """One IAM group."""
 
     policies: NotRequired[Sequence[str]]
-    """Managed policies: AWS's by name (`AmazonS3FullAccess`), any by ARN; at most 10. They name the attachments."""
+    """Managed policies: AWS's by name (`AmazonS3FullAccess`), those in `policy_documents` by name, any by ARN; at most
+    10. They name the attachments."""
     policy_arns: NotRequired[Mapping[str, pulumi.Input[str]]]
     """Managed policies whose ARN is known only later, for example one made in the same program: a name of your choice,
     which names the attachment, and the ARN."""
     s3: NotRequired[Sequence[S3GrantArgs]]
     """What the group may do in S3. Becomes a policy that allows this and nothing else."""
+    inline: NotRequired[Mapping[str, Any]]
+    """Inline policies of the group: name and document, as in `policy_documents`."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
 
@@ -135,6 +139,9 @@ class ProgrammaticAccessArgs(TypedDict):
     """Groups by name. The keys name the IAM groups and the Pulumi resources."""
     users: Mapping[str, UserArgs]
     """Users by name. The keys name the IAM users and the Pulumi resources."""
+    policy_documents: NotRequired[Mapping[str, Any]]
+    """Customer managed policies: the name and the document (a mapping or JSON), or `file:PATH` of a JSON file. They are
+    listed in the `policies` of groups."""
     allow_no_users: NotRequired[bool]
     """Needed to delete all users: a component that has users refuses an empty `users`, which is more often a mistake.
     Default false."""

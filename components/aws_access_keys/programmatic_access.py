@@ -23,6 +23,7 @@ from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, remov
 from aws_access_keys.preflight import preflight
 from aws_access_keys.removal import removal_problems
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
+from aws_access_keys.rules.documents import compact
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.names import path_problems, tag_value_problems
 from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
@@ -201,9 +202,18 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
         self.groups: dict[str, iam.Group] = {}
         self.users: dict[str, iam.User] = {}
-        attachments: dict[str, list[iam.GroupPolicyAttachment]] = {}
+        own = {
+            policy: iam.Policy(
+                f"{self._name}/{policy}",
+                name=policy,
+                policy=compact(document),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for policy, document in sorted(self._settings.policy_documents.items())
+        }
+        permissions: dict[str, list[pulumi.Resource]] = {}
         for group in sorted(self._settings.groups):
-            self.groups[group], attachments[group] = self._group(group)
+            self.groups[group], permissions[group] = self._group(group, own)
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
         for user in sorted(self._settings.users):
@@ -217,7 +227,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 state=state.user(user),
                 account=self._account,
                 hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
-                allowed=[membership, *(attachment for group in mine for attachment in attachments[group])],
+                allowed=[membership, *(permission for group in mine for permission in permissions[group])],
                 descriptions=descriptions,
                 deliver=self._delivery(user),
             ).register()
@@ -234,26 +244,35 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         return put
 
-    def _group(self, group: str) -> tuple[iam.Group, list[iam.GroupPolicyAttachment]]:
-        """An IAM group, the policies of its grants, and the attachments of all its policies."""
+    def _group(self, group: str, own: Mapping[str, iam.Policy]) -> tuple[iam.Group, list[pulumi.Resource]]:
+        """An IAM group, and what allows it something: its inline policies and the attachments of the others.
+
+        own: the policies under `policy_documents`.
+        """
         settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
         path = self._once_known(settings.path, spell("groups.{}.path", group), path_problems)
         made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self))
         arns: dict[str, pulumi.Input[str]] = {}
         for policy in settings.policies:
-            arn = policy_arn(policy, self._partition)
-            arns[policy_key(arn)] = arn
+            if policy in own:
+                arns[policy] = own[policy].arn
+            else:
+                arn = policy_arn(policy, self._partition)
+                arns[policy_key(arn)] = arn
         for key, later in settings.policy_arns.items():
             place = spell("groups.{}.policy_arns.{}", group, key)
             arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
         child = pulumi.ResourceOptions(parent=made)
         for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
             arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
-        attachments = [
+        permissions: list[pulumi.Resource] = [
             iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
             for key, arn in arns.items()
         ]
-        return made, attachments
+        for key, document in settings.inline.items():
+            policy = compact(document)
+            permissions.append(iam.GroupPolicy(f"{name}/{key}", group=made.name, name=key, policy=policy, opts=child))
+        return made, permissions
 
     def _user(self, user: str, is_new: bool) -> tuple[iam.User, iam.UserGroupMembership]:
         """An IAM user and its membership in its groups."""

@@ -5,12 +5,14 @@ a tenth of a preview) and because its messages are a part of the product: the pl
 """
 
 import dataclasses
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 import pulumi
@@ -104,6 +106,41 @@ class GrantText(Text):
     later_cure = " For one that is known later, create the policy in the program and list it below policy_arns."
 
 
+class PolicyDocument(SettingType):
+    """A policy document: a mapping, JSON text, or `file:PATH` of a JSON file, relative to the program."""
+
+    later_cure = " For one that is known later, create the policy in the program and list it below policy_arns."
+
+    def read_known(self, given: object, place: Place) -> Any:
+        document = given
+        if isinstance(given, str):
+            try:
+                document = json.loads(Path(given[5:]).read_text("utf-8") if given.startswith("file:") else given)
+            except OSError as error:
+                return place.refuse(f"cannot read '{given[5:]}' in {Path.cwd()}: {error.strerror}. Correct the path.")
+            except ValueError as error:  # not JSON, or not UTF-8
+                return place.refuse(
+                    f"expected a policy document as JSON, or file:PATH of one; it is not JSON: {error}."
+                )
+        if not isinstance(document, Mapping):
+            return place.expected("a policy document {Version, Statement}, or file:PATH of one", document)
+        return _plain(cast("object", document))
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "object"}, {"type": "string"}]}
+
+
+def _plain(value: object) -> Any:
+    """A part of a document as JSON has it. An unquoted date arrives as a time at midnight, an integer as a float."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in cast("Mapping[Any, object]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in cast("Sequence[object]", value)]
+    if isinstance(value, str):
+        return value.removesuffix(" 00:00:00 +0000 UTC")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class PolicyName(Text):
     """The name or the ARN of a managed policy."""
 
@@ -111,8 +148,8 @@ class PolicyName(Text):
 
     def read_known(self, given: object, place: Place) -> Any:
         if isinstance(given, Mapping):
-            cure = " Create a managed policy from this document first."
-            return place.expected("the name or ARN of a managed policy", cast("object", given), cure)
+            cure = " Put the document below policy_documents, and list its name here."
+            return place.expected("the name or ARN of a managed policy", cast("object", given), place.spell(cure))
         return super().read_known(given, place)
 
 

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import pulumi
 
+from aws_access_keys.rules.documents import Document
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Calendar, KeyRules
 from aws_access_keys.rules.s3_grants import Access, S3Grant
@@ -22,6 +23,7 @@ from aws_access_keys.setting_types import (
     ListOf,
     MapOf,
     Nested,
+    PolicyDocument,
     PolicyName,
     Section,
     Text,
@@ -72,7 +74,8 @@ class GroupSettings(Section):
 
     policies: list[str] = setting(
         ListOf(item=PolicyName(), example="[AmazonS3ReadOnlyAccess]"),
-        "Managed policies: AWS's by name (AmazonS3FullAccess), any by ARN; at most 10 on a group.",
+        "Managed policies: AWS's by name (AmazonS3FullAccess), those under policyDocuments by name, any by ARN; at "
+        "most 10 on a group.",
         default=[],
     )
     policy_arns: Tags = setting(
@@ -85,6 +88,11 @@ class GroupSettings(Section):
         ListOf(item=Nested(section=S3GrantSettings), example="[{bucket: my-bucket, access: read}]"),
         "What the group may do in S3. Becomes a policy that allows this and nothing else.",
         default=[],
+    )
+    inline: dict[str, Document] = setting(
+        MapOf(item=PolicyDocument(), example="{own: {Version: '2012-10-17', Statement: [...]}}"),
+        "Inline policies of the group: name and document, as under policyDocuments.",
+        default={},
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
 
@@ -253,6 +261,11 @@ class AccessSettings(Section):
     users: dict[str, UserSettings] = setting(
         MapOf(item=Nested(section=UserSettings), example="{test-user: {groups: [test]}}"),
         "IAM users by name, each with an access key.",
+        default={},
+    )
+    policy_documents: dict[str, Document] = setting(
+        MapOf(item=PolicyDocument(), example="{own: {Version: '2012-10-17', Statement: [...]}}"),
+        "Customer managed policies: the name and the document, or file:PATH of a JSON file. For groups.NAME.policies.",
         default={},
     )
     allow_no_users: bool = setting(

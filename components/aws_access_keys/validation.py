@@ -4,20 +4,21 @@ A value that becomes known only later (a Pulumi Output) is left out here; the co
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pulumi
 
 from aws_access_keys.rules.access import access_problems
+from aws_access_keys.rules.documents import Document, document_problems, length
 from aws_access_keys.rules.keys import (
     adoption_problems,
     calendar_problems,
     description_problems,
     ignored_tags_problems,
 )
-from aws_access_keys.rules.limits import POLICIES_PER_GROUP, POLICY_NAME_LENGTH
-from aws_access_keys.rules.names import path_problems, stored_name_problems, tag_problems
+from aws_access_keys.rules.limits import INLINE_LENGTH, POLICIES_PER_GROUP, POLICY_LENGTH, POLICY_NAME_LENGTH
+from aws_access_keys.rules.names import path_problems, policy_name_problems, stored_name_problems, tag_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
@@ -53,13 +54,16 @@ def rule_problems(
         {name: group.policies for name, group in settings.groups.items()},
         {name: user.groups for name, user in settings.users.items()},
         partition,
+        list(settings.policy_documents),
     )
+    yield from _own_policy_problems(settings, spell, partition)
     for name, group in settings.groups.items():
-        if not group.policies and not group.policy_arns and not group.s3:
+        if not group.policies and not group.policy_arns and not group.s3 and not group.inline:
             yield Problem(
                 spell("groups.{}.policies", name), "no policies. A group without one allows nothing; list at least one."
             )
         yield from _grant_problems(spell, name, group, partition)
+        yield from _inline_problems(spell("groups.{}.inline", name), "group", group.inline, partition)
         yield from _path_problems(spell("groups.{}.path", name), group.path)
         yield from _policy_arns_problems(spell("groups.{}.policy_arns", name), group, partition)
     for name, user in settings.users.items():
@@ -76,7 +80,7 @@ def _path_problems(where: str, path: "pulumi.Input[str]") -> Iterator[Problem]:
 
 def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> Iterator[Problem]:
     """Problems of policies whose ARN may become known later, and of those together with the others."""
-    attached = {policy_key(arn) for policy in group.policies if (arn := _arn(policy, partition))}
+    attached = {policy_key(arn) if (arn := _arn(policy, partition)) else policy for policy in group.policies}
     for key, arn in group.policy_arns.items():
         if isinstance(arn, str):
             yield from arn_problems(f"{where}.{key}", arn, partition)
@@ -103,12 +107,45 @@ def _grant_problems(spell: Spelling, name: str, group: GroupSettings, partition:
         text = f"with the policies for its grants the group would have {count}; AWS allows at most {POLICIES_PER_GROUP}"
         yield Problem(where, f"{text} on a group. Remove others, grant whole buckets, or split the group.")
     for key in made:
-        if key in group.policy_arns:
-            place = spell("groups.{}.policy_arns.{}", name, key)
+        if key in group.policy_arns or key in group.policies:
+            place = spell("groups.{}.policy_arns.{}" if key in group.policy_arns else "groups.{}.policies", name, key)
             yield Problem(place, f"'{key}' is the name of the attachment of the grants. Choose another name.")
         if len(own := f"{name}-{key}") > POLICY_NAME_LENGTH:
             text = f"the policy would be named '{own}', but IAM allows at most {POLICY_NAME_LENGTH} characters"
             yield Problem(where, f"{text}. Choose a shorter name for the group.")
+
+
+def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: str) -> Iterator[Problem]:
+    """Problems of the customer managed policies that the stack creates."""
+    where, own = spell("policy_documents"), settings.policy_documents
+    yield from policy_name_problems(where, own)
+    attached = {policy for group in settings.groups.values() for policy in group.policies}
+    of_grants = {f"{name}-s3".casefold(): name for name, group in settings.groups.items() if group.s3}
+    for name, document in own.items():
+        place = f"{where}.{name}"
+        if _arn(name, partition):
+            yield Problem(place, f"AWS has a managed policy '{name}' as well. Choose another name.")
+        if name.casefold() in of_grants:
+            group = of_grants[name.casefold()]
+            yield Problem(place, f"this is the name of the policy for the grants of '{group}'. Choose another name.")
+        if name not in attached:
+            yield Problem(place, "no group has this policy. List it under the policies of a group, or remove it.")
+        yield from document_problems(place, document, partition)
+        yield from _length_problems(place, length(document), POLICY_LENGTH, "a managed policy")
+
+
+def _inline_problems(where: str, kind: str, inline: Mapping[str, Document], partition: str) -> Iterator[Problem]:
+    yield from policy_name_problems(where, inline)
+    for name, document in inline.items():
+        yield from document_problems(f"{where}.{name}", document, partition)
+    together = sum(map(length, inline.values()))
+    yield from _length_problems(where, together, INLINE_LENGTH[kind], f"all inline policies of a {kind} together")
+
+
+def _length_problems(where: str, found: int, limit: int, what: str) -> Iterator[Problem]:
+    if found > limit:
+        text = f"{found} characters without white space; IAM allows at most {limit} for {what}"
+        yield Problem(where, f"{text}. Remove {found - limit}, or divide it into several managed policies.")
 
 
 def _arn(policy: str, partition: str) -> str | None:

@@ -1,9 +1,11 @@
 """What keys may do, tried with the issued keys themselves: what is granted works, what is next to it does not."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +202,42 @@ def test_the_aws_cli_works_below_a_prefix(new_stack: NewStack, sandbox: Sandbox,
         ("write", False, ("cp", "s3://data/in/file", back)),
     ):
         assert aws_s3(user, *command) == works, f"{user}: aws s3 {' '.join(command)}"
+
+
+def test_documents_become_policies_that_can_be_edited_and_removed(
+    new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    fill(sandbox, "data")
+    stack = new_stack()
+
+    def document(action: str) -> dict[str, Any]:
+        statement = {"Effect": "Allow", "Action": action, "Resource": "arn:aws:s3:::data/*"}
+        return {"Version": date(2012, 10, 17), "Statement": [statement]}  # as YAML reads it without quotes
+
+    def write(action: str, **group: Any) -> None:
+        file = tmp_path / "put.json"
+        file.write_text(json.dumps(document("s3:PutObject"), default=str))
+        own = {"reading": document(action), "putting": f"file:{file}"}
+        own = {name: found for name, found in own.items() if name in group["policies"]}
+        stack.write({"policyDocuments": own, "groups": {"test": group}, "users": {"ann": {"groups": ["test"]}}})
+
+    write("s3:GetObject", policies=["reading", "putting"], inline={"deleting": document("s3:DeleteObject")})
+    assert stack.up().changes == {"create": 12}
+    key = stack.key("ann")
+    get, put, delete = (CALLS[what][1] for what in ("get", "put", "delete"))
+    s3 = sandbox.client("s3", key)
+    assert all(is_allowed(call, s3, "data", "in/") for call in (get, put, delete))
+    assert not is_allowed(CALLS["get tags"][1], s3, "data", "in/")
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert stack.refresh("--expect-no-changes").changes == {}
+
+    write("s3:GetObjectTagging", policies=["reading"])
+    assert stack.up().changes == {"update": 1, "delete": 3}, "an attachment, its policy, and the inline policy go"
+    assert is_allowed(CALLS["get tags"][1], s3, "data", "in/")
+    assert not any(is_allowed(call, s3, "data", "in/") for call in (get, put, delete))
+    assert stack.key("ann") == key
+
+    sandbox.control.clear_calls()
+    stack.destroy()
+    assert [call for call in sandbox.control.calls() if call.outcome == "DeleteConflict"] == []
+    assert sandbox.client("iam").list_policies(Scope="Local")["Policies"] == []

@@ -10,11 +10,14 @@ from aws_access_keys.rules.problem import Problem, did_you_mean
 
 
 def access_problems(
-    policies: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[str]], partition: str = "aws"
+    policies: Mapping[str, Sequence[str]],
+    groups: Mapping[str, Sequence[str]],
+    partition: str = "aws",
+    own: Sequence[str] = (),
 ) -> Iterator[Problem]:
     """Everything that is wrong with a set of groups and users.
 
-    policies: group name → its managed policies, by name or ARN.
+    policies: group name → its managed policies, by name or ARN. own: names of policies that the stack creates.
     groups: user name → the names of the user's groups.
     """
     if not policies:
@@ -26,17 +29,17 @@ def access_problems(
     yield from name_problems("group", policies)
     yield from name_problems("user", groups)
     for group, names in policies.items():
-        yield from _policy_problems(f"groups.{group}.policies", names, partition)
+        yield from _policy_problems(f"groups.{group}.policies", names, partition, own)
     for user, names in groups.items():
         yield from _membership_problems(f"users.{user}.groups", names, list(policies))
 
 
-def _policy_problems(where: str, policies: Sequence[str], partition: str) -> Iterator[Problem]:
+def _policy_problems(where: str, policies: Sequence[str], partition: str, own: Sequence[str]) -> Iterator[Problem]:
     yield from _too_many(where, "managed policies", len(policies), POLICIES_PER_GROUP, "on a group")
     places: dict[str, list[int]] = defaultdict(list)
     for index, policy in enumerate(policies):
         try:
-            places[policy_arn(policy, partition)].append(index)
+            places[policy if policy in own else policy_arn(policy, partition, own)].append(index)
         except PolicyError as error:
             yield Problem(f"{where}[{index}]", str(error))
     for arn, indexes in places.items():

@@ -12,6 +12,7 @@ from aws_access_keys.rules.limits import (
     GROUP_NAME_LENGTH,
     KEYS_PER_USER,
     PATH_LENGTH,
+    POLICY_NAME_LENGTH,
     TAG_KEY_LENGTH,
     TAG_VALUE_LENGTH,
     TAGS_PER_USER,
@@ -53,6 +54,21 @@ def name_problems(kind: str, names: Iterable[str]) -> Iterator[Problem]:
                 f"{kind}s.{sorted(alike)[1]}",
                 f"{listed} differ only in case; to IAM they are the same {kind}. Keep one of them.",
             )
+
+
+def policy_name_problems(where: str, names: Iterable[str]) -> Iterator[Problem]:
+    """Problems of the names of policies that the stack creates. where: the setting that has them."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if not _NAME.fullmatch(name) or len(name) > POLICY_NAME_LENGTH:
+            yield Problem(
+                f"{where}.{name}" if name else where,
+                f"'{name}' is not a valid name of a policy. Use 1 to {POLICY_NAME_LENGTH} ASCII letters, digits and "
+                "_+=,.@- characters.",
+            )
+        if (same := name.casefold()) in seen:
+            yield Problem(f"{where}.{name}", f"'{seen[same]}' and '{name}' are the same name to IAM. Keep one of them.")
+        seen[same] = name
 
 
 def path_problems(where: str, path: str) -> Iterator[Problem]:
