@@ -34,6 +34,8 @@ class GroupArgs(TypedDict):
     """What the group may do in S3. Becomes a policy that allows this and nothing else."""
     inline: NotRequired[Mapping[str, Any]]
     """Inline policies of the group: name and document, as in `policy_documents`."""
+    allow_from: NotRequired[Sequence[str] | None]
+    """Networks (CIDR) from which the keys of the group's users work. Default: everywhere."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
 
@@ -118,6 +120,8 @@ class UserArgs(TypedDict):
 
     groups: Sequence[str]
     """Names of groups of the same component; 1 to 10."""
+    allow_from: NotRequired[Sequence[str] | None]
+    """Networks (CIDR) from which the user's keys work. Default: everywhere, or as in the user's groups."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]

@@ -26,6 +26,7 @@ from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.documents import compact
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.names import path_problems, tag_value_problems
+from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
 from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.rules.s3_grants import grant_policies
@@ -211,14 +212,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
             for policy, document in sorted(self._settings.policy_documents.items())
         }
+        limits: dict[str, list[pulumi.Resource]] = {}
         permissions: dict[str, list[pulumi.Resource]] = {}
         for group in sorted(self._settings.groups):
-            self.groups[group], permissions[group] = self._group(group, own)
+            self.groups[group], limits[group], permissions[group] = self._group(group, own)
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
         for user in sorted(self._settings.users):
-            self.users[user], membership = self._user(user, not state.user(user).exists)
             mine = self._settings.users[user].groups
+            before = [limit for group in mine for limit in limits[group]]
+            self.users[user], membership = self._user(user, not state.user(user).exists, before)
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
@@ -227,7 +230,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 state=state.user(user),
                 account=self._account,
                 hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
-                allowed=[membership, *(permission for group in mine for permission in permissions[group])],
+                allowed=[*membership, *(permission for group in mine for permission in permissions[group])],
                 descriptions=descriptions,
                 deliver=self._delivery(user),
             ).register()
@@ -244,8 +247,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         return put
 
-    def _group(self, group: str, own: Mapping[str, iam.Policy]) -> tuple[iam.Group, list[pulumi.Resource]]:
-        """An IAM group, and what allows it something: its inline policies and the attachments of the others.
+    def _group(
+        self, group: str, own: Mapping[str, iam.Policy]
+    ) -> tuple[iam.Group, list[pulumi.Resource], list[pulumi.Resource]]:
+        """An IAM group, what limits it, and what allows it something: inline policies and attachments of the others.
 
         own: the policies under `policy_documents`.
         """
@@ -265,6 +270,15 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=made)
         for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
             arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
+        limits: list[pulumi.Resource] = []
+        if settings.allow_from is not None:
+            document = compact(allow_from_document(settings.allow_from))
+            policy = iam.GroupPolicy(
+                f"{name}/{ALLOW_FROM}", group=made.name, name=ALLOW_FROM, policy=document, opts=child
+            )
+            limits.append(policy)
+        # Nothing is allowed before the limit is there, or after it is gone.
+        child = pulumi.ResourceOptions(parent=made, depends_on=limits)
         permissions: list[pulumi.Resource] = [
             iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
             for key, arn in arns.items()
@@ -272,10 +286,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for key, document in settings.inline.items():
             policy = compact(document)
             permissions.append(iam.GroupPolicy(f"{name}/{key}", group=made.name, name=key, policy=policy, opts=child))
-        return made, permissions
+        return made, limits, permissions
 
-    def _user(self, user: str, is_new: bool) -> tuple[iam.User, iam.UserGroupMembership]:
-        """An IAM user and its membership in its groups."""
+    def _user(
+        self, user: str, is_new: bool, limits: Sequence[pulumi.Resource]
+    ) -> tuple[iam.User, list[pulumi.Resource]]:
+        """An IAM user, with what limits it and its membership in its groups. limits: what limits these groups."""
         settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
         made = iam.User(
             name,
@@ -289,14 +305,21 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             # An adopted key belongs to an existing user.
             opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt and is_new else None),
         )
+        own: list[pulumi.Resource] = []
+        if settings.allow_from is not None:
+            document = compact(allow_from_document(settings.allow_from))
+            child = pulumi.ResourceOptions(parent=made)
+            own.append(
+                iam.UserPolicy(f"{name}/{ALLOW_FROM}", user=made.name, name=ALLOW_FROM, policy=document, opts=child)
+            )
         # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
         membership = iam.UserGroupMembership(
             name,
             user=made.name,
             groups=[self.groups[group].name for group in sorted(settings.groups)],
-            opts=pulumi.ResourceOptions(parent=made),
+            opts=pulumi.ResourceOptions(parent=made, depends_on=[*own, *limits]),
         )
-        return made, membership
+        return made, [*own, membership]
 
     def _key(self, user: str) -> KeySettings:
         """A user's key settings."""

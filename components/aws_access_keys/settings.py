@@ -94,6 +94,11 @@ class GroupSettings(Section):
         "Inline policies of the group: name and document, as under policyDocuments.",
         default={},
     )
+    allow_from: list[str] | None = setting(
+        ListOf(example="[203.0.113.0/24]"),
+        "Networks from which the keys of the group's users work. Default: everywhere.",
+        default=None,
+    )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
 
 
@@ -231,6 +236,11 @@ class UserSettings(Section):
     groups: list[str] = setting(
         ListOf(example="[test]"), "Names of groups of this stack that the user is in; 1 to 10.", example="[test]"
     )
+    allow_from: list[str] | None = setting(
+        ListOf(example="[203.0.113.0/24]"),
+        "Networks from which the user's keys work. Default: everywhere, or as in the user's groups.",
+        default=None,
+    )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the user, for example /data/.", default="/")
     tags: Tags = setting(
         MapOf(item=Text(later=True), example="{team: data}"),
@@ -306,6 +316,12 @@ class AccessSettings(Section):
     def tag_place(self, spell: Spelling, user: str, key: str) -> str:
         """Where a tag of a user is written: at the user, or among everybody's."""
         return spell("users.{}.tags.{}", user, key) if key in self.users[user].tags else f"tags.{key}"
+
+    def networks(self, user: str) -> list[list[str]]:
+        """The lists of networks that limit a user's keys, in each of which a caller must be."""
+        own = self.users[user]
+        found = [own.allow_from, *(self.groups[group].allow_from for group in own.groups if group in self.groups)]
+        return [networks for networks in found if networks is not None]
 
     def effective_deliver(self, user: str) -> DeliverSettings | None:
         """Where a user's key is delivered: the user's own setting, else the stack's."""

@@ -25,6 +25,8 @@ PLANS = "aws-access-keys:index:KeyPlans"
 USER = "aws:iam/user:User"
 GROUP = "aws:iam/group:Group"
 KEY = "aws:iam/accessKey:AccessKey"
+USER_POLICY = "aws:iam/userPolicy:UserPolicy"
+USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class UserState:
     """Whether the user is deleted with everything that the stack does not manage."""
     is_encrypted: bool = False
     """Whether the secret of the newest key is encrypted to an OpenPGP key."""
+    policies: frozenset[str] = frozenset()
+    """The policies that the stack gave the user itself: names of inline ones, ARNs of attached ones."""
 
     @property
     def is_certain(self) -> bool:
@@ -132,6 +136,10 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             if found.get("keyFingerprint"):
                 encrypted.add((user, parsed))
             keys.setdefault(user, []).append(Key(parsed, found["id"], found.get("status") != "Inactive", _day(found)))
+    policies: dict[str, set[str]] = {}
+    for kind, which in ((USER_POLICY, "name"), (USER_POLICY_ATTACHMENT, "policyArn")):
+        for path, found in outputs(USER, kind).items():
+            policies.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
     exist = outputs(USER)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
@@ -146,6 +154,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             idle_days=int(idle_days.get(user, 0)),  # numbers come back as floats
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
+            policies=frozenset(policies.get(user, ())),
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)

@@ -19,6 +19,7 @@ from aws_access_keys.rules.keys import (
 )
 from aws_access_keys.rules.limits import INLINE_LENGTH, POLICIES_PER_GROUP, POLICY_LENGTH, POLICY_NAME_LENGTH
 from aws_access_keys.rules.names import path_problems, policy_name_problems, stored_name_problems, tag_problems
+from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document, have_common_network, network_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
@@ -63,11 +64,15 @@ def rule_problems(
                 spell("groups.{}.policies", name), "no policies. A group without one allows nothing; list at least one."
             )
         yield from _grant_problems(spell, name, group, partition)
-        yield from _inline_problems(spell("groups.{}.inline", name), "group", group.inline, partition)
+        where = spell("groups.{}.inline", name)
+        yield from _inline_problems(where, group.inline, partition, group.allow_from)
+        if group.allow_from is not None:
+            yield from network_problems(spell("groups.{}.allow_from", name), group.allow_from)
         yield from _path_problems(spell("groups.{}.path", name), group.path)
         yield from _policy_arns_problems(spell("groups.{}.policy_arns", name), group, partition)
     for name, user in settings.users.items():
         yield from _path_problems(spell("users.{}.path", name), user.path)
+        yield from _network_problems(settings, spell, name)
         yield from _tag_problems(settings, spell, name)
         yield from _key_problems(settings, spell, name, ignored_tags)
     yield from _stored_names(settings, spell)
@@ -131,21 +136,45 @@ def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: s
         if name not in attached:
             yield Problem(place, "no group has this policy. List it under the policies of a group, or remove it.")
         yield from document_problems(place, document, partition)
-        yield from _length_problems(place, length(document), POLICY_LENGTH, "a managed policy")
+        yield from _length_problems(
+            place, length(document), POLICY_LENGTH, "a managed policy", "Divide it into several."
+        )
 
 
-def _inline_problems(where: str, kind: str, inline: Mapping[str, Document], partition: str) -> Iterator[Problem]:
+def _network_problems(settings: AccessSettings, spell: Spelling, user: str) -> Iterator[Problem]:
+    where, own = spell("users.{}.allow_from", user), settings.users[user].allow_from
+    lists = settings.networks(user)
+    problems = [problem for networks in lists for problem in network_problems(where, networks)]
+    if own is not None:
+        yield from network_problems(where, own)
+        if not problems:  # what is wrong with a group's is reported there
+            found = length(allow_from_document(own))
+            yield from _length_problems(where, found, INLINE_LENGTH["user"], "this policy", "List wider networks.")
+    if len(lists) > 1 and not problems and not have_common_network(lists):
+        text = "no address is in all networks of the user and of the user's groups, so the keys would not work anywhere"
+        yield Problem(where, f"{text}. Put the user into groups whose networks have something in common.")
+
+
+def _inline_problems(
+    where: str, inline: Mapping[str, Document], partition: str, networks: Sequence[str] | None
+) -> Iterator[Problem]:
+    """networks: those of `allow_from`, which becomes an inline policy as well."""
     yield from policy_name_problems(where, inline)
+    if networks is not None and ALLOW_FROM in inline:
+        yield Problem(f"{where}.{ALLOW_FROM}", "this is the name of the policy for the networks. Choose another name.")
     for name, document in inline.items():
         yield from document_problems(f"{where}.{name}", document, partition)
     together = sum(map(length, inline.values()))
-    yield from _length_problems(where, together, INLINE_LENGTH[kind], f"all inline policies of a {kind} together")
+    if networks and not list(network_problems("", networks)):
+        together += length(allow_from_document(networks))
+    what = "all inline policies of a group together, with that for its networks"
+    yield from _length_problems(where, together, INLINE_LENGTH["group"], what, "Use managed policies instead.")
 
 
-def _length_problems(where: str, found: int, limit: int, what: str) -> Iterator[Problem]:
+def _length_problems(where: str, found: int, limit: int, what: str, cure: str) -> Iterator[Problem]:
     if found > limit:
         text = f"{found} characters without white space; IAM allows at most {limit} for {what}"
-        yield Problem(where, f"{text}. Remove {found - limit}, or divide it into several managed policies.")
+        yield Problem(where, f"{text}. {cure}")
 
 
 def _arn(policy: str, partition: str) -> str | None:

@@ -241,3 +241,54 @@ def test_documents_become_policies_that_can_be_edited_and_removed(
     stack.destroy()
     assert [call for call in sandbox.control.calls() if call.outcome == "DeleteConflict"] == []
     assert sandbox.client("iam").list_policies(Scope="Local")["Policies"] == []
+
+
+def test_keys_work_from_the_allowed_networks_only(new_stack: NewStack, sandbox: Sandbox) -> None:
+    fill(sandbox, "data")
+    stack = new_stack()
+    grant = [{"bucket": "data", "access": "readWrite"}]
+
+    def write(group: list[str] | None = None, user: list[str] | None = None, **more: Any) -> None:
+        groups = {"test": {"s3": grant, "allowFrom": group}, "free": {"s3": grant}}
+        users = {"ann": {"groups": ["test"], "allowFrom": user}, "bob": {"groups": ["free"]}, **more}
+        stack.write({"groups": groups, "users": users})
+
+    def works(user: str) -> dict[str, bool]:
+        """Address → whether every call that the grant allows works from there; no call alone does."""
+        key, found = stack.key(user), dict[str, bool]()
+        for address in ("127.0.0.1", OTHER_NETWORK):
+            client = FromAddress(address).use(sandbox.client("s3", key))
+            calls = [call for needed, call in CALLS.values() if NEVER not in needed]
+            (found[address],) = {is_allowed(call, client, "data", "in/") for call in calls}
+        return found
+
+    everywhere, only_here = {"127.0.0.1": True, OTHER_NETWORK: True}, {"127.0.0.1": True, OTHER_NETWORK: False}
+    sandbox.control.clear_calls()
+    write(group=["127.0.0.1/32"])
+    stack.up()
+    calls = [call.action for call in sandbox.control.calls()]
+    for later in ("AttachGroupPolicy", "AddUserToGroup", "CreateAccessKey"):
+        last = len(calls) - 1 - calls[::-1].index(later)
+        assert calls.index("PutGroupPolicy") < last, f"{later} for the limited group comes after its limit"
+    assert works("ann") == only_here
+    assert works("bob") == everywhere, "the sandbox does not refuse the other network by itself"
+    ann = stack.key("ann")
+
+    write()
+    assert stack.up().changes == {"delete": 1}
+    assert works("ann") == everywhere
+    write(user=["127.0.0.0/31"])
+    assert stack.up().changes == {"create": 1}
+    assert works("ann") == only_here
+    write(user=["127.0.0.0/30"])
+    assert stack.up().changes == {"update": 1}
+    assert works("ann") == everywhere
+    assert stack.key("ann") == ann
+    assert stack.preview("--expect-no-changes").changes == {}
+
+    sandbox.control.clear_calls()
+    stack.write({"groups": {"free": {"s3": grant}}, "users": {"bob": {"groups": ["free"]}}})
+    stack.up()
+    calls = [call.action for call in sandbox.control.calls()]
+    assert calls.index("DeleteUserPolicy") > calls.index("DeleteAccessKey"), "the limit goes after the key"
+    assert works("bob") == everywhere

@@ -77,6 +77,7 @@ def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[s
         "aws:requestedregion": (request.region,),
         "aws:sourceip": (request.environ.get("REMOTE_ADDR", "127.0.0.1"),),
         "aws:securetransport": ("false" if PLAIN_HTTP in request.environ else "true",),
+        "aws:viaawsservice": ("false",),
         "aws:currenttime": (now,),
         "aws:useragent": (request.header("user-agent"),),
     }
