@@ -118,8 +118,13 @@ class DeliverArgs(TypedDict):
 class UserArgs(TypedDict):
     """One IAM user with an access key."""
 
-    groups: Sequence[str]
-    """Names of groups of the same component; 1 to 10."""
+    groups: NotRequired[Sequence[str]]
+    """Names of groups of the same component; at most 10."""
+    policies: NotRequired[Sequence[str]]
+    """Managed policies of a user without groups, as in the `policies` of a group."""
+    permissions_boundary: NotRequired[pulumi.Input[str] | None]
+    """Managed policy that limits what the user's policies can allow: a name as in the `policies` of a group, or an
+    ARN."""
     allow_from: NotRequired[Sequence[str] | None]
     """Networks (CIDR) from which the user's keys work. Default: everywhere, or as in the user's groups."""
     path: NotRequired[pulumi.Input[str]]

@@ -177,6 +177,10 @@ class _Adoption:
                 self._spell("users.{}.path", self._user),
                 f"the user to adopt has the path '{path}'; another one would change the user's ARN. Write path: {path}",
             )
+        boundary = found.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+        if boundary and self._settings.users[self._user].permissions_boundary is None:
+            where = self._spell("users.{}.permissions_boundary", self._user)
+            yield Problem(where, f"the user to adopt has a boundary, which would be removed. Write {boundary}")
         tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
         wanted = self._settings.effective_tags(self._user)
         prefixes = tuple(self._ignored_tags)

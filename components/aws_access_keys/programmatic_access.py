@@ -145,10 +145,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
             pulumi.log.warn(f"{self._spell.prefix}{self._spell('retire_unguarded')}: {what}")
         if pulumi.runtime.is_dry_run():
-            for name, group in self._settings.groups.items():
-                warning = administrator_warning(group.policies)
-                if warning:
-                    pulumi.log.warn(f"{self._spell.prefix}{self._spell('groups.{}.policies', name)}: {warning}")
+            holders = {("groups", name): group.policies for name, group in self._settings.groups.items()}
+            holders |= {("users", name): user.policies for name, user in self._settings.users.items()}
+            for (kind, name), policies in holders.items():
+                if warning := administrator_warning(policies):
+                    pulumi.log.warn(f"{self._spell.prefix}{kind}.{name}.policies: {warning}")
 
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
         """User → what the retire guard asks for; for removed users, as in `key_defaults`, else as it was."""
@@ -221,7 +222,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for user in sorted(self._settings.users):
             mine = self._settings.users[user].groups
             before = [limit for group in mine for limit in limits[group]]
-            self.users[user], membership = self._user(user, not state.user(user).exists, before)
+            self.users[user], allowed = self._user(user, not state.user(user).exists, before, own)
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
@@ -230,7 +231,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 state=state.user(user),
                 account=self._account,
                 hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
-                allowed=[*membership, *(permission for group in mine for permission in permissions[group])],
+                allowed=[*allowed, *(permission for group in mine for permission in permissions[group])],
                 descriptions=descriptions,
                 deliver=self._delivery(user),
             ).register()
@@ -257,13 +258,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
         path = self._once_known(settings.path, spell("groups.{}.path", group), path_problems)
         made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self))
-        arns: dict[str, pulumi.Input[str]] = {}
-        for policy in settings.policies:
-            if policy in own:
-                arns[policy] = own[policy].arn
-            else:
-                arn = policy_arn(policy, self._partition)
-                arns[policy_key(arn)] = arn
+        arns = self._arns(settings.policies, own)
         for key, later in settings.policy_arns.items():
             place = spell("groups.{}.policy_arns.{}", group, key)
             arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
@@ -289,9 +284,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         return made, limits, permissions
 
     def _user(
-        self, user: str, is_new: bool, limits: Sequence[pulumi.Resource]
+        self, user: str, is_new: bool, limits: Sequence[pulumi.Resource], own: Mapping[str, iam.Policy]
     ) -> tuple[iam.User, list[pulumi.Resource]]:
-        """An IAM user, with what limits it and its membership in its groups. limits: what limits these groups."""
+        """An IAM user, with what limits it and what allows it something: its groups, or policies of its own.
+
+        limits: what limits these groups. own: the policies under `policy_documents`.
+        """
         settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
         made = iam.User(
             name,
@@ -302,24 +300,49 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 for key, value in self._settings.effective_tags(user).items()
             },
             force_destroy=settings.force_destroy,
+            permissions_boundary=self._boundary(user, own),
             # An adopted key belongs to an existing user.
             opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt and is_new else None),
         )
-        own: list[pulumi.Resource] = []
+        allowed: list[pulumi.Resource] = []
+        child = pulumi.ResourceOptions(parent=made)
         if settings.allow_from is not None:
             document = compact(allow_from_document(settings.allow_from))
-            child = pulumi.ResourceOptions(parent=made)
-            own.append(
-                iam.UserPolicy(f"{name}/{ALLOW_FROM}", user=made.name, name=ALLOW_FROM, policy=document, opts=child)
+            policy = iam.UserPolicy(
+                f"{name}/{ALLOW_FROM}", user=made.name, name=ALLOW_FROM, policy=document, opts=child
             )
+            allowed.append(policy)
+        child = pulumi.ResourceOptions(parent=made, depends_on=[*allowed, *limits])
+        allowed += [
+            iam.UserPolicyAttachment(f"{name}/{key}", user=made.name, policy_arn=arn, opts=child)
+            for key, arn in self._arns(settings.policies, own).items()
+        ]
+        if not settings.groups:
+            return made, allowed
         # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
         membership = iam.UserGroupMembership(
             name,
             user=made.name,
             groups=[self.groups[group].name for group in sorted(settings.groups)],
-            opts=pulumi.ResourceOptions(parent=made, depends_on=[*own, *limits]),
+            opts=child,
         )
-        return made, [*own, membership]
+        return made, [*allowed, membership]
+
+    def _boundary(self, user: str, own: Mapping[str, iam.Policy]) -> "pulumi.Input[str] | None":
+        """The ARN of a user's permissions boundary."""
+        given = self._settings.users[user].permissions_boundary
+        if given is None or isinstance(given, str):
+            return None if given is None else next(iter(self._arns([given], own).values()))
+        place = self._spell("users.{}.permissions_boundary", user)
+        return self._once_known(given, place, lambda where, arn: arn_problems(where, arn, self._partition))
+
+    def _arns(self, policies: Sequence[str], own: Mapping[str, iam.Policy]) -> "dict[str, pulumi.Input[str]]":
+        """Managed policies as settings name them: name of the attachment → ARN."""
+        arns: dict[str, pulumi.Input[str]] = {}
+        for policy in policies:
+            arn = own[policy].arn if policy in own else policy_arn(policy, self._partition)
+            arns[policy_key(arn) if isinstance(arn, str) else policy] = arn
+        return arns
 
     def _key(self, user: str) -> KeySettings:
         """A user's key settings."""

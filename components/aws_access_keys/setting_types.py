@@ -144,7 +144,7 @@ def _plain(value: object) -> Any:
 class PolicyName(Text):
     """The name or the ARN of a managed policy."""
 
-    later_cure = " An ARN that is known later belongs below policy_arns."
+    later_cure = " An ARN that is known later belongs below the policy_arns of a group."
 
     def read_known(self, given: object, place: Place) -> Any:
         if isinstance(given, Mapping):

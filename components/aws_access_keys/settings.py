@@ -234,7 +234,17 @@ class UserSettings(Section):
     example = "{groups: [test]}"
 
     groups: list[str] = setting(
-        ListOf(example="[test]"), "Names of groups of this stack that the user is in; 1 to 10.", example="[test]"
+        ListOf(example="[test]"), "Names of groups of this stack that the user is in; at most 10.", default=[]
+    )
+    policies: list[str] = setting(
+        ListOf(item=PolicyName(), example="[AmazonS3ReadOnlyAccess]"),
+        "Managed policies of a user without groups, as in groups.NAME.policies.",
+        default=[],
+    )
+    permissions_boundary: pulumi.Input[str] | None = setting(
+        Text(later=True),
+        "Managed policy that limits what the user's policies can allow: a name as in groups.NAME.policies, or an ARN.",
+        default=None,
     )
     allow_from: list[str] | None = setting(
         ListOf(example="[203.0.113.0/24]"),

@@ -56,6 +56,7 @@ def rule_problems(
         {name: user.groups for name, user in settings.users.items()},
         partition,
         list(settings.policy_documents),
+        {name: user.policies for name, user in settings.users.items()},
     )
     yield from _own_policy_problems(settings, spell, partition)
     for name, group in settings.groups.items():
@@ -73,6 +74,9 @@ def rule_problems(
     for name, user in settings.users.items():
         yield from _path_problems(spell("users.{}.path", name), user.path)
         yield from _network_problems(settings, spell, name)
+        boundary = user.permissions_boundary
+        if isinstance(boundary, str) and boundary not in settings.policy_documents:
+            yield from arn_problems(spell("users.{}.permissions_boundary", name), boundary, partition)
         yield from _tag_problems(settings, spell, name)
         yield from _key_problems(settings, spell, name, ignored_tags)
     yield from _stored_names(settings, spell)
@@ -125,6 +129,7 @@ def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: s
     where, own = spell("policy_documents"), settings.policy_documents
     yield from policy_name_problems(where, own)
     attached = {policy for group in settings.groups.values() for policy in group.policies}
+    attached |= {policy for user in settings.users.values() for policy in (*user.policies, user.permissions_boundary)}
     of_grants = {f"{name}-s3".casefold(): name for name, group in settings.groups.items() if group.s3}
     for name, document in own.items():
         place = f"{where}.{name}"
@@ -134,7 +139,9 @@ def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: s
             group = of_grants[name.casefold()]
             yield Problem(place, f"this is the name of the policy for the grants of '{group}'. Choose another name.")
         if name not in attached:
-            yield Problem(place, "no group has this policy. List it under the policies of a group, or remove it.")
+            yield Problem(
+                place, "no group or user has this policy. List it under the policies of a group, or remove it."
+            )
         yield from document_problems(place, document, partition)
         yield from _length_problems(
             place, length(document), POLICY_LENGTH, "a managed policy", "Divide it into several."

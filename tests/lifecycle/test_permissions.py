@@ -292,3 +292,27 @@ def test_keys_work_from_the_allowed_networks_only(new_stack: NewStack, sandbox: 
     calls = [call.action for call in sandbox.control.calls()]
     assert calls.index("DeleteUserPolicy") > calls.index("DeleteAccessKey"), "the limit goes after the key"
     assert works("bob") == everywhere
+
+
+def test_users_without_groups_have_policies_and_a_boundary(new_stack: NewStack, sandbox: Sandbox) -> None:
+    fill(sandbox, "data", "data-2")
+    stack = new_stack()
+    statement = {"Effect": "Allow", "Action": "s3:*", "Resource": ["arn:aws:s3:::data", "arn:aws:s3:::data/*"]}
+    limit = {"Version": "2012-10-17", "Statement": statement}
+    both = {"ann": {"policies": ["AmazonS3FullAccess"], "permissionsBoundary": "limit"}, "bob": {"policies": ["limit"]}}
+    stack.write({"policyDocuments": {"limit": limit}, "groups": {}, "users": both})
+    assert stack.up().changes == {"create": 10}
+    get = CALLS["get"][1]
+    ann = stack.key("ann")
+    for user in both:
+        s3 = sandbox.client("s3", stack.key(user))
+        assert is_allowed(get, s3, "data", "in/"), user
+        assert not is_allowed(get, s3, "data-2", "in/"), user
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert stack.refresh("--expect-no-changes").changes == {}
+
+    stack.write({"groups": {}, "users": {"ann": {"policies": ["AmazonS3FullAccess"]}}})
+    assert stack.up().changes == {"update": 1, "delete": 4}, "bob with key and attachment goes, and the unused policy"
+    assert is_allowed(get, sandbox.client("s3", ann), "data-2", "in/"), "without the boundary the policy counts"
+    stack.destroy()
+    assert sandbox.client("iam").list_users()["Users"] == []

@@ -140,6 +140,28 @@ def test_a_group_without_grants_has_no_policy_of_its_own() -> None:
     assert not made()[0].of("iam/policy:Policy")
 
 
+def test_a_user_without_groups_has_policies_of_its_own() -> None:
+    own = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
+    boundary = pulumi.Output.from_input("arn:aws:iam::123456789012:policy/later")
+    users: Any = {
+        "ann": {"policies": ["own", "AmazonSQSFullAccess"], "permissions_boundary": boundary},
+        "bob": {"policies": ["own"], "permissions_boundary": "own"},
+        "eve": {"policies": ["own"], "permissions_boundary": "ReadOnlyAccess"},
+    }
+    recording, _ = made({"groups": {}, "users": users, "policy_documents": {"own": own}})
+    assert not recording.of("UserGroupMembership")
+    attachments = recording.of("UserPolicyAttachment")
+    assert {name for name in attachments if "ann" in name} == {"access/ann/own", "access/ann/AmazonSQSFullAccess"}
+    key = recording.of("AccessKey")["access/ann/1"].request
+    assert {found.urn for name, found in attachments.items() if "ann" in name} <= set(key.dependencies)
+    boundaries = {name[7:]: found.inputs["permissionsBoundary"] for name, found in recording.of("user:User").items()}
+    assert boundaries == {
+        "ann": "arn:aws:iam::123456789012:policy/later",
+        "bob": "arn:aws:iam::123456789012:policy/own",
+        "eve": "arn:aws:iam::aws:policy/ReadOnlyAccess",
+    }
+
+
 def test_membership_is_not_exclusive() -> None:
     recording, _ = made()
     assert not recording.of(":GroupMembership"), "an exclusive membership would throw other people's users out"

@@ -10,6 +10,7 @@ POLICIES_PER_GROUP = 10  # managed policies; AWS does not raise it
 POLICY_NAME_LENGTH = 128  # characters
 POLICY_LENGTH = 6144  # characters of a managed policy without white space; AWS does not raise it
 INLINE_LENGTH = {"group": 5120, "user": 2048}  # characters without white space of all inline policies together
+POLICIES_PER_USER = 10  # managed policies; AWS raises it to 20 on request
 GROUPS_PER_USER = 10  # AWS does not raise it
 GROUPS_PER_ACCOUNT = 300  # AWS raises it to 500 on request
 USERS_PER_ACCOUNT = 5000  # AWS does not raise it
