@@ -151,6 +151,9 @@ class ProgrammaticAccessArgs(TypedDict):
     policy_documents: NotRequired[Mapping[str, Any]]
     """Customer managed policies: the name and the document (a mapping or JSON), or `file:PATH` of a JSON file. They are
     listed in the `policies` of groups."""
+    name_prefix: NotRequired[str | None]
+    """What all names in IAM begin with: users, groups and policies. Another one renames everything, which means new
+    keys. Default: nothing."""
     allow_no_users: NotRequired[bool]
     """Needed to delete all users: a component that has users refuses an empty `users`, which is more often a mistake.
     Default false."""

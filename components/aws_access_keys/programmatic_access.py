@@ -82,11 +82,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         To be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
         spell: how the caller writes the names of the arguments.
         """
-        self._name, self._spell = name, spell
+        self._name = name
         # A provider of the program's own has its own settings, which are not known here.
         has_provider = bool(opts and (opts.provider or opts.providers))
         self._ignored_tags = [CONSOLE_TAGS] if has_provider else ignored_tags()
-        self._settings, self._partition = _checked(name, args, spell, self._ignored_tags)
+        given, self._partition = _checked(name, args, spell, self._ignored_tags)
+        self._settings = given.prefixed()
+        self._spell = spell = replace(spell, name_prefix=given.name_prefix or "")
         self._today = _today() if today is None else today
         if not isinstance(self._today, date) or not callable(session):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SettingsError(
@@ -149,7 +151,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             holders |= {("users", name): user.policies for name, user in self._settings.users.items()}
             for (kind, name), policies in holders.items():
                 if warning := administrator_warning(policies):
-                    pulumi.log.warn(f"{self._spell.prefix}{kind}.{name}.policies: {warning}")
+                    pulumi.log.warn(f"{self._spell.prefix}{self._spell(f'{kind}.{{}}.policies', name)}: {warning}")
 
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
         """User → what the retire guard asks for; for removed users, as in `key_defaults`, else as it was."""

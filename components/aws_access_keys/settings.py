@@ -10,6 +10,7 @@ from datetime import date
 from typing import Literal, get_args
 
 import pulumi
+from typing_extensions import Self
 
 from aws_access_keys.rules.documents import Document
 from aws_access_keys.rules.problem import Spelling
@@ -288,6 +289,12 @@ class AccessSettings(Section):
         "Customer managed policies: the name and the document, or file:PATH of a JSON file. For groups.NAME.policies.",
         default={},
     )
+    name_prefix: str | None = setting(
+        Text(),
+        "What all names in IAM begin with, for example dev-: users, groups and policies. For several stacks in one "
+        "account. Another one renames everything, which means new keys.",
+        default=None,
+    )
     allow_no_users: bool = setting(
         Flag(),
         "Needed to delete all users: a stack that has users refuses settings without any, which are more often a "
@@ -310,6 +317,37 @@ class AccessSettings(Section):
         "Users whose keys may be retired though they are in use, removed users included. For one run.",
         default=[],
     )
+
+    def prefixed(self) -> Self:
+        """The same with the names that users, groups and policies have in IAM."""
+        prefix = self.name_prefix
+        if not prefix:
+            return self
+
+        def policies(names: "list[str]") -> list[str]:
+            return [prefix + name if name in self.policy_documents else name for name in names]
+
+        def boundary(name: "pulumi.Input[str] | None") -> "pulumi.Input[str] | None":
+            return policies([name])[0] if isinstance(name, str) else name
+
+        return replace(
+            self,
+            name_prefix=None,
+            groups={
+                prefix + name: replace(group, policies=policies(group.policies)) for name, group in self.groups.items()
+            },
+            users={
+                prefix + name: replace(
+                    user,
+                    groups=[prefix + group for group in user.groups],
+                    policies=policies(user.policies),
+                    permissions_boundary=boundary(user.permissions_boundary),
+                )
+                for name, user in self.users.items()
+            },
+            policy_documents={prefix + name: document for name, document in self.policy_documents.items()},
+            retire_unguarded=[prefix + user for user in self.retire_unguarded],
+        )
 
     def effective_key(self, user: str) -> KeySettings:
         """A user's key settings: the user's own over `key_defaults` over the defaults."""

@@ -18,7 +18,13 @@ from aws_access_keys.rules.keys import (
     ignored_tags_problems,
 )
 from aws_access_keys.rules.limits import INLINE_LENGTH, POLICIES_PER_GROUP, POLICY_LENGTH, POLICY_NAME_LENGTH
-from aws_access_keys.rules.names import path_problems, policy_name_problems, stored_name_problems, tag_problems
+from aws_access_keys.rules.names import (
+    path_problems,
+    policy_name_problems,
+    prefix_problems,
+    stored_name_problems,
+    tag_problems,
+)
 from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document, have_common_network, network_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
@@ -38,7 +44,7 @@ def refuse(
     problems = list(dict.fromkeys(problems))  # one mistake in key_defaults is one problem, not one per user
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        in_file = spell == STACK_FILE
+        in_file = spell.prefix == STACK_FILE.prefix
         title = f"configuration of stack '{pulumi.get_stack()}'" if in_file else f"ProgrammaticAccess '{component}'"
         fix = f"Fix this in Pulumi.{pulumi.get_stack()}.yaml. " if in_file else ""
         raise SettingsError(f"The {title} has {count}:\n{as_lines(problems, spell)}\n{fix}{effect}")
@@ -59,12 +65,19 @@ def rule_problems(
         {name: user.policies for name, user in settings.users.items()},
     )
     yield from _own_policy_problems(settings, spell, partition)
+    if settings.name_prefix is not None:
+        names = {
+            "users": settings.users,
+            "groups": settings.groups,
+            spell("policy_documents"): settings.policy_documents,
+        }
+        yield from prefix_problems(spell("name_prefix"), settings.name_prefix, names)
     for name, group in settings.groups.items():
         if not group.policies and not group.policy_arns and not group.s3 and not group.inline:
             yield Problem(
                 spell("groups.{}.policies", name), "no policies. A group without one allows nothing; list at least one."
             )
-        yield from _grant_problems(spell, name, group, partition)
+        yield from _grant_problems(spell, name, group, partition, settings.name_prefix or "")
         where = spell("groups.{}.inline", name)
         yield from _inline_problems(where, group.inline, partition, group.allow_from)
         if group.allow_from is not None:
@@ -101,7 +114,7 @@ def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> I
         yield Problem(where, f"{text} on a group. Remove {count - POLICIES_PER_GROUP} of them.")
 
 
-def _grant_problems(spell: Spelling, name: str, group: GroupSettings, partition: str) -> Iterator[Problem]:
+def _grant_problems(spell: Spelling, name: str, group: GroupSettings, partition: str, prefix: str) -> Iterator[Problem]:
     where = spell("groups.{}.s3", name)
     grants = [asked.grant() for asked in group.s3]
     problems = list(grant_problems(where, grants))
@@ -119,7 +132,7 @@ def _grant_problems(spell: Spelling, name: str, group: GroupSettings, partition:
         if key in group.policy_arns or key in group.policies:
             place = spell("groups.{}.policy_arns.{}" if key in group.policy_arns else "groups.{}.policies", name, key)
             yield Problem(place, f"'{key}' is the name of the attachment of the grants. Choose another name.")
-        if len(own := f"{name}-{key}") > POLICY_NAME_LENGTH:
+        if len(own := f"{prefix}{name}-{key}") > POLICY_NAME_LENGTH:
             text = f"the policy would be named '{own}', but IAM allows at most {POLICY_NAME_LENGTH} characters"
             yield Problem(where, f"{text}. Choose a shorter name for the group.")
 

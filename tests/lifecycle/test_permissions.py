@@ -316,3 +316,22 @@ def test_users_without_groups_have_policies_and_a_boundary(new_stack: NewStack, 
     assert is_allowed(get, sandbox.client("s3", ann), "data-2", "in/"), "without the boundary the policy counts"
     stack.destroy()
     assert sandbox.client("iam").list_users()["Users"] == []
+
+
+def test_two_environments_share_an_account(new_stack: NewStack, sandbox: Sandbox) -> None:
+    fill(sandbox, "dev-data", "prod-data")
+    stacks = {name: new_stack() for name in ("dev", "prod")}
+    for name, stack in stacks.items():
+        grants = [{"bucket": f"{name}-data", "access": "read"}]
+        users = {"ann": {"groups": ["readers"], "deliver": {"ssm": {}}}}
+        stack.write({"namePrefix": f"{name}-", "groups": {"readers": {"s3": grants}}, "users": users})
+        stack.up()
+        assert stack.preview("--expect-no-changes").changes == {}
+    for name, stack in stacks.items():
+        s3 = sandbox.client("s3", stack.key(f"{name}-ann"))
+        opened = {bucket for bucket in ("dev-data", "prod-data") if is_allowed(CALLS["get"][1], s3, bucket, "in/")}
+        assert opened == {f"{name}-data"}
+    stacks["dev"].destroy()
+    iam = sandbox.client("iam")
+    assert [user["UserName"] for user in iam.list_users()["Users"]] == ["prod-ann"]
+    assert [policy["PolicyName"] for policy in iam.list_policies(Scope="Local")["Policies"]] == ["prod-readers-s3"]

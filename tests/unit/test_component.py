@@ -162,6 +162,26 @@ def test_a_user_without_groups_has_policies_of_its_own() -> None:
     }
 
 
+def test_a_prefix_is_before_every_name_in_iam_and_in_no_message(aws: FakeAws) -> None:
+    own = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
+    args: Any = {
+        "name_prefix": "dev-",
+        "policy_documents": {"own": own},
+        "groups": {"g": {"policies": ["own", "AmazonSQSFullAccess"], "s3": [{"bucket": "data", "access": "read"}]}},
+        "users": {"ann": {"groups": ["g"]}, "bob": {"policies": ["own"], "permissions_boundary": "own"}},
+    }
+    recording, _ = made(args)
+    named = {str(r.inputs["name"]) for r in recording.resources if "name" in r.inputs}
+    assert named == {"dev-g", "dev-ann", "dev-bob", "dev-own", "dev-g-s3"}
+    assert recording.of("UserGroupMembership")["access/dev-ann"].inputs == {"user": "dev-ann", "groups": ["dev-g"]}
+    assert recording.keys == ["access/dev-ann/1", "access/dev-bob/1"]
+    policies = {str(r.inputs["policyArn"]).rsplit("/", 1)[1] for r in recording.of("PolicyAttachment").values()}
+    assert policies == {"dev-own", "dev-g-s3", "AmazonSQSFullAccess"}
+    aws.users = {"dev-ann": {}}
+    problem = next(line for line in refusal(args) if "dev-ann" in line)
+    assert problem.strip().startswith("users.ann: the account has a user 'dev-ann' already")
+
+
 def test_membership_is_not_exclusive() -> None:
     recording, _ = made()
     assert not recording.of(":GroupMembership"), "an exclusive membership would throw other people's users out"

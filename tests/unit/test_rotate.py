@@ -301,3 +301,14 @@ def test_before_the_first_up_it_names_the_command_to_run_first(run: Run) -> None
     run.have(f"{USERS}    ann: {{groups: [x]}}\n")
     run.outputs = {}
     assert run("ann")[1] == "Error: Stack 'dev' has no outputs yet: run `pulumi up --stack dev` first.\n"
+
+
+@pytest.mark.parametrize("user", ["ann", "dev-ann"])
+def test_a_user_is_found_with_and_without_the_prefix_of_the_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    run = Run(tmp_path, monkeypatch, {"keys": {"dev-ann": key(4)}})
+    run.have("config:\n  aws-access-keys:namePrefix: dev-\n  aws-access-keys:users:\n    ann: {groups: [x]}\n")
+    code, _ = run(user)
+    assert code == 0
+    assert "    ann: {key: {serial: 5}, groups: [x]}" in run.text

@@ -22,6 +22,7 @@ from aws_access_keys.rules.problem import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]+")
 _PATH = re.compile(r"/|/[!-~]+/")
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")  # good in the stores for secrets as well
 _TAG = re.compile(r"[\w .:/=+@-]*")
 
 _LENGTHS = {"group": GROUP_NAME_LENGTH, "user": USER_NAME_LENGTH}
@@ -54,6 +55,19 @@ def name_problems(kind: str, names: Iterable[str]) -> Iterator[Problem]:
                 f"{kind}s.{sorted(alike)[1]}",
                 f"{listed} differ only in case; to IAM they are the same {kind}. Keep one of them.",
             )
+
+
+def prefix_problems(where: str, prefix: str, names: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
+    """Problems of the beginning of all names. names: setting → the names in it, `users`, `groups` or of policies."""
+    if not _PREFIX.fullmatch(prefix):
+        yield Problem(where, f"'{prefix}' is not a valid prefix. Use 1 to 32 ASCII letters, digits and _.- characters.")
+        return
+    for setting, found in names.items():
+        limit = _LENGTHS.get(setting.removesuffix("s"), POLICY_NAME_LENGTH)
+        for name in found:
+            if len(name) <= limit < len(name) + len(prefix):
+                text = f"with '{prefix}' before it the name has {len(name) + len(prefix)} characters"
+                yield Problem(f"{setting}.{name}", f"{text}; IAM allows at most {limit}. Choose a shorter one.")
 
 
 def policy_name_problems(where: str, names: Iterable[str]) -> Iterator[Problem]:
