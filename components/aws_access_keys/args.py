@@ -134,8 +134,8 @@ class UserArgs(TypedDict):
     force_destroy: NotRequired[bool]
     """Delete the user with everything that IAM has and this component does not manage, such as a console password.
     Takes effect for a removal after the next update. Default false."""
-    key: NotRequired[KeyArgs]
-    """The life of this user's key."""
+    key: NotRequired[KeyArgs | None]
+    """The life of this user's key. None for a user without a key; an existing one is deleted."""
     deliver: NotRequired[DeliverArgs | None]
     """Stores that get this user's key, instead of the component's `deliver`."""
 

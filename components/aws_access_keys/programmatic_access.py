@@ -104,12 +104,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             for user, found in state.users.items()
             if user not in self._settings.users and (found.exists or found.keys)
         )
-        guard = RetireGuard(self._today, self._account, self._user_guards(state, removed))
+        keyless = sorted(self._settings.users.keys() - set(self._settings.users_with_key))
+        guard = RetireGuard(self._today, self._account, self._user_guards(state, [*removed, *keyless]))
         run.guards[state.urn] = guard
-        plans = self._plan(run, state, removed, guard)
+        plans = self._plan(run, state, removed, keyless, guard)
         self.has_encrypted_secrets = any(
             self._settings.effective_key(user).pgp_key or found.is_encrypted
-            for user in self._settings.users
+            for user in self._settings.users_with_key
             for found in [state.user(user)]
         )
         # What was skipped. Not annotated on the class, where it would count as an output.
@@ -126,7 +127,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         if any(plan.plan.is_new for plan in plans.values()):
             # While the engine is busy with what comes before the keys.
             Thread(target=import_module, args=["boto3"], daemon=True).start()
-        idle_days = {user: days for user in [*plans, *removed] if (days := guard.idle_days(user))}
+        idle_days = {user: days for user in [*plans, *removed, *keyless] if (days := guard.idle_days(user))}
         child = pulumi.ResourceOptions(parent=self)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
         KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
@@ -154,15 +155,18 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                     pulumi.log.warn(f"{self._spell.prefix}{self._spell(f'{kind}.{{}}.policies', name)}: {warning}")
 
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
-        """User → what the retire guard asks for; for removed users, as in `key_defaults`, else as it was."""
+        """User → what the retire guard asks for; where keys are removed, as in `key_defaults`, else as it was.
+
+        removed: users that are not in the settings, and those that are to have no key.
+        """
         settings, spell = self._settings, self._spell
         defaults = settings.key_defaults
         guards: dict[str, UserGuard] = {}
-        for user in [*settings.users, *removed]:
-            asked = settings.effective_key(user).retire_guard if user in settings.users else defaults.retire_guard
+        for user in [*settings.users_with_key, *removed]:
+            asked = defaults.retire_guard if user in removed else settings.effective_key(user).retire_guard
             days = asked.idle_days if asked else 0
             if user in removed and "retire_guard" not in defaults.given:
-                days = state.users[user].idle_days
+                days = state.user(user).idle_days
             # One user's keys are let go without lifting the guard from anybody else's.
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
             override = (
@@ -171,10 +175,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
         return guards
 
-    def _plan(self, run: Run, state: ComponentState, removed: list[str], guard: RetireGuard) -> dict[str, UserPlan]:
-        """User → plan. Raises where nothing may be done at all."""
+    def _plan(
+        self, run: Run, state: ComponentState, removed: list[str], keyless: list[str], guard: RetireGuard
+    ) -> dict[str, UserPlan]:
+        """User → plan. Raises where nothing may be done at all. keyless: users that are to have no key."""
         settings, spell = self._settings, self._spell
-        keys = {user: settings.effective_key(user) for user in settings.users}
+        keys = {user: settings.effective_key(user) for user in settings.users_with_key}
+        had_keys = [user for user in keyless if state.user(user).keys]
         present = sorted(user for user, found in state.users.items() if found.exists or found.keys)
         if present and not settings.users and not settings.allow_no_users:
             users = f"{', '.join(present[:5])}{' and others' if len(present) > 5 else ''}"
@@ -183,15 +190,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         problems = run.claim(self, self._name, list(settings.users))
         problems += preflight(settings, spell, state, removed, self._ignored_tags, self._account)
         refuse(problems, spell, self._name)
-        in_use = removed_in_use(state.users, removed, guard)
+        in_use = removed_in_use(state.users, [*removed, *had_keys], guard)
         if in_use:
             raise InUseError(
-                f"These users were removed, but their keys are still in use:\n{as_lines(in_use, spell)}\nNothing was "
-                "changed."
+                f"These keys were removed, but are still in use:\n{as_lines(in_use, spell)}\nNothing was changed."
             )
         problems, lines = removal_problems(removed, state.users, spell, self._account)
         refuse(problems, spell, self._name)
-        for line in [*removed_keys(state.users, removed, self._account), *lines]:
+        lines += removed_keys(state.users, removed, self._account, "the user was removed")
+        lines += removed_keys(state.users, had_keys, self._account, "the user is to have no key")
+        for line in lines:
             pulumi.log.info(line)
         return plan_users(
             {user: key.rules() for user, key in keys.items()},
@@ -225,6 +233,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             mine = self._settings.users[user].groups
             before = [limit for group in mine for limit in limits[group]]
             self.users[user], allowed = self._user(user, not state.user(user).exists, before, own)
+            if user not in plans:
+                continue
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
@@ -304,7 +314,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             force_destroy=settings.force_destroy,
             permissions_boundary=self._boundary(user, own),
             # An adopted key belongs to an existing user.
-            opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt and is_new else None),
+            opts=pulumi.ResourceOptions(
+                parent=self, import_=user if settings.key and settings.key.adopt and is_new else None
+            ),
         )
         allowed: list[pulumi.Resource] = []
         child = pulumi.ResourceOptions(parent=made)

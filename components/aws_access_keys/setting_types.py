@@ -280,6 +280,7 @@ class Setting:
     description: str
     default: Any = dataclasses.MISSING
     example: str = ""
+    can_be_null: bool = False
 
     @property
     def is_required(self) -> bool:
@@ -290,14 +291,21 @@ class Setting:
         """Its JSON schema with description and default."""
         shown = {"description": self.description}
         schema = self.type.schema()
-        if self.default is None:
+        if self.can_be_null:
             return shown | {"anyOf": [schema, {"type": "null"}]}
         return schema | shown | ({"default": self.default} if isinstance(self.default, (bool, int, str)) else {})
 
 
-def setting(kind: SettingType, description: str, *, default: Any = dataclasses.MISSING, example: str = "") -> Any:
+def setting(
+    kind: SettingType,
+    description: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    example: str = "",
+    can_be_null: bool = False,
+) -> Any:
     """The field of a setting. A setting whose default is None can be given as None; one without default is required."""
-    metadata = {"setting": Setting(kind, description, default, example)}
+    metadata = {"setting": Setting(kind, description, default, example, can_be_null or default is None)}
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default_factory=lambda: default, metadata=metadata)
@@ -344,7 +352,7 @@ class Nested(SettingType):
             where, found = place.below(spelled), settings_of(self.section)[name]
             if spelled in mapping:
                 value = mapping[spelled]
-                is_null = value is None and found.default is None
+                is_null = value is None and found.can_be_null
                 read[name] = None if is_null else found.type.read(value, where)
             elif found.is_required and not any(f"'{spelled}'" in cure for cure in cures.values()):
                 # A mistyped name is one mistake, though it leaves the right name missing.

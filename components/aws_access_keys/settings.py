@@ -264,7 +264,12 @@ class UserSettings(Section):
         "Takes effect for a removal after the next update.",
         default=False,
     )
-    key: KeySettings = setting(Nested(section=KeySettings), "The life of this user's key.", default=KeySettings())
+    key: KeySettings | None = setting(
+        Nested(section=KeySettings),
+        "The life of this user's key. null for a user without a key; an existing one is deleted.",
+        default=KeySettings(),
+        can_be_null=True,
+    )
     deliver: DeliverSettings | None = setting(
         Nested(section=DeliverSettings), "Instead of the stack's deliver.", default=None
     )
@@ -281,7 +286,7 @@ class AccessSettings(Section):
     )
     users: dict[str, UserSettings] = setting(
         MapOf(item=Nested(section=UserSettings), example="{test-user: {groups: [test]}}"),
-        "IAM users by name, each with an access key.",
+        "IAM users by name, each with an access key where key is not null.",
         default={},
     )
     policy_documents: dict[str, Document] = setting(
@@ -349,15 +354,23 @@ class AccessSettings(Section):
             retire_unguarded=[prefix + user for user in self.retire_unguarded],
         )
 
+    @property
+    def users_with_key(self) -> list[str]:
+        """The users that have a key."""
+        return [name for name, user in self.users.items() if user.key is not None]
+
     def effective_key(self, user: str) -> KeySettings:
-        """A user's key settings: the user's own over `key_defaults` over the defaults."""
+        """A user's key settings: the user's own over `key_defaults` over the defaults; of one without a key, these."""
         own = self.users[user].key
+        if own is None:
+            return KeySettings()
         defaults = {name: getattr(self.key_defaults, name) for name in self.key_defaults.given - own.given}
         return replace(own, given=own.given | defaults.keys(), **defaults)
 
     def key_place(self, spell: Spelling, user: str, field: str) -> str:
         """Where a key setting of a user is written: at the user, or among the defaults."""
-        if field in self.users[user].key.given:
+        own = self.users[user].key
+        if own and field in own.given:
             return spell(f"users.{{}}.key.{field}", user)
         return spell(f"key_defaults.{field}")
 
@@ -374,7 +387,7 @@ class AccessSettings(Section):
     def effective_deliver(self, user: str) -> DeliverSettings | None:
         """Where a user's key is delivered: the user's own setting, else the stack's."""
         own = self.users[user]
-        return own.deliver if "deliver" in own.given else self.deliver
+        return None if own.key is None else own.deliver if "deliver" in own.given else self.deliver
 
     def effective_tags(self, user: str) -> Tags:
         """A user's tags: the user's own over everybody's."""

@@ -248,6 +248,9 @@ def _key_problems(
     settings: AccessSettings, spell: Spelling, user: str, ignored_tags: Sequence[str]
 ) -> Iterator[Problem]:
     key, deliver = settings.effective_key(user), settings.effective_deliver(user)
+    if settings.users[user].key is None and settings.users[user].deliver is not None:
+        where = spell("users.{}.deliver", user)
+        yield Problem(where, "a user without a key has nothing to deliver. Remove it, or give the user a key.")
     if key.rotation:
         place = settings.key_place(spell, user, "rotation")
         yield from calendar_problems(spell("{}.overlap_days", place), key.rotation.calendar())

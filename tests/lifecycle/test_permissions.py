@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
 
-from tests.lifecycle.helpers import NewStack
+from tests.lifecycle.helpers import NewStack, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
 
 OTHER_NETWORK = "127.0.0.2"
@@ -186,7 +186,7 @@ def test_the_aws_cli_works_below_a_prefix(new_stack: NewStack, sandbox: Sandbox,
         return done.returncode == 0
 
     back = str(tmp_path / "back")
-    for user, works, command in (
+    for user, expected, command in (
         ("readWrite", True, ("sync", ".", "s3://data/in/")),
         ("readWrite", True, ("sync", "s3://data/in/", back)),
         ("readWrite", True, ("mv", "s3://data/in/large", "s3://data/in/moved")),
@@ -201,7 +201,7 @@ def test_the_aws_cli_works_below_a_prefix(new_stack: NewStack, sandbox: Sandbox,
         ("write", False, ("sync", ".", "s3://data/in/")),
         ("write", False, ("cp", "s3://data/in/file", back)),
     ):
-        assert aws_s3(user, *command) == works, f"{user}: aws s3 {' '.join(command)}"
+        assert aws_s3(user, *command) == expected, f"{user}: aws s3 {' '.join(command)}"
 
 
 def test_documents_become_policies_that_can_be_edited_and_removed(
@@ -335,3 +335,36 @@ def test_two_environments_share_an_account(new_stack: NewStack, sandbox: Sandbox
     iam = sandbox.client("iam")
     assert [user["UserName"] for user in iam.list_users()["Users"]] == ["prod-ann"]
     assert [policy["PolicyName"] for policy in iam.list_policies(Scope="Local")["Policies"]] == ["prod-readers-s3"]
+
+
+def test_a_user_loses_its_key_and_gets_another_one(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    user: dict[str, Any] = {"groups": ["test"]}
+    groups = {"test": {"policies": ["AmazonS3FullAccess"]}}
+    stack.write({"groups": groups, "users": {"ann": {**user, "key": None}}})
+    stack.up()
+    assert keys_in_iam(sandbox, "ann") == {}
+    stack.write({"groups": groups, "users": {"ann": user}})
+    assert stack.up().changes == {"create": 1}
+    first = stack.key("ann")
+    assert works(sandbox, first)
+    assert sandbox.client("iam").list_groups_for_user(UserName="ann")["Groups"][0]["GroupName"] == "test"
+
+    guarded = {"retireGuard": {"idleDays": 3}}
+    stack.write({"groups": groups, "users": {"ann": {**user, "key": guarded}}})
+    stack.up()
+    stack.write({"groups": groups, "users": {"ann": {**user, "key": None}}})
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert "in use and is not deleted" in refused.text
+    assert works(sandbox, first)
+    stack.write({"groups": groups, "users": {"ann": {**user, "key": None}}, "retireUnguarded": ["ann"]})
+    preview = stack.preview()
+    assert f"the access key {first[0]} of ann" in preview.text
+    assert "is deleted: the user is to have no key" in preview.text
+    assert stack.up().changes == {"delete": 1}
+    assert keys_in_iam(sandbox, "ann") == {}
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write({"groups": groups, "users": {"ann": user}})
+    stack.up()
+    assert works(sandbox, stack.key("ann"))

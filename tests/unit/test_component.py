@@ -182,6 +182,32 @@ def test_a_prefix_is_before_every_name_in_iam_and_in_no_message(aws: FakeAws) ->
     assert problem.strip().startswith("users.ann: the account has a user 'dev-ann' already")
 
 
+def test_a_user_can_have_no_key() -> None:
+    deliver: Any = {"ssm": {}}
+    args: Any = {**with_user(key=None), "deliver": deliver, "key_defaults": {"description": "x"}}
+    state = MadeUpState().user("ann", "1")
+    for found in (None, state):
+        recording, access = made(args, found)
+        assert recording.keys == []
+        assert not recording.of("Parameter")
+        assert set(recording.of("UserGroupMembership")) == {"access/ann"}
+        assert resolved(access.access_key_ids) == resolved(access.keys) == {}
+        assert set(resolved(access.user_arns)) == {"ann"}
+
+
+@pytest.mark.parametrize("idle_days", [3, 0])
+def test_the_retire_guard_keeps_the_key_of_a_user_that_is_to_have_none(aws: FakeAws, idle_days: int) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1"]}, {"AKIA-ann-1": USED}
+    state = MadeUpState().user("ann", "1", idle_days=idle_days)
+    if idle_days:
+        with pytest.raises(InUseError, match="AKIA-ann-1"):
+            made(with_user(key=None), state)
+        released: Any = {**with_user(key=None), "retire_unguarded": ["ann"]}
+        assert made(released, state)[0].keys == []
+    else:
+        assert made(with_user(key=None), state)[0].keys == []
+
+
 def test_membership_is_not_exclusive() -> None:
     recording, _ = made()
     assert not recording.of(":GroupMembership"), "an exclusive membership would throw other people's users out"
