@@ -31,6 +31,10 @@ def given(strict: Strict) -> dict[str, Any]:
         ssm.put_parameter(Name=name, Type="String", Value="x")
     s3 = strict.client("s3")
     s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.create_bucket(Bucket="encrypted", CreateBucketConfiguration={"LocationConstraint": REGION})
+    by_kms = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": keys[0]}}
+    s3.put_bucket_encryption(Bucket="encrypted", ServerSideEncryptionConfiguration={"Rules": [by_kms]})
+    s3.put_object(Bucket="encrypted", Key="file", Body=b"x")
     s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
     return {
         "version": s3.put_object(**OBJECT, Body=b"x")["VersionId"],
@@ -189,6 +193,16 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
     ),
     (
         "s3",
+        lambda s3, _: s3.get_object(Bucket="encrypted", Key="file"),
+        [("GetObject", "arn:aws:s3:::encrypted/file"), ("kms:Decrypt", "{key}")],
+    ),
+    (
+        "s3",
+        lambda s3, _: s3.put_object(Bucket="encrypted", Key="file", Body=b"x"),
+        [("PutObject", "arn:aws:s3:::encrypted/file"), ("kms:GenerateDataKey", "{key}")],
+    ),
+    (
+        "s3",
         lambda s3, of: s3.delete_object(**OBJECT, VersionId=of["version"]),
         [("DeleteObjectVersion", FILE)],
     ),
@@ -201,7 +215,10 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
 def test_a_request_needs_exactly_these_permissions(
     service: str, call: Call, permissions: list[Permission], strict: Strict, probe: Credentials, given: dict[str, Any]
 ) -> None:
-    needed = [(f"{service}:{action}", resource.format(**given)) for action, resource in permissions]
+    needed = [
+        (action if ":" in action else f"{service}:{action}", resource.format(**given))
+        for action, resource in permissions
+    ]
 
     def allow(allowed: list[Permission]) -> None:
         statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in allowed]

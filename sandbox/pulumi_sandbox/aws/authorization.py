@@ -28,7 +28,7 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
     for action, resource in needed(request, caller):
         if action in ALWAYS_ALLOWED:
             continue
-        access = AccessRequest(action, resource, context)
+        access = AccessRequest(action, resource, context | _via_service(request, action))
         verdict = evaluate(policies, access)
         if verdict is Verdict.ALLOWED and boundary is not None:
             if evaluate([boundary], access) is not Verdict.ALLOWED:
@@ -94,6 +94,14 @@ def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[s
             f"s3:{name}": (request.form[name],) for name in ("prefix", "delimiter", "max-keys") if name in request.form
         }
     return context
+
+
+def _via_service(request: ApiRequest, action: str) -> dict[str, tuple[str, ...]]:
+    """The condition key of what a service asks KMS for, on behalf of the caller."""
+    if request.service == "kms" or not action.startswith("kms:"):
+        return {}
+    suffix = "amazonaws.com.cn" if request.region.startswith("cn-") else "amazonaws.com"
+    return {"kms:viaservice": (f"{request.service}.{request.region}.{suffix}",)}
 
 
 def _refusal(request: ApiRequest, caller: Caller, access: AccessRequest, reason: str) -> AwsError:

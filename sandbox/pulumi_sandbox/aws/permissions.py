@@ -56,6 +56,18 @@ S3_ACTIONS = {
 }
 
 
+# What S3 asks KMS for, on behalf of the caller, in a bucket that is encrypted with a key of the account's own.
+# Source: "Using server-side encryption with AWS KMS keys", S3 user guide.
+S3_KMS_ACTIONS = {
+    "GetObject": "kms:Decrypt",
+    "PutObject": "kms:GenerateDataKey",
+    "CopyObject": "kms:GenerateDataKey",
+    "CreateMultipartUpload": "kms:GenerateDataKey",
+    "UploadPart": "kms:Decrypt",
+    "UploadPartCopy": "kms:Decrypt",
+    "CompleteMultipartUpload": "kms:Decrypt",
+}
+
 # What S3 asks for instead where the request names a version of the object.
 S3_VERSION_ACTIONS = {
     "s3:GetObject": "s3:GetObjectVersion",
@@ -123,9 +135,25 @@ def _s3(request: ApiRequest, action: str) -> Iterator[tuple[str, str]]:
         yield _s3_action("s3:GetObjectAttributes", version), resource
     if request.header("x-amz-tagging") and action in ("PutObject", "CopyObject", "CreateMultipartUpload"):
         yield "s3:PutObjectTagging", resource
+    kms_key = _kms_key_of_bucket(request, bucket) if action in S3_KMS_ACTIONS else None
+    if kms_key:
+        yield S3_KMS_ACTIONS[action], _key(request, kms_key)
     if action in ("CopyObject", "UploadPartCopy"):
         source, _, query = request.header("x-amz-copy-source").lstrip("/").partition("?")
         yield _s3_action("s3:GetObject", query.removeprefix("versionId=")), f"{prefix}{unquote(source)}"
+
+
+def _kms_key_of_bucket(request: ApiRequest, bucket: str | None) -> str | None:
+    """The KMS key of the account's own that a bucket encrypts its objects with, if it has one.
+
+    Not looked at: a key that the request names, and what objects were encrypted with before the bucket had this one.
+    """
+    from moto.s3.models import s3_backends
+
+    found: Any = s3_backends[account.ACCOUNT_ID][account.partition(request.region)].buckets.get(bucket or "")
+    rules: Any = (found.encryption or {}).get("Rule") if found else None
+    rule: Any = rules[0] if isinstance(rules, list) and rules else rules or {}
+    return rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
 
 
 def _xml(body: bytes) -> ElementTree.Element:
