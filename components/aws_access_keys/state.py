@@ -25,6 +25,7 @@ PLANS = "aws-access-keys:index:KeyPlans"
 USER = "aws:iam/user:User"
 GROUP = "aws:iam/group:Group"
 KEY = "aws:iam/accessKey:AccessKey"
+POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
 USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
 
@@ -89,6 +90,8 @@ class ComponentState:
     """Whether the state has nothing of this component."""
     users: Mapping[str, UserState]
     groups: frozenset[str]
+    policies: frozenset[str] = frozenset()
+    """The names of the customer managed policies."""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name, in lower case, of each user and group of the stack's other components → name of its component."""
 
@@ -166,7 +169,10 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         and name.rpartition("/")[0] != urn.split("::", 3)[3]
     }
     groups = frozenset(filter(_is_name, outputs(GROUP)))
-    return ComponentState(urn, not (own or users or groups), users, groups, others)
+    customer_managed = frozenset(
+        str(found.get("name")) for kinds in ((POLICY,), (GROUP, POLICY)) for found in outputs(*kinds).values()
+    )
+    return ComponentState(urn, not (own or users or groups), users, groups, customer_managed, others)
 
 
 def _is_name(text: str) -> bool:

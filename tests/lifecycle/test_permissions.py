@@ -312,7 +312,9 @@ def test_keys_work_from_the_allowed_networks_only(new_stack: NewStack, sandbox: 
     assert stack.up().changes == {"update": 1}
     assert works("ann") == everywhere
     assert stack.key("ann") == ann
+    sandbox.control.clear_calls()
     assert stack.preview("--expect-no-changes").changes == {}
+    assert sandbox.control.calls() == [], "where nothing changes, AWS is asked nothing"
 
     sandbox.control.clear_calls()
     stack.write({"groups": {"free": {"s3": grant}}, "users": {"bob": {"groups": ["free"]}}})
