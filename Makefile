@@ -102,7 +102,7 @@ schema: setup ## write the JSON schemas and the table in docs, after a change in
 	@$(BIN)/python scripts/configuration_table.py
 
 lock: setup ## pin every package again, after a change in a requirements.txt or requirements-dev.txt
-	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 requirements-dev.txt -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 --refresh-package aws-access-keys requirements-dev.txt -o requirements-dev.lock
 
 clean: ## remove the virtual environment and the sandbox with all it holds
 	@if [ -x $(SANDBOX) ]; then $(SANDBOX) stop; fi

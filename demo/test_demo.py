@@ -54,7 +54,7 @@ def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(demo: De
     assert "Existing stacks: prod." in demo("down", "prdo"), "a mistyped stack is named"
     down = demo("down", "prod")
     assert "The sandbox resets their last use" in down
-    assert "13 deleted" in down
+    assert "15 deleted" in down
     assert "The sandbox is stopped" in down
 
 

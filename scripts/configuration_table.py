@@ -49,6 +49,8 @@ def _rows(
         path, kind = f"{prefix}{STACK_FILE(name)}", found.type
         if isinstance(kind, MapOf) and isinstance(kind.item, Nested):
             path, kind = f"{path}.NAME", kind.item
+        if isinstance(kind, ListOf) and isinstance(kind.item, Nested):
+            path, kind = f"{path}[]", kind.item
         if not isinstance(kind, Nested):
             yield f"| `{path}` | {_value(found)} | {found.description} |"
             continue
@@ -66,7 +68,7 @@ def _value(found: Setting) -> str:
     default = found.default
     return (
         f"{_type(found.type)}; default `{str(default).lower()}`"
-        if isinstance(default, (str, int))
+        if isinstance(default, (str, int)) and default != ""
         else _type(found.type)
     )
 

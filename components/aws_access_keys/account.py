@@ -109,12 +109,13 @@ class Account:
         ]
 
     def names(self, kind: str) -> set[str]:
-        """The names of all users (`kind` is `user`) or groups (`group`) of the account."""
+        """The names of all users (`kind` is `user`), groups (`group`) or customer managed policies (`policy`)."""
         found: set[str] = set()
+        kinds, scope = ("policies", {"Scope": "Local"}) if kind == "policy" else (f"{kind}s", {})
         marker: dict[str, str] = {}
         while True:
-            response = self.ask("iam", f"list_{kind}s", MaxItems=1000, **marker)
-            found |= {entity[f"{kind.capitalize()}Name"] for entity in response[f"{kind.capitalize()}s"]}
+            response = self.ask("iam", f"list_{kinds}", MaxItems=1000, **scope, **marker)
+            found |= {entity[f"{kind.capitalize()}Name"] for entity in response[kinds.capitalize()]}
             if not response.get("IsTruncated"):
                 return found
             marker = {"Marker": response["Marker"]}

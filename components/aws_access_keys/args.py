@@ -1,19 +1,41 @@
 """The arguments of `ProgrammaticAccess`. They are checked when the component is created, with those of a stack file."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pulumi
 from typing_extensions import NotRequired, TypedDict
+
+
+class S3GrantArgs(TypedDict):
+    """What a group may do with a bucket, or with the objects below a prefix."""
+
+    bucket: str
+    """Name of the bucket."""
+    prefix: NotRequired[str]
+    """Beginning of the objects' keys, for example `reports/`. Default: the whole bucket."""
+    access: str
+    """`list`: see which objects there are. `read`: list, and read objects. `write`: create, overwrite and delete
+    objects, without seeing what is there. `readWrite`: all of it."""
+    kms_key: NotRequired[str]
+    """ARN of the KMS key with which the objects are encrypted. Default: none, or AWS's own."""
 
 
 class GroupArgs(TypedDict):
     """One IAM group."""
 
     policies: NotRequired[Sequence[str]]
-    """Managed policies: AWS's by name (`AmazonS3FullAccess`), any by ARN; at most 10. They name the attachments."""
+    """Managed policies: AWS's by name (`AmazonS3FullAccess`), those in `policy_documents` by name, any by ARN; at most
+    10. They name the attachments."""
     policy_arns: NotRequired[Mapping[str, pulumi.Input[str]]]
     """Managed policies whose ARN is known only later, for example one made in the same program: a name of your choice,
     which names the attachment, and the ARN."""
+    s3: NotRequired[Sequence[S3GrantArgs]]
+    """What the group may do in S3. Becomes a policy that allows this and nothing else."""
+    inline: NotRequired[Mapping[str, Any]]
+    """Inline policies of the group: name and document, as in `policy_documents`."""
+    allow_from: NotRequired[Sequence[str] | None]
+    """Networks (CIDR) from which the keys of the group's users work. Default: everywhere."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
 
@@ -96,8 +118,15 @@ class DeliverArgs(TypedDict):
 class UserArgs(TypedDict):
     """One IAM user with an access key."""
 
-    groups: Sequence[str]
-    """Names of groups of the same component; 1 to 10."""
+    groups: NotRequired[Sequence[str]]
+    """Names of groups of the same component; at most 10."""
+    policies: NotRequired[Sequence[str]]
+    """Managed policies of a user without groups, as in the `policies` of a group."""
+    permissions_boundary: NotRequired[pulumi.Input[str] | None]
+    """Managed policy that limits what the user's policies can allow: a name as in the `policies` of a group, or an
+    ARN."""
+    allow_from: NotRequired[Sequence[str] | None]
+    """Networks (CIDR) from which the user's keys work. Default: everywhere, or as in the user's groups."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]
@@ -105,8 +134,8 @@ class UserArgs(TypedDict):
     force_destroy: NotRequired[bool]
     """Delete the user with everything that IAM has and this component does not manage, such as a console password.
     Takes effect for a removal after the next update. Default false."""
-    key: NotRequired[KeyArgs]
-    """The life of this user's key."""
+    key: NotRequired[KeyArgs | None]
+    """The life of this user's key. None for a user without a key; an existing one is deleted."""
     deliver: NotRequired[DeliverArgs | None]
     """Stores that get this user's key, instead of the component's `deliver`."""
 
@@ -119,6 +148,12 @@ class ProgrammaticAccessArgs(TypedDict):
     """Groups by name. The keys name the IAM groups and the Pulumi resources."""
     users: Mapping[str, UserArgs]
     """Users by name. The keys name the IAM users and the Pulumi resources."""
+    policy_documents: NotRequired[Mapping[str, Any]]
+    """Customer managed policies: the name and the document (a mapping or JSON), or `file:PATH` of a JSON file. They are
+    listed in the `policies` of groups."""
+    name_prefix: NotRequired[str | None]
+    """What all names in IAM begin with: users, groups and policies. Another one renames everything, which means new
+    keys. Default: nothing."""
     allow_no_users: NotRequired[bool]
     """Needed to delete all users: a component that has users refuses an empty `users`, which is more often a mistake.
     Default false."""

@@ -70,16 +70,16 @@ def plan_users(
 
 
 def removed_in_use(states: Mapping[str, UserState], removed: Sequence[str], guard: RetireGuard) -> list[Problem]:
-    """Keys in use of users that were removed from the settings."""
+    """Keys in use of users that were removed from the settings, or whose keys were."""
     keys = [(user, key.id) for user in sorted(removed) for key in states[user].keys]
     refusals = in_parallel(lambda key: guard.refusal(*key, "deleted"), keys)
     return [Problem(f"users.{user}", why) for (user, _), why in zip(keys, refusals, strict=True) if why]
 
 
-def removed_keys(states: Mapping[str, UserState], removed: Sequence[str], account: Account) -> list[str]:
-    """A line about each key that is deleted with its user."""
+def removed_keys(states: Mapping[str, UserState], removed: Sequence[str], account: Account, why: str) -> list[str]:
+    """A line about each key that is deleted with its user, or because the user is to have none."""
     keys = [(user, key) for user in removed for key in states[user].keys if key.active]
-    return in_parallel(lambda key: _retired_key(account, *key, "deleted", "the user was removed"), keys)
+    return in_parallel(lambda key: _retired_key(account, *key, "deleted", why), keys)
 
 
 def _retired_key(account: Account, user: str, key: Key, action: Retirement, why: str) -> str:

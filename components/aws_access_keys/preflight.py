@@ -11,6 +11,7 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import GROUP, USER, ComponentState
 
@@ -34,6 +35,7 @@ def preflight(
     old_groups = state.groups - settings.groups.keys()
     yield from _taken("user", new_users, removed, spell, state, account)
     yield from _taken("group", new_groups, sorted(old_groups), spell, state, account)
+    yield from _taken_policies(settings, spell, state, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     for user in sorted(adopted):
@@ -91,6 +93,27 @@ def _taken(
                 if name in renamed
                 else f"the account has a {kind} '{found}' already, which this stack does not manage. {take_over}",
             )
+
+
+def _taken_policies(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[Problem]:
+    """New policies whose names the account has already."""
+    places = {name: spell("policy_documents.{}", name) for name in settings.policy_documents}
+    for name, group in settings.groups.items():
+        for key in grant_policies([asked.grant() for asked in group.s3], "aws"):
+            places[f"{name}-{key}"] = spell("groups.{}.s3", name)
+    new = {name.casefold(): name for name in places if name not in state.policies}
+    if not new:
+        return
+    try:
+        existing = account.names("policy")
+    except AwsQueryError:
+        return  # IAM refuses when the first one is created
+    for taken in existing:
+        if name := new.get(taken.casefold()):
+            text = f"the account has a policy '{taken}' already, which this stack does not manage"
+            yield Problem(places[name], f"{text}. Choose another name, or delete it first if nobody needs it.")
 
 
 def _renamed(component: str, state: ComponentState) -> str:
@@ -185,6 +208,10 @@ class _Adoption:
                 self._spell("users.{}.path", self._user),
                 f"the user to adopt has the path '{path}'; another one would change the user's ARN. Write path: {path}",
             )
+        boundary = found.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+        if boundary and self._settings.users[self._user].permissions_boundary is None:
+            where = self._spell("users.{}.permissions_boundary", self._user)
+            yield Problem(where, f"the user to adopt has a boundary, which would be removed. Write {boundary}")
         tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
         wanted = self._settings.effective_tags(self._user)
         prefixes = tuple(self._ignored_tags)

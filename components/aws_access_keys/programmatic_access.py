@@ -21,10 +21,13 @@ from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, remov
 from aws_access_keys.preflight import preflight
 from aws_access_keys.removal import lost_users, removal_problems, removed_copies
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
+from aws_access_keys.rules.documents import compact
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.names import path_problems, tag_value_problems
+from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
 from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
+from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session
 from aws_access_keys.setting_types import read_section
@@ -77,11 +80,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         To be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
         spell: how the caller writes the names of the arguments.
         """
-        self._name, self._spell = name, spell
+        self._name = name
         # A provider of the program's own has its own settings, which are not known here.
         self._has_provider = bool(opts and (opts.provider or opts.providers))
         self._ignored_tags = [CONSOLE_TAGS] if self._has_provider else ignored_tags()
-        self._settings, self._partition = _checked(name, args, spell, self._ignored_tags)
+        given, self._partition = _checked(name, args, spell, self._ignored_tags)
+        self._settings = given.prefixed()
+        self._spell = spell = replace(spell, name_prefix=given.name_prefix or "")
         self._today = _today() if today is None else today
         if not isinstance(self._today, date) or not callable(session):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SettingsError(
@@ -97,12 +102,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             for user, found in state.users.items()
             if user not in self._settings.users and (found.exists or found.keys)
         )
-        guard = RetireGuard(self._today, self._account, self._user_guards(state, removed))
+        keyless = sorted(self._settings.users.keys() - set(self._settings.users_with_key))
+        guard = RetireGuard(self._today, self._account, self._user_guards(state, [*removed, *keyless]))
         run.guards[state.urn] = guard
-        plans = self._plan(run, state, removed, guard)
+        plans = self._plan(run, state, removed, keyless, guard)
         self.has_encrypted_secrets = any(
             self._settings.effective_key(user).pgp_key or found.is_encrypted
-            for user in self._settings.users
+            for user in self._settings.users_with_key
             for found in [state.user(user)]
         )
         # What was skipped. Not annotated on the class, where it would count as an output.
@@ -116,7 +122,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
-        idle_days = {user: days for user in [*plans, *removed] if (days := guard.idle_days(user))}
+        idle_days = {user: days for user in [*plans, *removed, *keyless] if (days := guard.idle_days(user))}
         child = pulumi.ResourceOptions(parent=self)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
         KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
@@ -137,21 +143,25 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
             pulumi.log.warn(f"{self._spell.prefix}{self._spell('retire_unguarded')}: {what}")
         if pulumi.runtime.is_dry_run():
-            for name, group in self._settings.groups.items():
-                warning = administrator_warning(group.policies)
-                if warning:
-                    pulumi.log.warn(f"{self._spell.prefix}{self._spell('groups.{}.policies', name)}: {warning}")
+            holders = {("groups", name): group.policies for name, group in self._settings.groups.items()}
+            holders |= {("users", name): user.policies for name, user in self._settings.users.items()}
+            for (kind, name), policies in holders.items():
+                if warning := administrator_warning(policies):
+                    pulumi.log.warn(f"{self._spell.prefix}{self._spell(f'{kind}.{{}}.policies', name)}: {warning}")
 
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
-        """User → what the retire guard asks for; for removed users, as in `key_defaults`, else as it was."""
+        """User → what the retire guard asks for; where keys are removed, as in `key_defaults`, else as it was.
+
+        removed: users that are not in the settings, and those that are to have no key.
+        """
         settings, spell = self._settings, self._spell
         defaults = settings.key_defaults
         guards: dict[str, UserGuard] = {}
-        for user in [*settings.users, *removed]:
-            asked = settings.effective_key(user).retire_guard if user in settings.users else defaults.retire_guard
+        for user in [*settings.users_with_key, *removed]:
+            asked = defaults.retire_guard if user in removed else settings.effective_key(user).retire_guard
             days = asked.idle_days if asked else 0
             if user in removed and "retire_guard" not in defaults.given:
-                days = state.users[user].idle_days
+                days = state.user(user).idle_days
             # One user's keys are let go without lifting the guard from anybody else's.
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
             override = (
@@ -160,10 +170,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
         return guards
 
-    def _plan(self, run: Run, state: ComponentState, removed: list[str], guard: RetireGuard) -> dict[str, UserPlan]:
-        """User → plan. Raises where nothing may be done at all."""
+    def _plan(
+        self, run: Run, state: ComponentState, removed: list[str], keyless: list[str], guard: RetireGuard
+    ) -> dict[str, UserPlan]:
+        """User → plan. Raises where nothing may be done at all. keyless: users that are to have no key."""
         settings, spell = self._settings, self._spell
-        keys = {user: settings.effective_key(user) for user in settings.users}
+        keys = {user: settings.effective_key(user) for user in settings.users_with_key}
+        had_keys = [user for user in keyless if state.user(user).keys]
         present = sorted(user for user, found in state.users.items() if found.exists or found.keys)
         if present and not settings.users and not settings.allow_no_users:
             users = f"{', '.join(present[:5])}{' and others' if len(present) > 5 else ''}"
@@ -177,16 +190,17 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         refuse([*problems, *renamed], spell, self._name)
         for warning in warnings:
             pulumi.log.warn(warning)
-        in_use = removed_in_use(state.users, removed, guard)
+        in_use = removed_in_use(state.users, [*removed, *had_keys], guard)
         if in_use:
             raise InUseError(
-                f"These users were removed, but their keys are still in use:\n{as_lines(in_use, spell)}\nNothing was "
-                "changed."
+                f"These keys were removed, but are still in use:\n{as_lines(in_use, spell)}\nNothing was changed."
             )
         problems, lines = removal_problems(removed, state.users, spell, self._account)
         refuse(problems, spell, self._name)
         lines += removed_copies(settings, state, run.resources)
-        for line in [*removed_keys(state.users, removed, self._account), *lines]:
+        lines += removed_keys(state.users, removed, self._account, "the user was removed")
+        lines += removed_keys(state.users, had_keys, self._account, "the user is to have no key")
+        for line in lines:
             pulumi.log.info(line)
         return plan_users(
             {user: key.rules() for user, key in keys.items()},
@@ -201,15 +215,28 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
         self.groups: dict[str, iam.Group] = {}
         self.users: dict[str, iam.User] = {}
-        attachments: dict[str, list[iam.GroupPolicyAttachment]] = {}
+        own = {
+            policy: iam.Policy(
+                f"{self._name}/{policy}",
+                name=policy,
+                policy=compact(document),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for policy, document in sorted(self._settings.policy_documents.items())
+        }
+        limits: dict[str, list[pulumi.Resource]] = {}
+        permissions: dict[str, list[pulumi.Resource]] = {}
         for group in sorted(self._settings.groups):
-            self.groups[group], attachments[group] = self._group(group)
+            self.groups[group], limits[group], permissions[group] = self._group(group, own)
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
         proofs: list[pulumi.Output[Any]] = []
         for user in sorted(self._settings.users):
-            self.users[user], membership = self._user(user, not state.user(user).exists)
             mine = self._settings.users[user].groups
+            before = [limit for group in mine for limit in limits[group]]
+            self.users[user], allowed = self._user(user, not state.user(user).exists, before, own)
+            if user not in plans:
+                continue
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
@@ -218,7 +245,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 state=state.user(user),
                 account=self._account,
                 hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
-                allowed=[membership, *(attachment for group in mine for attachment in attachments[group])],
+                allowed=[*allowed, *(permission for group in mine for permission in permissions[group])],
                 descriptions=descriptions,
                 deliver=self._delivery(user, run, state.urn, guard),
                 proofs=proofs,
@@ -242,27 +269,48 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         return put
 
-    def _group(self, group: str) -> tuple[iam.Group, list[iam.GroupPolicyAttachment]]:
-        """An IAM group and the attachments of its policies."""
+    def _group(
+        self, group: str, own: Mapping[str, iam.Policy]
+    ) -> tuple[iam.Group, list[pulumi.Resource], list[pulumi.Resource]]:
+        """An IAM group, what limits it, and what allows it something: inline policies and attachments of the others.
+
+        own: the policies under `policy_documents`.
+        """
         settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
         path = self._once_known(settings.path, spell("groups.{}.path", group), path_problems)
         made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self))
-        arns: dict[str, pulumi.Input[str]] = {}
-        for policy in settings.policies:
-            arn = policy_arn(policy, self._partition)
-            arns[policy_key(arn)] = arn
+        arns = self._arns(settings.policies, own)
         for key, later in settings.policy_arns.items():
             place = spell("groups.{}.policy_arns.{}", group, key)
             arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
         child = pulumi.ResourceOptions(parent=made)
-        attachments = [
+        for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
+            arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
+        limits: list[pulumi.Resource] = []
+        if settings.allow_from is not None:
+            document = compact(allow_from_document(settings.allow_from))
+            policy = iam.GroupPolicy(
+                f"{name}/{ALLOW_FROM}", group=made.name, name=ALLOW_FROM, policy=document, opts=child
+            )
+            limits.append(policy)
+        # Nothing is allowed before the limit is there, or after it is gone.
+        child = pulumi.ResourceOptions(parent=made, depends_on=limits)
+        permissions: list[pulumi.Resource] = [
             iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
             for key, arn in arns.items()
         ]
-        return made, attachments
+        for key, document in settings.inline.items():
+            policy = compact(document)
+            permissions.append(iam.GroupPolicy(f"{name}/{key}", group=made.name, name=key, policy=policy, opts=child))
+        return made, limits, permissions
 
-    def _user(self, user: str, is_new: bool) -> tuple[iam.User, iam.UserGroupMembership]:
-        """An IAM user and its membership in its groups."""
+    def _user(
+        self, user: str, is_new: bool, limits: Sequence[pulumi.Resource], own: Mapping[str, iam.Policy]
+    ) -> tuple[iam.User, list[pulumi.Resource]]:
+        """An IAM user, with what limits it and what allows it something: its groups, or policies of its own.
+
+        limits: what limits these groups. own: the policies under `policy_documents`.
+        """
         settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
         made = iam.User(
             name,
@@ -273,17 +321,51 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 for key, value in self._settings.effective_tags(user).items()
             },
             force_destroy=settings.force_destroy,
+            permissions_boundary=self._boundary(user, own),
             # An adopted key belongs to an existing user.
-            opts=pulumi.ResourceOptions(parent=self, import_=user if settings.key.adopt and is_new else None),
+            opts=pulumi.ResourceOptions(
+                parent=self, import_=user if settings.key and settings.key.adopt and is_new else None
+            ),
         )
+        allowed: list[pulumi.Resource] = []
+        child = pulumi.ResourceOptions(parent=made)
+        if settings.allow_from is not None:
+            document = compact(allow_from_document(settings.allow_from))
+            policy = iam.UserPolicy(
+                f"{name}/{ALLOW_FROM}", user=made.name, name=ALLOW_FROM, policy=document, opts=child
+            )
+            allowed.append(policy)
+        child = pulumi.ResourceOptions(parent=made, depends_on=[*allowed, *limits])
+        allowed += [
+            iam.UserPolicyAttachment(f"{name}/{key}", user=made.name, policy_arn=arn, opts=child)
+            for key, arn in self._arns(settings.policies, own).items()
+        ]
+        if not settings.groups:
+            return made, allowed
         # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
         membership = iam.UserGroupMembership(
             name,
             user=made.name,
             groups=[self.groups[group].name for group in sorted(settings.groups)],
-            opts=pulumi.ResourceOptions(parent=made),
+            opts=child,
         )
-        return made, membership
+        return made, [*allowed, membership]
+
+    def _boundary(self, user: str, own: Mapping[str, iam.Policy]) -> "pulumi.Input[str] | None":
+        """The ARN of a user's permissions boundary."""
+        given = self._settings.users[user].permissions_boundary
+        if given is None or isinstance(given, str):
+            return None if given is None else next(iter(self._arns([given], own).values()))
+        place = self._spell("users.{}.permissions_boundary", user)
+        return self._once_known(given, place, lambda where, arn: arn_problems(where, arn, self._partition))
+
+    def _arns(self, policies: Sequence[str], own: Mapping[str, iam.Policy]) -> "dict[str, pulumi.Input[str]]":
+        """Managed policies as settings name them: name of the attachment → ARN."""
+        arns: dict[str, pulumi.Input[str]] = {}
+        for policy in policies:
+            arn = own[policy].arn if policy in own else policy_arn(policy, self._partition)
+            arns[policy_key(arn) if isinstance(arn, str) else policy] = arn
+        return arns
 
     def _key(self, user: str) -> KeySettings:
         """A user's key settings."""

@@ -67,7 +67,17 @@ def _unmanaged(user: str, state: UserState, account: Account) -> Iterator[str]:
         except AwsQueryError:
             continue  # without the permission, IAM refuses when the user is deleted
         if response is not None:
-            yield from describe(response)
+            yield from describe(_without(response, state.policies))
+
+
+def _without(response: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """A response without the policies that the stack itself gave the user, and deletes first."""
+    kept = dict(response)
+    if "PolicyNames" in kept:
+        kept["PolicyNames"] = [name for name in kept["PolicyNames"] if name not in own]
+    if "AttachedPolicies" in kept:
+        kept["AttachedPolicies"] = [policy for policy in kept["AttachedPolicies"] if policy["PolicyArn"] not in own]
+    return kept
 
 
 def removed_copies(settings: AccessSettings, state: ComponentState, resources: Mapping[str, Any]) -> list[str]:

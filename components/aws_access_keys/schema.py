@@ -22,7 +22,7 @@ def stack_file_schema() -> dict[str, Any]:
         "required": ["secure"],
         "description": "A value that `pulumi config set --secret` encrypted.",
     }
-    key = ours["users"]["additionalProperties"]["properties"]["key"]
+    key = ours["users"]["additionalProperties"]["properties"]["key"]["anyOf"][0]
     key["properties"]["adopt"]["anyOf"][0]["properties"]["secret"]["anyOf"].append(secure)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -5,12 +5,14 @@ a tenth of a preview) and because its messages are a part of the product: the pl
 """
 
 import dataclasses
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 import pulumi
@@ -98,15 +100,56 @@ class Text(SettingType):
         return {"type": "string"}
 
 
+class GrantText(Text):
+    """A text that goes into a policy of ours."""
+
+    later_cure = " For one that is known later, create the policy in the program and list it below policy_arns."
+
+
+class PolicyDocument(SettingType):
+    """A policy document: a mapping, JSON text, or `file:PATH` of a JSON file, relative to the program."""
+
+    later_cure = " For one that is known later, create the policy in the program and list it below policy_arns."
+
+    def read_known(self, given: object, place: Place) -> Any:
+        document = given
+        if isinstance(given, str):
+            try:
+                document = json.loads(Path(given[5:]).read_text("utf-8") if given.startswith("file:") else given)
+            except OSError as error:
+                return place.refuse(f"cannot read '{given[5:]}' in {Path.cwd()}: {error.strerror}. Correct the path.")
+            except ValueError as error:  # not JSON, or not UTF-8
+                return place.refuse(
+                    f"expected a policy document as JSON, or file:PATH of one; it is not JSON: {error}."
+                )
+        if not isinstance(document, Mapping):
+            return place.expected("a policy document {Version, Statement}, or file:PATH of one", document)
+        return _plain(cast("object", document))
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "object"}, {"type": "string"}]}
+
+
+def _plain(value: object) -> Any:
+    """A part of a document as JSON has it. An unquoted date arrives as a time at midnight, an integer as a float."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in cast("Mapping[Any, object]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in cast("Sequence[object]", value)]
+    if isinstance(value, str):
+        return value.removesuffix(" 00:00:00 +0000 UTC")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class PolicyName(Text):
     """The name or the ARN of a managed policy."""
 
-    later_cure = " An ARN that is known later belongs below policy_arns."
+    later_cure = " An ARN that is known later belongs below the policy_arns of a group."
 
     def read_known(self, given: object, place: Place) -> Any:
         if isinstance(given, Mapping):
-            cure = " Create a managed policy from this document first."
-            return place.expected("the name or ARN of a managed policy", cast("object", given), cure)
+            cure = " Put the document below policy_documents, and list its name here."
+            return place.expected("the name or ARN of a managed policy", cast("object", given), place.spell(cure))
         return super().read_known(given, place)
 
 
@@ -237,6 +280,7 @@ class Setting:
     description: str
     default: Any = dataclasses.MISSING
     example: str = ""
+    can_be_null: bool = False
 
     @property
     def is_required(self) -> bool:
@@ -247,14 +291,21 @@ class Setting:
         """Its JSON schema with description and default."""
         shown = {"description": self.description}
         schema = self.type.schema()
-        if self.default is None:
+        if self.can_be_null:
             return shown | {"anyOf": [schema, {"type": "null"}]}
         return schema | shown | ({"default": self.default} if isinstance(self.default, (bool, int, str)) else {})
 
 
-def setting(kind: SettingType, description: str, *, default: Any = dataclasses.MISSING, example: str = "") -> Any:
+def setting(
+    kind: SettingType,
+    description: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    example: str = "",
+    can_be_null: bool = False,
+) -> Any:
     """The field of a setting. A setting whose default is None can be given as None; one without default is required."""
-    metadata = {"setting": Setting(kind, description, default, example)}
+    metadata = {"setting": Setting(kind, description, default, example, can_be_null or default is None)}
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default_factory=lambda: default, metadata=metadata)
@@ -301,7 +352,7 @@ class Nested(SettingType):
             where, found = place.below(spelled), settings_of(self.section)[name]
             if spelled in mapping:
                 value = mapping[spelled]
-                is_null = value is None and found.default is None
+                is_null = value is None and found.can_be_null
                 read[name] = None if is_null else found.type.read(value, where)
             elif found.is_required and not any(f"'{spelled}'" in cure for cure in cures.values()):
                 # A mistyped name is one mistake, though it leaves the right name missing.
@@ -337,8 +388,8 @@ def _places(section: type[Section], name: str, spell: Spelling, path: str = "") 
         if spell(own) == name:
             yield place
         kind = found.type
-        while isinstance(kind, MapOf):
-            kind, place = kind.item, f"{place}.NAME"
+        while isinstance(kind, (ListOf, MapOf)):
+            kind, place = kind.item, f"{place}.NAME" if isinstance(kind, MapOf) else f"{place}[]"
         if isinstance(kind, Nested):
             yield from _places(kind.section, name, spell, f"{place}.")
 

@@ -10,16 +10,21 @@ from datetime import date
 from typing import Literal, get_args
 
 import pulumi
+from typing_extensions import Self
 
+from aws_access_keys.rules.documents import Document
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Calendar, KeyRules
+from aws_access_keys.rules.s3_grants import Access, S3Grant
 from aws_access_keys.setting_types import (
     Choice,
     Day,
     Flag,
+    GrantText,
     ListOf,
     MapOf,
     Nested,
+    PolicyDocument,
     PolicyName,
     Section,
     Text,
@@ -36,6 +41,33 @@ Tags = dict[str, pulumi.Input[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class S3GrantSettings(Section):
+    """What a group may do with a bucket, or with the objects below a prefix."""
+
+    example = "{bucket: my-bucket, access: read}"
+
+    bucket: str = setting(GrantText(), "Name of the bucket.", example="my-bucket")
+    prefix: str = setting(
+        GrantText(), "Beginning of the objects' keys, for example reports/. Default: the whole bucket.", default=""
+    )
+    access: Access = setting(
+        Choice(choices=get_args(Access)),
+        "list: see which objects there are. read: list, and read objects. write: create, overwrite and delete objects, "
+        "without seeing what is there. readWrite: all of it.",
+        example="read",
+    )
+    kms_key: str | None = setting(
+        GrantText(),
+        "ARN of the KMS key with which the objects are encrypted. Default: none, or AWS's own.",
+        default=None,
+    )
+
+    def grant(self) -> S3Grant:
+        """The same as the rules take it."""
+        return S3Grant(self.bucket, self.prefix, self.access, self.kms_key)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GroupSettings(Section):
     """One IAM group; its name is its key."""
 
@@ -43,7 +75,8 @@ class GroupSettings(Section):
 
     policies: list[str] = setting(
         ListOf(item=PolicyName(), example="[AmazonS3ReadOnlyAccess]"),
-        "Managed policies: AWS's by name (AmazonS3FullAccess), any by ARN; at most 10 on a group.",
+        "Managed policies: AWS's by name (AmazonS3FullAccess), those under policyDocuments by name, any by ARN; at "
+        "most 10 on a group.",
         default=[],
     )
     policy_arns: Tags = setting(
@@ -51,6 +84,21 @@ class GroupSettings(Section):
         "Managed policies whose ARN is known only later: a name of your choice for the attachment and the ARN. For "
         "programs that create the policy; a stack file lists ARNs under policies.",
         default={},
+    )
+    s3: list[S3GrantSettings] = setting(
+        ListOf(item=Nested(section=S3GrantSettings), example="[{bucket: my-bucket, access: read}]"),
+        "What the group may do in S3. Becomes a policy that allows this and nothing else.",
+        default=[],
+    )
+    inline: dict[str, Document] = setting(
+        MapOf(item=PolicyDocument(), example="{own: {Version: '2012-10-17', Statement: [...]}}"),
+        "Inline policies of the group: name and document, as under policyDocuments.",
+        default={},
+    )
+    allow_from: list[str] | None = setting(
+        ListOf(example="[203.0.113.0/24]"),
+        "Networks from which the keys of the group's users work. Default: everywhere.",
+        default=None,
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
 
@@ -187,7 +235,22 @@ class UserSettings(Section):
     example = "{groups: [test]}"
 
     groups: list[str] = setting(
-        ListOf(example="[test]"), "Names of groups of this stack that the user is in; 1 to 10.", example="[test]"
+        ListOf(example="[test]"), "Names of groups of this stack that the user is in; at most 10.", default=[]
+    )
+    policies: list[str] = setting(
+        ListOf(item=PolicyName(), example="[AmazonS3ReadOnlyAccess]"),
+        "Managed policies of a user without groups, as in groups.NAME.policies.",
+        default=[],
+    )
+    permissions_boundary: pulumi.Input[str] | None = setting(
+        Text(later=True),
+        "Managed policy that limits what the user's policies can allow: a name as in groups.NAME.policies, or an ARN.",
+        default=None,
+    )
+    allow_from: list[str] | None = setting(
+        ListOf(example="[203.0.113.0/24]"),
+        "Networks from which the user's keys work. Default: everywhere, or as in the user's groups.",
+        default=None,
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the user, for example /data/.", default="/")
     tags: Tags = setting(
@@ -201,7 +264,12 @@ class UserSettings(Section):
         "Takes effect for a removal after the next update.",
         default=False,
     )
-    key: KeySettings = setting(Nested(section=KeySettings), "The life of this user's key.", default=KeySettings())
+    key: KeySettings | None = setting(
+        Nested(section=KeySettings),
+        "The life of this user's key. null for a user without a key; an existing one is deleted.",
+        default=KeySettings(),
+        can_be_null=True,
+    )
     deliver: DeliverSettings | None = setting(
         Nested(section=DeliverSettings), "Instead of the stack's deliver.", default=None
     )
@@ -218,8 +286,19 @@ class AccessSettings(Section):
     )
     users: dict[str, UserSettings] = setting(
         MapOf(item=Nested(section=UserSettings), example="{test-user: {groups: [test]}}"),
-        "IAM users by name, each with an access key.",
+        "IAM users by name, each with an access key where key is not null.",
         default={},
+    )
+    policy_documents: dict[str, Document] = setting(
+        MapOf(item=PolicyDocument(), example="{own: {Version: '2012-10-17', Statement: [...]}}"),
+        "Customer managed policies: the name and the document, or file:PATH of a JSON file. For groups.NAME.policies.",
+        default={},
+    )
+    name_prefix: str | None = setting(
+        Text(),
+        "What all names in IAM begin with, for example dev-: users, groups and policies. For several stacks in one "
+        "account. Another one renames everything, which means new keys.",
+        default=None,
     )
     allow_no_users: bool = setting(
         Flag(),
@@ -244,15 +323,54 @@ class AccessSettings(Section):
         default=[],
     )
 
+    def prefixed(self) -> Self:
+        """The same with the names that users, groups and policies have in IAM."""
+        prefix = self.name_prefix
+        if not prefix:
+            return self
+
+        def policies(names: "list[str]") -> list[str]:
+            return [prefix + name if name in self.policy_documents else name for name in names]
+
+        def boundary(name: "pulumi.Input[str] | None") -> "pulumi.Input[str] | None":
+            return policies([name])[0] if isinstance(name, str) else name
+
+        return replace(
+            self,
+            name_prefix=None,
+            groups={
+                prefix + name: replace(group, policies=policies(group.policies)) for name, group in self.groups.items()
+            },
+            users={
+                prefix + name: replace(
+                    user,
+                    groups=[prefix + group for group in user.groups],
+                    policies=policies(user.policies),
+                    permissions_boundary=boundary(user.permissions_boundary),
+                )
+                for name, user in self.users.items()
+            },
+            policy_documents={prefix + name: document for name, document in self.policy_documents.items()},
+            retire_unguarded=[prefix + user for user in self.retire_unguarded],
+        )
+
+    @property
+    def users_with_key(self) -> list[str]:
+        """The users that have a key."""
+        return [name for name, user in self.users.items() if user.key is not None]
+
     def effective_key(self, user: str) -> KeySettings:
-        """A user's key settings: the user's own over `key_defaults` over the defaults."""
+        """A user's key settings: the user's own over `key_defaults` over the defaults; of one without a key, these."""
         own = self.users[user].key
+        if own is None:
+            return KeySettings()
         defaults = {name: getattr(self.key_defaults, name) for name in self.key_defaults.given - own.given}
         return replace(own, given=own.given | defaults.keys(), **defaults)
 
     def key_place(self, spell: Spelling, user: str, field: str) -> str:
         """Where a key setting of a user is written: at the user, or among the defaults."""
-        if field in self.users[user].key.given:
+        own = self.users[user].key
+        if own and field in own.given:
             return spell(f"users.{{}}.key.{field}", user)
         return spell(f"key_defaults.{field}")
 
@@ -260,10 +378,16 @@ class AccessSettings(Section):
         """Where a tag of a user is written: at the user, or among everybody's."""
         return spell("users.{}.tags.{}", user, key) if key in self.users[user].tags else f"tags.{key}"
 
+    def networks(self, user: str) -> list[list[str]]:
+        """The lists of networks that limit a user's keys, in each of which a caller must be."""
+        own = self.users[user]
+        found = [own.allow_from, *(self.groups[group].allow_from for group in own.groups if group in self.groups)]
+        return [networks for networks in found if networks is not None]
+
     def effective_deliver(self, user: str) -> DeliverSettings | None:
         """Where a user's key is delivered: the user's own setting, else the stack's."""
         own = self.users[user]
-        return own.deliver if "deliver" in own.given else self.deliver
+        return None if own.key is None else own.deliver if "deliver" in own.given else self.deliver
 
     def effective_tags(self, user: str) -> Tags:
         """A user's tags: the user's own over everybody's."""

@@ -89,6 +89,8 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
             for config_key, settings in _pairs(value):
                 setting = str(config_key.value).removeprefix(f"{NAMESPACE}:")
                 yield from _number_problems(setting, settings, given.get(setting))
+                if setting == "users":
+                    yield from _empty_keys(settings)
         elif name in _NAMES or ":" in name:
             yield Problem(
                 f"line {key.start_mark.line + 1}",
@@ -112,6 +114,15 @@ def _number_problems(path: str, written: "yaml.Node", given: Any) -> Iterator[Pr
             yield from _number_problems(f"{path}.{name}", value, names[name])
         elif names and isinstance(key, yaml.ScalarNode) and key.style is None and re.match(r"[-+.0-9]", name):
             yield Problem(f"{path}.{name}", f"YAML reads this unquoted name as a number or a date. Write '{name}'.")
+
+
+def _empty_keys(users: "yaml.Node") -> Iterator[Problem]:
+    """An empty `key:` is null to YAML, and would delete the user's key."""
+    for user, settings in _pairs(users):
+        for name, value in _pairs(settings):
+            if name.value == "key" and value.value == "":
+                cure = "Write key: null for a user without a key, or remove it."
+                yield Problem(f"users.{user.value}.key", f"empty. {cure}")
 
 
 def _pairs(node: "yaml.Node | None") -> "list[tuple[yaml.Node, yaml.Node]]":

@@ -33,6 +33,9 @@ STORED = {
     "aws:ssm/parameter:Parameter": "value",
 }
 """Type of a resource that holds a delivered key → its output that does."""
+POLICY = "aws:iam/policy:Policy"
+USER_POLICY = "aws:iam/userPolicy:UserPolicy"
+USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class UserState:
     """Whether the user is deleted with everything that the stack does not manage."""
     is_encrypted: bool = False
     """Whether the secret of the newest key is encrypted to an OpenPGP key."""
+    policies: frozenset[str] = frozenset()
+    """The policies that the stack gave the user itself: names of inline ones, ARNs of attached ones."""
 
     @property
     def is_certain(self) -> bool:
@@ -95,6 +100,8 @@ class ComponentState:
     """Whether the state has nothing of this component."""
     users: Mapping[str, UserState]
     groups: frozenset[str]
+    policies: frozenset[str] = frozenset()
+    """The names of the customer managed policies."""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name, in lower case, of each user and group of the stack's other components → name of its component."""
 
@@ -148,6 +155,10 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         for found in outputs(USER, kind).values()
         if (key_id := _delivered_id(found.get(content)))
     )
+    policies: dict[str, set[str]] = {}
+    for kind, which in ((USER_POLICY, "name"), (USER_POLICY_ATTACHMENT, "policyArn")):
+        for path, found in outputs(USER, kind).items():
+            policies.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
     exist = outputs(USER)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
@@ -163,6 +174,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             idle_days=int(idle_days.get(user, 0)),  # numbers come back as floats
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
+            policies=frozenset(policies.get(user, ())),
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)
@@ -174,7 +186,11 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         and name.rpartition("/")[0] != urn.split("::", 3)[3]
     }
     groups = frozenset(filter(_is_name, outputs(GROUP)))
-    return ComponentState(urn, not (own or last_run or users or groups), users, groups, others)
+    customer_managed = frozenset(
+        str(found.get("name")) for kinds in ((POLICY,), (GROUP, POLICY)) for found in outputs(*kinds).values()
+    )
+    is_new = not (own or last_run or users or groups)
+    return ComponentState(urn, is_new, users, groups, customer_managed, others)
 
 
 def _is_name(text: str) -> bool:

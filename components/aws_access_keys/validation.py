@@ -4,23 +4,32 @@ A value that becomes known only later (a Pulumi Output) is left out here; the co
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pulumi
 
 from aws_access_keys.rules.access import access_problems
+from aws_access_keys.rules.documents import Document, document_problems, length
 from aws_access_keys.rules.keys import (
     adoption_problems,
     calendar_problems,
     description_problems,
     ignored_tags_problems,
 )
-from aws_access_keys.rules.limits import POLICIES_PER_GROUP
-from aws_access_keys.rules.names import path_problems, stored_name_problems, tag_problems
+from aws_access_keys.rules.limits import INLINE_LENGTH, POLICIES_PER_GROUP, POLICY_LENGTH, POLICY_NAME_LENGTH
+from aws_access_keys.rules.names import (
+    path_problems,
+    policy_name_problems,
+    prefix_problems,
+    stored_name_problems,
+    tag_problems,
+)
+from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document, have_common_network, network_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
+from aws_access_keys.rules.s3_grants import grant_policies, grant_problems, kms_key_problems
 from aws_access_keys.settings import AccessSettings, GroupSettings
 
 
@@ -35,7 +44,7 @@ def refuse(
     problems = list(dict.fromkeys(problems))  # one mistake in key_defaults is one problem, not one per user
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        in_file = spell == STACK_FILE
+        in_file = spell.prefix == STACK_FILE.prefix
         title = f"configuration of stack '{pulumi.get_stack()}'" if in_file else f"ProgrammaticAccess '{component}'"
         fix = f"Fix this in Pulumi.{pulumi.get_stack()}.yaml. " if in_file else ""
         raise SettingsError(f"The {title} has {count}:\n{as_lines(problems, spell)}\n{fix}{effect}")
@@ -52,16 +61,35 @@ def rule_problems(
         {name: group.policies for name, group in settings.groups.items()},
         {name: user.groups for name, user in settings.users.items()},
         partition,
+        list(settings.policy_documents),
+        {name: user.policies for name, user in settings.users.items()},
     )
+    yield from _own_policy_problems(settings, spell, partition)
+    if settings.name_prefix is not None:
+        names = {
+            "users": settings.users,
+            "groups": settings.groups,
+            spell("policy_documents"): settings.policy_documents,
+        }
+        yield from prefix_problems(spell("name_prefix"), settings.name_prefix, names)
     for name, group in settings.groups.items():
-        if not group.policies and not group.policy_arns:
+        if not group.policies and not group.policy_arns and not group.s3 and not group.inline:
             yield Problem(
                 spell("groups.{}.policies", name), "no policies. A group without one allows nothing; list at least one."
             )
+        yield from _grant_problems(spell, name, group, partition, settings.name_prefix or "")
+        where = spell("groups.{}.inline", name)
+        yield from _inline_problems(where, group.inline, partition, group.allow_from)
+        if group.allow_from is not None:
+            yield from network_problems(spell("groups.{}.allow_from", name), group.allow_from)
         yield from _path_problems(spell("groups.{}.path", name), group.path)
         yield from _policy_arns_problems(spell("groups.{}.policy_arns", name), group, partition)
     for name, user in settings.users.items():
         yield from _path_problems(spell("users.{}.path", name), user.path)
+        yield from _network_problems(settings, spell, name)
+        boundary = user.permissions_boundary
+        if isinstance(boundary, str) and boundary not in settings.policy_documents:
+            yield from arn_problems(spell("users.{}.permissions_boundary", name), boundary, partition)
         yield from _tag_problems(settings, spell, name)
         yield from _key_problems(settings, spell, name, ignored_tags)
     yield from _stored_names(settings, spell)
@@ -74,7 +102,7 @@ def _path_problems(where: str, path: "pulumi.Input[str]") -> Iterator[Problem]:
 
 def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> Iterator[Problem]:
     """Problems of policies whose ARN may become known later, and of those together with the others."""
-    attached = {policy_key(arn) for policy in group.policies if (arn := _arn(policy, partition))}
+    attached = {policy_key(arn) if (arn := _arn(policy, partition)) else policy for policy in group.policies}
     for key, arn in group.policy_arns.items():
         if isinstance(arn, str):
             yield from arn_problems(f"{where}.{key}", arn, partition)
@@ -84,6 +112,89 @@ def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> I
     if group.policy_arns and count > POLICIES_PER_GROUP:
         text = f"{count} managed policies, including those under `policies`; AWS allows at most {POLICIES_PER_GROUP}"
         yield Problem(where, f"{text} on a group. Remove {count - POLICIES_PER_GROUP} of them.")
+
+
+def _grant_problems(spell: Spelling, name: str, group: GroupSettings, partition: str, prefix: str) -> Iterator[Problem]:
+    where = spell("groups.{}.s3", name)
+    grants = [asked.grant() for asked in group.s3]
+    problems = list(grant_problems(where, grants))
+    for index, grant in enumerate(grants):
+        if grant.kms_key is not None:
+            place = spell("groups.{}.s3[{}].kms_key", name, index)
+            problems += kms_key_problems(place, grant.kms_key, grant.access, partition)
+    yield from problems
+    made = {} if problems else grant_policies(grants, partition)
+    count = len(made) + len(group.policies) + len(group.policy_arns)
+    if made and count > POLICIES_PER_GROUP:
+        text = f"with the policies for its grants the group would have {count}; AWS allows at most {POLICIES_PER_GROUP}"
+        yield Problem(where, f"{text} on a group. Remove others, grant whole buckets, or split the group.")
+    for key in made:
+        if key in group.policy_arns or key in group.policies:
+            place = spell("groups.{}.policy_arns.{}" if key in group.policy_arns else "groups.{}.policies", name, key)
+            yield Problem(place, f"'{key}' is the name of the attachment of the grants. Choose another name.")
+        if len(own := f"{prefix}{name}-{key}") > POLICY_NAME_LENGTH:
+            text = f"the policy would be named '{own}', but IAM allows at most {POLICY_NAME_LENGTH} characters"
+            yield Problem(where, f"{text}. Choose a shorter name for the group.")
+
+
+def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: str) -> Iterator[Problem]:
+    """Problems of the customer managed policies that the stack creates."""
+    where, own = spell("policy_documents"), settings.policy_documents
+    yield from policy_name_problems(where, own)
+    attached = {policy for group in settings.groups.values() for policy in group.policies}
+    attached |= {policy for user in settings.users.values() for policy in (*user.policies, user.permissions_boundary)}
+    of_grants = {f"{name}-s3".casefold(): name for name, group in settings.groups.items() if group.s3}
+    for name, document in own.items():
+        place = f"{where}.{name}"
+        if _arn(name, partition):
+            yield Problem(place, f"AWS has a managed policy '{name}' as well. Choose another name.")
+        if name.casefold() in of_grants:
+            group = of_grants[name.casefold()]
+            yield Problem(place, f"this is the name of the policy for the grants of '{group}'. Choose another name.")
+        if name not in attached:
+            yield Problem(
+                place, "no group or user has this policy. List it under the policies of a group, or remove it."
+            )
+        yield from document_problems(place, document, partition)
+        yield from _length_problems(
+            place, length(document), POLICY_LENGTH, "a managed policy", "Divide it into several."
+        )
+
+
+def _network_problems(settings: AccessSettings, spell: Spelling, user: str) -> Iterator[Problem]:
+    where, own = spell("users.{}.allow_from", user), settings.users[user].allow_from
+    lists = settings.networks(user)
+    problems = [problem for networks in lists for problem in network_problems(where, networks)]
+    if own is not None:
+        yield from network_problems(where, own)
+        if not problems:  # what is wrong with a group's is reported there
+            found = length(allow_from_document(own))
+            yield from _length_problems(where, found, INLINE_LENGTH["user"], "this policy", "List wider networks.")
+    if len(lists) > 1 and not problems and not have_common_network(lists):
+        text = "no address is in all networks of the user and of the user's groups, so the keys would not work anywhere"
+        yield Problem(where, f"{text}. Put the user into groups whose networks have something in common.")
+
+
+def _inline_problems(
+    where: str, inline: Mapping[str, Document], partition: str, networks: Sequence[str] | None
+) -> Iterator[Problem]:
+    """networks: those of `allow_from`, which becomes an inline policy as well."""
+    yield from policy_name_problems(where, inline)
+    if networks is not None and ALLOW_FROM in inline:
+        yield Problem(f"{where}.{ALLOW_FROM}", "this is the name of the policy for the networks. Choose another name.")
+    for name, document in inline.items():
+        yield from document_problems(f"{where}.{name}", document, partition)
+    together = sum(map(length, inline.values()))
+    if networks and not list(network_problems("", networks)):
+        together += length(allow_from_document(networks))
+    what = "all inline policies of a group together, with that for its networks"
+    yield from _length_problems(where, together, INLINE_LENGTH["group"], what, "Use managed policies instead.")
+
+
+def _length_problems(where: str, found: int, limit: int, what: str, cure: str) -> Iterator[Problem]:
+    if found > limit:
+        text = f"{found} characters without white space; IAM allows at most {limit} for {what}"
+        yield Problem(where, f"{text}. {cure}")
 
 
 def _arn(policy: str, partition: str) -> str | None:
@@ -137,6 +248,9 @@ def _key_problems(
     settings: AccessSettings, spell: Spelling, user: str, ignored_tags: Sequence[str]
 ) -> Iterator[Problem]:
     key, deliver = settings.effective_key(user), settings.effective_deliver(user)
+    if settings.users[user].key is None and settings.users[user].deliver is not None:
+        where = spell("users.{}.deliver", user)
+        yield Problem(where, "a user without a key has nothing to deliver. Remove it, or give the user a key.")
     if key.rotation:
         place = settings.key_place(spell, user, "rotation")
         yield from calendar_problems(spell("{}.overlap_days", place), key.rotation.calendar())

@@ -62,6 +62,7 @@ def main() -> None:
             server = ServerInfo(
                 pid=os.getpid(),
                 endpoint_url=account.endpoint_url,
+                plain_endpoint_url=account.plain_endpoint_url,
                 provider_port=provider.port if provider else 0,
                 started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 options=sys.argv[2:],

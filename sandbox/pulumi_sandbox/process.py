@@ -29,6 +29,8 @@ class ServerInfo:
 
     pid: int
     endpoint_url: str
+    plain_endpoint_url: str
+    """Where calls count as plain HTTP; at `endpoint_url` they count as TLS."""
     provider_port: int
     """Port of the emulated provider; 0 where the real one is used."""
     started: str

@@ -155,8 +155,9 @@ def send(
     sign: str | None = None,
     key: Credentials = ROOT,
     region: str = REGION,
+    source: str = "127.0.0.1",
 ) -> RawAnswer:
-    """One HTTP request, signed for the service that `sign` names, or unsigned."""
+    """One HTTP request, signed for the service that `sign` names, or unsigned. source: the address it comes from."""
     host = url.removeprefix("http://")
     given = {"Host": host, **(headers or {})}
     if sign:
@@ -164,7 +165,7 @@ def send(
         kind = S3SigV4Auth if sign == "s3" else SigV4Auth
         kind(SigningCredentials(key.access_key_id, key.secret_access_key), sign, region).add_auth(request)
         given = dict(request.headers.items())
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=30, source_address=(source, 0))
     try:
         connection.request(method, path, body, given)
         answer = connection.getresponse()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aws_support import ALLOW_ALL, REGION, Strict, refusal
+from aws_support import ALLOW_ALL, REGION, Strict, refusal, send
 from pulumi_sandbox.credentials import Credentials
 
 HERE = f"{REGION}:123456789012"
@@ -32,7 +32,15 @@ def given(strict: Strict) -> dict[str, Any]:
         ssm.put_parameter(Name=name, Type="SecureString", Value="x", **key)
     for name in ("/a/one", "/a/two", "plain"):
         ssm.put_parameter(Name=name, Type="String", Value="x")
+    s3 = strict.client("s3")
+    s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.create_bucket(Bucket="encrypted", CreateBucketConfiguration={"LocationConstraint": REGION})
+    by_kms = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": keys[0]}}
+    s3.put_bucket_encryption(Bucket="encrypted", ServerSideEncryptionConfiguration={"Rules": [by_kms]})
+    s3.put_object(Bucket="encrypted", Key="file", Body=b"x")
+    s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
     return {
+        "version": s3.put_object(**OBJECT, Body=b"x")["VersionId"],
         "owner's key": iam.create_access_key(UserName="owner")["AccessKey"]["AccessKeyId"],
         "key": keys[0],
         "other key": keys[1],
@@ -53,6 +61,7 @@ TRUST = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
 )
 TAGS = {"ResourceType": "Parameter", "ResourceId": "/a/one"}
+OBJECT, FILE = {"Bucket": "bucket", "Key": "file"}, "arn:aws:s3:::bucket/file"
 ALIAS = f"arn:aws:kms:{HERE}:alias"
 # The service, a request, and the permissions that it needs; {...} is of what is given above.
 ROWS: list[tuple[str, Call, list[Permission]]] = [
@@ -225,6 +234,51 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
         lambda kms, _: kms.delete_alias(AliasName="alias/old"),
         [("DeleteAlias", f"{ALIAS}/old"), ("DeleteAlias", "{key}")],
     ),
+    ("s3", lambda s3, of: s3.get_object(**OBJECT), [("GetObject", FILE)]),
+    ("s3", lambda s3, of: s3.get_object(**OBJECT, VersionId=of["version"]), [("GetObjectVersion", FILE)]),
+    ("s3", lambda s3, of: s3.get_object_tagging(**OBJECT), [("GetObjectTagging", FILE)]),
+    (
+        "s3",
+        lambda s3, of: s3.get_object_tagging(**OBJECT, VersionId=of["version"]),
+        [("GetObjectVersionTagging", FILE)],
+    ),
+    (
+        "s3",
+        lambda s3, _: s3.get_object_attributes(**OBJECT, ObjectAttributes=["ETag"]),
+        [("GetObject", FILE), ("GetObjectAttributes", FILE)],
+    ),
+    (
+        "s3",
+        lambda s3, _: s3.put_object(**OBJECT, Body=b"x", Tagging="a=b"),
+        [("PutObject", FILE), ("PutObjectTagging", FILE)],
+    ),
+    (
+        "s3",
+        lambda s3, of: s3.copy_object(
+            Bucket="bucket", Key="copy", CopySource={"Bucket": "bucket", "Key": "file", "VersionId": of["version"]}
+        ),
+        [("PutObject", "arn:aws:s3:::bucket/copy"), ("GetObjectVersion", FILE)],
+    ),
+    (
+        "s3",
+        lambda s3, _: s3.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "a/1"}, {"Key": "b&c"}]}),
+        [("DeleteObject", "arn:aws:s3:::bucket/a/1"), ("DeleteObject", "arn:aws:s3:::bucket/b&c")],
+    ),
+    (
+        "s3",
+        lambda s3, _: s3.get_object(Bucket="encrypted", Key="file"),
+        [("GetObject", "arn:aws:s3:::encrypted/file"), ("kms:Decrypt", "{key}")],
+    ),
+    (
+        "s3",
+        lambda s3, _: s3.put_object(Bucket="encrypted", Key="file", Body=b"x"),
+        [("PutObject", "arn:aws:s3:::encrypted/file"), ("kms:GenerateDataKey", "{key}")],
+    ),
+    (
+        "s3",
+        lambda s3, of: s3.delete_object(**OBJECT, VersionId=of["version"]),
+        [("DeleteObjectVersion", FILE)],
+    ),
 ]
 
 
@@ -254,7 +308,7 @@ def test_a_request_needs_exactly_these_permissions(
             assert message == "Access to KMS is not allowed"
             continue
         assert f"is not authorized to perform: {missing[0]}" in message
-        assert missing[1] == "*" or f"on resource: {missing[1]}" in message
+        assert missing[1] == "*" or f"on resource: {missing[1]}" in message.replace('"', "")
     allow(needed)
     call(client, given)
 
@@ -309,3 +363,25 @@ def test_a_bucket_policy_that_denies_is_worded_as_by_aws(strict: Strict) -> None
         403,
     )
     assert strict.control.calls()[-1].code == "AccessDenied"
+
+
+@pytest.mark.parametrize(
+    ("condition", "plain", "network", "works"),
+    [
+        ({"Bool": {"aws:SecureTransport": "true"}}, False, "127.0.0.1", True),
+        ({"Bool": {"aws:SecureTransport": "true"}}, True, "127.0.0.1", False),
+        ({"Bool": {"aws:SecureTransport": "false"}}, True, "127.0.0.1", True),
+        ({"IpAddress": {"aws:SourceIp": "127.0.0.1/32"}}, False, "127.0.0.1", True),
+        ({"IpAddress": {"aws:SourceIp": "127.0.0.1/32"}}, False, "127.0.0.2", False),
+        ({"IpAddress": {"aws:SourceIp": "127.0.0.2/32"}}, False, "127.0.0.2", True),
+    ],
+)
+def test_the_second_address_counts_as_plain_http_and_the_callers_address_as_its_network(
+    condition: dict[str, Any], plain: bool, network: str, works: bool, strict: Strict, probe: Credentials
+) -> None:
+    statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    strict.client("iam").put_user_policy(UserName="probe", PolicyName="allowed", PolicyDocument=document)
+    url = strict.server.plain_endpoint_url if plain else strict.url
+    answer = send(url, "GET", sign="s3", key=probe, source=network)
+    assert answer.status == (200 if works else 403), answer.body

@@ -44,7 +44,9 @@ class Sandbox:
         """The secrets and SMTP passwords of all keys that tests have seen."""
         self.environment = sandbox_environment(os.environ, self.folder, self.secrets, self.running, found)
 
-    def client(self, service: str, key: "tuple[str, str] | None" = None, region: str = "ap-northeast-2") -> Any:
+    def client(
+        self, service: str, key: "tuple[str, str] | None" = None, region: str = "ap-northeast-2", tls: bool = True
+    ) -> Any:
         """A boto3 client with the account's root key, or with the key given."""
         import boto3
         from botocore.config import Config
@@ -53,7 +55,7 @@ class Sandbox:
         return boto3.client(
             service,
             region_name=region,
-            endpoint_url=self.running.endpoint_url,
+            endpoint_url=self.running.endpoint_url if tls else self.running.plain_endpoint_url,
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, proxies={}),

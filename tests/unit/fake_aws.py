@@ -30,6 +30,7 @@ class FakeAws:
         """Access key id → last use, of the service `service`."""
         self.service = "s3"
         self.groups: list[str] = []
+        self.policies: list[str] = []
         self.users: dict[str, Mapping[str, Any]] = {}
         """User → what GetUser adds to the path `/`."""
         self.kms_keys: dict[str, str] = {}
@@ -78,6 +79,11 @@ class FakeAws:
     def list_groups(self, **_: Any) -> dict[str, Any]:
         self._count("list_groups")
         return {"Groups": [{"GroupName": name} for name in self.groups]}
+
+    def list_policies(self, Scope: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        assert Scope == "Local", "AWS's own policies are of no interest, and there are more than a thousand"
+        self._count("list_policies")
+        return {"Policies": [{"PolicyName": name} for name in self.policies]}
 
     def get_user(self, UserName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
         self._count("get_user")

@@ -61,6 +61,9 @@ class _AwsMocks(Mocks):
         if kind in ("User", "Group"):
             outputs["arn"] = f"arn:aws:iam::{ACCOUNT}:{kind.lower()}{args.inputs['path']}{args.inputs['name']}"
             return args.inputs["name"], outputs
+        if kind == "Policy":
+            outputs["arn"] = f"arn:aws:iam::{ACCOUNT}:policy/{args.inputs['name']}"
+            return outputs["arn"], outputs
         if kind == "AccessKey":
             outputs |= {"secret": f"secret of {args.name}", "createDate": "2026-11-01T00:00:00Z"}
             outputs |= {"sesSmtpPasswordV4": f"password of {args.name}"}

@@ -124,6 +124,90 @@ def test_resources_get_what_the_args_say() -> None:
     assert attachment.inputs == {"group": "writers", "policyArn": "arn:aws:iam::aws:policy/IAMFullAccess"}
 
 
+def test_the_grants_of_a_group_are_one_policy_that_no_key_outlives() -> None:
+    grants = [{"bucket": "data", "prefix": prefix, "access": "read"} for prefix in ("in/", "out/")]
+    recording, _ = made(with_user({"g": {"s3": grants}}))
+    policies, attachments = recording.of("iam/policy:Policy"), recording.of("GroupPolicyAttachment")
+    assert set(policies) == set(attachments) == {"access/g/s3"}
+    policy = policies["access/g/s3"]
+    assert policy.inputs["name"] == "g-s3"
+    assert policy.parent == recording.of("iam/group:Group")["access/g"].urn
+    assert policy.urn in attachments["access/g/s3"].request.dependencies
+    assert attachments["access/g/s3"].urn in recording.of("AccessKey")["access/ann/1"].request.dependencies
+
+
+def test_a_group_without_grants_has_no_policy_of_its_own() -> None:
+    assert not made()[0].of("iam/policy:Policy")
+
+
+def test_a_user_without_groups_has_policies_of_its_own() -> None:
+    own = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
+    boundary = pulumi.Output.from_input("arn:aws:iam::123456789012:policy/later")
+    users: Any = {
+        "ann": {"policies": ["own", "AmazonSQSFullAccess"], "permissions_boundary": boundary},
+        "bob": {"policies": ["own"], "permissions_boundary": "own"},
+        "eve": {"policies": ["own"], "permissions_boundary": "ReadOnlyAccess"},
+    }
+    recording, _ = made({"groups": {}, "users": users, "policy_documents": {"own": own}})
+    assert not recording.of("UserGroupMembership")
+    attachments = recording.of("UserPolicyAttachment")
+    assert {name for name in attachments if "ann" in name} == {"access/ann/own", "access/ann/AmazonSQSFullAccess"}
+    key = recording.of("AccessKey")["access/ann/1"].request
+    assert {found.urn for name, found in attachments.items() if "ann" in name} <= set(key.dependencies)
+    boundaries = {name[7:]: found.inputs["permissionsBoundary"] for name, found in recording.of("user:User").items()}
+    assert boundaries == {
+        "ann": "arn:aws:iam::123456789012:policy/later",
+        "bob": "arn:aws:iam::123456789012:policy/own",
+        "eve": "arn:aws:iam::aws:policy/ReadOnlyAccess",
+    }
+
+
+def test_a_prefix_is_before_every_name_in_iam_and_in_no_message(aws: FakeAws) -> None:
+    own = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
+    args: Any = {
+        "name_prefix": "dev-",
+        "policy_documents": {"own": own},
+        "groups": {"g": {"policies": ["own", "AmazonSQSFullAccess"], "s3": [{"bucket": "data", "access": "read"}]}},
+        "users": {"ann": {"groups": ["g"]}, "bob": {"policies": ["own"], "permissions_boundary": "own"}},
+    }
+    recording, _ = made(args)
+    named = {str(r.inputs["name"]) for r in recording.resources if "name" in r.inputs}
+    assert named == {"dev-g", "dev-ann", "dev-bob", "dev-own", "dev-g-s3"}
+    assert recording.of("UserGroupMembership")["access/dev-ann"].inputs == {"user": "dev-ann", "groups": ["dev-g"]}
+    assert recording.keys == ["access/dev-ann/1", "access/dev-bob/1"]
+    policies = {str(r.inputs["policyArn"]).rsplit("/", 1)[1] for r in recording.of("PolicyAttachment").values()}
+    assert policies == {"dev-own", "dev-g-s3", "AmazonSQSFullAccess"}
+    aws.users = {"dev-ann": {}}
+    problem = next(line for line in refusal(args) if "dev-ann" in line)
+    assert problem.strip().startswith("users.ann: the account has a user 'dev-ann' already")
+
+
+def test_a_user_can_have_no_key() -> None:
+    deliver: Any = {"ssm": {}}
+    args: Any = {**with_user(key=None), "deliver": deliver, "key_defaults": {"description": "x"}}
+    state = MadeUpState().user("ann", "1")
+    for found in (None, state):
+        recording, access = made(args, found)
+        assert recording.keys == []
+        assert not recording.of("Parameter")
+        assert set(recording.of("UserGroupMembership")) == {"access/ann"}
+        assert resolved(access.access_key_ids) == resolved(access.keys) == {}
+        assert set(resolved(access.user_arns)) == {"ann"}
+
+
+@pytest.mark.parametrize("idle_days", [3, 0])
+def test_the_retire_guard_keeps_the_key_of_a_user_that_is_to_have_none(aws: FakeAws, idle_days: int) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1"]}, {"AKIA-ann-1": USED}
+    state = MadeUpState().user("ann", "1", idle_days=idle_days)
+    if idle_days:
+        with pytest.raises(InUseError, match="AKIA-ann-1"):
+            made(with_user(key=None), state)
+        released: Any = {**with_user(key=None), "retire_unguarded": ["ann"]}
+        assert made(released, state)[0].keys == []
+    else:
+        assert made(with_user(key=None), state)[0].keys == []
+
+
 def test_membership_is_not_exclusive() -> None:
     recording, _ = made()
     assert not recording.of(":GroupMembership"), "an exclusive membership would throw other people's users out"

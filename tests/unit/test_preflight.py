@@ -23,7 +23,7 @@ def problems(
 ) -> dict[str, str]:
     """Path → message."""
     users = {user: {"groups": ["g"], **settings} for user, settings in users.items()}
-    settings, none = read_section(ComponentSettings, {"groups": {"g": {}}, "users": users, **args}, PYTHON)
+    settings, none = read_section(ComponentSettings, {"groups": {"g": {}}, "users": users} | args, PYTHON)
     assert settings is not None, none
     session: Any = lambda: aws  # noqa: E731
     found = preflight(settings, PYTHON, (state or MadeUpState()).parsed, removed, ["AKIA"], Account(session))
@@ -50,6 +50,23 @@ def test_a_name_that_the_account_has_in_whatever_case_is_taken(aws: FakeAws) -> 
     )
     assert "pulumi import aws:iam/user:User 'access/bob' 'bob' --parent 'component=urn:pulumi:" in found["users.bob"]
     assert "has a group 'G' already" in found["groups.g"]
+
+
+def test_a_policy_that_the_account_has_is_taken_unless_the_stack_made_it(aws: FakeAws) -> None:
+    document = {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}
+    groups = {"g": {"policies": ["own"], "s3": [{"bucket": "data", "access": "read"}]}}
+    args: dict[str, Any] = {"policy_documents": {"own": document}, "groups": groups}
+    aws.policies = ["OWN", "g-s3"]
+    found = problems(aws, {}, **args)
+    assert set(found) == {"policy_documents.own", "groups.g.s3"}
+    assert "the account has a policy 'OWN' already" in found["policy_documents.own"]
+    assert aws.asked["list_policies"] == 1
+
+    state = MadeUpState().group("g")
+    state.add("aws:iam/policy:Policy", "access/own", {"name": "own"})
+    state.add("aws:iam/group:Group$aws:iam/policy:Policy", "access/g/s3", {"name": "g-s3"})
+    assert problems(aws, {}, state, **args) == {}
+    assert aws.asked["list_policies"] == 1, "nothing is new, so nothing is asked"
 
 
 def test_a_name_that_differs_only_in_case_from_a_removed_one_is_refused(aws: FakeAws) -> None:

@@ -315,3 +315,14 @@ def test_where_the_program_sets_the_users_it_says_what_to_write_there(run: Run) 
     assert code == 1
     assert 'Set the serial of b.c@d to 4 there: key: {serial: 4} in YAML, "key": {"serial": 4} in Python.' in text
     assert "Stack 'dev' has no user 'anne'. Its users: ann, ann2, b.c@d." in run("anne")[1]
+
+
+@pytest.mark.parametrize("user", ["ann", "dev-ann"])
+def test_a_user_is_found_with_and_without_the_prefix_of_the_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    run = Run(tmp_path, monkeypatch, {"keys": {"dev-ann": key(4)}})
+    run.have("config:\n  aws-access-keys:namePrefix: dev-\n  aws-access-keys:users:\n    ann: {groups: [x]}\n")
+    code, _ = run(user)
+    assert code == 0
+    assert "    ann: {key: {serial: 5}, groups: [x]}" in run.text

@@ -140,7 +140,7 @@ def test_a_secret_in_clear_text_is_refused_and_not_shown() -> None:
 
     def encrypted() -> None:
         pulumi.runtime.set_all_config(config(users=users), ["aws-access-keys:users"])
-        assert stack_settings().users["test-user"].key.adopt
+        assert stack_settings().effective_key("test-user").adopt
 
     deploy(encrypted)
 

@@ -31,12 +31,14 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     if f"{NAMESPACE}:users" not in config:
         raise _in_program(stack, user, path)
     users = {str(name): value for name, value in _mapping(config.get(f"{NAMESPACE}:users")).items()}
+    prefix = str(config.get(f"{NAMESPACE}:namePrefix") or "")
+    user = user if user in users else user.removeprefix(prefix)
     require_user(user, users, str(path))
     settings = _mapping(config.get(f"{NAMESPACE}:keyDefaults")) | _mapping(_mapping(users[user]).get("key"))
     old = settings.get("serial", 1)
     if not isinstance(old, int):
         raise StackError(f"{path}: the serial of {user} is {old!r}. Use a whole number.")
-    keys: dict[str, Any] = stack_keys(stack)["keys"].get(user) or {}
+    keys: dict[str, Any] = stack_keys(stack)["keys"].get(prefix + user) or {}
     if not keys.get("current"):
         raise StackError(f"{user} has no access key in stack '{stack}' yet. `{command}` creates the first one.")
     new = max(old, int(keys["current"]["serial"]) + 1)

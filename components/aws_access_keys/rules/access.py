@@ -3,21 +3,33 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from aws_access_keys.rules.limits import GROUPS_PER_ACCOUNT, GROUPS_PER_USER, POLICIES_PER_GROUP, USERS_PER_ACCOUNT
+from aws_access_keys.rules.limits import (
+    GROUPS_PER_ACCOUNT,
+    GROUPS_PER_USER,
+    POLICIES_PER_GROUP,
+    POLICIES_PER_USER,
+    USERS_PER_ACCOUNT,
+)
 from aws_access_keys.rules.names import name_problems
 from aws_access_keys.rules.policies import PolicyError, policy_arn
 from aws_access_keys.rules.problem import Problem, did_you_mean
 
 
 def access_problems(
-    policies: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[str]], partition: str = "aws"
+    policies: Mapping[str, Sequence[str]],
+    groups: Mapping[str, Sequence[str]],
+    partition: str = "aws",
+    own: Sequence[str] = (),
+    of_users: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Problem]:
     """Everything that is wrong with a set of groups and users.
 
-    policies: group name → its managed policies, by name or ARN.
+    policies: group name → its managed policies, by name or ARN. own: names of policies that the stack creates.
+    of_users: user name → its own managed policies.
     groups: user name → the names of the user's groups.
     """
-    if not policies:
+    of_users = of_users or {}
+    if not policies and not any(of_users.values()):
         yield Problem(
             "groups", "no groups. Define at least one, for example: groups: {test: {policies: [AmazonS3FullAccess]}}"
         )
@@ -26,17 +38,25 @@ def access_problems(
     yield from name_problems("group", policies)
     yield from name_problems("user", groups)
     for group, names in policies.items():
-        yield from _policy_problems(f"groups.{group}.policies", names, partition)
+        yield from _policy_problems(f"groups.{group}.policies", names, POLICIES_PER_GROUP, "on a group", partition, own)
     for user, names in groups.items():
-        yield from _membership_problems(f"users.{user}.groups", names, list(policies))
+        yield from _membership_problems(f"users.{user}.groups", names, list(policies), of_users.get(user, ()))
+    for user, names in of_users.items():
+        where = f"users.{user}.policies"
+        yield from _policy_problems(where, names, POLICIES_PER_USER, "on a user", partition, own)
+        if names and groups[user]:
+            text = "a user with groups gets its policies through them, so that equals can do the same"
+            yield Problem(where, f"{text}. Move them to a group, or remove the user's groups.")
 
 
-def _policy_problems(where: str, policies: Sequence[str], partition: str) -> Iterator[Problem]:
-    yield from _too_many(where, "managed policies", len(policies), POLICIES_PER_GROUP, "on a group")
+def _policy_problems(
+    where: str, policies: Sequence[str], limit: int, scope: str, partition: str, own: Sequence[str]
+) -> Iterator[Problem]:
+    yield from _too_many(where, "managed policies", len(policies), limit, scope)
     places: dict[str, list[int]] = defaultdict(list)
     for index, policy in enumerate(policies):
         try:
-            places[policy_arn(policy, partition)].append(index)
+            places[policy if policy in own else policy_arn(policy, partition, own)].append(index)
         except PolicyError as error:
             yield Problem(f"{where}[{index}]", str(error))
     for arn, indexes in places.items():
@@ -44,8 +64,10 @@ def _policy_problems(where: str, policies: Sequence[str], partition: str) -> Ite
             yield Problem(f"{where}[{indexes[1]}]", f"'{arn}' is listed twice. Remove one of the two.")
 
 
-def _membership_problems(where: str, names: Sequence[str], known: Sequence[str]) -> Iterator[Problem]:
-    if not names:
+def _membership_problems(
+    where: str, names: Sequence[str], known: Sequence[str], policies: Sequence[str]
+) -> Iterator[Problem]:
+    if not names and not policies:
         yield Problem(where, "no groups. A user gets its permissions through groups; list at least one.")
     yield from _too_many(where, "groups", len(names), GROUPS_PER_USER, "for a user")
     for index, name in enumerate(names):

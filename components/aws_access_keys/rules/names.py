@@ -12,6 +12,7 @@ from aws_access_keys.rules.limits import (
     GROUP_NAME_LENGTH,
     KEYS_PER_USER,
     PATH_LENGTH,
+    POLICY_NAME_LENGTH,
     TAG_KEY_LENGTH,
     TAG_VALUE_LENGTH,
     TAGS_PER_USER,
@@ -21,6 +22,7 @@ from aws_access_keys.rules.problem import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]+")
 _PATH = re.compile(r"/|/[!-~]+/")
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")  # good in the stores for secrets as well
 _TAG = re.compile(r"[\w .:/=+@-]*")
 
 _LENGTHS = {"group": GROUP_NAME_LENGTH, "user": USER_NAME_LENGTH}
@@ -53,6 +55,34 @@ def name_problems(kind: str, names: Iterable[str]) -> Iterator[Problem]:
                 f"{kind}s.{sorted(alike)[1]}",
                 f"{listed} differ only in case; to IAM they are the same {kind}. Keep one of them.",
             )
+
+
+def prefix_problems(where: str, prefix: str, names: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
+    """Problems of the beginning of all names. names: setting → the names in it, `users`, `groups` or of policies."""
+    if not _PREFIX.fullmatch(prefix):
+        yield Problem(where, f"'{prefix}' is not a valid prefix. Use 1 to 32 ASCII letters, digits and _.- characters.")
+        return
+    for setting, found in names.items():
+        limit = _LENGTHS.get(setting.removesuffix("s"), POLICY_NAME_LENGTH)
+        for name in found:
+            if len(name) <= limit < len(name) + len(prefix):
+                text = f"with '{prefix}' before it the name has {len(name) + len(prefix)} characters"
+                yield Problem(f"{setting}.{name}", f"{text}; IAM allows at most {limit}. Choose a shorter one.")
+
+
+def policy_name_problems(where: str, names: Iterable[str]) -> Iterator[Problem]:
+    """Problems of the names of policies that the stack creates. where: the setting that has them."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if not _NAME.fullmatch(name) or len(name) > POLICY_NAME_LENGTH:
+            yield Problem(
+                f"{where}.{name}" if name else where,
+                f"'{name}' is not a valid name of a policy. Use 1 to {POLICY_NAME_LENGTH} ASCII letters, digits and "
+                "_+=,.@- characters.",
+            )
+        if (same := name.casefold()) in seen:
+            yield Problem(f"{where}.{name}", f"'{seen[same]}' and '{name}' are the same name to IAM. Keep one of them.")
+        seen[same] = name
 
 
 def path_problems(where: str, path: str) -> Iterator[Problem]:

@@ -38,8 +38,8 @@ def managed_policies() -> dict[str, str]:
     return {line.rsplit("/", 1)[-1]: line for line in lines if line and not line.startswith("#")}
 
 
-def policy_arn(policy: str, partition: str = "aws") -> str:
-    """The ARN of a managed policy given by name or by ARN.
+def policy_arn(policy: str, partition: str = "aws", own: Sequence[str] = ()) -> str:
+    """The ARN of a managed policy given by name or by ARN. own: further names that could have been meant.
 
     `AmazonS3FullAccess` → `arn:aws:iam::aws:policy/AmazonS3FullAccess`. An ARN is taken as it is, so that a policy
     newer than this program's list can be used. Raises PolicyError.
@@ -50,7 +50,7 @@ def policy_arn(policy: str, partition: str = "aws") -> str:
     path = known.get(policy)
     if path is None:
         raise PolicyError(
-            f"'{policy}' is not a known AWS managed policy.{did_you_mean(policy, list(known), _without_vendor)} "
+            f"'{policy}' is not a known AWS managed policy.{did_you_mean(policy, [*known, *own], _without_vendor)} "
             "Specify a policy of your own, or one that is newer than this program, by its ARN."
         )
     if path.startswith(_LINKED_ROLE_PATH):

@@ -30,6 +30,8 @@ class Spelling:
     prefix: str = ""
     """What stands before the first name: `aws-access-keys:` in a stack file."""
     null: str = "null"
+    name_prefix: str = ""
+    """What the names of users and groups begin with in IAM, and not in the settings."""
 
     def __call__(self, text: str, *names: str | int) -> str:
         """A text with every setting in it as the caller spells it; each `{}` stands for a name of the caller's.
@@ -38,7 +40,8 @@ class Spelling:
         """
         if self.camel_case:
             text = re.sub(r"(?<=[a-z])_([a-z])", lambda found: found[1].upper(), text)
-        return text.format(*names) if names else text
+        first, *others = (str(name) for name in names) if names else ("",)
+        return text.format(first.removeprefix(self.name_prefix), *others) if names else text
 
 
 PYTHON = Spelling(camel_case=False, null="None")

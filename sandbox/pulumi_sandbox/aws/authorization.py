@@ -15,6 +15,7 @@ from pulumi_sandbox.aws.policy_evaluation import AccessRequest, Verdict, evaluat
 from pulumi_sandbox.aws.request import EC2, JSON, REST, S3, ApiRequest
 from pulumi_sandbox.aws.response import AwsError
 
+PLAIN_HTTP = "sandbox.plain_http"  # in the environ of a request that counts as plain HTTP; others count as TLS
 ALWAYS_ALLOWED = {"sts:GetCallerIdentity", "sts:GetSessionToken"}
 
 
@@ -27,9 +28,7 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
     for action, resource in needed(request, caller):
         if action in ALWAYS_ALLOWED:
             continue
-        by_service = action.startswith("kms:") and request.service != "kms"
-        via = {"kms:viaservice": (f"{request.service}.{request.region}.amazonaws.com",)} if by_service else {}
-        access = AccessRequest(action, resource, context | via)
+        access = AccessRequest(action, resource, context | _via_service(request, action))
         verdict = evaluate(policies, access)
         if verdict is Verdict.ALLOWED and boundary is not None:
             if evaluate([boundary], access) is not Verdict.ALLOWED:
@@ -70,14 +69,15 @@ def _default_document(policy: Any) -> str:
 
 
 def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[str, ...]]:
-    """The global condition keys. Long-lived keys carry no aws:MultiFactorAuthPresent; loopback counts as TLS."""
+    """The global condition keys. Long-lived keys carry no aws:MultiFactorAuthPresent."""
     context = {
         "aws:principalarn": (caller.arn,),
         "aws:principalaccount": (account.ACCOUNT_ID,),
         "aws:principaltype": ("User" if caller.user else "AssumedRole",),
         "aws:requestedregion": (request.region,),
         "aws:sourceip": (request.environ.get("REMOTE_ADDR", "127.0.0.1"),),
-        "aws:securetransport": ("true",),
+        "aws:securetransport": ("false" if PLAIN_HTTP in request.environ else "true",),
+        "aws:viaawsservice": ("false",),
         "aws:currenttime": (now,),
         "aws:useragent": (request.header("user-agent"),),
     }
@@ -94,6 +94,14 @@ def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[s
             f"s3:{name}": (request.form[name],) for name in ("prefix", "delimiter", "max-keys") if name in request.form
         }
     return context
+
+
+def _via_service(request: ApiRequest, action: str) -> dict[str, tuple[str, ...]]:
+    """The condition key of what a service asks KMS for, on behalf of the caller."""
+    if request.service == "kms" or not action.startswith("kms:"):
+        return {}
+    suffix = "amazonaws.com.cn" if request.region.startswith("cn-") else "amazonaws.com"
+    return {"kms:viaservice": (f"{request.service}.{request.region}.{suffix}",)}
 
 
 def _refusal(request: ApiRequest, caller: Caller, access: AccessRequest, reason: str) -> AwsError:

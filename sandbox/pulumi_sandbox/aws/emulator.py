@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pulumi_sandbox.aws import account, clock
+from pulumi_sandbox.aws.authorization import PLAIN_HTTP
 from pulumi_sandbox.aws.call_log import CallLog
 from pulumi_sandbox.aws.control import Action, ControlEndpoint
 from pulumi_sandbox.aws.faults import FaultInjector
@@ -56,6 +57,9 @@ class AwsEmulator:
             self.notice = self._state.load()
             account.warm_up()
             self._http = HttpServer(gateway, port)
+            self._plain_http = HttpServer(
+                lambda environ, start_response: gateway(environ | {PLAIN_HTTP: True}, start_response), threads=4
+            )
         except BaseException:
             _one_per_process.release()
             raise
@@ -79,6 +83,11 @@ class AwsEmulator:
     def endpoint_url(self) -> str:
         """The address that AWS SDKs are pointed at: http://127.0.0.1:PORT."""
         return self._http.endpoint_url
+
+    @property
+    def plain_endpoint_url(self) -> str:
+        """The same account, at an address whose calls count as plain HTTP; those at the other count as TLS."""
+        return self._plain_http.endpoint_url
 
     @property
     def port(self) -> int:
@@ -116,6 +125,7 @@ class AwsEmulator:
         """Respond to what is under way, save the account, end. Raises OSError where it cannot be saved."""
         try:
             self._http.stop()
+            self._plain_http.stop()
             self._state.stop()
         finally:
             self._calls.close()

@@ -34,12 +34,12 @@ WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 class HttpServer:
     """Serves a WSGI application on HOST until `stop()`. Raises OSError where the port is taken."""
 
-    def __init__(self, application: WsgiApplication, port: int = 0) -> None:
+    def __init__(self, application: WsgiApplication, port: int = 0, threads: int = THREADS) -> None:
         self._server: Any = create_server(
             application,
             host=HOST,
             port=port,
-            threads=THREADS,
+            threads=threads,
             ident="sandbox",
             backlog=1024,
             connection_limit=MAX_CONNECTIONS,

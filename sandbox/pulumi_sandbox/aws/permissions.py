@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 from pulumi_sandbox.aws import account
 from pulumi_sandbox.aws.authentication import Caller
 from pulumi_sandbox.aws.request import ApiRequest
+from pulumi_sandbox.aws.response import AwsError
 
 # S3 operations whose IAM action has another name than the operation.
 S3_ACTIONS = {
@@ -31,7 +33,6 @@ S3_ACTIONS = {
     "UploadPart": "PutObject",
     "UploadPartCopy": "PutObject",
     "CompleteMultipartUpload": "PutObject",
-    "DeleteObjects": "DeleteObject",
     "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
     "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
     "DeleteBucketLifecycle": "PutLifecycleConfiguration",
@@ -54,6 +55,28 @@ S3_ACTIONS = {
     "DeleteBucketReplication": "PutReplicationConfiguration",
 }
 
+
+# What S3 asks KMS for, on behalf of the caller, in a bucket that is encrypted with a key of the account's own.
+# Source: "Using server-side encryption with AWS KMS keys", S3 user guide.
+S3_KMS_ACTIONS = {
+    "GetObject": "kms:Decrypt",
+    "PutObject": "kms:GenerateDataKey",
+    "CopyObject": "kms:GenerateDataKey",
+    "CreateMultipartUpload": "kms:GenerateDataKey",
+    "UploadPart": "kms:Decrypt",
+    "UploadPartCopy": "kms:Decrypt",
+    "CompleteMultipartUpload": "kms:Decrypt",
+}
+
+# What S3 asks for instead where the request names a version of the object.
+S3_VERSION_ACTIONS = {
+    "s3:GetObject": "s3:GetObjectVersion",
+    "s3:GetObjectAttributes": "s3:GetObjectVersionAttributes",
+    "s3:GetObjectTagging": "s3:GetObjectVersionTagging",
+    "s3:PutObjectTagging": "s3:PutObjectVersionTagging",
+    "s3:DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
+    "s3:DeleteObject": "s3:DeleteObjectVersion",
+}
 
 # The further action that a request needs where it makes something with tags.
 TAGGING_ACTIONS = {
@@ -103,13 +126,50 @@ def _arn(request: ApiRequest, resource: str) -> str:
 def _s3(request: ApiRequest, action: str) -> Iterator[tuple[str, str]]:
     prefix = f"arn:{account.partition(request.region)}:s3:::"
     bucket, key = request.parameters.get("Bucket"), request.parameters.get("Key")
-    if action == "DeleteObjects":
-        key = "*"
+    if action == "DeleteObjects":  # AWS answers for each object; the sandbox refuses all where one is not allowed
+        for listed in _xml(request.body).iter():
+            if listed.tag.endswith("Object"):
+                of = {child.tag.rpartition("}")[2]: child.text or "" for child in listed}
+                yield _s3_action("s3:DeleteObject", of.get("VersionId")), f"{prefix}{bucket}/{of.get('Key')}"
+        return
     resource = f"{prefix}{bucket}/{key}" if key else f"{prefix}{bucket}"
-    yield f"s3:{S3_ACTIONS.get(action, action)}", resource if bucket else "*"
+    version = request.form.get("versionId")
+    yield _s3_action(f"s3:{S3_ACTIONS.get(action, action)}", version), resource if bucket else "*"
+    if action == "GetObjectAttributes":
+        yield _s3_action("s3:GetObjectAttributes", version), resource
+    if request.header("x-amz-tagging") and action in ("PutObject", "CopyObject", "CreateMultipartUpload"):
+        yield "s3:PutObjectTagging", resource
+    kms_key = _kms_key_of_bucket(request, bucket) if action in S3_KMS_ACTIONS else None
+    if kms_key:
+        yield S3_KMS_ACTIONS[action], _key(request, kms_key)
     if action in ("CopyObject", "UploadPartCopy"):
-        source = unquote(request.header("x-amz-copy-source")).lstrip("/").partition("?")[0]
-        yield "s3:GetObject", f"{prefix}{source}"
+        source, _, query = request.header("x-amz-copy-source").lstrip("/").partition("?")
+        yield _s3_action("s3:GetObject", query.removeprefix("versionId=")), f"{prefix}{unquote(source)}"
+
+
+def _kms_key_of_bucket(request: ApiRequest, bucket: str | None) -> str | None:
+    """The KMS key of the account's own that a bucket encrypts its objects with, if it has one.
+
+    Not looked at: a key that the request names, and what objects were encrypted with before the bucket had this one.
+    """
+    from moto.s3.models import s3_backends
+
+    found: Any = s3_backends[account.ACCOUNT_ID][account.partition(request.region)].buckets.get(bucket or "")
+    rules: Any = (found.encryption or {}).get("Rule") if found else None
+    rule: Any = rules[0] if isinstance(rules, list) and rules else rules or {}
+    return rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
+
+
+def _xml(body: bytes) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        text = "The XML you provided was not well-formed or did not validate against our published schema"
+        raise AwsError("MalformedXML", text, 400) from None
+
+
+def _s3_action(action: str, version: str | None) -> str:
+    return S3_VERSION_ACTIONS.get(action, action) if version else action
 
 
 def _new_arn(request: ApiRequest, kind: str) -> str:

