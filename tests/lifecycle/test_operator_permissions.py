@@ -35,7 +35,11 @@ def table() -> Iterator[tuple[str, list[str], str]]:
 
 
 ROWS = [row for row in table() if not row[0].startswith(BACKEND)]
-OPTIONAL = {action for what, actions, _ in ROWS for action in actions if what.startswith("checks before")}
+_CHECKS, _NEEDED = (
+    {action for what, actions, _ in ROWS for action in actions if what.startswith("checks before") == checks}
+    for checks in (True, False)
+)
+OPTIONAL = _CHECKS - _NEEDED
 """Without these less is known before a change, and the life goes on."""
 ACTIONS = sorted({action for _, actions, _ in ROWS for action in actions})
 
@@ -69,32 +73,43 @@ def operate(sandbox: Sandbox, new_stack: NewStack, document: dict[str, Any]) -> 
     return new_stack(program=PROGRAM, environment=credentials)
 
 
+def statement(action: str) -> dict[str, Any]:
+    """A policy document that allows an action."""
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
+
+
 def live(stack: Stack, kms_key: str) -> Iterator[Done]:
     """A life in which everything happens that the table has a row for."""
     iam = stack.sandbox.client("iam")
     iam.create_user(UserName="eve")
     adopted = iam.create_access_key(UserName="eve")["AccessKey"]["AccessKeyId"]
     stores = {"secretsManager": {"kmsKey": kms_key}, "ssm": {"kmsKey": kms_key}}
+    documents = {"own": statement("s3:ListAllMyBuckets")}
     groups: dict[str, Any] = {
-        "readers": {"policies": ["AmazonS3ReadOnlyAccess"]},
+        "readers": {"policies": ["AmazonS3ReadOnlyAccess"], "s3": [{"bucket": "data", "access": "read"}]},
         "writers": {"policies": ["AmazonS3FullAccess"]},
     }
     users: dict[str, Any] = {
         "ann": {"groups": ["readers"], "tags": {"team": "data", "cost": ""}, "key": {"description": "backup"}},
-        "bob": {"groups": ["writers"]},
+        "bob": {"policies": ["own"], "permissionsBoundary": "own", "allowFrom": ["203.0.113.0/24"]},
         "eve": {"groups": ["readers"], "key": {"adopt": {"id": adopted}}, "deliver": None},
     }
     settings: dict[str, Any] = {
         "groups": groups,
         "users": users,
         "deliver": stores,
+        "policyDocuments": documents,
         "aws:ignoreTags": {"keyPrefixes": ["AKIA"]},
     }
     stack.write({**settings, "aws:defaultTags": {"tags": {"owner": "it"}}})
     yield stack.up(check=False)
-    groups["readers"] = {"policies": ["AmazonS3FullAccess"], "path": "/data/"}
+    documents["own"] = statement("s3:GetBucketLocation")
+    groups["readers"] = {"policies": ["AmazonS3FullAccess", "own"], "path": "/data/"}
+    groups["readers"] |= {"allowFrom": ["203.0.113.0/24"], "inline": documents}
+    users["bob"] = {"policies": ["AmazonS3ReadOnlyAccess"]}
     key: dict[str, Any] = {"serial": 2, "previous": "inactive"}
     users["ann"] = {"groups": ["writers"], "tags": {"team": "web", "room": ""}, "path": "/data/", "key": key}
+    users["ann"]["permissionsBoundary"] = "own"
     settings |= {"deliver": {"secretsManager": {}, "ssm": {}}, "aws:defaultTags": {"tags": {"stage": "prod"}}}
     stack.write(settings)
     yield stack.up(check=False)
