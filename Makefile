@@ -10,6 +10,8 @@ RUN     := $(SANDBOX) run --
 UV      := 0.13.9
 export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, as in many containers, each of the many Python programs here would compile all of its modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
@@ -29,7 +31,7 @@ $(VENV)/.installed: requirements-dev.lock components/pyproject.toml sandbox/pypr
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet uv==$(UV)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.lock || \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements-dev.lock || \
 	  $(BIN)/python -m pip install --quiet -r requirements-dev.lock
 	@touch $@
 
