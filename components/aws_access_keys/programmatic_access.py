@@ -374,7 +374,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             value: pulumi.Input[str] | None = getattr(settings, field)
             if value is not None:
                 known[field] = self._once_known(value, self._settings.key_place(self._spell, user, field), check)
-        return replace(settings, **known)
+        return settings.but(**known)
 
     def _once_known(
         self, value: "pulumi.Input[str]", place: str, check: Callable[[str, str], Iterator[Problem]]

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import pulumi
+from typing_extensions import Self
 
 from aws_access_keys.rules.problem import OTHER_LANGUAGES, PYTHON, Problem, Spelling, did_you_mean
 
@@ -272,20 +273,22 @@ class MapOf(SettingType):
         return {"type": "object", "additionalProperties": self.item.schema()}
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A setting of a section, in the metadata of its field."""
+_REQUIRED: Any = object()
+
+
+class Setting(NamedTuple):
+    """One setting of a section: a value of a type, under a name."""
 
     type: SettingType
     description: str
-    default: Any = dataclasses.MISSING
+    default: Any = _REQUIRED
     example: str = ""
     can_be_null: bool = False
 
     @property
     def is_required(self) -> bool:
         """Whether it has no default."""
-        return self.default is dataclasses.MISSING
+        return self.default is _REQUIRED
 
     def schema(self) -> Schema:
         """Its JSON schema with description and default."""
@@ -300,31 +303,37 @@ def setting(
     kind: SettingType,
     description: str,
     *,
-    default: Any = dataclasses.MISSING,
+    default: Any = _REQUIRED,
     example: str = "",
     can_be_null: bool = False,
 ) -> Any:
-    """The field of a setting. A setting whose default is None can be given as None; one without default is required."""
-    metadata = {"setting": Setting(kind, description, default, example, can_be_null or default is None)}
-    if default is dataclasses.MISSING:
-        return dataclasses.field(metadata=metadata)
-    return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    """A setting of a section. One whose default is None can be given as None; one without default is required."""
+    return Setting(kind, description, default, example, can_be_null or default is None)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Section:
-    """A mapping with settings of certain names."""
+    """A mapping with settings of certain names, which are attributes. Not to be changed."""
 
-    example: ClassVar[str] = ""
+    example = ""
     """What an error message shows where something else than a mapping is given."""
-    given: frozenset[str] = frozenset()
-    """The settings that the caller gave; the others have their defaults."""
+
+    def __init__(self, **given: Any) -> None:
+        """given: the settings that the caller gave; the others have their defaults."""
+        self.given = frozenset(given)
+        defaults = {name: found.default for name, found in settings_of(type(self)).items() if not found.is_required}
+        self.__dict__.update(defaults | given)
+
+    def but(self, **changes: Any) -> Self:
+        """The same with other settings, which count as given."""
+        given = {name: getattr(self, name) for name in self.given}
+        return type(self)(**given | changes)
 
 
 @cache
 def settings_of(section: type[Section]) -> dict[str, Setting]:
     """The settings of a section by their names in snake_case."""
-    return {field.name: field.metadata["setting"] for field in dataclasses.fields(section) if field.metadata}
+    members = [member for base in reversed(section.__mro__) for member in vars(base).items()]
+    return {name: value for name, value in members if isinstance(value, Setting)}
 
 
 @dataclass(frozen=True)
@@ -359,7 +368,7 @@ class Nested(SettingType):
                 where.refuse(f"missing. Add it, for example {spelled}: {found.example}.")
         for name, cure in cures.items():
             place.below(name).refuse(f"unknown name. Known names: {', '.join(sorted(settings))}.{cure}")
-        return None if place.problems else self.section(given=frozenset(read), **read)
+        return None if place.problems else self.section(**read)
 
     def schema(self) -> Schema:
         settings = settings_of(self.section)

@@ -5,7 +5,6 @@ programs in snake_case; error messages name a setting as its caller wrote it (`S
 beyond their types is in `rules/`. The JSON schema for editors comes from these classes (`schema.py`).
 """
 
-from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal, get_args
 
@@ -40,7 +39,6 @@ Partition = Literal["aws", "aws-cn", "aws-us-gov"]
 Tags = dict[str, pulumi.Input[str]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class S3GrantSettings(Section):
     """What a group may do with a bucket, or with the objects below a prefix."""
 
@@ -67,7 +65,6 @@ class S3GrantSettings(Section):
         return S3Grant(self.bucket, self.prefix, self.access, self.kms_key)
 
 
-@dataclass(frozen=True, kw_only=True)
 class GroupSettings(Section):
     """One IAM group; its name is its key."""
 
@@ -103,7 +100,6 @@ class GroupSettings(Section):
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
 
 
-@dataclass(frozen=True, kw_only=True)
 class RotationSettings(Section):
     """New keys on a schedule."""
 
@@ -126,7 +122,6 @@ class RotationSettings(Section):
         return Calendar(self.start, self.every_days, self.overlap_days)
 
 
-@dataclass(frozen=True, kw_only=True)
 class RetireGuardSettings(Section):
     """A key that is still in use is neither deactivated nor deleted."""
 
@@ -139,7 +134,6 @@ class RetireGuardSettings(Section):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class AdoptSettings(Section):
     """An existing key of an existing user, taken over instead of creating the first key."""
 
@@ -154,7 +148,6 @@ class AdoptSettings(Section):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeyDefaults(Section):
     """The life of every user's key, where the user's own `key` does not specify otherwise."""
 
@@ -189,7 +182,6 @@ class KeyDefaults(Section):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeySettings(KeyDefaults):
     """The life of one user's key."""
 
@@ -202,7 +194,6 @@ class KeySettings(KeyDefaults):
         return KeyRules(self.serial, self.status, self.previous, self.rotation.calendar() if self.rotation else None)
 
 
-@dataclass(frozen=True, kw_only=True)
 class StoreSettings(Section):
     """Where a user's key is put in a secret store."""
 
@@ -216,7 +207,6 @@ class StoreSettings(Section):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class DeliverSettings(Section):
     """Stores into which a user's current key is delivered, as JSON, encrypted by the store."""
 
@@ -228,7 +218,6 @@ class DeliverSettings(Section):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class UserSettings(Section):
     """One IAM user with an access key; its name is its key."""
 
@@ -275,7 +264,6 @@ class UserSettings(Section):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class AccessSettings(Section):
     """Groups and users with their access keys."""
 
@@ -335,15 +323,11 @@ class AccessSettings(Section):
         def boundary(name: "pulumi.Input[str] | None") -> "pulumi.Input[str] | None":
             return policies([name])[0] if isinstance(name, str) else name
 
-        return replace(
-            self,
+        return self.but(
             name_prefix=None,
-            groups={
-                prefix + name: replace(group, policies=policies(group.policies)) for name, group in self.groups.items()
-            },
+            groups={prefix + name: group.but(policies=policies(group.policies)) for name, group in self.groups.items()},
             users={
-                prefix + name: replace(
-                    user,
+                prefix + name: user.but(
                     groups=[prefix + group for group in user.groups],
                     policies=policies(user.policies),
                     permissions_boundary=boundary(user.permissions_boundary),
@@ -365,7 +349,7 @@ class AccessSettings(Section):
         if own is None:
             return KeySettings()
         defaults = {name: getattr(self.key_defaults, name) for name in self.key_defaults.given - own.given}
-        return replace(own, given=own.given | defaults.keys(), **defaults)
+        return own.but(**defaults)
 
     def key_place(self, spell: Spelling, user: str, field: str) -> str:
         """Where a key setting of a user is written: at the user, or among the defaults."""
@@ -394,7 +378,6 @@ class AccessSettings(Section):
         return self.tags | self.users[user].tags
 
 
-@dataclass(frozen=True, kw_only=True)
 class ComponentSettings(AccessSettings):
     """What a program can pass to `ProgrammaticAccess`."""
 
@@ -405,7 +388,6 @@ class ComponentSettings(AccessSettings):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class StackSettings(AccessSettings):
     """Everything that a stack file has under `aws-access-keys:`."""
 

@@ -20,5 +20,5 @@ def isolated_environment(host: Mapping[str, str], paths: SandboxPaths) -> dict[s
         "AWS_CONFIG_FILE": str(paths.aws / "config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(paths.aws / "credentials"),
         "AWS_EC2_METADATA_DISABLED": "true",
-        "PYTHONDONTWRITEBYTECODE": "",  # set in many containers, it makes each run compile pulumi and its provider's SDK
+        "PYTHONDONTWRITEBYTECODE": "",  # where it is set, as in many containers, each run compiles all modules
     }
