@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
         test test-long test-unit test-sandbox bench lint format schema lock clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- set-up
@@ -29,7 +29,7 @@ $(VENV)/.installed: requirements-dev.lock components/pyproject.toml sandbox/pypr
 	  { echo "make needs Python 3.10 or newer; '$(PYTHON)' is not. Choose one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV) || \
-	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+	  { echo "Python cannot create a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet uv==$(UV)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements-dev.lock || \
 	  $(BIN)/python -m pip install --quiet -r requirements-dev.lock
@@ -40,7 +40,7 @@ engine: setup ## the Pulumi engine: found, installed or built once
 
 # ---- the sandbox
 
-up: engine ## pulumi up in the sandbox, then what was made, and whether the keys work
+up: engine ## pulumi up in the sandbox; then show what was created, and whether the keys work
 	@$(BIN)/python -m demo up $(STACK)
 
 preview: engine ## pulumi preview in the sandbox
@@ -49,15 +49,15 @@ preview: engine ## pulumi preview in the sandbox
 down: setup ## destroy the stack in the sandbox, and stop the sandbox
 	@$(BIN)/python -m demo down $(STACK)
 
-shell: engine ## a shell in which pulumi, aws and access-keys mean the sandbox
+shell: engine ## open a shell in which pulumi, aws and access-keys use the sandbox
 	@$(SANDBOX) run --stack $(STACK) -- $${SHELL:-sh} || true  # whatever the last command in it was
 
-doctor: setup ## what is installed, what is missing
+doctor: setup ## show what is installed and what is missing
 	@$(SANDBOX) doctor
 
 # ---- what operators do with keys, in the sandbox; elsewhere: .venv/bin/access-keys --help
 
-report: engine ## every key with its age, last use and next rotation (OUTPUT=text|json|html|csv FILE=file)
+report: engine ## list every key with its age, last use and next rotation (OUTPUT=text|json|html|csv FILE=file)
 	@$(RUN) access-keys report --stack $(STACK) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(FILE),--file '$(FILE)')
 
 credentials: engine ## put a user's key into an AWS profile of the sandbox (USER=name PROFILE=name, or CSV=file)
@@ -89,12 +89,12 @@ test-sandbox: engine ## the tests of the sandbox
 bench: engine ## time and AWS calls against a program without the component (ARGS="--users 1 20 --rounds 5")
 	@$(BIN)/python -m bench $(ARGS)
 
-lint: setup ## ruff and a strict type checker
+lint: setup ## run ruff and a strict type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright
 
-format: setup ## put the code into ruff's format
+format: setup ## format the code with ruff
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -106,6 +106,6 @@ schema: setup ## write the JSON schemas and the table in docs, after a change in
 lock: setup ## pin every package again, after a change in a requirements.txt or requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-header --python-version 3.10 --refresh-package aws-access-keys requirements-dev.txt -o requirements-dev.lock
 
-clean: ## remove the virtual environment and the sandbox with all it holds
+clean: ## remove the virtual environment, and the sandbox with everything in it
 	@if [ -x $(SANDBOX) ]; then $(SANDBOX) stop; fi
 	@rm -rf $(VENV) .sandbox

@@ -15,23 +15,23 @@ class S3GrantArgs(TypedDict):
     prefix: NotRequired[str]
     """Beginning of the objects' keys, for example `reports/`. Default: the whole bucket."""
     access: str
-    """`list`: see which objects there are. `read`: list, and read objects. `write`: create, overwrite and delete
-    objects, without seeing what is there. `readWrite`: all of it."""
+    """`list`: see which objects exist. `read`: list, and read objects. `write`: create, overwrite and delete
+    objects, without seeing what is there. `readWrite`: all of these."""
     kms_key: NotRequired[str]
-    """ARN of the KMS key with which the objects are encrypted. Default: none, or AWS's own."""
+    """ARN of the customer managed KMS key that encrypts the objects. Default: none."""
 
 
 class GroupArgs(TypedDict):
     """One IAM group."""
 
     policies: NotRequired[Sequence[str]]
-    """Managed policies: AWS's by name (`AmazonS3FullAccess`), those in `policy_documents` by name, any by ARN; at most
-    10. They name the attachments."""
+    """Managed policies: AWS managed ones (`AmazonS3FullAccess`) and those in `policy_documents` by name, others by ARN;
+    at most 10. They name the attachments."""
     policy_arns: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Managed policies whose ARN is known only later, for example one made in the same program: a name of your choice,
-    which names the attachment, and the ARN."""
+    """Managed policies whose ARN is known only later, for example of one that the same program creates: a name of your
+    choice, which names the attachment, and the ARN."""
     s3: NotRequired[Sequence[S3GrantArgs]]
-    """What the group may do in S3. Becomes a policy that allows this and nothing else."""
+    """What the group may do in S3. Becomes a managed policy that allows this and nothing else."""
     inline: NotRequired[Mapping[str, Any]]
     """Inline policies of the group: name and document, as in `policy_documents`."""
     allow_from: NotRequired[Sequence[str] | None]
@@ -46,7 +46,7 @@ class RotationArgs(TypedDict):
     start: str
     """First day of the first period, `YYYY-MM-DD`."""
     every_days: int
-    """Length of a period in days; each one but the first begins with a new key."""
+    """Length of a period in days; each one except the first begins with a new key."""
     overlap_days: int
     """Days for which the previous key stays active after a new one is issued; at most `every_days`."""
 
@@ -64,7 +64,7 @@ class AdoptArgs(TypedDict):
     id: str
     """The access key id."""
     secret: NotRequired[pulumi.Input[str]]
-    """Its secret, where it is known."""
+    """Its secret, if you have it."""
 
 
 class KeyDefaultsArgs(TypedDict):
@@ -73,8 +73,8 @@ class KeyDefaultsArgs(TypedDict):
     serial: NotRequired[int]
     """Raise it by one for a new key. Default 1."""
     previous: NotRequired[str]
-    """What happens to the previous key: `active`, `inactive` or `deleted`. Default: `inactive` under a schedule, else
-    `active`."""
+    """What happens to the previous key: `active`, `inactive` or `deleted`. Default: `inactive` with a schedule,
+    otherwise `active`."""
     rotation: NotRequired[RotationArgs | None]
     """New keys on a schedule. Default: none."""
     status: NotRequired[str]
@@ -103,7 +103,7 @@ class StoreArgs(TypedDict):
     name: NotRequired[str]
     """Name in the store. Default `access-keys/USER`, with a leading `/` in SSM."""
     kms_key: NotRequired[pulumi.Input[str]]
-    """KMS key (id, ARN or `alias/NAME`) instead of AWS's own."""
+    """KMS key (id, ARN or `alias/NAME`) instead of the AWS managed key."""
 
 
 class DeliverArgs(TypedDict):
@@ -130,9 +130,9 @@ class UserArgs(TypedDict):
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Tags of this user, on top of the component's."""
+    """Tags of this user, in addition to the component's."""
     force_destroy: NotRequired[bool]
-    """Delete the user with everything that IAM has and this component does not manage, such as a console password.
+    """Delete the user together with what it has in IAM and this component does not manage, such as a console password.
     Takes effect for a removal after the next update. Default false."""
     key: NotRequired[KeyArgs | None]
     """The life of this user's key. None for a user without a key; an existing one is deleted."""
@@ -149,13 +149,13 @@ class ProgrammaticAccessArgs(TypedDict):
     users: Mapping[str, UserArgs]
     """Users by name. The keys name the IAM users and the Pulumi resources."""
     policy_documents: NotRequired[Mapping[str, Any]]
-    """Customer managed policies: the name and the document (a mapping or JSON), or `file:PATH` of a JSON file. They are
-    listed in the `policies` of groups."""
+    """Customer managed policies: name, and the document (a mapping or JSON) or `file:PATH` of a JSON file. List them in
+    the `policies` of groups and users."""
     name_prefix: NotRequired[str | None]
-    """What all names in IAM begin with: users, groups and policies. Another one renames everything, which means new
-    keys. Default: nothing."""
+    """Prefix of all names in IAM (users, groups, policies). Changing it renames everything, which means new keys.
+    Default: none."""
     allow_no_users: NotRequired[bool]
-    """Needed to delete all users: a component that has users refuses an empty `users`, which is more often a mistake.
+    """Needed to delete all users: a component that has users refuses an empty `users`, which is usually a mistake.
     Default false."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]
     """Tags put on every user. IAM groups and access keys cannot have tags."""
@@ -164,6 +164,6 @@ class ProgrammaticAccessArgs(TypedDict):
     deliver: NotRequired[DeliverArgs]
     """Delivery of every user's key into a store."""
     retire_unguarded: NotRequired[Sequence[str]]
-    """Users whose keys may be retired though they are in use, removed users included. For one run."""
+    """Users whose keys may be retired even if they are in use, including removed users. For one run."""
     partition: NotRequired[str]
     """AWS partition of policy names: `aws`, `aws-cn` or `aws-us-gov`. Default: that of the region in `aws:region`."""

@@ -67,13 +67,13 @@ def _taken(
     except AwsQueryError as error:
         if error.is_about_caller:
             raise pulumi.RunError(
-                f"AWS cannot be asked with the credentials with which Pulumi runs: {error}. `aws sts "
-                "get-caller-identity` shows whether they work. Nothing was created or changed."
+                f"AWS did not answer with the credentials that Pulumi uses: {error}. Check them with `aws sts "
+                "get-caller-identity`, then run `pulumi up` again. Nothing was created or changed."
             ) from None
         for name, component in renamed.items():
             yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
         if not error.is_denied:  # without the permission, IAM refuses when the first one is created
-            yield Problem(f"{kind}s", f"the {kind}s of the account could not be listed: {error}.")
+            yield Problem(f"{kind}s", f"the {kind}s of the account could not be listed: {error}. Try again.")
         return
     for name in new:
         found = existing.get(name.casefold())
@@ -83,7 +83,7 @@ def _taken(
             take_over = (
                 f"If it is left over from an earlier run of this stack, take it over: pulumi import {token} "
                 f"'{component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false "
-                "--generate-code=false; else choose another name."
+                "--generate-code=false; otherwise choose another name."
                 if found == name and not state.is_new
                 else "Choose another name, or delete it first if nobody needs it."
             )
@@ -91,7 +91,7 @@ def _taken(
                 spell(f"{kind}s.{{}}", name),
                 _renamed(renamed[name], state)
                 if name in renamed
-                else f"the account has a {kind} '{found}' already, which this stack does not manage. {take_over}",
+                else f"the account already has a {kind} '{found}', which this stack does not manage. {take_over}",
             )
 
 
@@ -112,15 +112,15 @@ def _taken_policies(
         return  # IAM refuses when the first one is created
     for taken in existing:
         if name := new.get(taken.casefold()):
-            text = f"the account has a policy '{taken}' already, which this stack does not manage"
+            text = f"the account already has a policy '{taken}', which this stack does not manage"
             yield Problem(places[name], f"{text}. Choose another name, or delete it first if nobody needs it.")
 
 
 def _renamed(component: str, state: ComponentState) -> str:
     now = state.urn.split("::", 3)[3]
     return (
-        f"the component '{component}' of this stack has it. If you renamed that component to '{now}', restore its "
-        "name: its keys cannot move to another name."
+        f"the component '{component}' of this stack already has this name. If you renamed that component to '{now}', "
+        "restore its name: its keys cannot move to another name."
     )
 
 
@@ -142,7 +142,8 @@ def _kms_problems(where: str, kms_key: str, account: Account) -> Iterator[Proble
     try:
         response = account.ask("kms", "describe_key", KeyId=kms_key)
     except AwsQueryError as error:
-        yield Problem(where, f"the KMS key '{kms_key}' could not be checked: {error}.")
+        cure = "Correct it; or, if it is right, allow the identity running Pulumi kms:DescribeKey on it."
+        yield Problem(where, f"the KMS key '{kms_key}' could not be checked: {error}. {cure}")
         return
     state: str = response["KeyMetadata"]["KeyState"]
     if state != "Enabled":
@@ -175,15 +176,18 @@ class _Adoption:
             found: dict[str, Any] | None = self._account.ask("iam", "get_user", UserName=user)
             listed = self._account.list_access_keys(user)
         except AwsQueryError as error:
-            yield Problem(where, f"could not list the access keys of '{user}' ({error}).")
+            cure = "The identity running Pulumi needs iam:GetUser and iam:ListAccessKeys."
+            yield Problem(where, f"could not list the access keys of '{user}' ({error}). {cure}")
             return
         if found is None:
-            yield Problem(where, f"IAM has no user '{user}', so there is no key to adopt. Remove adopt for a new user.")
+            text = f"IAM has no user '{user}', so there is no key to adopt"
+            yield Problem(where, f"{text}. Correct the name, or remove adopt to create the user.")
             return
         ids = [other.id for other in listed]
         if key_id not in ids:
             yield Problem(
-                f"{where}.id", f"'{key_id}' is not an access key of '{user}', who has: {', '.join(ids) or 'none'}."
+                f"{where}.id",
+                f"'{key_id}' is not an access key of '{user}', who has: {', '.join(ids) or 'none'}. Correct the id.",
             )
         elif len(ids) >= KEYS_PER_USER and not self._is_taken_back:
             other = next(found for found in ids if found != key_id)
@@ -206,12 +210,13 @@ class _Adoption:
         if path != self._settings.users[self._user].path:
             yield Problem(
                 self._spell("users.{}.path", self._user),
-                f"the user to adopt has the path '{path}'; another one would change the user's ARN. Write path: {path}",
+                f"the user to adopt has the path '{path}'; another path would change its ARN. Write path: {path}",
             )
         boundary = found.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
         if boundary and self._settings.users[self._user].permissions_boundary is None:
             where = self._spell("users.{}.permissions_boundary", self._user)
-            yield Problem(where, f"the user to adopt has a boundary, which would be removed. Write {boundary}")
+            text = "the user to adopt has a permissions boundary, which would be removed"
+            yield Problem(where, f"{text}. To keep it, write {boundary}")
         tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
         wanted = self._settings.effective_tags(self._user)
         prefixes = tuple(self._ignored_tags)

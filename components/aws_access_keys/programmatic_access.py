@@ -164,9 +164,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 days = state.user(user).idle_days
             # One user's keys are let go without lifting the guard from anybody else's.
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
-            override = (
-                f"add '{user}' to {setting} for one run, of which `pulumi preview` lists every key that it retires"
-            )
+            override = f"add '{user}' to {setting} for one run (its `pulumi preview` lists the keys that it retires)"
             guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
         return guards
 
@@ -193,13 +191,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         in_use = removed_in_use(state.users, [*removed, *had_keys], guard)
         if in_use:
             raise InUseError(
-                f"These keys were removed, but are still in use:\n{as_lines(in_use, spell)}\nNothing was changed."
+                f"These keys would be deleted, but are still in use:\n{as_lines(in_use, spell)}\nNothing was changed."
             )
         problems, lines = removal_problems(removed, state.users, spell, self._account)
         refuse(problems, spell, self._name)
         lines += removed_copies(settings, state, run.resources)
         lines += removed_keys(state.users, removed, self._account, "the user was removed")
-        lines += removed_keys(state.users, had_keys, self._account, "the user is to have no key")
+        lines += removed_keys(state.users, had_keys, self._account, "the settings give the user no key")
         for line in lines:
             pulumi.log.info(line)
         return plan_users(

@@ -96,7 +96,7 @@ def removed_copies(settings: AccessSettings, state: ComponentState, resources: M
         kept = {stored_name(user, store.name, field) for user, store in stores.items() if store}
         begin = "::".join((stack, project, f"{types}${USER}${token}", f"{name}/"))
         found = {str(had["outputs"].get("name")) for urn, had in resources.items() if urn.startswith(begin)}
-        why = "no user is delivered there any more. Whatever reads it fails from then on"
+        why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
     return lines
 

@@ -100,8 +100,8 @@ class Run:
         if args.urn not in self.new_keys:
             user = owner_of_key(args.urn)[1]
             raise InUseError(
-                f"no other access key is issued in place of {args.name} of user {user}, because the settings do not "
-                "ask for one. For a new key, raise the serial instead of using --replace. If IAM no longer has the "
+                f"no access key is issued to replace {args.name} of user {user}, because the settings do not ask for "
+                "one. For a new key, raise the serial instead of using --replace. If IAM no longer has the "
                 "key, run `pulumi refresh`, then `pulumi up`."
             )
 

@@ -1,7 +1,7 @@
-"""The types that settings can have: how a value of each is read from what a caller gave, and described to editors.
+"""The types of settings: how a value of each type is read from what a caller gave, and described to editors.
 
-Every problem is collected with its place. Our own reader, because it loads in milliseconds (a validation library takes
-a tenth of a preview) and because its messages are a part of the product: the place, the value, and what to write.
+Every problem is collected with its location. This package reads settings itself, because that loads in milliseconds (a
+validation library takes a tenth of a preview) and because the messages are part of the product.
 """
 
 import dataclasses
@@ -121,7 +121,7 @@ class PolicyDocument(SettingType):
                 return place.refuse(f"cannot read '{given[5:]}' in {Path.cwd()}: {error.strerror}. Correct the path.")
             except ValueError as error:  # not JSON, or not UTF-8
                 return place.refuse(
-                    f"expected a policy document as JSON, or file:PATH of one; it is not JSON: {error}."
+                    f"expected a policy document as JSON, or file:PATH of one, but this is not valid JSON: {error}."
                 )
         if not isinstance(document, Mapping):
             return place.expected("a policy document {Version, Statement}, or file:PATH of one", document)

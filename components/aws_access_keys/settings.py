@@ -50,13 +50,13 @@ class S3GrantSettings(Section):
     )
     access: Access = setting(
         Choice(choices=get_args(Access)),
-        "list: see which objects there are. read: list, and read objects. write: create, overwrite and delete objects, "
-        "without seeing what is there. readWrite: all of it.",
+        "list: see which objects exist. read: list, and read objects. write: create, overwrite and delete objects, "
+        "without seeing what is there. readWrite: all of these.",
         example="read",
     )
     kms_key: str | None = setting(
         GrantText(),
-        "ARN of the KMS key with which the objects are encrypted. Default: none, or AWS's own.",
+        "ARN of the customer managed KMS key that encrypts the objects. Default: none.",
         default=None,
     )
 
@@ -72,8 +72,8 @@ class GroupSettings(Section):
 
     policies: list[str] = setting(
         ListOf(item=PolicyName(), example="[AmazonS3ReadOnlyAccess]"),
-        "Managed policies: AWS's by name (AmazonS3FullAccess), those under policyDocuments by name, any by ARN; at "
-        "most 10 on a group.",
+        "Managed policies: AWS managed ones (AmazonS3FullAccess) and those under policyDocuments by name, others by "
+        "ARN; at most 10 on a group.",
         default=[],
     )
     policy_arns: Tags = setting(
@@ -84,7 +84,7 @@ class GroupSettings(Section):
     )
     s3: list[S3GrantSettings] = setting(
         ListOf(item=Nested(section=S3GrantSettings), example="[{bucket: my-bucket, access: read}]"),
-        "What the group may do in S3. Becomes a policy that allows this and nothing else.",
+        "What the group may do in S3. Becomes a managed policy that allows this and nothing else.",
         default=[],
     )
     inline: dict[str, Document] = setting(
@@ -108,7 +108,7 @@ class RotationSettings(Section):
     start: date = setting(Day(), "First day of the first period: YYYY-MM-DD.", example="2026-12-01")
     every_days: int = setting(
         WholeNumber(least=1, most=3650),
-        "Length of a period in days; each one but the first begins with a new key.",
+        "Length of a period in days; each one except the first begins with a new key.",
         example="90",
     )
     overlap_days: int = setting(
@@ -142,8 +142,7 @@ class AdoptSettings(Section):
     id: str = setting(Text(), "The access key id.", example="AKIAIOSFODNN7EXAMPLE")
     secret: pulumi.Input[str] | None = setting(
         Text(later=True),
-        "Its secret, where it is known: pulumi config set --secret --path "
-        "'aws-access-keys:users.NAME.key.adopt.secret'",
+        "Its secret, if you have it: pulumi config set --secret --path 'aws-access-keys:users.NAME.key.adopt.secret'",
         default=None,
     )
 
@@ -156,7 +155,7 @@ class KeyDefaults(Section):
     serial: int = setting(WholeNumber(least=1, most=MAX_SERIAL), "Raise it by one for a new key.", default=1)
     previous: Previous | None = setting(
         Choice(choices=get_args(Previous)),
-        "What happens to the previous key. Default: inactive under a schedule, else active.",
+        "What happens to the previous key. Default: inactive with a schedule, otherwise active.",
         default=None,
     )
     rotation: RotationSettings | None = setting(
@@ -203,7 +202,7 @@ class StoreSettings(Section):
         Text(), "Name in the store. Default: access-keys/USER, with a leading / in SSM.", default=None
     )
     kms_key: pulumi.Input[str] | None = setting(
-        Text(later=True), "KMS key (id, ARN or alias/NAME) instead of AWS's own.", default=None
+        Text(later=True), "KMS key (id, ARN or alias/NAME) instead of the AWS managed key.", default=None
     )
 
 
@@ -244,12 +243,13 @@ class UserSettings(Section):
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the user, for example /data/.", default="/")
     tags: Tags = setting(
         MapOf(item=Text(later=True), example="{team: data}"),
-        "Tags of this user, on top of the stack's tags.",
+        "Tags of this user, in addition to the stack's.",
         default={},
     )
     force_destroy: bool = setting(
         Flag(),
-        "Delete the user with everything that IAM has and this stack does not manage, such as a console password. "
+        "Delete the user together with what it has in IAM and this stack does not manage, such as a console "
+        "password. "
         "Takes effect for a removal after the next update.",
         default=False,
     )
@@ -260,7 +260,7 @@ class UserSettings(Section):
         can_be_null=True,
     )
     deliver: DeliverSettings | None = setting(
-        Nested(section=DeliverSettings), "Instead of the stack's deliver.", default=None
+        Nested(section=DeliverSettings), "Replaces the stack's deliver for this user.", default=None
     )
 
 
@@ -274,24 +274,23 @@ class AccessSettings(Section):
     )
     users: dict[str, UserSettings] = setting(
         MapOf(item=Nested(section=UserSettings), example="{test-user: {groups: [test]}}"),
-        "IAM users by name, each with an access key where key is not null.",
+        "IAM users by name, each with an access key unless key is null.",
         default={},
     )
     policy_documents: dict[str, Document] = setting(
         MapOf(item=PolicyDocument(), example="{own: {Version: '2012-10-17', Statement: [...]}}"),
-        "Customer managed policies: the name and the document, or file:PATH of a JSON file. For groups.NAME.policies.",
+        "Customer managed policies: name, and the document or file:PATH of a JSON file. List them in policies.",
         default={},
     )
     name_prefix: str | None = setting(
         Text(),
-        "What all names in IAM begin with, for example dev-: users, groups and policies. For several stacks in one "
-        "account. Another one renames everything, which means new keys.",
+        "Prefix of all names in IAM (users, groups, policies), for example dev-. For several stacks in one account. "
+        "Changing it renames everything, which means new keys.",
         default=None,
     )
     allow_no_users: bool = setting(
         Flag(),
-        "Needed to delete all users: a stack that has users refuses settings without any, which are more often a "
-        "mistake.",
+        "Needed to delete all users: a stack that has users refuses settings without any, which are usually a mistake.",
         default=False,
     )
     tags: Tags = setting(
@@ -307,7 +306,7 @@ class AccessSettings(Section):
     )
     retire_unguarded: list[str] = setting(
         ListOf(example="[former-colleague]"),
-        "Users whose keys may be retired though they are in use, removed users included. For one run.",
+        "Users whose keys may be retired even if they are in use, including removed users. For one run.",
         default=[],
     )
 
@@ -393,6 +392,6 @@ class StackSettings(AccessSettings):
 
     outputs: list[str] = setting(
         ListOf(item=Choice(choices=("credentialsCsv", "sesSmtpPasswords")), example="[credentialsCsv]"),
-        "Further encrypted outputs: credentialsCsv, sesSmtpPasswords.",
+        "Additional encrypted outputs: credentialsCsv, sesSmtpPasswords.",
         default=[],
     )

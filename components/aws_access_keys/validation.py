@@ -74,9 +74,8 @@ def rule_problems(
         yield from prefix_problems(spell("name_prefix"), settings.name_prefix, names)
     for name, group in settings.groups.items():
         if not group.policies and not group.policy_arns and not group.s3 and not group.inline:
-            yield Problem(
-                spell("groups.{}.policies", name), "no policies. A group without one allows nothing; list at least one."
-            )
+            text = "no policies. A group without one allows nothing; list at least one, or add s3 or inline."
+            yield Problem(spell("groups.{}.policies", name), text)
         yield from _grant_problems(spell, name, group, partition, settings.name_prefix or "")
         where = spell("groups.{}.inline", name)
         yield from _inline_problems(where, group.inline, partition, group.allow_from)
@@ -107,7 +106,7 @@ def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> I
         if isinstance(arn, str):
             yield from arn_problems(f"{where}.{key}", arn, partition)
         if key in attached:
-            yield Problem(f"{where}.{key}", f"policies lists '{key}' already. Choose another name.")
+            yield Problem(f"{where}.{key}", f"policies already lists '{key}'. Choose another name.")
     count = len(group.policies) + len(group.policy_arns)
     if group.policy_arns and count > POLICIES_PER_GROUP:
         text = f"{count} managed policies, including those under `policies`; AWS allows at most {POLICIES_PER_GROUP}"
@@ -126,12 +125,13 @@ def _grant_problems(spell: Spelling, name: str, group: GroupSettings, partition:
     made = {} if problems else grant_policies(grants, partition)
     count = len(made) + len(group.policies) + len(group.policy_arns)
     if made and count > POLICIES_PER_GROUP:
-        text = f"with the policies for its grants the group would have {count}; AWS allows at most {POLICIES_PER_GROUP}"
-        yield Problem(where, f"{text} on a group. Remove others, grant whole buckets, or split the group.")
+        text = f"with those for its S3 grants, {count} managed policies; AWS allows at most {POLICIES_PER_GROUP}"
+        yield Problem(where, f"{text} on a group. Remove some, grant whole buckets, or split the group.")
     for key in made:
         if key in group.policy_arns or key in group.policies:
             place = spell("groups.{}.policy_arns.{}" if key in group.policy_arns else "groups.{}.policies", name, key)
-            yield Problem(place, f"'{key}' is the name of the attachment of the grants. Choose another name.")
+            text = f"'{key}' is the name under which the group's S3 grants are attached"
+            yield Problem(place, f"{text}. Choose another name.")
         if len(own := f"{prefix}{name}-{key}") > POLICY_NAME_LENGTH:
             text = f"the policy would be named '{own}', but IAM allows at most {POLICY_NAME_LENGTH} characters"
             yield Problem(where, f"{text}. Choose a shorter name for the group.")
@@ -147,17 +147,17 @@ def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: s
     for name, document in own.items():
         place = f"{where}.{name}"
         if _arn(name, partition):
-            yield Problem(place, f"AWS has a managed policy '{name}' as well. Choose another name.")
+            yield Problem(place, f"'{name}' is also the name of an AWS managed policy. Choose another name.")
         if name.casefold() in of_grants:
             group = of_grants[name.casefold()]
-            yield Problem(place, f"this is the name of the policy for the grants of '{group}'. Choose another name.")
+            yield Problem(place, f"the policy for the S3 grants of '{group}' has this name. Choose another name.")
         if name not in attached:
             yield Problem(
-                place, "no group or user has this policy. List it under the policies of a group, or remove it."
+                place, "no group or user uses this policy. List it under the policies of a group, or remove it."
             )
         yield from document_problems(place, document, partition)
         yield from _length_problems(
-            place, length(document), POLICY_LENGTH, "a managed policy", "Divide it into several."
+            place, length(document), POLICY_LENGTH, "a managed policy", "Split it into several."
         )
 
 
@@ -169,10 +169,10 @@ def _network_problems(settings: AccessSettings, spell: Spelling, user: str) -> I
         yield from network_problems(where, own)
         if not problems:  # what is wrong with a group's is reported there
             found = length(allow_from_document(own))
-            yield from _length_problems(where, found, INLINE_LENGTH["user"], "this policy", "List wider networks.")
+            yield from _length_problems(where, found, INLINE_LENGTH["user"], "a user", "List fewer, larger networks.")
     if len(lists) > 1 and not problems and not have_common_network(lists):
-        text = "no address is in all networks of the user and of the user's groups, so the keys would not work anywhere"
-        yield Problem(where, f"{text}. Put the user into groups whose networks have something in common.")
+        text = "the networks of the user and of its groups have no address in common, so no key would work"
+        yield Problem(where, f"{text}. Change one of the lists, or put the user into other groups.")
 
 
 def _inline_problems(
@@ -181,13 +181,14 @@ def _inline_problems(
     """networks: those of `allow_from`, which becomes an inline policy as well."""
     yield from policy_name_problems(where, inline)
     if networks is not None and ALLOW_FROM in inline:
-        yield Problem(f"{where}.{ALLOW_FROM}", "this is the name of the policy for the networks. Choose another name.")
+        text = "the policy for the group's networks has this name. Choose another name."
+        yield Problem(f"{where}.{ALLOW_FROM}", text)
     for name, document in inline.items():
         yield from document_problems(f"{where}.{name}", document, partition)
     together = sum(map(length, inline.values()))
     if networks and not list(network_problems("", networks)):
         together += length(allow_from_document(networks))
-    what = "all inline policies of a group together, with that for its networks"
+    what = "all inline policies of a group together, including the one for its networks"
     yield from _length_problems(where, together, INLINE_LENGTH["group"], what, "Use managed policies instead.")
 
 

@@ -1,4 +1,4 @@
-"""The fault matrix: a spread of it in every run, all of it in the long form."""
+"""The fault matrix: a sample of it in every run, all of it in the long tests."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -21,7 +21,7 @@ SPREAD = (
 
 
 @pytest.mark.parametrize("scenario", SPREAD)
-def test_a_spread_of_faults_costs_no_key(
+def test_a_sample_of_faults_costs_no_key(
     scenario: str, prepared: Callable[[str], Prepared], record_property: Record
 ) -> None:
     found = prepared(scenario)
@@ -45,7 +45,7 @@ def test_a_fault_at_any_call_costs_no_key(
     _try(found, (point for point in every if (point.fault, point.then) == (fault, then)), record_property)
 
 
-def test_a_lost_key_is_found_by_the_matrix(prepared: Callable[[str], Prepared]) -> None:
+def test_the_matrix_detects_a_lost_key(prepared: Callable[[str], Prepared]) -> None:
     found = prepared("previous deleted")
     harmless = next(point for point in points("previous deleted", found.calls) if point.fault == "error")
     strict = replace(found, scenario=replace(found.scenario, retires=frozenset()))

@@ -1,4 +1,4 @@
-"""Several commands at once: one waits or is refused, no key is lost, and the state loads."""
+"""Several commands at once: the second one is refused or waits, no key is lost, and the state loads."""
 
 import json
 import os
@@ -16,7 +16,7 @@ UP = ("up", "--yes", "--skip-preview")
 
 
 def wait_for_call(sandbox: Sandbox, action: str) -> None:
-    """Return when an update has come as far as an API call."""
+    """Return when an update has made an API call."""
     deadline = time.monotonic() + 60
     while not any(call.action == action for call in sandbox.control.calls()):
         assert time.monotonic() < deadline, f"{action} is called"
@@ -49,7 +49,7 @@ def check_rotated(stack: Stack, in_use: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     "second", ["up", *(pytest.param(command, marks=pytest.mark.long) for command in ("refresh", "destroy"))]
 )
-def test_of_two_updates_at_once_the_second_is_refused_and_told_who_holds_the_lock(
+def test_the_second_of_two_concurrent_updates_is_refused_with_the_holder_of_the_lock(
     new_stack: NewStack, sandbox: Sandbox, second: str
 ) -> None:
     stack, in_use = rotating(new_stack)
@@ -95,7 +95,7 @@ def test_a_sandbox_that_is_stopped_during_an_update_costs_no_key_here_or_elsewhe
         wait_for_call(other, "CreateAccessKey")
         other.stop()
         texts = ["".join(update.communicate()) for update in updates]
-        assert updates[0].returncode == 0, f"the other sandbox is not concerned: {texts[0]}"
+        assert updates[0].returncode == 0, f"the other sandbox is not affected: {texts[0]}"
         assert updates[1].returncode != 0
         others.sandbox = other = Sandbox(root)
         assert works(other, others_key)

@@ -391,7 +391,7 @@ def test_a_user_loses_its_key_and_gets_another_one(new_stack: NewStack, sandbox:
     stack.write({"groups": groups, "users": {"ann": {**user, "key": None}}, "retireUnguarded": ["ann"]})
     preview = stack.preview()
     assert f"the access key {first[0]} of ann" in preview.text
-    assert "is deleted: the user is to have no key" in preview.text
+    assert "is deleted: the settings give the user no key" in preview.text
     assert stack.up().changes == {"delete": 1}
     assert keys_in_iam(sandbox, "ann") == {}
     assert stack.preview("--expect-no-changes").changes == {}

@@ -389,8 +389,8 @@ def test_a_user_of_somebody_else_is_refused_before_anything_is_made(new_stack: N
     stack = new_stack()
     stack.write(config("ann"))
     for refused in (stack.preview(check=False), stack.up(check=False)):
-        assert "users.ann: the account has a user 'Ann' already, which this stack does not manage" in refused.text
-        assert "groups.test: the account has a group 'Test' already" in refused.text
+        assert "users.ann: the account already has a user 'Ann', which this stack does not manage" in refused.text
+        assert "groups.test: the account already has a group 'Test'" in refused.text
         assert "Traceback" not in refused.text
     assert [user["UserName"] for user in iam.list_users()["Users"]] == ["Ann"]
 
@@ -420,7 +420,7 @@ def test_replace_costs_no_key_and_the_way_to_a_new_one_is_named(new_stack: NewSt
     (urn,) = (urn for urn in stack.resources() if urn.endswith("::access/test-user/1"))
     refused = stack.up("--replace", urn, check=False)
     assert refused.code != 0
-    assert "no other access key is issued in place of access/test-user/1 of user test-user" in refused.text
+    assert "no access key is issued to replace access/test-user/1 of user test-user" in refused.text
     assert "raise the serial instead of using --replace" in refused.text
     assert keys_in_iam(sandbox) == before, "the key in use is still there"
     assert stack.up().changes == {}, "the next run finds nothing to do"

@@ -179,7 +179,7 @@ def test_a_prefix_is_before_every_name_in_iam_and_in_no_message(aws: FakeAws) ->
     assert policies == {"dev-own", "dev-g-s3", "AmazonSQSFullAccess"}
     aws.users = {"dev-ann": {}}
     problem = next(line for line in refusal(args) if "dev-ann" in line)
-    assert problem.strip().startswith("users.ann: the account has a user 'dev-ann' already")
+    assert problem.strip().startswith("users.ann: the account already has a user 'dev-ann'")
 
 
 def test_a_user_can_have_no_key() -> None:
@@ -472,10 +472,10 @@ def test_a_copy_in_a_store_is_named_before_it_is_deleted(aws: FakeAws, caplog: p
     made({**with_user(), "deliver": {"ssm": {}}}, state, preview=True)
     deleted = [message for message in caplog.messages if "is deleted from" in message]
     assert deleted == [
-        "the secret 'access-keys/ann' is deleted from Secrets Manager: no user is delivered there any more. Whatever "
-        "reads it fails from then on",
-        "the parameter '/b' is deleted from SSM Parameter Store: no user is delivered there any more. Whatever reads "
-        "it fails from then on",
+        "the secret 'access-keys/ann' is deleted from Secrets Manager: no user's key is delivered there any more. "
+        "Applications that read it will fail",
+        "the parameter '/b' is deleted from SSM Parameter Store: no user's key is delivered there any more. "
+        "Applications that read it will fail",
     ]
 
 

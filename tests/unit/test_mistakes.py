@@ -82,7 +82,7 @@ def problems(run: Callable[[], Any]) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         run()
     message = re.sub(r"(?<=Known names: )[^.]*(?=\.)", "...", str(caught.value).replace(str(Path.cwd()), "FOLDER"))
-    message = re.sub(r"(?<=newer than )[0-9-]+", "DATE", message)
+    message = re.sub(r"(?<=added it after )[0-9-]+", "DATE", message)
     assert message.endswith("Nothing was created or changed.")
     return [line[2:].removeprefix(f"{PROJECT}:") for line in message.splitlines() if line.startswith("  ")]
 

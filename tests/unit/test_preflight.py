@@ -45,11 +45,11 @@ def test_a_name_that_the_account_has_in_whatever_case_is_taken(aws: FakeAws) -> 
     aws.users, aws.groups = {"Ann": {}, "bob": {}}, ["G"]
     found = problems(aws, {"ann": {}, "bob": {}}, MadeUpState().user("eve", "1"))
     assert found["users.ann"] == (
-        "the account has a user 'Ann' already, which this stack does not manage. Choose another name, or delete it "
+        "the account already has a user 'Ann', which this stack does not manage. Choose another name, or delete it "
         "first if nobody needs it."
     )
     assert "pulumi import aws:iam/user:User 'access/bob' 'bob' --parent 'component=urn:pulumi:" in found["users.bob"]
-    assert "has a group 'G' already" in found["groups.g"]
+    assert "already has a group 'G'" in found["groups.g"]
 
 
 def test_a_policy_that_the_account_has_is_taken_unless_the_stack_made_it(aws: FakeAws) -> None:
@@ -59,7 +59,7 @@ def test_a_policy_that_the_account_has_is_taken_unless_the_stack_made_it(aws: Fa
     aws.policies = ["OWN", "g-s3"]
     found = problems(aws, {}, **args)
     assert set(found) == {"policy_documents.own", "groups.g.s3"}
-    assert "the account has a policy 'OWN' already" in found["policy_documents.own"]
+    assert "the account already has a policy 'OWN'" in found["policy_documents.own"]
     assert aws.asked["list_policies"] == 1
 
     state = MadeUpState().group("g")
@@ -79,7 +79,7 @@ def test_a_name_that_differs_only_in_case_from_a_removed_one_is_refused(aws: Fak
 @pytest.mark.parametrize("error", [aws_error("InvalidClientTokenId"), NoCredentialsError()], ids=type)
 def test_credentials_that_aws_does_not_accept_are_no_mistake_in_the_settings(aws: FakeAws, error: Exception) -> None:
     aws.errors["list_users"] = error
-    with pytest.raises(pulumi.RunError, match="AWS cannot be asked with the credentials with which Pulumi runs: "):
+    with pytest.raises(pulumi.RunError, match="AWS did not answer with the credentials that Pulumi uses: "):
         problems(aws, {"ann": {}})
 
 
@@ -96,7 +96,8 @@ def test_a_kms_key_must_be_usable_and_is_asked_about_once(aws: FakeAws) -> None:
     assert problems(aws, {"ann": {}, "bob": {}, "eve": own}, deliver=deliver) == {
         "deliver.ssm.kms_key": "the KMS key 'alias/off' is Disabled. Enable it, or choose another.",
         "users.eve.deliver.ssm.kms_key": "the KMS key 'alias/none' could not be checked: "
-        "NotFoundException: NotFoundException it is.",
+        "NotFoundException: NotFoundException it is. Correct it; or, if it is right, allow the identity running Pulumi "
+        "kms:DescribeKey on it.",
     }
     assert aws.asked["describe_key"] == 3
 
@@ -108,7 +109,12 @@ ADOPT = {"ann": {"key": {"adopt": {"id": ID}}}}
     ("user", "keys", "path", "message"),
     [
         (None, [], "users.ann.key.adopt", "IAM has no user 'ann', so there is no key to adopt."),
-        ({}, ["AKIA-1"], "users.ann.key.adopt.id", f"'{ID}' is not an access key of 'ann', who has: AKIA-1."),
+        (
+            {},
+            ["AKIA-1"],
+            "users.ann.key.adopt.id",
+            f"'{ID}' is not an access key of 'ann', who has: AKIA-1. Correct the id.",
+        ),
         ({}, [ID, "AKIA-2"], "users.ann.key.adopt.id", "Delete 'AKIA-2' first, if nobody uses it."),
         ({"Path": "/data/"}, [ID], "users.ann.path", "Write path: /data/"),
         (

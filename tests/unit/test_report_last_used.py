@@ -166,5 +166,7 @@ def test_who_may_not_list_keys_asks_once_and_the_report_says_so() -> None:
     found, problem = fetch_unmanaged({"AKIA1": "ann", "AKIA2": "bob"}, lambda: iam)
     assert (found, iam.calls) == ({}, 1)
     assert problem is not None
-    assert problem.startswith("Access keys that this stack does not manage may be missing here: AccessDenied")
+    assert problem.startswith(
+        "Access keys that this stack does not manage may be missing from this report: AccessDenied"
+    )
     assert fetch_unmanaged({}, lambda: iam) == ({}, None)

@@ -28,9 +28,9 @@ output_option = click.option(
     epilog="""
     \b
     Examples:
-      access-keys report --stack prod              every key of the stack, and what is overdue
-      access-keys credentials ann --stack prod     Ann's key into the AWS profile 'ann'
-      access-keys rotate ann --stack prod          a new key for Ann with the next `pulumi up`
+      access-keys report --stack prod              list every key, and what is overdue
+      access-keys credentials ann --stack prod     put Ann's key into the AWS profile 'ann'
+      access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
 
     \b
     Exit codes:
@@ -51,8 +51,8 @@ output_option = click.option(
 def access_keys() -> None:
     """Report, hand over and rotate the AWS access keys of a Pulumi stack.
 
-    Run it in the folder of the Pulumi program, in the environment in which `pulumi up` works there: it asks the
-    `pulumi` command about the stack. It never prints a secret and changes nothing in AWS.
+    Run it in the folder of the Pulumi program, in an environment in which `pulumi up` works: it runs `pulumi` to
+    read the stack. It never prints a secret and changes nothing in AWS.
     """
 
 
@@ -91,7 +91,7 @@ def access_keys() -> None:
     help="An active key is overdue if it has not been used for this long.",
 )
 @click.option(
-    "--fail-on-overdue", is_flag=True, help="Exit with 3 if a key is overdue, with 1 if it cannot be determined."
+    "--fail-on-overdue", is_flag=True, help="Exit with 3 if a key is overdue, with 1 if that cannot be determined."
 )
 @click.pass_context
 def report(

@@ -160,7 +160,7 @@ def _writing(path: Path) -> Generator[None]:
         raise CredentialsError(f"{path} was not changed: {error}") from None
     except UnicodeDecodeError as error:
         raise CredentialsError(
-            f"{path} was not changed: AWS's own tools cannot read it, byte {error.start} is not UTF-8. Fix that first."
+            f"{path} was not changed: AWS's own tools cannot read it: byte {error.start} is not UTF-8. Fix that first."
         ) from None
     except OSError as error:
         raise CredentialsError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None

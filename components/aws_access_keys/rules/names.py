@@ -22,7 +22,7 @@ from aws_access_keys.rules.problem import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]+")
 _PATH = re.compile(r"/|/[!-~]+/")
-_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")  # good in the stores for secrets as well
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")  # valid in the secret stores as well
 _TAG = re.compile(r"[\w .:/=+@-]*")
 
 _LENGTHS = {"group": GROUP_NAME_LENGTH, "user": USER_NAME_LENGTH}
@@ -58,7 +58,7 @@ def name_problems(kind: str, names: Iterable[str]) -> Iterator[Problem]:
 
 
 def prefix_problems(where: str, prefix: str, names: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
-    """Problems of the beginning of all names. names: setting → the names in it, `users`, `groups` or of policies."""
+    """Problems of the prefix of all names. names: setting (`users`, `groups`, policies) → the names in it."""
     if not _PREFIX.fullmatch(prefix):
         yield Problem(where, f"'{prefix}' is not a valid prefix. Use 1 to 32 ASCII letters, digits and _.- characters.")
         return
@@ -66,7 +66,7 @@ def prefix_problems(where: str, prefix: str, names: Mapping[str, Iterable[str]])
         limit = _LENGTHS.get(setting.removesuffix("s"), POLICY_NAME_LENGTH)
         for name in found:
             if len(name) <= limit < len(name) + len(prefix):
-                text = f"with '{prefix}' before it the name has {len(name) + len(prefix)} characters"
+                text = f"with the prefix '{prefix}' the name has {len(name) + len(prefix)} characters"
                 yield Problem(f"{setting}.{name}", f"{text}; IAM allows at most {limit}. Choose a shorter one.")
 
 
@@ -77,7 +77,7 @@ def policy_name_problems(where: str, names: Iterable[str]) -> Iterator[Problem]:
         if not _NAME.fullmatch(name) or len(name) > POLICY_NAME_LENGTH:
             yield Problem(
                 f"{where}.{name}" if name else where,
-                f"'{name}' is not a valid name of a policy. Use 1 to {POLICY_NAME_LENGTH} ASCII letters, digits and "
+                f"'{name}' is not a valid policy name. Use 1 to {POLICY_NAME_LENGTH} ASCII letters, digits and "
                 "_+=,.@- characters.",
             )
         if (same := name.casefold()) in seen:

@@ -1,4 +1,4 @@
-"""Networks from which keys work, and the policy that refuses all others.
+"""Networks from which keys work, and the policy that denies calls from all others.
 
 Sources: "AWS: Denies access to AWS based on the source IP",
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_examples_aws_deny-ip.html; aws:SourceIp and
@@ -26,9 +26,9 @@ _NEVER_SEEN = [
 
 
 def allow_from_document(networks: Sequence[str]) -> dict[str, Any]:
-    """The policy document that refuses every call from elsewhere, except those of AWS services for the caller.
+    """The policy document that denies every call from elsewhere, except those of AWS services for the caller.
 
-    A call through a VPC endpoint has no aws:SourceIp, and is refused.
+    A call through a VPC endpoint has no aws:SourceIp, and is denied.
     """
     known = [str(ip_network(network)) for network in sorted(networks)]
     condition = {"NotIpAddress": {"aws:SourceIp": known}, "BoolIfExists": {"aws:ViaAWSService": "false"}}
@@ -40,7 +40,7 @@ def network_problems(where: str, networks: Sequence[str]) -> Iterator[Problem]:
     """Problems of a list of networks. where: the setting that has them."""
     if not networks:
         yield Problem(
-            where, "no networks, so no key would work. List at least one, or remove it for keys without limit."
+            where, "no networks, so no key would work. List at least one, or remove this setting to allow all networks."
         )
     known: list[Network] = []
     for index, given in enumerate(networks):
@@ -65,7 +65,8 @@ def network_problems(where: str, networks: Sequence[str]) -> Iterator[Problem]:
         *collapse_addresses(network for network in known if isinstance(network, IPv6Network)),
     ]
     if any(network.prefixlen == 0 for network in together):
-        yield Problem(where, "these are all addresses there are. List the networks that should work, or remove it.")
+        text = "these networks cover all addresses, so they limit nothing"
+        yield Problem(where, f"{text}. List only those from which keys should work, or remove this setting.")
 
 
 def have_common_network(lists: Sequence[Sequence[str]]) -> bool:

@@ -18,7 +18,7 @@ from aws_access_keys.rules.problem import Problem
 Condition = dict[str, dict[str, Any]]
 Access = Literal["list", "read", "write", "readWrite"]
 
-# What an access level consists of.
+# What each access level includes.
 _PARTS: dict[Access, frozenset[str]] = {
     "list": frozenset({"list"}),
     "read": frozenset({"list", "get"}),
@@ -49,7 +49,7 @@ _ON_BUCKETS = {
     # AWS has no condition for its prefix, so only a grant of a whole bucket has it.
     "put": ("s3:ListBucketMultipartUploads",),
 }
-# An upload in parts reads its own parts when it is completed, so it decrypts.
+# A multipart upload reads its own parts when it is completed, so it decrypts.
 _ON_KMS_KEYS = {"get": ("kms:Decrypt",), "put": ("kms:Decrypt", "kms:GenerateDataKey")}
 _TLS: Condition = {"Bool": {"aws:SecureTransport": "true"}}
 
@@ -71,7 +71,7 @@ class S3Grant(NamedTuple):
 
 
 def grant_policies(grants: Iterable[S3Grant], partition: str) -> dict[str, str]:
-    """The policies for all grants of a group: `s3`, with `s3-2` and so on where one would be too long → document as
+    """The policies for all grants of a group: `s3`, and `s3-2` and so on where one would be too long → the document as
     compact JSON."""
     documents: list[str] = []
     together: list[S3Grant] = []
@@ -87,7 +87,7 @@ def grant_policies(grants: Iterable[S3Grant], partition: str) -> dict[str, str]:
 
 
 def _document(grants: Sequence[S3Grant], partition: str) -> str:
-    """One policy document for some grants. White space counts for nothing in IAM's limit; there is none."""
+    """One policy document for some grants, without white space, which IAM's limit does not count."""
     statements = [*_s3_statements(grants, partition), *_kms_statements(grants)]
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
 
@@ -116,7 +116,7 @@ def _s3_statements(grants: Sequence[S3Grant], partition: str) -> Iterator[dict[s
 
 
 def _kms_statements(grants: Sequence[S3Grant]) -> Iterator[dict[str, Any]]:
-    """The use of KMS keys by S3 in the key's region, on behalf of the caller, and not by the caller itself."""
+    """Statements that let S3 use KMS keys in the key's region on behalf of the caller, and not the caller itself."""
     parts: dict[str, set[str]] = defaultdict(set)
     for grant in grants:
         if grant.kms_key:
@@ -127,7 +127,7 @@ def _kms_statements(grants: Sequence[S3Grant]) -> Iterator[dict[str, Any]]:
         used[key.split(":")[3], actions].append(key)
     for (region, actions), keys in used.items():
         service = f"s3.{region}.amazonaws.com"
-        # AWS writes the names of services in China in both ways.
+        # In China, AWS uses both forms of a service's name.
         services = [service, f"{service}.cn"] if region.startswith("cn-") else service
         yield from _statement(actions, keys, {"StringEquals": {"kms:ViaService": services}})
 
@@ -154,23 +154,24 @@ def kms_key_problems(where: str, kms_key: str, access: Access, partition: str) -
     if match is None:
         yield Problem(
             where,
-            f"'{kms_key}' is not the ARN of a KMS key. A policy takes neither ids nor aliases: write "
+            f"'{kms_key}' is not the ARN of a KMS key. A policy accepts neither key ids nor aliases: write "
             f"arn:{partition}:kms:REGION:ACCOUNT:key/ID, which `aws kms describe-key --key-id alias/NAME` shows.",
         )
     elif match["partition"] != partition:
-        yield Problem(where, f"'{kms_key}' belongs to partition {match['partition']}, but this stack to {partition}.")
+        text = f"'{kms_key}' belongs to partition {match['partition']}, but this stack is in partition {partition}"
+        yield Problem(where, f"{text}. Use a key of this partition.")
     elif access == "list":
-        yield Problem(where, "names of objects are not encrypted, so access: list needs no KMS key. Remove it.")
+        yield Problem(where, "object names are not encrypted, so access: list needs no KMS key. Remove this setting.")
 
 
 def _bucket_problems(where: str, bucket: str) -> Iterator[Problem]:
     if bucket.startswith("arn:") or "/" in bucket:
         yield Problem(
             where,
-            f"expected only the name of a bucket, got '{bucket}'. Write the name, and what follows it under prefix.",
+            f"expected a bucket name, got '{bucket}'. Write only the name here, and what follows it under prefix.",
         )
     elif "*" in bucket or "?" in bucket:
-        yield Problem(where, f"'{bucket}' has a wildcard. List every bucket by its name, with a grant of its own.")
+        yield Problem(where, f"'{bucket}' contains a wildcard. Write one grant for each bucket, with its name.")
     elif not _BUCKET.fullmatch(bucket) or _ADDRESS.fullmatch(bucket):
         yield Problem(
             where,
@@ -181,7 +182,7 @@ def _bucket_problems(where: str, bucket: str) -> Iterator[Problem]:
         yield Problem(
             where,
             f"'{bucket}' is not the name of a general purpose bucket. For access points, directory buckets and table "
-            "buckets write a policy of your own.",
+            "buckets, write a policy of your own.",
         )
 
 
@@ -189,21 +190,22 @@ def _prefix_problems(where: str, prefix: str) -> Iterator[Problem]:
     if not prefix:
         return
     if prefix.startswith("/"):
-        cure = f"Write '{rest}'." if (rest := prefix.lstrip("/")) else "Remove it for the whole bucket."
-        yield Problem(where, f"'{prefix}' starts with '/', which keys of objects do not. {cure}")
+        cure = f"Write '{rest}'." if (rest := prefix.lstrip("/")) else "Remove it to grant the whole bucket."
+        yield Problem(where, f"'{prefix}' starts with '/', but object keys normally do not. {cure}")
     elif "${" in prefix:
-        yield Problem(where, f"'{prefix}' has a policy variable. Write a policy of your own for that.")
+        yield Problem(where, f"'{prefix}' contains a policy variable. Write a policy of your own for that.")
     elif "*" in prefix or "?" in prefix:
         begin = re.split(r"[*?]", prefix)[0]
-        cure = f"write '{begin}'." if begin else "remove it for the whole bucket."
-        yield Problem(where, f"'{prefix}' has a wildcard. Everything below a prefix is included: {cure}")
+        cure = f"write '{begin}'." if begin else "remove it to grant the whole bucket."
+        yield Problem(where, f"'{prefix}' contains a wildcard. Everything below a prefix is included: {cure}")
     elif not prefix.endswith("/"):
         yield Problem(
             where,
             f"'{prefix}' does not end with '/', so it would include '{prefix}-other/' as well. Write '{prefix}/'.",
         )
     elif len(prefix.encode()) > _KEY_BYTES or not prefix.isprintable():
-        yield Problem(where, f"a prefix has at most {_KEY_BYTES} bytes and no control characters. Correct it.")
+        text = f"a prefix can have at most {_KEY_BYTES} bytes and no control characters"
+        yield Problem(where, f"{text}. Shorten or correct it.")
 
 
 def _overlaps(place: str, where: str, grant: S3Grant, earlier: Sequence[S3Grant]) -> Iterator[Problem]:
@@ -213,14 +215,14 @@ def _overlaps(place: str, where: str, grant: S3Grant, earlier: Sequence[S3Grant]
             continue
         mine, theirs = _PARTS[grant.access], _PARTS[other.access]
         if mine <= theirs and grant.prefix.startswith(other.prefix):
-            yield Problem(place, f"{where}[{index}] includes it: access: {other.access} on {_shown(other)}. Remove it.")
+            text = f"{where}[{index}] allows this already, with access: {other.access} on {_shown(other)}"
+            yield Problem(place, f"{text}. Remove this grant.")
         elif theirs <= mine and other.prefix.startswith(grant.prefix):
-            yield Problem(
-                place, f"it includes {where}[{index}], access: {other.access} on {_shown(other)}. Remove that."
-            )
+            text = f"this includes {where}[{index}], which has access: {other.access} on {_shown(other)}"
+            yield Problem(place, f"{text}. Remove that one.")
         elif grant.prefix == other.prefix and (both := mine | theirs) in _PARTS.values():
             level = next(level for level, parts in _PARTS.items() if parts == both)
-            yield Problem(place, f"{where}[{index}] is for {_shown(other)}, too. Write one grant with access: {level}.")
+            yield Problem(place, f"{where}[{index}] is also for {_shown(other)}. Write one grant with access: {level}.")
 
 
 def _shown(grant: S3Grant) -> str:

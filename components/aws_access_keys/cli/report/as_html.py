@@ -32,9 +32,9 @@ def as_html(report: Report) -> str:
 <h1>{title}</h1>
 <p class="summary{" late" if report.overdue else ""}">{escape(_sentence(report.summary.text))}</p>
 {problem}{_table(report)}</main>
-<footer>An active key is overdue when it is more than {report.limits.max_age_days} days old, or when nobody has used it
-for {report.limits.idle_days} days (a key never used counts from its creation). A key is also overdue when its rotation
-date has passed. "Unknown" means that the answer depends on a last use that AWS did not report. Days are UTC days.
+<footer>An active key is overdue if it is more than {report.limits.max_age_days} days old, or if nobody has used it
+for {report.limits.idle_days} days (for a key that was never used, since its creation). A key is also overdue if its
+rotation date has passed. "Unknown" means that this depends on a last use that AWS did not report. All days are UTC.
 {escape(REMEDY)}</footer>
 </body>
 </html>

@@ -15,11 +15,11 @@ from aws_access_keys.iam import LastUse
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
 
 REMEDY = (
-    "For a new key run `access-keys rotate USER`. To retire the previous key set key.previous to inactive or deleted. "
-    "To suspend a key nobody uses set key.status to inactive. Then run `pulumi up`."
+    "For a new key, run `access-keys rotate USER`. To retire the previous key, set key.previous to inactive or "
+    "deleted; to suspend a key that nobody uses, set key.status to inactive. Then run `pulumi up`."
 )
 UNMANAGED = (
-    "Keys marked 'not managed' were created outside this stack, or their secret got lost in a failed update. If nobody "
+    "Keys marked 'not managed' were created outside this stack, or their secret was lost in a failed update. If nobody "
     "uses such a key, delete it: aws iam delete-access-key --user-name USER --access-key-id ID"
 )
 

@@ -1,5 +1,5 @@
-"""When each access key was last used, asked of IAM key by key: it has no call that answers for many at once. And which
-access keys IAM has of the stack's users that the stack does not manage."""
+"""When each access key was last used, which IAM reports only one key at a time; and which access keys the stack's users
+have in IAM that the stack does not manage."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error
 
 MAX_WORKERS = 12
 # These concern the caller, not the key asked for: the answer would be the same for every key.
-NO_SUCH_KEY = "IAM has no such key, so run `pulumi refresh`"
+NO_SUCH_KEY = "IAM has no such key; run `pulumi refresh`"
 
 
 class LastUses(NamedTuple):
@@ -123,7 +123,7 @@ def fetch_unmanaged(
     if not errors:
         return found, None
     reason = re.sub(r" on resource: .*", "", format_error(errors[0]))
-    return found, f"Access keys that this stack does not manage may be missing here: {reason}."
+    return found, f"Access keys that this stack does not manage may be missing from this report: {reason}."
 
 
 def _client(session: Any, retry_mode: str, attempts: int) -> Any:
