@@ -269,7 +269,7 @@ def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewSta
     new = stack.key("ann")
     done = hand_over("ann")
     assert done.returncode == 1, "the old key is deleted, so the stack does not know it any more"
-    assert f"its profile 'ann' has the access key {old[0]}, which was not issued by stack" in done.stderr
+    assert f"its profile 'ann' has the access key {old[0]}, which stack '{stack.name}' does not know" in done.stderr
     done = hand_over("ann", "--force")
     assert f"Updated profile 'ann' in {file}" in done.stdout
     assert f"replaced {old[0]}" in done.stdout
