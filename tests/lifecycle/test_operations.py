@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pysequoia
+import pytest
 
 from tests.lifecycle.stack import Sandbox, Stack
 
@@ -206,6 +207,7 @@ def test_the_report_is_written_where_it_is_wanted(new_stack: NewStack, sandbox: 
     assert f"Access keys of stack {stack.name}, AWS account 123456789012, on " in selected.stdout
 
 
+@pytest.mark.long
 def test_two_hundred_users_with_two_keys_each_are_reported_in_seconds(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
