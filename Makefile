@@ -75,16 +75,16 @@ user_required = $(if $(filter command line,$(origin USER)),,$(error USER is requ
 # ---- for developers
 
 test: engine ## unit, sandbox, and whole lives of stacks on the real engine
-	@$(BIN)/python -m pytest -n 2 -m "not long"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
 
 test-long: engine ## every test, with the whole tables of faults and permissions: hours
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-unit: setup ## the tests that need no engine
 	@$(BIN)/python -m pytest tests/unit
 
 test-sandbox: engine ## the tests of the sandbox
-	@$(BIN)/python -m pytest -n 2 sandbox/tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal sandbox/tests
 
 bench: engine ## time and AWS calls against a program without the component (ARGS="--users 1 20 --rounds 5")
 	@$(BIN)/python -m bench $(ARGS)

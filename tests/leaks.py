@@ -14,6 +14,8 @@ from pathlib import Path
 
 import zstandard
 
+PACKAGES = ("site-packages", "node_modules")
+"""Folders that pip and npm fill with the code of others."""
 INTERVAL = 0.02  # seconds between two looks at the running processes
 
 
@@ -62,6 +64,12 @@ def unpacked(content: bytes) -> Iterator[bytes]:
             yield from unpacked(zstandard.ZstdDecompressor().decompressobj().decompress(content))
 
 
+def _files(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in PACKAGES)
+        yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file())
+
+
 @dataclass
 class Search:
     """A search for some secrets, and what it has looked at."""
@@ -81,8 +89,11 @@ class Search:
         return self
 
     def folders(self, *roots: Path, exempt: "Callable[[Path], bool]" = lambda _: False) -> "Search":
-        """Look into every file below folders. exempt: files that hold a secret because somebody asked for it."""
-        for path in sorted(path for root in roots for path in root.rglob("*") if path.is_file()):
+        """Look into every file below folders, except installed packages.
+
+        exempt: files that hold a secret because somebody asked for it.
+        """
+        for path in (path for root in roots for path in _files(root)):
             if path.is_symlink() or exempt(path):
                 continue
             with suppress(FileNotFoundError):

@@ -19,7 +19,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, is_sandbox, region, region_problems
 from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import preflight
-from aws_access_keys.removal import lost_users, removal_problems, removed_copies
+from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.documents import compact
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
@@ -122,6 +122,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
+        if pulumi.runtime.is_dry_run():
+            rotated = [user for user, plan in plans.items() if plan.plan.is_new and state.user(user).keys]
+            for line in kept_items(rotated, state.users, self._account):
+                pulumi.log.info(line)
         idle_days = {user: days for user in [*plans, *removed, *keyless] if (days := guard.idle_days(user))}
         child = pulumi.ResourceOptions(parent=self)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}

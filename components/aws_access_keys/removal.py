@@ -1,5 +1,5 @@
-"""What goes with a user, or keeps one from being deleted: items in IAM that this stack does not manage, copies in the
-stores; and users who were renamed in IAM.
+"""What goes with a user, stays with one, or keeps one from being deleted: items in IAM that this stack does not manage,
+copies in the stores; and users who were renamed in IAM.
 
 IAM deletes no user who still has any such item. Source: DeleteUser in the IAM API reference.
 """
@@ -55,6 +55,16 @@ def removal_problems(
                 )
             )
     return problems, lines
+
+
+def kept_items(users: Sequence[str], states: Mapping[str, UserState], account: Account) -> list[str]:
+    """A line about each user who gets a new key and has more in IAM, which a new key does not change."""
+    found = in_parallel(lambda user: ", ".join(_unmanaged(user, states[user], account)), users)
+    return [
+        f"the user {user} gets a new key, and keeps these items, which this stack does not manage: {items}"
+        for user, items in zip(users, found, strict=True)
+        if items
+    ]
 
 
 def _unmanaged(user: str, state: UserState, account: Account) -> Iterator[str]:

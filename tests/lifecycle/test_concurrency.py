@@ -81,6 +81,7 @@ def test_the_report_reads_while_an_update_writes(new_stack: NewStack, sandbox: S
     check_rotated(stack, in_use)
 
 
+@pytest.mark.long
 def test_a_sandbox_that_is_stopped_during_an_update_costs_no_key_here_or_elsewhere(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_sandbox_that_is_stopped_during_an_update_costs_no_key_here_or_elsewhe
     check_rotated(stack, in_use)
 
 
+@pytest.mark.long
 def test_many_updates_at_once_leave_a_state_that_loads(new_stack: NewStack) -> None:
     stack, in_use = rotating(new_stack)
     updates = [stack.start(*UP) for _ in range(4)]

@@ -8,6 +8,7 @@ from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
 
 
+@pytest.mark.long
 def test_ten_rotations_in_a_row_always_leave_a_working_key_and_never_a_third(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

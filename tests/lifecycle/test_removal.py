@@ -40,3 +40,17 @@ def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack
     assert f"is deleted with everything that this stack does not manage: the access key {extra}" in stack.preview().text
     stack.up()
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["bob"]
+
+
+def test_the_preview_of_a_rotation_names_what_a_new_key_does_not_change(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(config("ann"))
+    stack.up()
+    iam = sandbox.client("iam")
+    iam.attach_user_policy(UserName="ann", PolicyArn=QUARANTINE)
+    iam.create_login_profile(UserName="ann", Password="Correct-Horse-Battery-9")
+    assert "exposed publicly" not in stack.preview().text, "a run that changes nothing asks nothing"
+    stack.write(config("ann", serial=2))
+    text = stack.preview().text
+    assert "the user ann gets a new key, and keeps these items, which this stack does not manage: a console password" in text
+    assert "exposed publicly" in text
