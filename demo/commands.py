@@ -71,6 +71,8 @@ def _show_and_try(stack: Stack) -> int:
             for text, good in smoke_test(key_ids[user.name], secrets[user.name], policies, stack.environment):
                 console.print(f"  {'[green]ok[/]    ' if good else '[red]FAILED[/]'} {user.name}: {text}")
                 failed += not good
+        elif not user.key_ids:
+            console.print(f"  [yellow]-[/]      {user.name}: has no key")
         else:
             console.print(f"  [yellow]-[/]      {user.name}: not tried, the stack's outputs do not contain the secret")
     if failed:

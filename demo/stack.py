@@ -21,7 +21,7 @@ class User:
 
     name: str
     groups: dict[str, list[str]] = field(default_factory=lambda: {})
-    """Group → names of its managed policies."""
+    """Group → names of its policies; those of the user itself under an empty name."""
     key_ids: list[str] = field(default_factory=lambda: [])
 
 
@@ -62,11 +62,21 @@ def users(resources: list[dict[str, Any]]) -> list[User]:
     policies: dict[str, list[str]] = {}
     for attachment in outputs("aws:iam/groupPolicyAttachment:GroupPolicyAttachment"):
         policies.setdefault(attachment["group"], []).append(attachment["policyArn"].rsplit("/", 1)[-1])
+    for inline in outputs("aws:iam/groupPolicy:GroupPolicy"):
+        policies.setdefault(inline["group"], []).append(f"{inline['name']} (inline)")
     found = {user["name"]: User(user["name"]) for user in outputs("aws:iam/user:User")}
     for membership in outputs("aws:iam/userGroupMembership:UserGroupMembership"):
         found[membership["user"]].groups = {
             group: sorted(policies.get(group, [])) for group in sorted(membership["groups"])
         }
+    for attachment in outputs("aws:iam/userPolicyAttachment:UserPolicyAttachment"):
+        own = found[attachment["user"]].groups.setdefault("", [])
+        own.append(attachment["policyArn"].rsplit("/", 1)[-1])
+    for inline in outputs("aws:iam/userPolicy:UserPolicy"):
+        found[inline["user"]].groups.setdefault("", []).append(f"{inline['name']} (inline)")
+    for user in outputs("aws:iam/user:User"):
+        if user.get("permissionsBoundary"):
+            found[user["name"]].groups.setdefault("", []).append("a permissions boundary")
     for key in outputs("aws:iam/accessKey:AccessKey"):
         found[key["user"]].key_ids.append(key["id"])
     return [found[name] for name in sorted(found)]
@@ -78,11 +88,11 @@ def show(found: list[User], stack: str, prefix: str) -> None:
     prefix: what a person types in front of that command.
     """
     table = Table(title=f"Access keys of stack {stack}", title_justify="left")
-    for column in ("User", "Groups", "Managed policies", "Access key id"):
+    for column in ("User", "Groups", "Policies", "Access key id"):
         table.add_column(column, overflow="fold")
     for user in found:
         policies = sorted({policy for names in user.groups.values() for policy in names})
-        table.add_row(user.name, "\n".join(user.groups), "\n".join(policies), "\n".join(user.key_ids))
+        table.add_row(user.name, "\n".join(filter(None, user.groups)), "\n".join(policies), "\n".join(user.key_ids))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     if found:

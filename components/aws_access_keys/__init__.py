@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ProgrammaticAccessArgs,
         RetireGuardArgs,
         RotationArgs,
+        S3GrantArgs,
         StoreArgs,
         UserArgs,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "ProgrammaticAccessArgs",
     "RetireGuardArgs",
     "RotationArgs",
+    "S3GrantArgs",
     "StoreArgs",
     "UserArgs",
     "stack_settings",

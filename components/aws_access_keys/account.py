@@ -5,7 +5,7 @@ from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error, last_use
+from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error, last_use, sdk_errors
 
 if TYPE_CHECKING:
     import boto3
@@ -76,14 +76,13 @@ class Account:
     def _new_client(self, service: str, retries: Mapping[str, Any], credentials: Mapping[str, str]) -> Any:
         """A client of the operator's session, which is made once. To be called with the lock held."""
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             self._session = self._session or self._make_session()
             config = Config(max_pool_connections=MAX_WORKERS, retries=dict(retries))
             region = self._session.region_name or "us-east-1"
             return self._session.client(service, region_name=region, config=config, **credentials)
-        except (ClientError, BotoCoreError, ValueError) as error:
+        except (*sdk_errors(), ValueError) as error:
             raise AwsQueryError(error) from None
 
     def last_use(self, key_id: str) -> LastUse | None:
@@ -129,11 +128,11 @@ class Account:
 
     def ask(self, service: str, operation: str, **parameters: Any) -> Any:
         """The response of an operation; None where AWS has no such entity."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import ClientError
 
         try:
             return getattr(self.client(service), operation)(**parameters)
-        except (ClientError, BotoCoreError) as error:
+        except sdk_errors() as error:
             if isinstance(error, ClientError) and error_code(error) == "NoSuchEntity":
                 return None
             raise AwsQueryError(error) from None

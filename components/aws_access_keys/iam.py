@@ -11,7 +11,7 @@ CALLER_ERRORS = {
     "ExpiredToken", "IncompleteSignature", "InvalidClientTokenId", "OptInRequired", "RequestExpired",
     "SignatureDoesNotMatch",
 }  # fmt: skip
-"""AWS's codes for a caller that it does not accept, whatever is asked."""
+"""AWS's codes for a caller that it does not accept, whatever the question."""
 _NONE = "N/A"  # AWS's word for no service and no region
 
 
@@ -48,6 +48,14 @@ def last_use(response: Mapping[str, Any]) -> LastUse | None:
 def error_code(error: "ClientError") -> str:
     """AWS's code for an error, such as `AccessDenied`."""
     return str(_details(error).get("Code", "unknown error"))
+
+
+def sdk_errors() -> tuple[type[Exception], ...]:
+    """What AWS's SDK raises where AWS does not answer as asked. A function, as the SDK is slow to load."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return ClientError, BotoCoreError, ResponseParserError
 
 
 def format_error(error: Exception) -> str:

@@ -16,7 +16,7 @@ import pulumi
 from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.retire_guard import RetireGuard, was_trial
 from aws_access_keys.rules.limits import KEYS_PER_USER
-from aws_access_keys.rules.problem import Problem
+from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
 from aws_access_keys.rules.rotation import (
     Key,
     KeyName,
@@ -58,22 +58,26 @@ def plan_users(
     today: date,
     guard: RetireGuard,
     account: Account,
+    spell: Spelling = PYTHON,
 ) -> dict[str, UserPlan]:
     """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over."""
 
     def plan(user: str) -> UserPlan:
         state = states.get(user, UserState())
-        return _Planner(user, rules[user], adopted.get(user), state, today, guard, account).plan()
+        place = spell("users.{}.key", user)
+        return _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account).plan()
 
     users = sorted(rules)
     return dict(zip(users, in_parallel(plan, users), strict=True))
 
 
-def removed_in_use(states: Mapping[str, UserState], removed: Sequence[str], guard: RetireGuard) -> list[Problem]:
+def removed_in_use(
+    states: Mapping[str, UserState], removed: Sequence[str], guard: RetireGuard, spell: Spelling = PYTHON
+) -> list[Problem]:
     """Keys in use of users that were removed from the settings, or whose keys were."""
     keys = [(user, key.id) for user in sorted(removed) for key in states[user].keys]
     refusals = in_parallel(lambda key: guard.refusal(*key, "deleted"), keys)
-    return [Problem(f"users.{user}", why) for (user, _), why in zip(keys, refusals, strict=True) if why]
+    return [Problem(spell("users.{}", user), why) for (user, _), why in zip(keys, refusals, strict=True) if why]
 
 
 def removed_keys(states: Mapping[str, UserState], removed: Sequence[str], account: Account, why: str) -> list[str]:
@@ -113,6 +117,8 @@ class _Planner:
     """Makes the plan of one user."""
 
     user: str
+    place: str
+    """Where the user's key is in the settings."""
     rules: KeyRules
     adopted: str | None
     state: UserState
@@ -136,7 +142,7 @@ class _Planner:
             except AwsQueryError as error:
                 if not self.state.is_certain:  # a key of the state may be gone; to register it would issue it again
                     raise KeyLimitError(
-                        f"users.{self.user}.key: the last update did not finish, and the access keys of {self.user} "
+                        f"{self.place}: the last update did not finish, and the access keys of {self.user} "
                         f"could not be listed ({error}). The identity running Pulumi needs iam:ListAccessKeys. Nothing "
                         "was changed."
                     ) from None
@@ -147,7 +153,7 @@ class _Planner:
             else:
                 keys, new, replaced = self._compare(in_iam, new)
         if not keys and not new:
-            raise KeyLimitError(f"users.{self.user}.key: {' '.join(self.skipped)} Nothing was changed.")
+            raise KeyLimitError(f"{self.place}: {' '.join(self.skipped)} Nothing was changed.")
         self.warnings += notes(self.rules, keys, self.today)
         if new and self.rules.status == "inactive":
             self.warnings.append("status is inactive, so the new key is created inactive, and nobody can use it yet.")
@@ -192,7 +198,7 @@ class _Planner:
                 "then `pulumi up`."
             )
             if not self.state.is_certain:
-                raise KeyLimitError(f"users.{self.user}.key: {why} Nothing was changed.")
+                raise KeyLimitError(f"{self.place}: {why} Nothing was changed.")
             self._skip(why)
             return self.state.keys, None, None
         self._check_lost_keys(ids)
@@ -235,7 +241,7 @@ class _Planner:
                 delete = f"delete it: {self._delete_command(key.id)}"
                 if index == 0:
                     raise KeyLimitError(
-                        f"users.{self.user}.key: {text}, so no other key is issued. To take it back, set adopt to "
+                        f"{self.place}: {text}, so no other key is issued. To take it back, set adopt to "
                         f"{{id: {key.id}}} in this key and run `pulumi up`; or, if nobody uses it, {delete}. Nothing "
                         "was changed."
                     )

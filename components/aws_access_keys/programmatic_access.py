@@ -186,13 +186,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             refuse([Problem("users", f"no users, but the stack has {users}. {cure}")], spell, self._name)
         if not self._has_provider and state.users:
             refuse(list(region_problems(run.resources)), spell, self._name)
-        problems = run.claim(self, self._name, list(settings.users))
+        problems = run.claim(self, self._name, list(settings.users), spell)
         problems += preflight(settings, spell, state, removed, self._ignored_tags, self._account)
         renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed], spell, self._name)
         for warning in warnings:
             pulumi.log.warn(warning)
-        in_use = removed_in_use(state.users, [*removed, *had_keys], guard)
+        in_use = removed_in_use(state.users, [*removed, *had_keys], guard, spell)
         if in_use:
             raise InUseError(
                 f"These keys would be deleted, but are still in use:\n{as_lines(in_use, spell)}\nNothing was changed."
@@ -211,6 +211,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             self._today,
             guard,
             self._account,
+            spell,
         )
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:

@@ -49,7 +49,9 @@ class Run:
             cls._current = cls(key)
         return cls._current
 
-    def claim(self, component: pulumi.ComponentResource, name: str, users: Sequence[str]) -> list[Problem]:
+    def claim(
+        self, component: pulumi.ComponentResource, name: str, users: Sequence[str], spell: Spelling
+    ) -> list[Problem]:
         """Users that another component of the same account has already. An account is identified by its provider."""
         provider = id(component.get_provider("aws:iam/user:User"))
         problems: list[Problem] = []
@@ -58,7 +60,7 @@ class Run:
             if owner is not component:
                 problems.append(
                     Problem(
-                        f"users.{user}",
+                        spell("users.{}", user),
                         f"the component '{owner_name}' has a user of this name in the same account. Remove one of the "
                         "two, or pass each component the provider of its own account.",
                     )

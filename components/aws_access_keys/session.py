@@ -18,23 +18,16 @@ def aws_session() -> "boto3.Session":
         name: config.get(name) for name in ("region", "profile", "accessKey", "secretKey", "token")
     }
     try:
-        roles: Any = json.loads(config.get("assumeRoles") or "[]")
-        known = all(isinstance(role["roleArn"], str) for role in roles)
-    except (ValueError, TypeError, KeyError):
-        roles, known = None, False
-    if not known:
-        raise pulumi.RunError(
-            "aws:assumeRoles is not a list of roles, for example [{roleArn: arn:aws:iam::123456789012:role/deploy}]. "
-            "Nothing was created or changed."
-        )
-    return session_for(given | {"assumeRoles": roles})
+        return session_for(given | {"assumeRoles": _roles(config.get("assumeRoles"))})
+    except ValueError as error:
+        raise pulumi.RunError(f"{error} Nothing was created or changed.") from None
 
 
 def session_for(config: Mapping[str, Any]) -> "boto3.Session":
     """A boto3 session with the region, profile, keys and roles of a stack's `aws:` config.
 
     What is not given comes from AWS's default credential chain. In the sandbox only the region counts, as for the
-    provider there. Raises botocore's errors.
+    provider there. Raises botocore's errors, and ValueError for malformed roles.
     """
     import boto3
 
@@ -48,8 +41,7 @@ def session_for(config: Mapping[str, Any]) -> "boto3.Session":
         aws_secret_access_key=config.get("secretKey"),
         aws_session_token=config.get("token"),
     )
-    roles: list[dict[str, str]] = config.get("assumeRoles") or []
-    for role in roles:
+    for role in _roles(config.get("assumeRoles")):
         asked = {"RoleArn": role["roleArn"], "RoleSessionName": role.get("sessionName", "aws-access-keys")}
         if role.get("externalId"):
             asked["ExternalId"] = role["externalId"]
@@ -61,3 +53,16 @@ def session_for(config: Mapping[str, Any]) -> "boto3.Session":
             aws_session_token=got["SessionToken"],
         )
     return session
+
+
+def _roles(given: Any) -> list[dict[str, str]]:
+    """The roles in `aws:assumeRoles`, which a stack file can have as a list or as JSON text."""
+    try:
+        roles: Any = json.loads(given) if isinstance(given, str) else given or []
+        if all(isinstance(role["roleArn"], str) for role in roles):
+            return roles
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise ValueError(
+        "aws:assumeRoles is not a list of roles, for example [{roleArn: arn:aws:iam::123456789012:role/deploy}]."
+    )

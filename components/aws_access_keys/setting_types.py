@@ -125,21 +125,27 @@ class PolicyDocument(SettingType):
                 )
         if not isinstance(document, Mapping):
             return place.expected("a policy document {Version, Statement}, or file:PATH of one", document)
-        return _plain(cast("object", document))
+        return self._plain(cast("object", document), place)
+
+    def _plain(self, value: object, place: Place) -> Any:
+        """A part of a document as JSON has it. An unquoted date arrives as a time at midnight, a number as a float."""
+        if isinstance(value, Mapping):
+            parts = cast("Mapping[Any, object]", value).items()
+            return {str(name): self._plain(item, place.below(str(name))) for name, item in parts}
+        if isinstance(value, (list, tuple)):
+            return [self._plain(item, place.below(n)) for n, item in enumerate(cast("Sequence[object]", value))]
+        if isinstance(value, str):
+            return value.removesuffix(" 00:00:00 +0000 UTC")
+        if isinstance(value, date):
+            return value.isoformat()
+        if isinstance(value, pulumi.Output):
+            return self.read(cast("object", value), place)
+        if not isinstance(value, (bool, int, float, type(None))):
+            return place.expected("what JSON can express", value)
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     def schema(self) -> Schema:
         return {"anyOf": [{"type": "object"}, {"type": "string"}]}
-
-
-def _plain(value: object) -> Any:
-    """A part of a document as JSON has it. An unquoted date arrives as a time at midnight, an integer as a float."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in cast("Mapping[Any, object]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in cast("Sequence[object]", value)]
-    if isinstance(value, str):
-        return value.removesuffix(" 00:00:00 +0000 UTC")
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class PolicyName(Text):
@@ -320,6 +326,7 @@ class Section:
     def __init__(self, **given: Any) -> None:
         """given: the settings that the caller gave; the others have their defaults."""
         self.given = frozenset(given)
+        assert self.given <= settings_of(type(self)).keys(), f"{type(self).__name__} has no such setting: {given}"
         defaults = {name: found.default for name, found in settings_of(type(self)).items() if not found.is_required}
         self.__dict__.update(defaults | given)
 

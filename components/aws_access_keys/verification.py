@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.iam import error_code
+from aws_access_keys.iam import error_code, format_error, sdk_errors
 
 PROPAGATION_ERRORS = {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
 TRANSIENT_ERRORS = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceFailure", "InternalFailure",
@@ -24,7 +24,7 @@ async def wait_until_accepted(account: Account, user: str, key_id: str, secret: 
 
     Raises NotAcceptedError after VERIFY_TIMEOUT seconds, or at once on an error that waiting does not change.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     try:
         client: Any = await asyncio.to_thread(account.sts_client_of, key_id, secret)
@@ -37,9 +37,9 @@ async def wait_until_accepted(account: Account, user: str, key_id: str, secret: 
     while True:
         try:
             await asyncio.to_thread(client.get_caller_identity)
-        except (ClientError, BotoCoreError) as error:
-            code = error_code(error) if isinstance(error, ClientError) else str(error)
-            temporary = isinstance(error, BotoCoreError) or code in PROPAGATION_ERRORS | TRANSIENT_ERRORS
+        except sdk_errors() as error:
+            code = error_code(error) if isinstance(error, ClientError) else format_error(error)
+            temporary = not isinstance(error, ClientError) or code in PROPAGATION_ERRORS | TRANSIENT_ERRORS
             waited = time.monotonic() - began
             if not temporary or waited + pause > VERIFY_TIMEOUT:
                 raise NotAcceptedError(

@@ -44,7 +44,15 @@ def find(paths: SandboxPaths) -> ServerInfo | None:
     if not _is_held(paths.lock):
         return None
     found = read_json(paths.server)
-    return ServerInfo(**found) if found else None
+    if not found:
+        return None
+    try:
+        return ServerInfo(**found)
+    except TypeError:
+        raise SandboxError(
+            f"The sandbox in {paths.root} was started by another version of this tool. End its process "
+            f"(kill {found.get('pid')}), then run the command again; the account is kept."
+        ) from None
 
 
 def start(paths: SandboxPaths, options: Sequence[str] = ()) -> ServerInfo:

@@ -10,6 +10,7 @@ from aws_access_keys.setting_types import Section, settings_of
 PAIRS: list[tuple[Any, type[Section]]] = [
     (args.ProgrammaticAccessArgs, settings.ComponentSettings),
     (args.GroupArgs, settings.GroupSettings),
+    (args.S3GrantArgs, settings.S3GrantSettings),
     (args.UserArgs, settings.UserSettings),
     (args.KeyArgs, settings.KeySettings),
     (args.KeyDefaultsArgs, settings.KeyDefaults),
@@ -27,7 +28,8 @@ def test_every_argument_is_a_setting_and_every_setting_an_argument(arguments: An
 
 
 def test_all_types_of_arguments_are_exported() -> None:
-    exported = {arguments.__name__ for arguments, _ in PAIRS} | {"ProgrammaticAccess", "stack_settings"}
+    exported = {name for name in vars(args) if name.endswith("Args")} | {"ProgrammaticAccess", "stack_settings"}
+    assert exported >= {arguments.__name__ for arguments, _ in PAIRS}
     assert set(aws_access_keys.__all__) == exported
     for name in exported:
         assert getattr(aws_access_keys, name).__doc__, f"{name} is documented"

@@ -11,6 +11,8 @@ import pytest
 from aws_access_keys.cli.commands import access_keys
 from click.testing import CliRunner
 
+from tests.unit.command import Command
+
 COMMAND = Path(sys.executable).with_name("access-keys")
 
 
@@ -103,3 +105,18 @@ def test_ctrl_c_ends_it_in_one_line(tmp_path: Path, after: float) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors.strip()) == (130, "Interrupted.")
+
+
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # Pulumi's mark for a value that did not become known
+
+
+@pytest.mark.parametrize("arguments", [("report",), ("credentials", "ann"), ("rotate", "ann")])
+def test_after_an_update_that_went_on_after_an_error_it_says_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: p\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  aws-access-keys:users: {ann: {groups: [x]}}\n")
+    unknown = {"keys": UNKNOWN, "accessKeyIds": UNKNOWN, "secretAccessKeys": UNKNOWN}
+    code, text = Command(tmp_path, monkeypatch, unknown)(*arguments)
+    assert code == 1
+    assert "run `pulumi up --stack dev` first, or again if it failed" in text or "has to be run again" in text

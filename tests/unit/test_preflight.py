@@ -11,6 +11,7 @@ from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import ComponentSettings
 from botocore.exceptions import NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from tests.unit.fake_aws import FakeAws, aws_error
 from tests.unit.made_up_state import MadeUpState
@@ -76,7 +77,9 @@ def test_a_name_that_differs_only_in_case_from_a_removed_one_is_refused(aws: Fak
     assert "to IAM this is the same name as 'Ann', a user of this stack" in found["users.ann"]
 
 
-@pytest.mark.parametrize("error", [aws_error("InvalidClientTokenId"), NoCredentialsError()], ids=type)
+@pytest.mark.parametrize(
+    "error", [aws_error("InvalidClientTokenId"), NoCredentialsError(), ResponseParserError("<html>")], ids=type
+)
 def test_credentials_that_aws_does_not_accept_are_no_mistake_in_the_settings(aws: FakeAws, error: Exception) -> None:
     aws.errors["list_users"] = error
     with pytest.raises(pulumi.RunError, match="AWS did not answer with the credentials that Pulumi uses: "):

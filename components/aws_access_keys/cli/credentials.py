@@ -146,7 +146,11 @@ def _result(
 def _regular_file(name: str) -> Path:
     """The file with symbolic links followed: the link stays. Raises CredentialsError for a device, pipe or folder."""
     path = Path(os.path.realpath(os.path.expanduser(name)))
-    if name == "-" or name.startswith("/dev/") or (path.exists() and not path.is_file()):
+    try:
+        is_other = path.exists() and not path.is_file()
+    except OSError as error:
+        raise CredentialsError(f"'{name}' cannot be used: {error.strerror}.") from None
+    if name == "-" or name.startswith("/dev/") or is_other:
         raise CredentialsError(f"'{name}' is not a regular file; secrets are written only to regular files.")
     return path
 

@@ -44,7 +44,7 @@ def stack_outputs(stack: str, required: str, *options: str) -> dict[str, Any]:
     outputs: dict[str, Any] = json.loads(pulumi("stack", "output", "--json", "--stack", stack, *options))
     if not outputs:
         raise StackError(f"Stack '{stack}' has no outputs yet: run `pulumi up --stack {stack}` first.")
-    if required not in outputs:
+    if not isinstance(outputs.get(required), dict):
         raise StackError(
             f"Stack '{stack}' has no output '{required}'. Either its last `pulumi up` failed early, and has to be run "
             f"again, or its program does not export '{required}'."
@@ -64,7 +64,8 @@ def stack_keys(stack: str) -> dict[str, Any]:
     components: dict[str, dict[str, Any]] = {
         found["urn"]: found["outputs"]["keys"]
         for found in resources
-        if found["type"] == _COMPONENT and "keys" in found.get("outputs", {})
+        # What did not become known in a run that failed is not a mapping.
+        if found["type"] == _COMPONENT and isinstance(found.get("outputs", {}).get("keys"), dict)
     }
     if not components:
         raise StackError(
@@ -79,6 +80,8 @@ def stack_keys(stack: str) -> dict[str, Any]:
     result: dict[str, dict[str, Any]] = {"keys": {}, "userArns": {}}
     for urn, keys in components.items():
         for user, part in keys.items():
+            if not isinstance(part, dict):
+                continue
             name = user if count[user] == 1 else f"{urn.rpartition('::')[2]}/{user}"
             result["keys"][name] = part
             if (urn, user) in arns:

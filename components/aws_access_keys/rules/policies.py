@@ -12,8 +12,6 @@ from importlib.resources import files
 
 from aws_access_keys.rules.problem import did_you_mean
 
-PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
-
 _ARN = re.compile(
     r"arn:(?P<partition>[a-z-]+):iam::(?P<owner>aws|\d{12}):policy/(?P<path>(?:[!-~]+/)?)(?P<name>[\w+=,.@-]+)"
 )

@@ -8,13 +8,12 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError
 
-from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error, last_use
+from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error, last_use, sdk_errors
 
 MAX_WORKERS = 12
-# These concern the caller, not the key asked for: the answer would be the same for every key.
+SDK_ERRORS = sdk_errors()
 NO_SUCH_KEY = "IAM has no such key; run `pulumi refresh`"
 
 
@@ -42,7 +41,7 @@ def fetch_last_used(
     def ask(key_id: str, client: Any) -> LastUse | Exception | None:
         try:
             return last_use(client.get_access_key_last_used(AccessKeyId=key_id))
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
+        except SDK_ERRORS as error:
             return error
 
     def note(key_id: str, answer: LastUse | Exception | None) -> None:
@@ -58,7 +57,7 @@ def fetch_last_used(
     try:
         made = session()
         client = _client(made, "standard", 2)
-    except (ClientError, BotoCoreError, ResponseParserError, ValueError) as error:
+    except (*SDK_ERRORS, ValueError) as error:
         result.errors[format_error(error)] = key_ids
         return result
     # The first alone and with little patience, so that a caller who cannot ask at all learns it at once.
@@ -95,7 +94,7 @@ def fetch_unmanaged(
             listed: list[dict[str, Any]] = client.list_access_keys(UserName=user.rpartition("/")[2])[
                 "AccessKeyMetadata"
             ]
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
+        except SDK_ERRORS as error:
             if not (isinstance(error, ClientError) and error_code(error) == "NoSuchEntity"):
                 errors.append(error)
             return
@@ -118,7 +117,7 @@ def fetch_unmanaged(
                     pass
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-    except (ClientError, BotoCoreError, ResponseParserError, ValueError) as error:
+    except (*SDK_ERRORS, ValueError) as error:
         errors.append(error)
     if not errors:
         return found, None
@@ -136,8 +135,8 @@ def _reason(error: Exception, key_id: str, user: str, client: Any) -> str:
     """Why a key's last use is unknown. IAM answers AccessDenied for a key that it lacks, so list the user's keys."""
     if isinstance(error, ClientError) and error_code(error) == "AccessDenied":
         try:
-            listed = client.list_access_keys(UserName=user)["AccessKeyMetadata"]
-        except (ClientError, BotoCoreError, ResponseParserError) as second:
+            listed = client.list_access_keys(UserName=user.rpartition("/")[2])["AccessKeyMetadata"]
+        except SDK_ERRORS as second:
             gone = isinstance(second, ClientError) and error_code(second) == "NoSuchEntity"  # the user is gone, too
         else:
             gone = key_id not in {key["AccessKeyId"] for key in listed}
