@@ -19,7 +19,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, is_sandbox, region, region_problems
 from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import preflight
-from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies
+from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.documents import compact
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
@@ -129,7 +129,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         idle_days = {user: days for user in [*plans, *removed, *keyless] if (days := guard.idle_days(user))}
         child = pulumi.ResourceOptions(parent=self)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
-        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, child)
+        adopts = {user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt}
+        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, adopts, child)
         self._register_all(run, state, guard, plans)
 
     @classmethod
@@ -189,7 +190,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         problems = run.claim(self, self._name, list(settings.users), spell)
         problems += preflight(settings, spell, state, removed, self._ignored_tags, self._account)
         renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
-        refuse([*problems, *renamed], spell, self._name)
+        refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
         for warning in warnings:
             pulumi.log.warn(warning)
         in_use = removed_in_use(state.users, [*removed, *had_keys], guard, spell)

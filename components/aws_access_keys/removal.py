@@ -57,6 +57,20 @@ def removal_problems(
     return problems, lines
 
 
+def unfinished_adoptions(removed: Sequence[str], state: ComponentState, spell: Spelling) -> Iterator[Problem]:
+    """Removed users who existed before this stack, and whose key a failed run was to take over: not to be deleted."""
+    for user in removed:
+        found = state.users[user]
+        if found.exists and found.adopting:
+            yield Problem(
+                spell("users.{}", user),
+                f"the user would be deleted, but existed before this stack, and the run that was to adopt the access "
+                f"key {found.adopting} failed. Restore the user here and run `pulumi up` to complete the adoption. Or, "
+                f"to leave the user as it is in IAM, remove it from the state: pulumi state delete "
+                f"'{state.user_urn(user)}' --target-dependents",
+            )
+
+
 def kept_items(users: Sequence[str], states: Mapping[str, UserState], account: Account) -> list[str]:
     """A line about each user who gets a new key and has more in IAM, which a new key does not change."""
     found = in_parallel(lambda user: ", ".join(_unmanaged(user, states[user], account)), users)

@@ -62,7 +62,8 @@ class UserState:
     """The names of the keys that the last run wanted; None where no run wanted any."""
     idle_days: int = 0
     """Idle days that the user's retire guard asked for; 0 without one."""
-
+    adopting: str | None = None
+    """The id of the key that the last run was to take over, with a user who existed before; None once it finished."""
     force_destroy: bool = False
     """Whether the user is deleted with everything that the stack does not manage."""
     is_encrypted: bool = False
@@ -109,6 +110,11 @@ class ComponentState:
         """The URN of a user's current key."""
         stack, project, types, name = self.urn.split("::", 3)
         return "::".join((stack, project, f"{types}${USER}${KEY}", f"{name}/{user}/{plan.current.name}"))
+
+    def user_urn(self, user: str) -> str:
+        """The URN of an IAM user."""
+        stack, project, types, name = self.urn.split("::", 3)
+        return "::".join((stack, project, f"{types}${USER}", f"{name}/{user}"))
 
     def user(self, name: str) -> UserState:
         """A user's state; an empty one for a new user."""
@@ -163,15 +169,17 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
     last_run = outputs(PLANS).get("", {})
-    plans, idle_days = _mapping(last_run.get("plans")), _mapping(last_run.get("idleDays"))
+    plans, idle_days, adopts = (_mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts"))
+    handed_over_keys = {user: tuple(_handed_over(_mapping(of_user))) for user, of_user in handed_over.items()}
     users = {
         user: UserState(
             exists=user in exist,
             keys=tuple(of_user := sorted(keys.get(user, []), key=lambda key: key.name, reverse=True)),
-            handed_over=tuple(_handed_over(_mapping(handed_over.get(user)))),
+            handed_over=(known := handed_over_keys.get(user, ())),
             delivered=delivered,
             planned=tuple(plans[user]) if user in plans else None,
             idle_days=int(idle_days.get(user, 0)),  # numbers come back as floats
+            adopting=None if adopts.get(user) in {key.id for key in known} else adopts.get(user),
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
             policies=frozenset(policies.get(user, ())),
@@ -262,9 +270,12 @@ class KeyPlans(pulumi.ComponentResource):
         name: str,
         plans: Mapping[str, KeyPlan],
         idle_days: Mapping[str, int],
+        adopts: Mapping[str, str],
         opts: pulumi.ResourceOptions,
     ) -> None:
-        """idle_days: user → idle days that the retire guard asks for, also of users that are being removed."""
+        """idle_days: user → idle days that the retire guard asks for, also of users that are being removed. adopts:
+        user → id of the existing key that is taken over with the user.
+        """
         super().__init__(PLANS, name, None, opts)
         names = {user: [str(key.name) for key in (plan.current, plan.previous) if key] for user, plan in plans.items()}
-        self.register_outputs({"plans": names, "idleDays": dict(idle_days)})
+        self.register_outputs({"plans": names, "idleDays": dict(idle_days), "adopts": dict(adopts)})

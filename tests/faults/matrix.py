@@ -278,6 +278,9 @@ class _Attempt:
     point: Point
     said: list[str] = field(default_factory=list[str])
     """The output of each command."""
+    finished: bool = False
+    """Whether the run with the fault succeeded, for instance because the provider tried again."""
+    reverted: bool = False
 
     @property
     def scenario(self) -> Scenario:
@@ -299,6 +302,7 @@ class _Attempt:
         left = self._ids()
         command = self.scenario.command
         if self.point.then == "reverted":
+            self.reverted = True
             self.prepared.write(self.scenario.before[-1] if self.scenario.before else _config(None))
             self.stack.environment.pop("ACCESS_KEYS_TODAY", None)
             command = ("up",)
@@ -319,7 +323,9 @@ class _Attempt:
         self.sandbox.control.set_faults(Faults(failures=self.point.failures()))
         command = self.scenario.command
         if not self.point.fault.startswith("kill"):
-            self.said.append(self.prepared.command(*command, check=False).text)
+            done = self.prepared.command(*command, check=False)
+            self.said.append(done.text)
+            self.finished = done.code == 0
             self.sandbox.control.clear_faults()
             return False
         process = self.stack.start(*command, "--yes", "--skip-preview", "--json")
@@ -368,6 +374,8 @@ class _Attempt:
                 self.sandbox.client("iam").delete_access_key(UserName=user, AccessKeyId=key_id)
         for name in created_unanswered(text):
             self._delete_stored(name)
+        for line in re.findall(r"pulumi (state delete '[^']*' --target-dependents)", text):
+            self._run(*shlex.split(line), "--yes")
         if "pulumi refresh" in text:
             self._run("refresh", "--yes", "--skip-preview")
 
@@ -388,9 +396,14 @@ class _Attempt:
         if not condition:
             raise PointError(what)
 
+    def _known(self) -> list[Known]:
+        """The keys of the set-up, without that of a user who was adopted and then removed."""
+        removed = "eve" if self.scenario.name == "adopted" and self.finished and self.reverted else None
+        return [one for one in self.prepared.known if one.user != removed]
+
     def _kept(self) -> list[Known]:
         """The keys of the set-up that may not stop working."""
-        keys = [one for one in self.prepared.known if one.user not in self.scenario.retires]
+        keys = [one for one in self._known() if one.user not in self.scenario.retires]
         if self.scenario.takes_slot:
             keys = [one for one in keys if (one.user, one.serial) != ("ann", 1)]
         return keys
@@ -402,7 +415,7 @@ class _Attempt:
             self._need(one.key[0] in active, f"{when} the key {one.serial} of {one.user} still works")
         if not self.scenario.removes and not self.scenario.suspends:
             current, holds = self._output_ids(), stored(self.sandbox)
-            for user in {one.user for one in self.prepared.known}:
+            for user in {one.user for one in self._known()}:
                 ids = {one.key[0] for one in self.prepared.known if one.user == user} | {current.get(user)}
                 ids |= {key_id for name, key_id in holds.items() if name.endswith(f"/{user}")}
                 self._need(bool(ids & active), f"{when} {user} has a key that works")
@@ -424,7 +437,9 @@ class _Attempt:
         """What is true when everything has succeeded."""
         ids, state_ids = self._ids(), self._state_ids()
         everything = "\n".join(self.said)
-        for key_id in ids - state_ids:
+        # With the config reverted, a key that was to be adopted is somebody else's again.
+        foreign = {self.prepared.context.adopted} if self.prepared.context and self.point.then == "reverted" else set()
+        for key_id in ids - state_ids - foreign:
             self._need(key_id in everything, f"the key {key_id}, which the stack does not know, is named")
         self._need(state_ids <= ids, f"the state has only keys that IAM has: {state_ids - ids}")
         if self.point.then == "reverted" and not self.scenario.removes and self.scenario.before:
