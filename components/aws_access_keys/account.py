@@ -28,6 +28,12 @@ class AwsQueryError(Exception):
         self.is_about_caller = not isinstance(error, ClientError) or error_code(error) in CALLER_ERRORS
         """Whether AWS accepts no question at all, for want of credentials or of a connection."""
 
+    def cure(self, permission: str) -> str:
+        """What to do about it. permission: the one that the question needs."""
+        if self.is_about_caller:
+            return "Check the credentials that Pulumi uses: `aws sts get-caller-identity`."
+        return f"The identity running Pulumi needs {permission}."
+
 
 class AccessKeyMetadata(NamedTuple):
     """An access key as ListAccessKeys describes it."""

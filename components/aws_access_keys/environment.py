@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import pulumi
+from pulumi_aws import ProviderArgs
 
-from aws_access_keys.rules.problem import Problem
+from aws_access_keys.rules.problem import OTHER_LANGUAGES, Problem
 
+_ACCOUNT_IDS = r'\[\s*("\d{12}"\s*(,\s*"\d{12}"\s*)*)?\]'
 _DEFAULT_PROVIDER = "pulumi:providers:aws::default_"
 
 
@@ -32,6 +37,23 @@ def region_problems(resources: Mapping[str, Any]) -> Iterator[Problem]:
             f"key. Restore aws:region: {old}; for another region, create another stack.",
             is_absolute=True,
         )
+
+
+def aws_config_problems(config: Mapping[str, str]) -> Iterator[Problem]:
+    """Keys of the aws provider that are nearly right, which Pulumi ignores silently, and values of the wrong form.
+
+    config: every key of the stack with its value as text. Source of the names: the provider's arguments.
+    """
+    known = {OTHER_LANGUAGES(name) for name in signature(ProviderArgs.__init__).parameters}
+    for key, value in config.items():
+        name = key.removeprefix("aws:")
+        if name == key or name.partition(".")[0] in known:
+            if name in ("allowedAccountIds", "forbiddenAccountIds") and not re.fullmatch(_ACCOUNT_IDS, value):
+                yield Problem(key, f'expected a list of account ids, for example ["123456789012"], got {value}.', True)
+            if key == "aws:region" and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+", value):
+                yield Problem(key, f"'{value}' is not an AWS region. Write it like ap-northeast-2.", True)
+        elif near := get_close_matches(name, known, n=1, cutoff=0.8):
+            yield Problem(key, f"the aws provider does not read this key. Did you mean 'aws:{near[0]}'?", True)
 
 
 def ignored_tags() -> list[str]:

@@ -143,12 +143,11 @@ class _Planner:
                 if not self.state.is_certain:  # a key of the state may be gone; to register it would issue it again
                     raise KeyLimitError(
                         f"{self.place}: the last update did not finish, and the access keys of {self.user} "
-                        f"could not be listed ({error}). The identity running Pulumi needs iam:ListAccessKeys. Nothing "
-                        "was changed."
+                        f"could not be listed ({error}). {error.cure('iam:ListAccessKeys')} Nothing was changed."
                     ) from None
                 new = self._skip(
                     f"no new key is issued: could not list the access keys of {self.user} ({error}). "
-                    "The identity running Pulumi needs iam:ListAccessKeys."
+                    f"{error.cure('iam:ListAccessKeys')}"
                 )
             else:
                 keys, new, replaced = self._compare(in_iam, new)

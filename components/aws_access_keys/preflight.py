@@ -85,7 +85,7 @@ def _taken(
                 f"'{component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false "
                 "--generate-code=false; otherwise choose another name."
                 if found == name and not state.is_new
-                else "Choose another name, or delete it first if nobody needs it."
+                else f"Choose another name; {spell('name_prefix')} puts the same text before all names of a stack."
             )
             yield Problem(
                 spell(f"{kind}s.{{}}", name),
@@ -113,7 +113,8 @@ def _taken_policies(
     for taken in existing:
         if name := new.get(taken.casefold()):
             text = f"the account already has a policy '{taken}', which this stack does not manage"
-            yield Problem(places[name], f"{text}. Choose another name, or delete it first if nobody needs it.")
+            cure = f"Choose another name; {spell('name_prefix')} puts the same text before all names of a stack."
+            yield Problem(places[name], f"{text}. {cure}")
 
 
 def _renamed(component: str, state: ComponentState) -> str:

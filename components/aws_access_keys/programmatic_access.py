@@ -169,7 +169,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 days = state.user(user).idle_days
             # One user's keys are let go without lifting the guard from anybody else's.
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
-            override = f"add '{user}' to {setting} for one run (its `pulumi preview` lists the keys that it retires)"
+            override = f"add '{spell('{}', user)}' to {setting} for one run (its `pulumi preview` lists the keys that it retires)"
             guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
         return guards
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pulumi
 import yaml
 
-from aws_access_keys.environment import ignored_tags, region
+from aws_access_keys.environment import aws_config_problems, ignored_tags, region
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, Problem
 from aws_access_keys.setting_types import read_section, settings_of
@@ -26,7 +26,7 @@ def stack_settings() -> StackSettings:
     """The settings of the running stack. Raises SettingsError, which names every problem at once."""
     config: dict[str, str] = pulumi.runtime.get_config_env() | pulumi.runtime.config.CONFIG.get()
     given = _given(config)
-    problems = [*_namespace_problems(config), *_file_problems(given)]
+    problems = [*_namespace_problems(config), *aws_config_problems(config), *_file_problems(given)]
     if not given:
         refuse(problems, STACK_FILE)
         stack = pulumi.get_stack()

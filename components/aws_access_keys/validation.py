@@ -91,6 +91,15 @@ def rule_problems(
             yield from arn_problems(spell("users.{}.permissions_boundary", name), boundary, partition)
         yield from _tag_problems(settings, spell, name)
         yield from _key_problems(settings, spell, name, ignored_tags)
+    delivers = {"deliver": settings.deliver}
+    delivers |= {spell("users.{}.deliver", name): user.deliver for name, user in settings.users.items()}
+    for place, deliver in delivers.items():
+        if deliver and not deliver.secrets_manager and not deliver.ssm:
+            yield Problem(
+                place,
+                f"no store. Write {spell('secrets_manager')}: {{}} for one with the default name, or deliver: "
+                f"{spell.null} for none.",
+            )
     yield from _stored_names(settings, spell)
 
 

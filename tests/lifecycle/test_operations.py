@@ -279,7 +279,7 @@ def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewSta
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     [backup] = (path for path in file.parent.iterdir() if path != file)
     assert (backup.read_text(), stat.S_IMODE(backup.stat().st_mode)) == (before, 0o600)
-    assert "\nNext: aws s3 ls --profile ann --region ap-northeast-2\n" in done.stdout
+    assert "\nNext: aws sts get-caller-identity --profile ann --region ap-northeast-2\n" in done.stdout
     aws(stack, "s3api", "list-buckets", "--profile", "ann", "--region", "ap-northeast-2", **place)
     for secret in (old[1], new[1], stack.key("bob")[1]):
         assert secret not in hand_over.printed, "no secret is shown"
@@ -319,7 +319,7 @@ def test_a_csv_is_written_as_aws_configure_import_takes_it(new_stack: NewStack, 
 def test_a_key_that_cannot_be_handed_over_is_refused_with_advice(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack()
     hand_over = HandOver(stack, AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"))
-    assert "has no outputs yet" in hand_over("ann").stderr
+    assert "has no outputs: run" in hand_over("ann").stderr
     pgp: Any = pysequoia.Tsk.generate("ann <ann@example.org>").extract_certificate()
     stack.write(
         {

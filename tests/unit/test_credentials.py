@@ -67,7 +67,7 @@ def test_a_profile_is_made_in_a_home_that_has_none(run: Run) -> None:
     assert text == (
         f"Created profile 'robot' in {run.file}\n"
         "  AKIABOB0000000000002, the current access key of bob in stack dev\n"
-        "Next: aws s3 ls --profile robot --region ap-northeast-2\n"
+        "Next: aws sts get-caller-identity --profile robot --region ap-northeast-2\n"
     )
 
 
@@ -147,7 +147,7 @@ def test_a_file_of_ones_own_is_named_in_the_next_command_so_that_a_shell_reads_i
     code, text = run("bob", "--file", str(path))
     assert code == 0
     assert "[bob]" in path.read_text()
-    assert f"Next: AWS_SHARED_CREDENTIALS_FILE='{path}' aws s3 ls --profile bob" in text
+    assert f"Next: AWS_SHARED_CREDENTIALS_FILE='{path}' aws sts get-caller-identity --profile bob" in text
 
 
 def test_an_inactive_key_is_handed_over_with_a_warning(run: Run) -> None:
@@ -166,7 +166,7 @@ def test_the_result_can_be_had_as_json(run: Run) -> None:
         "replacedAccessKeyId": None,
         "backup": None,
         "warnings": [],
-        "next": "aws s3 ls --profile bob --region ap-northeast-2",
+        "next": "aws sts get-caller-identity --profile bob --region ap-northeast-2",
     }
 
 
@@ -205,7 +205,11 @@ def test_a_profile_and_a_csv_at_once_are_wrong_usage(run: Run) -> None:
 
 def test_before_the_first_up_it_names_the_command_to_run_first(run: Run) -> None:
     run.outputs = {}
-    assert run("bob") == (1, "Error: Stack 'dev' has no outputs yet: run `pulumi up --stack dev` first.\n")
+    assert run("bob") == (
+        1,
+        "Error: Stack 'dev' has no outputs: run `pulumi up --stack dev` first. If it has succeeded, the program "
+        "exports none: export 'accessKeyIds'.\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def test_a_name_that_the_account_has_in_whatever_case_is_taken(aws: FakeAws) -> 
     aws.users, aws.groups = {"Ann": {}, "bob": {}}, ["G"]
     found = problems(aws, {"ann": {}, "bob": {}}, MadeUpState().user("eve", "1"))
     assert found["users.ann"] == (
-        "the account already has a user 'Ann', which this stack does not manage. Choose another name, or delete it "
-        "first if nobody needs it."
+        "the account already has a user 'Ann', which this stack does not manage. Choose another name; name_prefix "
+        "puts the same text before all names of a stack."
     )
     assert "pulumi import aws:iam/user:User 'access/bob' 'bob' --parent 'component=urn:pulumi:" in found["users.bob"]
     assert "already has a group 'G'" in found["groups.g"]

@@ -77,7 +77,9 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
     if edited.overriding:
         names = ", ".join(edited.overriding)
         warnings.append(f"the profile also has {names}, which AWS's tools may use instead of the key.")
-    command = f"aws s3 ls --profile {quote(profile)}" + (f" --region {quote(region)}" if region else "")
+    command = f"aws sts get-caller-identity --profile {quote(profile)}" + (
+        f" --region {quote(region)}" if region else ""
+    )
     if file:
         command = f"{FILE_VARIABLE}={quote(str(path))} {command}"
     what = f"{'Created' if edited.is_new else 'Updated'} profile '{profile}' in {path}"

@@ -82,10 +82,12 @@ def _warnings(keys: dict[str, Any], settings: dict[str, Any]) -> Generator[str]:
     if previous := keys.get("previous"):
         which = f"the previous access key {previous['id']} ({previous['status']})"
         yield f"`pulumi up` deletes {which}, because IAM allows two keys per user."
-    if str(settings.get("previous")).lower() == "deleted":
+    wanted = str(settings.get("previous")).lower()
+    if wanted in ("deleted", "inactive"):
         which = f"the current access key {keys['current']['id']}"
+        verb = "deletes" if wanted == "deleted" else "deactivates"
         yield (
-            f"`pulumi up` deletes {which} once the new one works, because `previous` is `deleted`. Set it to `active` "
+            f"`pulumi up` {verb} {which} once the new one works, because `previous` is `{wanted}`. Set it to `active` "
             "to keep both for a while."
         )
 

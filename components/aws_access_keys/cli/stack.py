@@ -43,7 +43,10 @@ def stack_outputs(stack: str, required: str, *options: str) -> dict[str, Any]:
     """Output → value; secrets only with the option --show-secrets. Raises StackError where `required` is missing."""
     outputs: dict[str, Any] = json.loads(pulumi("stack", "output", "--json", "--stack", stack, *options))
     if not outputs:
-        raise StackError(f"Stack '{stack}' has no outputs yet: run `pulumi up --stack {stack}` first.")
+        raise StackError(
+            f"Stack '{stack}' has no outputs: run `pulumi up --stack {stack}` first. If it has succeeded, the program "
+            f"exports none: export '{required}'."
+        )
     if not isinstance(outputs.get(required), dict):
         raise StackError(
             f"Stack '{stack}' has no output '{required}'. Either its last `pulumi up` failed early, and has to be run "
