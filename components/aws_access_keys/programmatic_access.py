@@ -141,10 +141,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     def _warn_of_settings(self, known: Sequence[str]) -> None:
         """Settings that are allowed and can do harm. known: users of the settings and of the state."""
         for user in self._settings.retire_unguarded:
+            name = self._spell("{}", user)
             what = (
-                f"the retire guard does not protect the keys of '{user}'. Remove the name after this run."
+                f"the retire guard does not protect the keys of '{name}'. Remove the name after this run."
                 if user in known
-                else f"there is no user '{user}'. Remove the name."
+                else f"there is no user '{name}'. Remove the name."
             )
             pulumi.log.warn(f"{self._spell.prefix}{self._spell('retire_unguarded')}: {what}")
         if pulumi.runtime.is_dry_run():
@@ -169,7 +170,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 days = state.user(user).idle_days
             # One user's keys are let go without lifting the guard from anybody else's.
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
-            override = f"add '{spell('{}', user)}' to {setting} for one run (its `pulumi preview` lists the keys that it retires)"
+            name = spell("{}", user)
+            override = f"add '{name}' to {setting} for one run (its `pulumi preview` lists the keys that it retires)"
             guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
         return guards
 
