@@ -157,6 +157,13 @@ class _Planner:
         if new and self.rules.status == "inactive":
             self.warnings.append("status is inactive, so the new key is created inactive, and nobody can use it yet.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
+        wanted = {key.name: key.status for key in (plan.current, plan.previous) if key}
+        self.warnings += [
+            f"the access key {key.id} is inactive and becomes active again, because the settings ask for it. If it was "
+            "deactivated because it is not to be used, set previous to inactive or deleted."
+            for key in keys
+            if not key.active and wanted.get(key.name) == "active"
+        ]
         in_use = {
             name: why
             for name, action in retirements(plan, keys).items()

@@ -197,7 +197,7 @@ class _Adoption:
                 f"'{user}' has {len(ids)} access keys; that is IAM's maximum, so this one could never be rotated. "
                 f"Delete '{other}' first, if nobody uses it.",
             )
-        elif not listed[0].active and key.status is None:
+        elif not next(found for found in listed if found.id == key_id).active and key.status is None:
             yield Problem(
                 self._spell("users.{}.key.status", user),
                 f"the access key '{key_id}' to adopt is inactive. Set status to inactive to keep it inactive, or to "

@@ -172,7 +172,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
             name = spell("{}", user)
             override = f"add '{name}' to {setting} for one run (its `pulumi preview` lists the keys that it retires)"
-            guards[user] = UserGuard(0 if user in settings.retire_unguarded else days, override)
+            guards[user] = UserGuard(days, override, user in settings.retire_unguarded)
         return guards
 
     def _plan(
@@ -290,8 +290,6 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             place = spell("groups.{}.policy_arns.{}", group, key)
             arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
         child = pulumi.ResourceOptions(parent=made)
-        for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
-            arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
         limits: list[pulumi.Resource] = []
         if settings.allow_from is not None:
             document = compact(allow_from_document(settings.allow_from))
@@ -301,6 +299,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             limits.append(policy)
         # Nothing is allowed before the limit is there, or after it is gone.
         child = pulumi.ResourceOptions(parent=made, depends_on=limits)
+        for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
+            arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
         permissions: list[pulumi.Resource] = [
             iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
             for key, arn in arns.items()

@@ -25,6 +25,8 @@ class UserGuard(NamedTuple):
     """Days for which a key must have been unused before it may be retired; 0 where the guard is off."""
     override: str
     """How to retire a key anyway, in the caller's spelling: `add 'ann' to retire_unguarded for one run`."""
+    is_lifted: bool = False
+    """Whether the keys may be retired in this run, in use or not."""
 
 
 class RetireGuard:
@@ -51,7 +53,7 @@ class RetireGuard:
     def refusal(self, user: str, key_id: str, action: Retirement) -> str | None:
         """Why a key may not be deactivated or deleted; None where it may."""
         required = self.idle_days(user)
-        if not required:
+        if not required or self._users[user].is_lifted:
             return None
         override = self._users[user].override
         try:

@@ -238,9 +238,10 @@ def _handed_over(keys: Mapping[str, Any]) -> "list[HandedOver]":
 def _delivered_id(content: Any) -> str | None:
     """The id of the access key in the content of a secret or parameter; None if there is no key in it."""
     try:
-        return json.loads(content)["aws_access_key_id"]
-    except (TypeError, ValueError, KeyError):
+        key_id = json.loads(content)["aws_access_key_id"]
+    except (TypeError, ValueError, KeyError, RecursionError):
         return None
+    return key_id if isinstance(key_id, str) else None
 
 
 def _resource_outputs(arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -437,10 +437,11 @@ def test_a_removed_user_whose_key_is_in_use_stops_the_run_until_it_is_let_go(aws
 def test_advice_names_a_user_as_the_settings_do(aws: FakeAws) -> None:
     aws.keys, aws.used = {"dev-eve": ["AKIA-dev-eve-1"]}, {"AKIA-dev-eve-1": USED}
     state = MadeUpState().user("dev-ann", "1").user("dev-eve", "1", idle_days=3)
-    prefixed = {**key(), "name_prefix": "dev-"}
+    prefixed: Any = {**key(), "name_prefix": "dev-"}
     with pytest.raises(InUseError, match=r"  users\.eve: the access key .* add 'eve' to retire_unguarded"):
         made(prefixed, state)
-    recording, _ = made({**prefixed, "retire_unguarded": ["eve"]}, state)
+    prefixed["retire_unguarded"] = ["eve"]
+    recording, _ = made(prefixed, state)
     assert recording.keys == ["access/dev-ann/1"], "and doing what it says works"
 
 

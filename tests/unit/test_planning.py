@@ -342,3 +342,18 @@ def test_a_lost_key_is_taken_back_under_its_own_name(aws: FakeAws) -> None:
     plan = ann(aws, state, KeyRules(serial=2), adopted="AKIA-ann-2")
     assert names(plan) == ("2", "1")
     assert plan.takes_over == "AKIA-ann-2"
+
+
+def test_a_key_that_becomes_active_again_is_named(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    plan = ann(aws, MadeUpState().user("ann", "1", inactive=["1"]), KeyRules(serial=2, previous="active"))
+    assert any("AKIA-ann-1 is inactive and becomes active again" in warning for warning in plan.warnings)
+    plan = ann(aws, MadeUpState().user("ann", "1", inactive=["1"]), KeyRules(serial=2))
+    assert not any("becomes active again" in warning for warning in plan.warnings), "a default revives no key"
+
+
+def test_a_guard_that_is_lifted_for_one_run_stays_known(aws: FakeAws) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1"]}, {"AKIA-ann-1": USED}
+    guard = RetireGuard(TODAY, Account(session(aws)), {"ann": UserGuard(3, "", is_lifted=True)})
+    assert guard.refusal("ann", "AKIA-ann-1", "deleted") is None
+    assert guard.idle_days("ann") == 3, "the next run and a plain destroy are guarded again"
