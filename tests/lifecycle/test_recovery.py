@@ -404,7 +404,7 @@ def test_an_entity_whose_creation_was_not_answered_can_be_taken_over(
     sandbox.control.drop_response(action)
     assert stack.up(check=False).code != 0
     refused = stack.up(check=False)
-    command = re.search(r"pulumi (import .*?); else", refused.text)
+    command = re.search(r"pulumi (import .*?); otherwise", refused.text)
     assert command, f"the message has the line that takes it over: {refused.text}"
     stack.run(*shlex.split(command[1]), "--yes")
     stack.up()
@@ -478,7 +478,7 @@ def test_a_user_whose_creation_was_killed_in_the_first_run_can_be_taken_over(
     stack.run("cancel", "--yes")
     stack.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
     refused = stack.up(check=False)
-    for command in re.findall(r"take it over: pulumi (import .*?); else", refused.text):
+    for command in re.findall(r"take it over: pulumi (import .*?); otherwise", refused.text):
         stack.run(*shlex.split(command), "--yes", "--skip-preview")
     stack.up()
     assert len(keys_in_iam(sandbox)) == 1
