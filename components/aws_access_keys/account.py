@@ -59,7 +59,8 @@ class Account:
         self._session: Any = None
         self._lock = Lock()
         self._clients: dict[str, Any] = {}
-        self._last_uses: dict[str, LastUse | None] = {}
+        self._last_uses: dict[str, Any] = {}
+        """Access key id → response of GetAccessKeyLastUsed."""
         self._keys: dict[str, list[AccessKeyMetadata]] = {}
 
     def client(self, service: str) -> Any:
@@ -93,9 +94,20 @@ class Account:
 
     def last_use(self, key_id: str) -> LastUse | None:
         """When a key was last used; None for one that was never used or is gone."""
+        response = self._last_used(key_id)
+        return last_use(response) if response else None
+
+    def owner(self, key_id: str) -> str | None:
+        """The user whose key this is; None where AWS does not tell, as for a key that is gone."""
+        try:
+            response = self._last_used(key_id)
+        except AwsQueryError:
+            return None
+        return response and response.get("UserName")
+
+    def _last_used(self, key_id: str) -> Any:
         if key_id not in self._last_uses:
-            response = self.ask("iam", "get_access_key_last_used", AccessKeyId=key_id)
-            self._last_uses[key_id] = last_use(response) if response else None
+            self._last_uses[key_id] = self.ask("iam", "get_access_key_last_used", AccessKeyId=key_id)
         return self._last_uses[key_id]
 
     def list_access_keys(self, user: str) -> list[AccessKeyMetadata]:

@@ -64,8 +64,3 @@ def ignored_tags() -> list[str]:
         return [prefix for prefix in prefixes if isinstance(prefix, str) and prefix]
     except (json.JSONDecodeError, KeyError, TypeError):
         return []
-
-
-def is_sandbox() -> bool:
-    """Whether this runs in the sandbox, where no update touches a real account."""
-    return bool(os.environ.get("PULUMI_SANDBOX"))

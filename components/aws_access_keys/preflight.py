@@ -79,13 +79,12 @@ def _taken(
         found = existing.get(name.casefold())
         if found and name.casefold() not in going:
             token = USER if kind == "user" else GROUP
-            component = state.urn.split("::", 3)[3]
             take_over = (
                 f"If it is left over from an earlier run of this stack, take it over: pulumi import {token} "
-                f"'{component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false "
+                f"'{state.component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false "
                 "--generate-code=false; otherwise choose another name."
                 if found == name and not state.is_new
-                else f"Choose another name; {spell('name_prefix')} puts the same text before all names of a stack."
+                else _other_name(spell)
             )
             yield Problem(
                 spell(f"{kind}s.{{}}", name),
@@ -113,15 +112,17 @@ def _taken_policies(
     for taken in existing:
         if name := new.get(taken.casefold()):
             text = f"the account already has a policy '{taken}', which this stack does not manage"
-            cure = f"Choose another name; {spell('name_prefix')} puts the same text before all names of a stack."
-            yield Problem(places[name], f"{text}. {cure}")
+            yield Problem(places[name], f"{text}. {_other_name(spell)}")
+
+
+def _other_name(spell: Spelling) -> str:
+    return f"Choose another name; {spell('name_prefix')} puts the same text before all names of a stack."
 
 
 def _renamed(component: str, state: ComponentState) -> str:
-    now = state.urn.split("::", 3)[3]
     return (
-        f"the component '{component}' of this stack already has this name. If you renamed that component to '{now}', "
-        "restore its name: its keys cannot move to another name."
+        f"the component '{component}' of this stack already has this name. If you renamed that component to "
+        f"'{state.component}', restore its name: its keys cannot move to another name."
     )
 
 
@@ -177,7 +178,7 @@ class _Adoption:
             found: dict[str, Any] | None = self._account.ask("iam", "get_user", UserName=user)
             listed = self._account.list_access_keys(user)
         except AwsQueryError as error:
-            cure = "The identity running Pulumi needs iam:GetUser and iam:ListAccessKeys."
+            cure = error.cure("iam:GetUser and iam:ListAccessKeys")
             yield Problem(where, f"could not list the access keys of '{user}' ({error}). {cure}")
             return
         if found is None:

@@ -1,7 +1,7 @@
 """ProgrammaticAccess: groups, users and access keys as one reusable component."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, cast
@@ -16,24 +16,21 @@ from aws_access_keys.args import ProgrammaticAccessArgs
 from aws_access_keys.credentials import credentials_csv, credentials_file
 from aws_access_keys.delivery import deliver
 from aws_access_keys.descriptions import KeyDescriptions
-from aws_access_keys.environment import ignored_tags, is_sandbox, region, region_problems
+from aws_access_keys.environment import ignored_tags, region, region_problems
+from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import preflight
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
-from aws_access_keys.rules.documents import compact
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
-from aws_access_keys.rules.names import path_problems, tag_value_problems
-from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
-from aws_access_keys.rules.policies import administrator_warning, partition_of, policy_arn, policy_key
+from aws_access_keys.rules.policies import administrator_warning, partition_of
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
-from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.run import Run
-from aws_access_keys.session import aws_session
+from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import AccessSettings, ComponentSettings, KeySettings, StackSettings
 from aws_access_keys.state import COMPONENT, ComponentState, KeyPlans, read_state
-from aws_access_keys.validation import SettingsError, arn_problems, pgp_problems, refuse, rule_problems
+from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
 
 class ProgrammaticAccess(pulumi.ComponentResource):
@@ -218,31 +215,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
+        identities = Identities(self, self._name, self._settings, self._spell, self._partition, state)
         # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
-        self.groups: dict[str, iam.Group] = {}
-        self.users: dict[str, iam.User] = {}
-        own = {
-            policy: iam.Policy(
-                f"{self._name}/{policy}",
-                name=policy,
-                policy=compact(document),
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-            for policy, document in sorted(self._settings.policy_documents.items())
-        }
-        limits: dict[str, list[pulumi.Resource]] = {}
-        permissions: dict[str, list[pulumi.Resource]] = {}
-        for group in sorted(self._settings.groups):
-            self.groups[group], limits[group], permissions[group] = self._group(group, own)
+        self.groups, self.users = identities.groups, identities.users
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
         proofs: list[pulumi.Output[Any]] = []
-        for user in sorted(self._settings.users):
-            mine = self._settings.users[user].groups
-            before = [limit for group in mine for limit in limits[group]]
-            self.users[user], allowed = self._user(user, not state.user(user).exists, before, own)
-            if user not in plans:
-                continue
+        for user in sorted(plans):
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
@@ -251,7 +230,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 state=state.user(user),
                 account=self._account,
                 hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
-                allowed=[*allowed, *(permission for group in mine for permission in permissions[group])],
+                allowed=identities.allowed[user],
                 descriptions=descriptions,
                 deliver=self._delivery(user, run, state.urn, guard),
                 proofs=proofs,
@@ -275,129 +254,15 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         return put
 
-    def _group(
-        self, group: str, own: Mapping[str, iam.Policy]
-    ) -> tuple[iam.Group, list[pulumi.Resource], list[pulumi.Resource]]:
-        """An IAM group, what limits it, and what allows it something: inline policies and attachments of the others.
-
-        own: the policies under `policy_documents`.
-        """
-        settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
-        path = self._once_known(settings.path, spell("groups.{}.path", group), path_problems)
-        made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self))
-        arns = self._arns(settings.policies, own)
-        for key, later in settings.policy_arns.items():
-            place = spell("groups.{}.policy_arns.{}", group, key)
-            arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
-        child = pulumi.ResourceOptions(parent=made)
-        limits: list[pulumi.Resource] = []
-        if settings.allow_from is not None:
-            document = compact(allow_from_document(settings.allow_from))
-            policy = iam.GroupPolicy(
-                f"{name}/{ALLOW_FROM}", group=made.name, name=ALLOW_FROM, policy=document, opts=child
-            )
-            limits.append(policy)
-        # Nothing is allowed before the limit is there, or after it is gone.
-        child = pulumi.ResourceOptions(parent=made, depends_on=limits)
-        for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
-            arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
-        permissions: list[pulumi.Resource] = [
-            iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
-            for key, arn in arns.items()
-        ]
-        for key, document in settings.inline.items():
-            policy = compact(document)
-            permissions.append(iam.GroupPolicy(f"{name}/{key}", group=made.name, name=key, policy=policy, opts=child))
-        return made, limits, permissions
-
-    def _user(
-        self, user: str, is_new: bool, limits: Sequence[pulumi.Resource], own: Mapping[str, iam.Policy]
-    ) -> tuple[iam.User, list[pulumi.Resource]]:
-        """An IAM user, with what limits it and what allows it something: its groups, or policies of its own.
-
-        limits: what limits these groups. own: the policies under `policy_documents`.
-        """
-        settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
-        made = iam.User(
-            name,
-            name=user,
-            path=self._once_known(settings.path, spell("users.{}.path", user), path_problems),
-            tags={
-                key: self._once_known(value, self._settings.tag_place(spell, user, key), tag_value_problems)
-                for key, value in self._settings.effective_tags(user).items()
-            },
-            force_destroy=settings.force_destroy,
-            permissions_boundary=self._boundary(user, own),
-            # An adopted key belongs to an existing user.
-            opts=pulumi.ResourceOptions(
-                parent=self, import_=user if settings.key and settings.key.adopt and is_new else None
-            ),
-        )
-        allowed: list[pulumi.Resource] = []
-        child = pulumi.ResourceOptions(parent=made)
-        if settings.allow_from is not None:
-            document = compact(allow_from_document(settings.allow_from))
-            policy = iam.UserPolicy(
-                f"{name}/{ALLOW_FROM}", user=made.name, name=ALLOW_FROM, policy=document, opts=child
-            )
-            allowed.append(policy)
-        child = pulumi.ResourceOptions(parent=made, depends_on=[*allowed, *limits])
-        allowed += [
-            iam.UserPolicyAttachment(f"{name}/{key}", user=made.name, policy_arn=arn, opts=child)
-            for key, arn in self._arns(settings.policies, own).items()
-        ]
-        if not settings.groups:
-            return made, allowed
-        # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
-        membership = iam.UserGroupMembership(
-            name,
-            user=made.name,
-            groups=[self.groups[group].name for group in sorted(settings.groups)],
-            opts=child,
-        )
-        return made, [*allowed, membership]
-
-    def _boundary(self, user: str, own: Mapping[str, iam.Policy]) -> "pulumi.Input[str] | None":
-        """The ARN of a user's permissions boundary."""
-        given = self._settings.users[user].permissions_boundary
-        if given is None or isinstance(given, str):
-            return None if given is None else next(iter(self._arns([given], own).values()))
-        place = self._spell("users.{}.permissions_boundary", user)
-        return self._once_known(given, place, lambda where, arn: arn_problems(where, arn, self._partition))
-
-    def _arns(self, policies: Sequence[str], own: Mapping[str, iam.Policy]) -> "dict[str, pulumi.Input[str]]":
-        """Managed policies as settings name them: name of the attachment → ARN."""
-        arns: dict[str, pulumi.Input[str]] = {}
-        for policy in policies:
-            arn = own[policy].arn if policy in own else policy_arn(policy, self._partition)
-            arns[policy_key(arn) if isinstance(arn, str) else policy] = arn
-        return arns
-
     def _key(self, user: str) -> KeySettings:
         """A user's key settings."""
         settings, known = self._settings.effective_key(user), dict[str, pulumi.Input[str]]()
         for field, check in (("description", description_problems), ("pgp_key", pgp_problems)):
             value: pulumi.Input[str] | None = getattr(settings, field)
             if value is not None:
-                known[field] = self._once_known(value, self._settings.key_place(self._spell, user, field), check)
+                place = self._settings.key_place(self._spell, user, field)
+                known[field] = once_known(value, place, check, self._spell, self._name)
         return settings.but(**known)
-
-    def _once_known(
-        self, value: "pulumi.Input[str]", place: str, check: Callable[[str, str], Iterator[Problem]]
-    ) -> "pulumi.Input[str]":
-        """The value; an Output is checked when it becomes known, and fails the run with a SettingsError."""
-        if isinstance(value, str):
-            return value  # was checked with all the others
-
-        def checked(known: object) -> str:
-            text = isinstance(known, str)
-            problems = (
-                check(place, known) if text else [Problem(place, "expected text, got an Output that is not text.")]
-            )
-            refuse(list(problems), self._spell, self._name, "What depends on it was not created or changed.")
-            return cast("str", known)
-
-        return pulumi.Output.from_input(value).apply(checked)
 
     def _set_outputs(self, keys: Mapping[str, RegisteredKeys]) -> None:
         def by_user(values: "Mapping[str, pulumi.Output[Any]]") -> "pulumi.Output[dict[str, Any]]":

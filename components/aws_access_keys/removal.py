@@ -13,7 +13,7 @@ from aws_access_keys.planning import delete_command, in_parallel
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import USER, ComponentState, UserState
+from aws_access_keys.state import PARAMETER, SECRET, USER, ComponentState, UserState, urn_below
 
 _QUARANTINE = "AWSCompromisedKeyQuarantine"
 
@@ -110,15 +110,14 @@ def removed_copies(settings: AccessSettings, state: ComponentState, resources: M
     resources: URN → `outputs` of each resource of the stack.
     """
     delivers = {user: settings.effective_deliver(user) for user in settings.users}
-    stack, project, types, name = state.urn.split("::", 3)
     lines: list[str] = []
     for field, token, what in (
-        ("secrets_manager", "aws:secretsmanager/secret:Secret", "the secret '{}' is deleted from Secrets Manager"),
-        ("ssm", "aws:ssm/parameter:Parameter", "the parameter '{}' is deleted from SSM Parameter Store"),
+        ("secrets_manager", SECRET, "the secret '{}' is deleted from Secrets Manager"),
+        ("ssm", PARAMETER, "the parameter '{}' is deleted from SSM Parameter Store"),
     ):
         stores = {user: getattr(deliver, field) for user, deliver in delivers.items() if deliver}
         kept = {stored_name(user, store.name, field) for user, store in stores.items() if store}
-        begin = "::".join((stack, project, f"{types}${USER}${token}", f"{name}/"))
+        begin = f"{urn_below(state.urn, USER, token)}/"
         found = {str(had["outputs"].get("name")) for urn, had in resources.items() if urn.startswith(begin)}
         why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
@@ -136,7 +135,7 @@ def lost_users(
     lost = [(user, key.id) for user in sorted(states) if not states[user].exists for key in states[user].handed_over]
     problems: list[Problem] = []
     warnings: list[str] = []
-    for (user, key_id), owner in zip(lost, in_parallel(lambda key: _owner(key[1], account), lost), strict=True):
+    for (user, key_id), owner in zip(lost, in_parallel(lambda key: account.owner(key[1]), lost), strict=True):
         if owner and user not in users:
             warnings.append(
                 f"the access key {key_id}, which this stack issued for '{user}', still exists. It belongs to the IAM "
@@ -155,15 +154,6 @@ def lost_users(
                 )
             )
     return problems, warnings
-
-
-def _owner(key_id: str, account: Account) -> str | None:
-    """The user whose key this is; None where AWS does not tell, as for a key that is gone."""
-    try:
-        response = account.ask("iam", "get_access_key_last_used", AccessKeyId=key_id)
-    except AwsQueryError:
-        return None
-    return response and response.get("UserName")
 
 
 def _attached(policy: str) -> str:

@@ -11,7 +11,7 @@ import pulumi
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.rotation import Retirement
-from aws_access_keys.state import KEY, owner_of_key, parse_state
+from aws_access_keys.state import KEY, USER, component_name, owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
@@ -53,7 +53,7 @@ class Run:
         self, component: pulumi.ComponentResource, name: str, users: Sequence[str], spell: Spelling
     ) -> list[Problem]:
         """Users that another component of the same account has already. An account is identified by its provider."""
-        provider = id(component.get_provider("aws:iam/user:User"))
+        provider = id(component.get_provider(USER))
         problems: list[Problem] = []
         for user in users:
             owner, owner_name = self._owners.setdefault((provider, user.casefold()), (component, name))
@@ -138,7 +138,7 @@ class Run:
         It asks in the account of one that is; a key that this account does not have is not deleted.
         """
         state = parse_state(component, self.resources)
-        name = component.split("::", 3)[3]
+        name = component_name(component)
         other = next(iter(self.guards.values()))
         return other.of_removed(name, {user: found.idle_days for user, found in state.users.items()})
 

@@ -32,7 +32,7 @@ def session_for(config: Mapping[str, Any]) -> "boto3.Session":
     import boto3
 
     region = config.get("region")
-    if os.environ.get("PULUMI_SANDBOX"):
+    if is_sandbox():
         return boto3.Session(region_name=region)
     session: Any = boto3.Session(
         region_name=region,
@@ -53,6 +53,11 @@ def session_for(config: Mapping[str, Any]) -> "boto3.Session":
             aws_session_token=got["SessionToken"],
         )
     return session
+
+
+def is_sandbox() -> bool:
+    """Whether this runs in the sandbox, where nothing touches a real account."""
+    return bool(os.environ.get("PULUMI_SANDBOX"))
 
 
 def _roles(given: Any) -> list[dict[str, str]]:

@@ -107,6 +107,15 @@ class GrantText(Text):
     later_cure = " For one that is known later, create the policy in the program and list it below policy_arns."
 
 
+def file_content(given: str) -> bytes:
+    """What is in a file given as `file:PATH`, relative to the program. Raises OSError, which says what to correct."""
+    path = Path(given.removeprefix("file:"))
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OSError(f"cannot read '{path}' in {Path.cwd()}: {error.strerror}. Correct the path.") from None
+
+
 class PolicyDocument(SettingType):
     """A policy document: a mapping, JSON text, or `file:PATH` of a JSON file, relative to the program."""
 
@@ -116,9 +125,9 @@ class PolicyDocument(SettingType):
         document = given
         if isinstance(given, str):
             try:
-                document = json.loads(Path(given[5:]).read_text("utf-8") if given.startswith("file:") else given)
+                document = json.loads(file_content(given) if given.startswith("file:") else given)
             except OSError as error:
-                return place.refuse(f"cannot read '{given[5:]}' in {Path.cwd()}: {error.strerror}. Correct the path.")
+                return place.refuse(str(error))
             except ValueError as error:  # not JSON, or not UTF-8
                 return place.refuse(
                     f"expected a policy document as JSON, or file:PATH of one, but this is not valid JSON: {error}."

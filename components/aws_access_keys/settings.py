@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from aws_access_keys.rules.documents import Document
 from aws_access_keys.rules.problem import Spelling
-from aws_access_keys.rules.rotation import Calendar, KeyRules
+from aws_access_keys.rules.rotation import Calendar, KeyRules, Retired, Status
 from aws_access_keys.rules.s3_grants import Access, S3Grant
 from aws_access_keys.setting_types import (
     Choice,
@@ -33,8 +33,6 @@ from aws_access_keys.setting_types import (
 
 MAX_SERIAL = 10**9  # far below 2**53, beyond which the engine rounds numbers
 
-Status = Literal["active", "inactive"]
-Previous = Literal["active", "inactive", "deleted"]
 Partition = Literal["aws", "aws-cn", "aws-us-gov"]
 Tags = dict[str, pulumi.Input[str]]
 
@@ -153,8 +151,8 @@ class KeyDefaults(Section):
     example = "{serial: 2}"
 
     serial: int = setting(WholeNumber(least=1, most=MAX_SERIAL), "Raise it by one for a new key.", default=1)
-    previous: Previous | None = setting(
-        Choice(choices=get_args(Previous)),
+    previous: Retired | None = setting(
+        Choice(choices=get_args(Retired)),
         "What happens to the previous key. Default: inactive with a schedule, otherwise active.",
         default=None,
     )

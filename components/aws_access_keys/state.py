@@ -28,10 +28,9 @@ PLANS = "aws-access-keys:index:KeyPlans"
 USER = "aws:iam/user:User"
 GROUP = "aws:iam/group:Group"
 KEY = "aws:iam/accessKey:AccessKey"
-STORED = {
-    "aws:secretsmanager/secretVersion:SecretVersion": "secretString",
-    "aws:ssm/parameter:Parameter": "value",
-}
+SECRET = "aws:secretsmanager/secret:Secret"
+PARAMETER = "aws:ssm/parameter:Parameter"
+STORED = {"aws:secretsmanager/secretVersion:SecretVersion": "secretString", PARAMETER: "value"}
 """Type of a resource that holds a delivered key → its output that does."""
 POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
@@ -106,15 +105,18 @@ class ComponentState:
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name, in lower case, of each user and group of the stack's other components → name of its component."""
 
+    @property
+    def component(self) -> str:
+        """The name of the component."""
+        return component_name(self.urn)
+
     def key_urn(self, user: str, plan: KeyPlan) -> str:
         """The URN of a user's current key."""
-        stack, project, types, name = self.urn.split("::", 3)
-        return "::".join((stack, project, f"{types}${USER}${KEY}", f"{name}/{user}/{plan.current.name}"))
+        return f"{urn_below(self.urn, USER, KEY)}/{user}/{plan.current.name}"
 
     def user_urn(self, user: str) -> str:
         """The URN of an IAM user."""
-        stack, project, types, name = self.urn.split("::", 3)
-        return "::".join((stack, project, f"{types}${USER}", f"{name}/{user}"))
+        return f"{urn_below(self.urn, USER)}/{user}"
 
     def user(self, name: str) -> UserState:
         """A user's state; an empty one for a new user."""
@@ -136,11 +138,10 @@ def read_state(component: pulumi.ComponentResource) -> tuple[ComponentState, Map
 
 def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     """The state of the component with a URN. resources: URN → `type` and `outputs` of each resource of the stack."""
-    stack, project, types, name = urn.split("::", 3)
 
     def outputs(*kinds: str) -> dict[str, dict[str, Any]]:
         """Name below the component → outputs, of the resources of one type."""
-        begin = "::".join([stack, project, "$".join((types, *kinds)), name])
+        begin = urn_below(urn, *kinds)
         return {
             resource.removeprefix(begin).removeprefix("/"): details["outputs"]
             for resource, details in resources.items()
@@ -191,7 +192,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         name.rpartition("/")[2].casefold(): name.rpartition("/")[0]
         for kinds, name in (resource.split("::", 3)[2:] for resource in resources)
         if kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}"))
-        and name.rpartition("/")[0] != urn.split("::", 3)[3]
+        and name.rpartition("/")[0] != component_name(urn)
     }
     groups = frozenset(filter(_is_name, outputs(GROUP)))
     customer_managed = frozenset(
@@ -212,6 +213,17 @@ def _day(key: Mapping[str, Any]) -> date:
         return date.fromisoformat(str(key.get("createDate"))[:10])
     except ValueError:
         return clock.LAST
+
+
+def component_name(urn: str) -> str:
+    """The name of the component with a URN."""
+    return urn.split("::", 3)[3]
+
+
+def urn_below(urn: str, *kinds: str) -> str:
+    """How the URNs begin of a component's resources of one type. kinds: the types of its parents and its own."""
+    stack, project, types, name = urn.split("::", 3)
+    return "::".join((stack, project, "$".join((types, *kinds)), name))
 
 
 def owner_of_key(urn: str) -> tuple[str, str]:

@@ -5,7 +5,6 @@ A value that becomes known only later (a Pulumi Output) is left out here; the co
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pulumi
 
@@ -30,6 +29,7 @@ from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.rules.s3_grants import grant_policies, grant_problems, kms_key_problems
+from aws_access_keys.setting_types import file_content
 from aws_access_keys.settings import AccessSettings, GroupSettings
 
 
@@ -293,11 +293,7 @@ def pgp_text(given: str) -> str:
     """The text of an OpenPGP key given itself or as `file:PATH`, relative to the program. Raises OSError."""
     if not given.startswith("file:"):
         return given
-    path = Path(given.removeprefix("file:"))
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise OSError(f"cannot read '{path}' in {Path.cwd()}: {error.strerror}. Correct the path.") from None
+    raw = file_content(given)
     if b"-----BEGIN" in raw:
         return raw.decode()
     return raw.decode() if raw.isascii() else b64encode(raw).decode()

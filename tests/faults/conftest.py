@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.faults.matrix import SCENARIOS, Prepared, prepare
+from tests.faults.matrix import Prepared, prepare
+from tests.faults.scenarios import SCENARIOS
 from tests.lifecycle.stack import Sandbox
 
 POINT = "fault point"

@@ -1,10 +1,9 @@
-"""The fault matrix: scenarios, faults at each API call, what happens next, and what must be true after each.
+"""The fault matrix: what happens at each point (scenarios.py), and what must be true after it.
 
 A point is one scenario with one fault at one of its API calls. Its course: the scenario's set-up is restored, the
 command under test runs with the fault, an operator goes on until a run succeeds, and a preview is to be empty.
 """
 
-import itertools
 import json
 import os
 import re
@@ -14,160 +13,22 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pysequoia
 from botocore.exceptions import ClientError
 from pulumi_sandbox.aws.settings import Failure, Faults
 
-from tests.lifecycle.helpers import GROUPS, in_days, works
+from tests.faults.scenarios import Call, Config, Point, Scenario, ScenarioContext, config
+from tests.lifecycle.helpers import in_days, works
 from tests.lifecycle.stack import Done, Sandbox, Stack
 
-Fault = Literal["error", "lost response", "kill before", "kill after"]
-Then = Literal["same", "reverted"]
-Config = Mapping[str, Any]
-
-FAULTS: tuple[Fault, ...] = ("error", "lost response", "kill before", "kill after")
-FOLLOW_UPS: tuple[Then, ...] = ("same", "reverted")
-READS = ("Get", "List", "Describe")
-ERRORS = (("AccessDenied", 50), ("Throttling", 2), ("LimitExceeded", 50), ("RequestTimeout", 2))
-"""Error codes of IAM and STS, and for how many calls they last; the other services' end in `Exception`."""
 ROUNDS = 6
 """Runs in which an operator who does what the messages say must have succeeded."""
-
-
-@dataclass(frozen=True)
-class ScenarioContext:
-    """What a scenario's configuration can refer to."""
-
-    adopted: str
-    """Id of an access key that was created without the stack."""
-    certificate: str
-    """An OpenPGP certificate."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What is set up before, and the command under test."""
-
-    name: str
-    before: tuple[Config, ...]
-    """Configurations that were applied one after the other."""
-    after: Config
-    """The configuration of the command under test."""
-    retires: frozenset[str] = frozenset()
-    """Users whose keys of the set-up may stop working, because the configuration asks for it."""
-    takes_slot: bool = False
-    """Whether the oldest key of ann may be deleted, to make room for a new one."""
-    removes: bool = False
-    """Whether users are removed."""
-    in_days: int = 0
-    """Days after the set-up."""
-    command: tuple[str, ...] = ("up",)
-    is_refused: bool = False
-    """Whether the retire guard refuses the command, so that only the reverted configuration succeeds."""
-    suspends: bool = False
-    """Whether the key under test is inactive, also the one in the stores."""
-
-
-def _config(ann: Config | None, bob: Config | None = None, **more: Any) -> Config:
-    """The configuration of user ann, delivered to both stores, and of bob, delivered to one. None: no such user."""
-    users: dict[str, Any] = {}
-    if ann is not None:
-        users["ann"] = {"groups": ["test"], "key": dict(ann), "deliver": {"ssm": {}, "secretsManager": {}}}
-    if bob is not None:
-        users["bob"] = {"groups": ["test"], "key": dict(bob), "deliver": {"ssm": {}}}
-    return {"groups": GROUPS, "users": users, **({} if users else {"allowNoUsers": True}), **more}
-
-
-def _undelivered(user: str, **key: Any) -> Config:
-    both = _config({}, {})
-    return {**both, "users": {user: {"groups": ["test"], "key": key}, "bob": both["users"]["bob"]}}
-
-
-_CALENDAR = {"rotation": {"start": in_days(0), "everyDays": 30, "overlapDays": 3}}
-_GUARD = {"retireGuard": {"idleDays": 30}}
-_ONE = _config({}, {})
-
-SCENARIOS = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("first up of one user", (), _config({})),
-        Scenario("first up of two users", (), _ONE),
-        Scenario("rotation into the empty slot", (_ONE,), _config({"serial": 2}, {})),
-        Scenario("rotation into a taken slot", (_ONE, _config({"serial": 2}, {})), _config({"serial": 3}, {}),
-                 takes_slot=True),
-        Scenario("previous inactive", (_ONE,), _config({"serial": 2, "previous": "inactive"}, {}),
-                 retires=frozenset({"ann"})),
-        Scenario("previous deleted", (_ONE,), _config({"serial": 2, "previous": "deleted"}, {}),
-                 retires=frozenset({"ann"})),
-        Scenario("rotation of two users", (_ONE,), _config({"serial": 2}, {"serial": 2})),
-        Scenario("scheduled rotation", (_config(_CALENDAR, {}),), _config(_CALENDAR, {}), in_days=30),
-        Scenario("suspended", (_ONE,), _config({"status": "inactive"}, {}), retires=frozenset({"ann"}), suspends=True),
-        Scenario("OpenPGP", (_undelivered("ann"),), _undelivered("ann", serial=2, pgpKey="CERTIFICATE")),
-        Scenario("adopted", (_config(None, {}),), _undelivered("eve", adopt={"id": "ADOPTED"})),
-        Scenario("renamed", (_ONE,), {**_ONE, "users": {"anna": _ONE["users"]["ann"], "bob": _ONE["users"]["bob"]}},
-                 retires=frozenset({"ann"}), removes=True),
-        Scenario("removed", (_config({}, {}), _config({"serial": 2}, {})), _config(None, {}),
-                 retires=frozenset({"ann"}), removes=True),
-        Scenario("destroyed", (_ONE,), _ONE, retires=frozenset({"ann", "bob"}), removes=True, command=("destroy",)),
-        Scenario("destroyed under the guard", (_config(_GUARD, _GUARD),), _config(_GUARD, _GUARD),
-                 command=("destroy", "--run-program"), is_refused=True),
-    )
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Call:
-    """The `number`-th call of an action in a scenario."""
-
-    action: str
-    number: int
-
-    @property
-    def is_read(self) -> bool:
-        return self.action.partition(":")[2].startswith(READS)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One row of the matrix."""
-
-    scenario: str
-    fault: Fault
-    then: Then
-    call: Call
-    ordinal: int
-    """Place of the call in the scenario, from which the kind of error follows."""
-
-    def __str__(self) -> str:
-        return f"{self.scenario}: {self.fault} at {self.call.action}#{self.call.number}, then {self.then}"
-
-    def failures(self) -> tuple[Failure, ...]:
-        action, number = self.call.action, self.call.number
-        if self.fault == "lost response":
-            return (Failure(action, number),)
-        if self.fault != "error":
-            return (Failure(action, number, code="AccessDenied" if self.fault == "kill before" else None, hold=True),)
-        code, times = ERRORS[self.ordinal % len(ERRORS)]
-        code += "" if action.startswith(("iam:", "sts:")) or code == "RequestTimeout" else "Exception"
-        return (Failure(action, number, times, code),)
-
-
-def points(scenario: str, calls: Iterable[Call]) -> Iterator[Point]:
-    """The matrix of one scenario: everything at each write; at each read one fault, which nothing can be lost by."""
-    for ordinal, call in enumerate(calls):
-        if call.is_read:
-            fault: Fault = "kill before" if ordinal % 2 else "error"
-            yield Point(scenario, fault, FOLLOW_UPS[ordinal // 2 % 2], call, ordinal)
-        else:
-            for fault, then in itertools.product(FAULTS, FOLLOW_UPS):
-                yield Point(scenario, fault, then, call, ordinal)
 
 
 @dataclass(frozen=True)
@@ -205,9 +66,9 @@ class Prepared:
         shutil.copytree(self.copy, sandbox.folder.state)
         self.stack.environment.pop("ACCESS_KEYS_TODAY", None)
 
-    def write(self, config: Config) -> None:
+    def write(self, wanted: Config) -> None:
         assert self.context
-        text = json.dumps(config).replace('"ADOPTED"', json.dumps(self.context.adopted))
+        text = json.dumps(wanted).replace('"ADOPTED"', json.dumps(self.context.adopted))
         self.stack.write(json.loads(text.replace('"CERTIFICATE"', json.dumps(self.context.certificate))))
 
     def command(self, *arguments: str, check: bool = True) -> Done:
@@ -233,8 +94,8 @@ def prepare(scenario: Scenario, sandbox: Sandbox, folder: Path) -> Prepared:
     prepared = Prepared(scenario, stack, folder / "state", known)
     certificate = str(pysequoia.Tsk.generate("ann <ann@example.org>").extract_certificate())
     prepared.context = ScenarioContext(adopted, certificate)
-    for config in scenario.before:
-        prepared.write(config)
+    for earlier in scenario.before:
+        prepared.write(earlier)
         prepared.command("up")
         outputs = stack.outputs()
         for user, status in outputs["keys"].items():
@@ -303,7 +164,7 @@ class _Attempt:
         command = self.scenario.command
         if self.point.then == "reverted":
             self.reverted = True
-            self.prepared.write(self.scenario.before[-1] if self.scenario.before else _config(None))
+            self.prepared.write(self.scenario.before[-1] if self.scenario.before else config(None))
             self.stack.environment.pop("ACCESS_KEYS_TODAY", None)
             command = ("up",)
         elif self.scenario.is_refused:

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.conftest import FAILED, POINT
-from tests.faults.matrix import FAULTS, FOLLOW_UPS, SCENARIOS, Fault, Point, Prepared, Then, points, try_point
+from tests.faults.matrix import Prepared, try_point
+from tests.faults.scenarios import FAULTS, FOLLOW_UPS, SCENARIOS, Fault, Point, Then, points
 
 Record = Callable[[str, object], None]
 

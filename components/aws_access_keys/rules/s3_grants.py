@@ -6,12 +6,12 @@ KMS for S3, https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryp
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 """
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from aws_access_keys.rules.documents import VERSION, compact
 from aws_access_keys.rules.limits import POLICY_LENGTH
 from aws_access_keys.rules.problem import Problem
 
@@ -89,7 +89,7 @@ def grant_policies(grants: Iterable[S3Grant], partition: str) -> dict[str, str]:
 def _document(grants: Sequence[S3Grant], partition: str) -> str:
     """One policy document for some grants, without white space, which IAM's limit does not count."""
     statements = [*_s3_statements(grants, partition), *_kms_statements(grants)]
-    return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+    return compact({"Version": VERSION, "Statement": statements})
 
 
 def _s3_statements(grants: Sequence[S3Grant], partition: str) -> Iterator[dict[str, Any]]:

@@ -23,8 +23,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -173,8 +174,8 @@ class LanguageHost(services.LanguageRuntimeServicer):
         context.add_callback(lambda: stop(child))
         chunks: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
 
-        def pump(name: str, pipe: IO[bytes]) -> None:
-            while data := pipe.read1(65536):  # type: ignore[attr-defined]
+        def pump(name: str, pipe: BufferedReader) -> None:
+            while data := pipe.read1(65536):
                 chunks.put((name, data))
             chunks.put((name, b""))
 

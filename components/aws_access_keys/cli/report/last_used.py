@@ -2,18 +2,19 @@
 have in IAM that the stack does not manage."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from aws_access_keys.account import MAX_WORKERS
 from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error, last_use, sdk_errors
 
-MAX_WORKERS = 12
 SDK_ERRORS = sdk_errors()
+Answer = TypeVar("Answer")
 NO_SUCH_KEY = "IAM has no such key; run `pulumi refresh`"
 
 
@@ -34,45 +35,22 @@ def fetch_last_used(
     users: key id → its user. session: makes the boto3 session to ask with. progress: called once per key.
     """
     result = LastUses({}, {})
-    key_ids = list(users)
-    if not key_ids:
-        return result
 
-    def ask(key_id: str, client: Any) -> LastUse | Exception | None:
-        try:
-            return last_use(client.get_access_key_last_used(AccessKeyId=key_id))
-        except SDK_ERRORS as error:
-            return error
-
-    def note(key_id: str, answer: LastUse | Exception | None) -> None:
-        if isinstance(answer, Exception):
-            reason = _reason(answer, key_id, users[key_id], client)
-            # AWS names the user in each error; one of each code is enough.
-            same = next((known for known in result.errors if known.split(":")[0] == reason.split(":")[0]), reason)
-            result.errors.setdefault(same, []).append(key_id)
-        else:
-            result.known[key_id] = answer
-        progress()
+    def ask(key_id: str, client: Any) -> LastUse | None:
+        return last_use(client.get_access_key_last_used(AccessKeyId=key_id))
 
     try:
-        made = session()
-        client = _client(made, "standard", 2)
-    except (*SDK_ERRORS, ValueError) as error:
-        result.errors[format_error(error)] = key_ids
-        return result
-    # The first alone and with little patience, so that a caller who cannot ask at all learns it at once.
-    first = ask(key_ids[0], client)
-    if isinstance(first, Exception) and (not isinstance(first, ClientError) or error_code(first) in CALLER_ERRORS):
-        result.errors[format_error(first)] = key_ids
-        return result
-    note(key_ids[0], first)
-    client = _client(made, "adaptive", 10)
-    pool = ThreadPoolExecutor(MAX_WORKERS)
-    try:
-        for key_id, answer in zip(key_ids[1:], pool.map(ask, key_ids[1:], repeat(client)), strict=False):
-            note(key_id, answer)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what is under way
+        for key_id, answer, client in _ask_each(list(users), ask, session):
+            if isinstance(answer, Exception):
+                reason = _reason(answer, key_id, users[key_id], client)
+                # AWS names the user in each error; one of each code is enough.
+                same = next((known for known in result.errors if known.split(":")[0] == reason.split(":")[0]), reason)
+                result.errors.setdefault(same, []).append(key_id)
+            else:
+                result.known[key_id] = answer
+            progress()
+    except _NotAcceptedError as error:
+        result.errors[str(error)] = list(users)
     return result
 
 
@@ -83,46 +61,70 @@ def fetch_unmanaged(
 
     users: key id → its user. Raises nothing that AWS or its SDK answers.
     """
-    names = sorted(set(users.values()))
     found: dict[str, list[dict[str, Any]]] = {}
-    errors: list[Exception] = []
-    if not names:
+    errors: list[str] = []
+    try:
+        for number, (user, answer, _) in enumerate(_ask_each(sorted(set(users.values())), _listed, session)):
+            if isinstance(answer, Exception):
+                if not (isinstance(answer, ClientError) and error_code(answer) == "NoSuchEntity"):
+                    errors.append(format_error(answer))
+                    if number == 0:
+                        break
+            elif unmanaged := [key for key in answer if key["AccessKeyId"] not in users]:
+                found[user] = [
+                    {"id": key["AccessKeyId"], "status": key["Status"], "created": key["CreateDate"].isoformat()}
+                    for key in unmanaged
+                ]
+    except _NotAcceptedError as error:
+        errors.append(str(error))
+    if not errors:
         return found, None
+    reason = re.sub(r" on resource: .*", "", errors[0])
+    return found, f"Access keys that this stack does not manage may be missing from this report: {reason}."
 
-    def ask(user: str, client: Any) -> None:
+
+class _NotAcceptedError(Exception):
+    """AWS accepts no question of this caller; the message has its reason."""
+
+
+def _ask_each(
+    items: Sequence[str], ask: Callable[[str, Any], Answer], session: Callable[[], Any]
+) -> "Iterator[tuple[str, Answer | Exception, Any]]":
+    """Each item with its answer, or with what AWS or its SDK raised, and the client that asked.
+
+    Raises _NotAcceptedError.
+    """
+    if not items:
+        return
+
+    def tried(item: str, client: Any) -> "Answer | Exception":
         try:
-            listed: list[dict[str, Any]] = client.list_access_keys(UserName=user.rpartition("/")[2])[
-                "AccessKeyMetadata"
-            ]
+            return ask(item, client)
         except SDK_ERRORS as error:
-            if not (isinstance(error, ClientError) and error_code(error) == "NoSuchEntity"):
-                errors.append(error)
-            return
-        unmanaged = [
-            {"id": key["AccessKeyId"], "status": key["Status"], "created": key["CreateDate"].isoformat()}
-            for key in listed
-            if key["AccessKeyId"] not in users
-        ]
-        if unmanaged:
-            found[user] = unmanaged
+            return error
 
     try:
         made = session()
-        ask(names[0], _client(made, "standard", 2))  # alone, as above
-        if not errors:
-            client = _client(made, "adaptive", 10)
-            pool = ThreadPoolExecutor(MAX_WORKERS)
-            try:
-                for _ in pool.map(ask, names[1:], repeat(client)):
-                    pass
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        client = _client(made, "standard", 2)
     except (*SDK_ERRORS, ValueError) as error:
-        errors.append(error)
-    if not errors:
-        return found, None
-    reason = re.sub(r" on resource: .*", "", format_error(errors[0]))
-    return found, f"Access keys that this stack does not manage may be missing from this report: {reason}."
+        raise _NotAcceptedError(format_error(error)) from None
+    # The first alone and with little patience, so that a caller who cannot ask at all learns it at once.
+    first = tried(items[0], client)
+    if isinstance(first, Exception) and (not isinstance(first, ClientError) or error_code(first) in CALLER_ERRORS):
+        raise _NotAcceptedError(format_error(first))
+    yield items[0], first, client
+    client = _client(made, "adaptive", 10)
+    pool = ThreadPoolExecutor(MAX_WORKERS)
+    try:
+        for item, answer in zip(items[1:], pool.map(tried, items[1:], repeat(client)), strict=False):
+            yield item, answer, client
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what is under way
+
+
+def _listed(user: str, client: Any) -> list[dict[str, Any]]:
+    """A user's access keys in IAM. user: perhaps with the name of its component before it."""
+    return client.list_access_keys(UserName=user.rpartition("/")[2])["AccessKeyMetadata"]
 
 
 def _client(session: Any, retry_mode: str, attempts: int) -> Any:
@@ -135,7 +137,7 @@ def _reason(error: Exception, key_id: str, user: str, client: Any) -> str:
     """Why a key's last use is unknown. IAM answers AccessDenied for a key that it lacks, so list the user's keys."""
     if isinstance(error, ClientError) and error_code(error) == "AccessDenied":
         try:
-            listed = client.list_access_keys(UserName=user.rpartition("/")[2])["AccessKeyMetadata"]
+            listed = _listed(user, client)
         except SDK_ERRORS as second:
             gone = isinstance(second, ClientError) and error_code(second) == "NoSuchEntity"  # the user is gone, too
         else:

@@ -1,0 +1,158 @@
+"""IAM groups, users and what allows or limits them: policies, attachments, memberships, networks, boundaries."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
+
+import pulumi
+from pulumi_aws import iam
+
+from aws_access_keys.rules.documents import compact
+from aws_access_keys.rules.names import path_problems, tag_value_problems
+from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
+from aws_access_keys.rules.policies import policy_arn, policy_key
+from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.rules.s3_grants import grant_policies
+from aws_access_keys.settings import AccessSettings
+from aws_access_keys.state import ComponentState
+from aws_access_keys.validation import arn_problems, refuse
+
+Check = Callable[[str, str], Iterator[Problem]]
+"""The problems of a value at a place in the settings: (place, value) → problems."""
+
+
+class Identities:
+    """Registers the groups and users of a component."""
+
+    def __init__(
+        self,
+        component: pulumi.ComponentResource,
+        name: str,
+        settings: AccessSettings,
+        spell: Spelling,
+        partition: str,
+        state: ComponentState,
+    ) -> None:
+        self._component, self._name, self._settings = component, name, settings
+        self._spell, self._partition, self._state = spell, partition, state
+        self.groups: dict[str, iam.Group] = {}
+        self.users: dict[str, iam.User] = {}
+        self.allowed: dict[str, list[pulumi.Resource]] = {}
+        """User → everything that must exist before a key, and is deleted after it."""
+        self._limits: dict[str, list[pulumi.Resource]] = {}
+        self._permissions: dict[str, list[pulumi.Resource]] = {}
+        child = pulumi.ResourceOptions(parent=component)
+        self._policies = {
+            policy: iam.Policy(f"{name}/{policy}", name=policy, policy=compact(document), opts=child)
+            for policy, document in sorted(settings.policy_documents.items())
+        }
+        for group in sorted(settings.groups):
+            self._register_group(group)
+        for user in sorted(settings.users):
+            self._register_user(user)
+
+    def _register_group(self, group: str) -> None:
+        """An IAM group, what limits it, and what allows it something: inline policies and attachments of the others."""
+        settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
+        path = self._once_known(settings.path, spell("groups.{}.path", group), path_problems)
+        made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self._component))
+        arns = self._arns(settings.policies)
+        for key, later in settings.policy_arns.items():
+            place = spell("groups.{}.policy_arns.{}", group, key)
+            arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
+        child = pulumi.ResourceOptions(parent=made)
+        limits: list[pulumi.Resource] = []
+        if settings.allow_from is not None:
+            document = compact(allow_from_document(settings.allow_from))
+            policy = iam.GroupPolicy(
+                f"{name}/{ALLOW_FROM}", group=made.name, name=ALLOW_FROM, policy=document, opts=child
+            )
+            limits.append(policy)
+        # Nothing is allowed before the limit is there, or after it is gone.
+        child = pulumi.ResourceOptions(parent=made, depends_on=limits)
+        for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
+            arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
+        permissions: list[pulumi.Resource] = [
+            iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
+            for key, arn in arns.items()
+        ]
+        for key, document in settings.inline.items():
+            policy = compact(document)
+            permissions.append(iam.GroupPolicy(f"{name}/{key}", group=made.name, name=key, policy=policy, opts=child))
+        self.groups[group], self._limits[group], self._permissions[group] = made, limits, permissions
+
+    def _register_user(self, user: str) -> None:
+        """An IAM user, with what limits it and what allows it something: its groups, or policies of its own."""
+        settings, name, spell = self._settings.users[user], f"{self._name}/{user}", self._spell
+        is_new = not self._state.user(user).exists
+        made = iam.User(
+            name,
+            name=user,
+            path=self._once_known(settings.path, spell("users.{}.path", user), path_problems),
+            tags={
+                key: self._once_known(value, self._settings.tag_place(spell, user, key), tag_value_problems)
+                for key, value in self._settings.effective_tags(user).items()
+            },
+            force_destroy=settings.force_destroy,
+            permissions_boundary=self._boundary(user),
+            # An adopted key belongs to an existing user.
+            opts=pulumi.ResourceOptions(
+                parent=self._component, import_=user if settings.key and settings.key.adopt and is_new else None
+            ),
+        )
+        allowed: list[pulumi.Resource] = []
+        child = pulumi.ResourceOptions(parent=made)
+        if settings.allow_from is not None:
+            document = compact(allow_from_document(settings.allow_from))
+            policy = iam.UserPolicy(
+                f"{name}/{ALLOW_FROM}", user=made.name, name=ALLOW_FROM, policy=document, opts=child
+            )
+            allowed.append(policy)
+        child = pulumi.ResourceOptions(parent=made, depends_on=[*allowed, *self._of_groups(user, self._limits)])
+        allowed += [
+            iam.UserPolicyAttachment(f"{name}/{key}", user=made.name, policy_arn=arn, opts=child)
+            for key, arn in self._arns(settings.policies).items()
+        ]
+        if settings.groups:
+            # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
+            groups = [self.groups[group].name for group in sorted(settings.groups)]
+            allowed.append(iam.UserGroupMembership(name, user=made.name, groups=groups, opts=child))
+        self.users[user], self.allowed[user] = made, [*allowed, *self._of_groups(user, self._permissions)]
+
+    def _of_groups(self, user: str, resources: Mapping[str, list[pulumi.Resource]]) -> list[pulumi.Resource]:
+        """The resources of the groups that a user is in."""
+        return [resource for group in self._settings.users[user].groups for resource in resources[group]]
+
+    def _boundary(self, user: str) -> "pulumi.Input[str] | None":
+        """The ARN of a user's permissions boundary."""
+        given = self._settings.users[user].permissions_boundary
+        if given is None or isinstance(given, str):
+            return None if given is None else next(iter(self._arns([given]).values()))
+        place = self._spell("users.{}.permissions_boundary", user)
+        return self._once_known(given, place, lambda where, arn: arn_problems(where, arn, self._partition))
+
+    def _arns(self, policies: Sequence[str]) -> "dict[str, pulumi.Input[str]]":
+        """Managed policies as settings name them: name of the attachment → ARN."""
+        arns: dict[str, pulumi.Input[str]] = {}
+        for policy in policies:
+            arn = self._policies[policy].arn if policy in self._policies else policy_arn(policy, self._partition)
+            arns[policy_key(arn) if isinstance(arn, str) else policy] = arn
+        return arns
+
+    def _once_known(self, value: "pulumi.Input[str]", place: str, check: Check) -> "pulumi.Input[str]":
+        return once_known(value, place, check, self._spell, self._name)
+
+
+def once_known(
+    value: "pulumi.Input[str]", place: str, check: Check, spell: Spelling, component: str
+) -> "pulumi.Input[str]":
+    """The value; an Output is checked when it becomes known, and fails the run with a SettingsError."""
+    if isinstance(value, str):
+        return value  # was checked with all the others
+
+    def checked(known: object) -> str:
+        text = isinstance(known, str)
+        problems = check(place, known) if text else [Problem(place, "expected text, got an Output that is not text.")]
+        refuse(list(problems), spell, component, "What depends on it was not created or changed.")
+        return cast("str", known)
+
+    return pulumi.Output.from_input(value).apply(checked)
