@@ -91,7 +91,8 @@ def test_the_help_comes_without_waiting_for_what_only_the_work_needs() -> None:
 def test_ctrl_c_ends_it_in_one_line(tmp_path: Path, after: float) -> None:
     """At any time: also while Python imports, and while an engine hangs that ignores the signal."""
     path = fake_pulumi(tmp_path, "trap '' INT; sleep 60")
-    script = "from aws_access_keys.cli import main; print(flush=True); main()"
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job is deaf to it
+    script = f"{listen}; from aws_access_keys.cli import main; print(flush=True); main()"
     process = subprocess.Popen(
         [sys.executable, "-c", script, "report", "--stack", "dev"],
         env=os.environ | {"PATH": path},
