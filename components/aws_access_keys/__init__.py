@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from aws_access_keys.args import (
         AdoptArgs,
         DeliverArgs,
+        ExpectArgs,
+        ExpectationArgs,
         GroupArgs,
         KeyArgs,
         KeyDefaultsArgs,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AdoptArgs",
     "DeliverArgs",
+    "ExpectArgs",
+    "ExpectationArgs",
     "GroupArgs",
     "KeyArgs",
     "KeyDefaultsArgs",

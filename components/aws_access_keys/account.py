@@ -61,6 +61,8 @@ class Account:
         self._clients: dict[str, Any] = {}
         self._last_uses: dict[str, Any] = {}
         """Access key id → response of GetAccessKeyLastUsed."""
+        self._documents: dict[str, list[Any]] = {}
+        """ARN of a managed policy → its document, once it is known."""
         self._keys: dict[str, list[AccessKeyMetadata]] = {}
 
     def client(self, service: str) -> Any:
@@ -136,6 +138,17 @@ class Account:
             if not response.get("IsTruncated"):
                 return found
             marker = {"Marker": response["Marker"]}
+
+    def policy_document(self, arn: str) -> Mapping[str, Any] | None:
+        """The document of a managed policy's default version; None where there is no such policy."""
+        with self._lock:
+            known = self._documents.setdefault(arn, [])
+        if not known:
+            policy = self.ask("iam", "get_policy", PolicyArn=arn)
+            version = policy and policy["Policy"]["DefaultVersionId"]
+            found = version and self.ask("iam", "get_policy_version", PolicyArn=arn, VersionId=version)
+            known.append(found["PolicyVersion"]["Document"] if found else None)
+        return known[0]
 
     def tag_user(self, user: str, tags: Mapping[str, str], remove: Sequence[str]) -> None:
         """Put tags on a user, and remove others."""

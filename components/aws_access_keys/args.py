@@ -21,6 +21,29 @@ class S3GrantArgs(TypedDict):
     """ARN of the customer managed KMS key that encrypts the objects. Default: none."""
 
 
+class _ExpectationArgs(TypedDict):
+    action: str
+    """The action, perhaps with wildcards."""
+    resource: NotRequired[str]
+    """ARN of the resource, perhaps with wildcards. Default: all."""
+    context: NotRequired[Mapping[str, str]]
+    """Further condition keys of the call with their values."""
+
+
+# The name `from`, of the network from which the call comes, is a keyword of Python.
+class ExpectationArgs(_ExpectationArgs, TypedDict("_From", {"from": NotRequired[str | None]})):
+    """One permission test: actions on resources that are expected to be allowed, or to be denied."""
+
+
+class ExpectArgs(TypedDict):
+    """Permission tests of a group or user. Each is `ACTION`, `ACTION RESOURCE` or a mapping."""
+
+    allow: NotRequired[Sequence[str | ExpectationArgs]]
+    """What must be allowed. A wildcard means all that it matches."""
+    deny: NotRequired[Sequence[str | ExpectationArgs]]
+    """What must be denied. A wildcard means none that it matches."""
+
+
 class GroupArgs(TypedDict):
     """One IAM group."""
 
@@ -36,6 +59,8 @@ class GroupArgs(TypedDict):
     """Inline policies of the group: name and document, as in `policy_documents`."""
     allow_from: NotRequired[Sequence[str] | None]
     """Networks (CIDR) from which the keys of the group's users work. Default: everywhere."""
+    expect: NotRequired[ExpectArgs | None]
+    """Permission tests, proved before anything is changed."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
 
@@ -127,6 +152,8 @@ class UserArgs(TypedDict):
     ARN."""
     allow_from: NotRequired[Sequence[str] | None]
     """Networks (CIDR) from which the user's keys work. Default: everywhere, or as in the user's groups."""
+    expect: NotRequired[ExpectArgs | None]
+    """Permission tests, proved before anything is changed."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]

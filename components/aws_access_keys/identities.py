@@ -50,6 +50,16 @@ class Identities:
         for user in sorted(settings.users):
             self._register_user(user)
 
+    @property
+    def deciding(self) -> dict[tuple[str, str], list[pulumi.Resource]]:
+        """(`groups` or `users`, name) → the resources that decide what it may do."""
+        found: dict[tuple[str, str], list[pulumi.Resource]] = {}
+        for group, made in self.groups.items():
+            found["groups", group] = [made, *self._limits[group], *self._permissions[group]]
+        for user, made in self.users.items():
+            found["users", user] = [made, *self.allowed[user], *self._of_groups(user, self._limits)]
+        return found
+
     def _register_group(self, group: str) -> None:
         """An IAM group, what limits it, and what allows it something: inline policies and attachments of the others."""
         settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell

@@ -17,6 +17,7 @@ from aws_access_keys.credentials import credentials_csv, credentials_file
 from aws_access_keys.delivery import deliver
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
+from aws_access_keys.expectations import Expectations
 from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import preflight
@@ -188,6 +189,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             refuse(list(region_problems(run.resources)), spell, self._name)
         problems = run.claim(self, self._name, list(settings.users), spell)
         problems += preflight(settings, spell, state, removed, self._ignored_tags, self._account)
+        self._expectations = Expectations(settings, spell, self._partition, state, self._account)
+        problems += self._expectations.problems()
         renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
         for warning in warnings:
@@ -235,7 +238,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 deliver=self._delivery(user, run, state.urn, guard),
                 proofs=proofs,
             ).register()
-        self._set_outputs(keys)
+        arns = {("groups", name): made.arn for name, made in self.groups.items()}
+        arns |= {("users", name): made.arn for name, made in self.users.items()}
+        self._set_outputs(keys, self._expectations.confirmed(arns, identities.deciding))
 
     def _delivery(self, user: str, run: Run, urn: str, guard: RetireGuard) -> Delivery:
         """Puts a user's current key into its stores; without any it does nothing."""
@@ -264,7 +269,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 known[field] = once_known(value, place, check, self._spell, self._name)
         return settings.but(**known)
 
-    def _set_outputs(self, keys: Mapping[str, RegisteredKeys]) -> None:
+    def _set_outputs(self, keys: Mapping[str, RegisteredKeys], expectations: "dict[str, pulumi.Input[Any]]") -> None:
         def by_user(values: "Mapping[str, pulumi.Output[Any]]") -> "pulumi.Output[dict[str, Any]]":
             """User → value, without the users that have none."""
             resolved: pulumi.Output[Any] = pulumi.Output.from_input(dict(values))
@@ -290,7 +295,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
-        self.register_outputs({"keys": self.keys})
+        self.register_outputs({"keys": self.keys} | ({"expectations": expectations} if expectations else {}))
 
 
 def _checked(

@@ -396,6 +396,25 @@ class Nested(SettingType):
         }
 
 
+@dataclass(frozen=True)
+class NestedOrText(Nested):
+    """A section that can also be written as text: the values of some of its settings, separated by spaces."""
+
+    words: tuple[str, ...] = ()
+
+    def read_known(self, given: object, place: Place) -> Any:
+        if not isinstance(given, str):
+            return super().read_known(given, place)
+        values = given.split()
+        if 0 < len(values) <= len(self.words):
+            return super().read_known(dict(zip(self.words, values, strict=False)), place)
+        forms = " or ".join(" ".join(self.words[: count + 1]).upper() for count in range(len(self.words)))
+        return place.expected(forms, given)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "string"}, super().schema()]}
+
+
 def _near(name: str, known: Sequence[str]) -> str:
     return did_you_mean(name, known, lambda word: re.sub("ies$", "y", word.casefold()).removesuffix("s"))
 

@@ -12,6 +12,7 @@ import pulumi
 from typing_extensions import Self
 
 from aws_access_keys.rules.documents import Document
+from aws_access_keys.rules.expectations import Expectation
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Calendar, KeyRules, Retired, Status
 from aws_access_keys.rules.s3_grants import Access, S3Grant
@@ -23,6 +24,7 @@ from aws_access_keys.setting_types import (
     ListOf,
     MapOf,
     Nested,
+    NestedOrText,
     PolicyDocument,
     PolicyName,
     Section,
@@ -63,6 +65,57 @@ class S3GrantSettings(Section):
         return S3Grant(self.bucket, self.prefix, self.access, self.kms_key)
 
 
+class ExpectationSettings(Section):
+    """One permission test: actions on resources that are expected to be allowed, or to be denied."""
+
+    example = "{action: s3:ListBucket, resource: 'arn:aws:s3:::my-bucket', context: {s3:prefix: in/}}"
+
+    action: str = setting(Text(), "The action, for example s3:GetObject, or iam:* for each of them.", example="iam:*")
+    resource: str = setting(Text(), "ARN of the resource, perhaps with wildcards. Default: all.", default="*")
+    context: dict[str, str] = setting(
+        MapOf(item=Text(), example="{s3:prefix: in/}"),
+        "Further condition keys of the call with their values.",
+        default={},
+    )
+
+
+setattr(  # a keyword of Python
+    ExpectationSettings,
+    "from",
+    setting(Text(), "Network from which the call comes. Default: one of allowFrom.", default=None),
+)
+
+
+class ExpectSettings(Section):
+    """Permission tests of a group or user."""
+
+    example = "{allow: ['s3:GetObject arn:aws:s3:::my-bucket/*'], deny: ['iam:*']}"
+
+    allow: list[ExpectationSettings] = setting(
+        ListOf(
+            item=NestedOrText(section=ExpectationSettings, words=("action", "resource")),
+            example="['s3:GetObject arn:aws:s3:::my-bucket/*']",
+        ),
+        "What must be allowed: ACTION or ACTION RESOURCE, or a mapping. A wildcard means all that it matches.",
+        default=[],
+    )
+    deny: list[ExpectationSettings] = setting(
+        ListOf(item=NestedOrText(section=ExpectationSettings, words=("action", "resource")), example="['iam:*']"),
+        "What must be denied, in the same form. A wildcard means none that it matches.",
+        default=[],
+    )
+
+    def listed(self, where: str) -> list[Expectation]:
+        """The same as the rules take it. where: the setting, as its caller writes it."""
+        return [
+            Expectation(
+                f"{where}.{name}[{index}]", name == "allow", one.action, one.resource, getattr(one, "from"), one.context
+            )
+            for name in ("allow", "deny")
+            for index, one in enumerate(getattr(self, name))
+        ]
+
+
 class GroupSettings(Section):
     """One IAM group; its name is its key."""
 
@@ -93,6 +146,11 @@ class GroupSettings(Section):
     allow_from: list[str] | None = setting(
         ListOf(example="[203.0.113.0/24]"),
         "Networks from which the keys of the group's users work. Default: everywhere.",
+        default=None,
+    )
+    expect: ExpectSettings | None = setting(
+        Nested(section=ExpectSettings),
+        "Permission tests: what the group must be allowed and denied. Proved before anything is changed.",
         default=None,
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
@@ -238,6 +296,11 @@ class UserSettings(Section):
         "Networks from which the user's keys work. Default: everywhere, or as in the user's groups.",
         default=None,
     )
+    expect: ExpectSettings | None = setting(
+        Nested(section=ExpectSettings),
+        "Permission tests: what the user must be allowed and denied. Proved before anything is changed.",
+        default=None,
+    )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the user, for example /data/.", default="/")
     tags: Tags = setting(
         MapOf(item=Text(later=True), example="{team: data}"),
@@ -364,6 +427,15 @@ class AccessSettings(Section):
         own = self.users[user]
         found = [own.allow_from, *(self.groups[group].allow_from for group in own.groups if group in self.groups)]
         return [networks for networks in found if networks is not None]
+
+    def expectations(self, spell: Spelling) -> dict[tuple[str, str], list[Expectation]]:
+        """(`groups` or `users`, name) → the permission tests, for each group and user that has some."""
+        return {
+            (kind, name): owner.expect.listed(spell(f"{kind}.{{}}.expect", name))
+            for kind, owners in (("groups", self.groups), ("users", self.users))
+            for name, owner in owners.items()
+            if owner.expect is not None
+        }
 
     def effective_deliver(self, user: str) -> DeliverSettings | None:
         """Where a user's key is delivered: the user's own setting, else the stack's."""

