@@ -15,6 +15,7 @@ from aws_access_keys.setting_types import (
     ListOf,
     MapOf,
     Nested,
+    NestedOrText,
     Section,
     Setting,
     SettingType,
@@ -51,12 +52,13 @@ def _rows(
             path, kind = f"{path}.NAME", kind.item
         if isinstance(kind, ListOf) and isinstance(kind.item, Nested):
             path, kind = f"{path}[]", kind.item
+        as_text = "text or " if isinstance(kind, NestedOrText) else ""
         if not isinstance(kind, Nested):
             yield f"| `{path}` | {_value(found)} | {found.description} |"
             continue
         inner = kind.section
         base = next((known for known in described if issubclass(inner, known) and described[known] != path), None)
-        yield f"| `{path}` | {f'as `{described[base]}`' if base else 'mapping'} | {found.description} |"
+        yield f"| `{path}` | {as_text}{f'as `{described[base]}`' if base else 'mapping'} | {found.description} |"
         described.setdefault(inner, path)
         yield from _rows(inner, described, f"{path}.", settings_of(base) if base else ())
 

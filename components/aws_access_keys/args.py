@@ -21,26 +21,13 @@ class S3GrantArgs(TypedDict):
     """ARN of the customer managed KMS key that encrypts the objects. Default: none."""
 
 
-class _ExpectationArgs(TypedDict):
-    action: str
-    """The action, perhaps with wildcards."""
-    resource: NotRequired[str]
-    """ARN of the resource, perhaps with wildcards. Default: all."""
-    context: NotRequired[Mapping[str, str]]
-    """Further condition keys of the call with their values."""
-
-
-# The name `from`, of the network from which the call comes, is a keyword of Python.
-class ExpectationArgs(_ExpectationArgs, TypedDict("_From", {"from": NotRequired[str | None]})):
-    """One permission test: actions on resources that are expected to be allowed, or to be denied."""
-
-
 class ExpectArgs(TypedDict):
-    """Permission tests of a group or user. Each is `ACTION`, `ACTION RESOURCE` or a mapping."""
+    """Permission tests of a group or user. Each is `ACTION`, `ACTION RESOURCE`, or a mapping with `action`, `resource`,
+    `from` (the network from which the call comes) and `context` (further condition keys with their values)."""
 
-    allow: NotRequired[Sequence[str | ExpectationArgs]]
+    allow: NotRequired[Sequence[Any]]
     """What must be allowed. A wildcard means all that it matches."""
-    deny: NotRequired[Sequence[str | ExpectationArgs]]
+    deny: NotRequired[Sequence[Any]]
     """What must be denied. A wildcard means none that it matches."""
 
 

@@ -10,7 +10,7 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.rules.documents import Document, compact, listed
 from aws_access_keys.rules.expectations import Check, Decision, Policies, Question, context_type
 
-ACTIONS_PER_CALL = 100  # IAM documents no limit of its own
+ACTIONS_PER_CALL, RESOURCES_PER_CALL = 100, 20  # IAM documents no limits, but refuses what is too much
 MAX_ITEMS = 1000
 
 Statement = Mapping[str, Any]
@@ -61,21 +61,22 @@ def _simulate(
     for check in checks:
         actions = dict.fromkeys(question.action for question in check.questions)
         # `*` apart, as its result has another form.
-        for resources in (("*",), tuple(resource for resource in check.resources if resource != "*")):
-            if set(resources) & set(check.resources):
-                asked.setdefault((resources, check.context), {}).update(actions)
+        others = [resource for resource in check.resources if resource != "*"]
+        for resources in [["*"] if "*" in check.resources else [], *_batches(others, RESOURCES_PER_CALL)]:
+            if resources:
+                asked.setdefault((tuple(resources), check.context), {}).update(actions)
     decisions: dict[Question, Decision] = {}
     for (resources, context), actions in asked.items():
-        for begin in range(0, len(actions), ACTIONS_PER_CALL):
-            batch = {action.casefold(): action for action in list(actions)[begin : begin + ACTIONS_PER_CALL]}
-            parameters = {**given, "ActionNames": list(batch.values()), "ResourceArns": list(resources)}
+        for batch in _batches(list(actions), ACTIONS_PER_CALL):
+            spelled = {action.casefold(): action for action in batch}
+            parameters = {**given, "ActionNames": batch, "ResourceArns": list(resources)}
             parameters |= {"ContextEntries": [_entry(*pair) for pair in context], "MaxItems": MAX_ITEMS}
             while True:
                 response: dict[str, Any] | None = account.ask("iam", operation, **parameters)
                 if response is None:
                     return None
                 for result in response["EvaluationResults"]:
-                    action = batch[result["EvalActionName"].casefold()]
+                    action = spelled[result["EvalActionName"].casefold()]
                     for resource, decision in _decisions(result, resources, named):
                         decisions[Question(action, resource, context)] = decision
                 if not response.get("IsTruncated"):
@@ -84,6 +85,10 @@ def _simulate(
     for question in (question for check in checks for question in check.questions if question not in decisions):
         raise AwsQueryError(ValueError(f"IAM did not decide on {question.action} on '{question.resource}'"))
     return decisions
+
+
+def _batches(items: list[str], size: int) -> list[list[str]]:
+    return [items[begin : begin + size] for begin in range(0, len(items), size)]
 
 
 def _decisions(

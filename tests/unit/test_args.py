@@ -9,6 +9,7 @@ from aws_access_keys.setting_types import Section, settings_of
 
 PAIRS: list[tuple[Any, type[Section]]] = [
     (args.ProgrammaticAccessArgs, settings.ComponentSettings),
+    (args.ExpectArgs, settings.ExpectSettings),
     (args.GroupArgs, settings.GroupSettings),
     (args.S3GrantArgs, settings.S3GrantSettings),
     (args.UserArgs, settings.UserSettings),
