@@ -109,13 +109,13 @@ class Expectations:
             return
         decisions = simulate_policies(self._account, policies, boundary, self._checks[owner])
         for one, check in pairs:
-            keys = open_keys(one, check, policies, boundary, "Allow")
+            keys = open_keys(check, decisions, policies, boundary, "Allow")
             hint = f" It depends on {', '.join(keys)}: set this under context." if keys and one.is_allowed else ""
             if problem := check_problem(check, decisions, hint):
                 yield Problem(one.place, f"{problem} Change the policies or the expectation.")
                 continue
             if one.is_allowed:
-                keys = open_keys(one, check, policies, boundary, "Deny")
+                keys = open_keys(check, decisions, policies, boundary, "Deny")
             if keys:
                 what = "allowed" if one.is_allowed else "denied"
                 cure = "Set this under context, or narrow the expectation."

@@ -4,10 +4,11 @@ Sources: SimulateCustomPolicy, SimulatePrincipalPolicy and EvaluationResult in t
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.rules.documents import Document, compact, listed
+from aws_access_keys.rules.documents import Document, compact, listed, matching_actions
 from aws_access_keys.rules.expectations import Check, Decision, Policies, Question, context_type
 
 ACTIONS_PER_CALL, RESOURCES_PER_CALL = 100, 20  # IAM documents no limits, but refuses what is too much
@@ -57,38 +58,61 @@ def _simulate(
     checks: Sequence[Check],
     named: Callable[[Statement], str],
 ) -> Any:
-    asked: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], dict[str, None]] = {}
-    for check in checks:
-        actions = dict.fromkeys(question.action for question in check.questions)
-        # `*` apart, as its result has another form.
-        others = [resource for resource in check.resources if resource != "*"]
-        for resources in [["*"] if "*" in check.resources else [], *_batches(others, RESOURCES_PER_CALL)]:
-            if resources:
-                asked.setdefault((tuple(resources), check.context), {}).update(actions)
     decisions: dict[Question, Decision] = {}
-    for (resources, context), actions in asked.items():
-        for batch in _batches(list(actions), ACTIONS_PER_CALL):
-            spelled = {action.casefold(): action for action in batch}
-            parameters = {**given, "ActionNames": batch, "ResourceArns": list(resources)}
-            parameters |= {"ContextEntries": [_entry(*pair) for pair in context], "MaxItems": MAX_ITEMS}
-            while True:
-                response: dict[str, Any] | None = account.ask("iam", operation, **parameters)
-                if response is None:
-                    return None
-                for result in response["EvaluationResults"]:
-                    action = spelled[result["EvalActionName"].casefold()]
-                    for resource, decision in _decisions(result, resources, named):
-                        decisions[Question(action, resource, context)] = decision
-                if not response.get("IsTruncated"):
-                    break
-                parameters["Marker"] = response["Marker"]
+    for call in _calls(checks):
+        actions, resources = sorted(call.actions), sorted(call.resources)
+        spelled = {action.casefold(): action for action in actions}
+        parameters = {**given, "ActionNames": actions, "ResourceArns": resources, "MaxItems": MAX_ITEMS}
+        parameters["ContextEntries"] = [_entry(*pair) for pair in call.context]
+        while True:
+            response: dict[str, Any] | None = account.ask("iam", operation, **parameters)
+            if response is None:
+                return None
+            for result in response["EvaluationResults"]:
+                action = spelled[result["EvalActionName"].casefold()]
+                for resource, decision in _decisions(result, resources, named):
+                    decisions[Question(action, resource, call.context)] = decision
+            if not response.get("IsTruncated"):
+                break
+            parameters["Marker"] = response["Marker"]
     for question in (question for check in checks for question in check.questions if question not in decisions):
         raise AwsQueryError(ValueError(f"IAM did not decide on {question.action} on '{question.resource}'"))
     return decisions
 
 
-def _batches(items: list[str], size: int) -> list[list[str]]:
-    return [items[begin : begin + size] for begin in range(0, len(items), size)]
+class _Call(NamedTuple):
+    """A call of the simulator, which decides on each action with each resource."""
+
+    context: tuple[tuple[str, str], ...]
+    actions: set[str]
+    resources: set[str]
+
+    def has_room_for(self, other: "_Call") -> bool:
+        """Whether both can be one call. `*` is asked apart, as its result has another form."""
+        actions, resources = self.actions | other.actions, self.resources | other.resources
+        fits = len(actions) <= ACTIONS_PER_CALL and len(resources) <= RESOURCES_PER_CALL
+        return fits and self.context == other.context and ("*" in self.resources) == ("*" in other.resources)
+
+
+def _calls(checks: Sequence[Check]) -> list[_Call]:
+    """Few calls that decide on all questions."""
+    calls: list[_Call] = []
+    for check in checks:
+        others = [resource for resource in check.resources if resource != "*"]
+        where = [["*"]] * ("*" in check.resources) + _batches(others, RESOURCES_PER_CALL)
+        for resources, actions in product(where, _batches(matching_actions(check.action), ACTIONS_PER_CALL)):
+            new = _Call(check.context, set(actions), set(resources))
+            known = next((call for call in calls if call.has_room_for(new)), None)
+            if known:
+                known.actions.update(actions)
+                known.resources.update(resources)
+            else:
+                calls.append(new)
+    return calls
+
+
+def _batches(items: Sequence[str], size: int) -> list[list[str]]:
+    return [list(items[begin : begin + size]) for begin in range(0, len(items), size)]
 
 
 def _decisions(

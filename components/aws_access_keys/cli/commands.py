@@ -31,11 +31,12 @@ output_option = click.option(
       access-keys report --stack prod              list every key, and what is overdue
       access-keys credentials ann --stack prod     put Ann's key into the AWS profile 'ann'
       access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
+      access-keys permissions --check              prove what keys may and may not do
 
     \b
     Exit codes:
       0    success
-      1    error; the message explains what to do
+      1    error, and the message explains what to do; permissions --check: an expectation failed
       2    usage error
       3    report --fail-on-overdue: a key is overdue
       130  interrupted with Ctrl-C
@@ -49,7 +50,7 @@ output_option = click.option(
 )
 @click.version_option(package_name="aws-access-keys")
 def access_keys() -> None:
-    """Report, hand over and rotate the AWS access keys of a Pulumi stack.
+    """Report, hand over, rotate and check the AWS access keys of a Pulumi stack.
 
     Run it in the folder of the Pulumi program, in an environment in which `pulumi up` works: it runs `pulumi` to
     read the stack. It never prints a secret and changes nothing in AWS.
@@ -186,6 +187,35 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     from aws_access_keys.cli.rotate import rotate as raise_serial
 
     _print(output, *raise_serial(stack or selected_stack(), user, dry_run))
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys permissions --check                 prove every expectation of the stack
+      access-keys permissions --check --output json | jq '.expectations[] | select(.problem)'
+    """
+)
+@stack_option
+@click.option("--check", is_flag=True, help="Prove the stack's permission tests; exit with 1 if one fails.")
+@output_option
+@click.pass_context
+def permissions(context: click.Context, stack: str | None, check: bool, output: str) -> None:
+    """Prove what the stack's groups and users may and may not do.
+
+    Asks IAM's simulator whether each group and user that has permission tests (expect) is allowed and denied what the
+    last `pulumi up` proved, with all policies that it has now. Needs the permission iam:SimulatePrincipalPolicy.
+    """
+    from aws_access_keys.cli.permissions import as_data, as_text, check_expectations
+
+    if not check:
+        raise click.UsageError("--check is missing.")
+    stack = stack or selected_stack()
+    results = check_expectations(stack)
+    _print(output, as_data(stack, results), as_text(results))
+    if any(result.problem for result in results):
+        context.exit(1)
 
 
 def _print(output: str, data: dict[str, Any], text: str) -> None:

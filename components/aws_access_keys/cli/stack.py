@@ -13,6 +13,7 @@ from aws_access_keys.rules.problem import did_you_mean
 MAX_NAMES_SHOWN = 20  # users in a message
 # As in state.py, which needs the Pulumi SDK, and that takes long to load.
 _COMPONENT, _USER = "aws-access-keys:index:ProgrammaticAccess", "aws:iam/user:User"
+_OWNERS = {_USER: "users", "aws:iam/group:Group": "groups"}
 
 
 class StackError(ClickException):
@@ -61,9 +62,7 @@ def stack_keys(stack: str) -> dict[str, Any]:
 
     Read from the state; the secrets in it stay encrypted. Raises StackError where no update has finished yet.
     """
-    state: dict[str, Any] = json.loads(pulumi("stack", "export", "--stack", stack))
-    deployment: dict[str, Any] = state.get("deployment") or {}
-    resources: list[dict[str, Any]] = deployment.get("resources") or []
+    resources = _resources(stack)
     components: dict[str, dict[str, Any]] = {
         found["urn"]: found["outputs"]["keys"]
         for found in resources
@@ -90,6 +89,44 @@ def stack_keys(stack: str) -> dict[str, Any]:
             if (urn, user) in arns:
                 result["userArns"][name] = arns[urn, user]
     return result
+
+
+def stack_expectations(stack: str) -> dict[str, tuple[str | None, list[dict[str, Any]]]]:
+    """`groups.NAME` or `users.NAME` → its ARN and what it is expected to allow and deny, as expectations.py records it.
+
+    A name that two components have is written COMPONENT/groups.NAME. The ARN is None where the state lost the group or
+    user. Raises StackError where there are no expectations.
+    """
+    resources = _resources(stack)
+    arns = {
+        (found.get("parent", ""), f"{_OWNERS[found['type']]}.{found['outputs']['name']}"): found["outputs"]["arn"]
+        for found in resources
+        if found["type"] in _OWNERS and "arn" in found.get("outputs", {})
+    }
+    expectations: dict[tuple[str, str], list[dict[str, Any]]] = {
+        (found["urn"], owner): record["checks"]
+        for found in resources
+        if found["type"] == _COMPONENT and isinstance(found.get("outputs", {}).get("expectations"), dict)
+        for owner, record in found["outputs"]["expectations"].items()
+        if isinstance(record, dict)
+    }
+    if not expectations:
+        raise StackError(
+            f"Stack '{stack}' has no expectations. Add expect to a group or user and run `pulumi up --stack {stack}`; "
+            "if it failed, run it again."
+        )
+    count = Counter(owner for _, owner in expectations)
+    return {
+        owner if count[owner] == 1 else f"{urn.rpartition('::')[2]}/{owner}": (arns.get((urn, owner)), checks)
+        for (urn, owner), checks in expectations.items()
+    }
+
+
+def _resources(stack: str) -> list[dict[str, Any]]:
+    """The resources in the state; the secrets stay encrypted."""
+    state: dict[str, Any] = json.loads(pulumi("stack", "export", "--stack", stack))
+    deployment: dict[str, Any] = state.get("deployment") or {}
+    return deployment.get("resources") or []
 
 
 def aws_config(stack: str) -> dict[str, Any]:

@@ -357,24 +357,28 @@ def check_problem(check: Check, decisions: Mapping[Question, Decision], unchecke
 
 
 def open_keys(
-    expected: Expectation, check: Check, policies: Policies, boundary: Document | None, effect: str
+    check: Check, decisions: Mapping[Question, Decision], policies: Policies, boundary: Document | None, effect: str
 ) -> list[str]:
     """Condition keys that statements with an effect test on what is expected, and that the check does not set.
 
-    Without its key such a statement does not apply, and what it would decide otherwise stays unknown.
+    Without its key such a statement does not apply, and what it would decide otherwise stays unknown. What is denied
+    explicitly is denied whatever the others say.
     """
     context = dict(check.context)
     known = {key.casefold() for key in context} | _ABSENT
     # A request is allowed if both the policies and the boundary allow it, and denied if one of them denies it.
-    documents = [list(policies.values()), *([[boundary]] if boundary else [])]
-    layers = documents if effect == "Allow" else [[document for layer in documents for document in layer]]
+    layers = [list(policies.values()), *([[boundary]] if boundary else [])]
+    if effect == "Deny":
+        layers = [[document for layer in layers for document in layer]]
     found: list[str] = []
-    for action in matching_actions(expected.action):
+    for question in check.questions:
+        if decisions[question].decision == "explicitDeny":
+            continue
         covering = [
             [
                 statement
-                for statement in _statements(layer, effect, action)
-                if any(overlap(expected.resource, one) is not None for one in _resources(statement, context))
+                for statement in _statements(layer, effect, question.action)
+                if any(overlap(question.resource, one) == question.resource for one in _resources(statement, context))
             ]
             for layer in layers
         ]
