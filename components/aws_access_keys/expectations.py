@@ -223,14 +223,14 @@ class Expectations:
             documents |= {f"the policy '{key}'{whose}": json.loads(text) for key, text in grants.items()}
             documents |= {f"the inline policy '{key}'{whose}": found for key, found in of_group.inline.items()}
             if of_group.allow_from is not None:
-                documents[f"allowFrom{whose}"] = allow_from_document(of_group.allow_from)
+                documents[f"{self._spell('allow_from')}{whose}"] = allow_from_document(of_group.allow_from)
         if kind == "groups":
             limits = [of_group.allow_from for of_group in [settings.groups[name]] if of_group.allow_from is not None]
             return Deciding(documents, arns, None, tuple(later), limits)
         user = settings.users[name]
         self._managed(user.policies, documents, arns)
         if user.allow_from is not None:
-            documents["allowFrom of the user"] = allow_from_document(user.allow_from)
+            documents[f"{self._spell('allow_from')} of the user"] = allow_from_document(user.allow_from)
         boundary: Document | str | None = None
         if isinstance(user.permissions_boundary, str):
             limit = user.permissions_boundary

@@ -403,13 +403,13 @@ class NestedOrText(Nested):
     words: tuple[str, ...] = ()
 
     def read_known(self, given: object, place: Place) -> Any:
-        if not isinstance(given, str):
-            return super().read_known(given, place)
-        values = given.split()
+        if isinstance(given, Mapping):
+            return super().read_known(cast("object", given), place)
+        values = given.split() if isinstance(given, str) else []
         if 0 < len(values) <= len(self.words):
             return super().read_known(dict(zip(self.words, values, strict=False)), place)
-        forms = " or ".join(" ".join(self.words[: count + 1]).upper() for count in range(len(self.words)))
-        return place.expected(forms, given)
+        forms = [" ".join(self.words[: count + 1]).upper() for count in range(len(self.words))]
+        return place.expected(f"{', '.join(forms)} or a mapping", given)
 
     def schema(self) -> Schema:
         return {"anyOf": [{"type": "string"}, super().schema()]}

@@ -85,13 +85,15 @@ def live(stack: Stack, kms_key: str) -> Iterator[Done]:
     adopted = iam.create_access_key(UserName="eve")["AccessKey"]["AccessKeyId"]
     stores = {"secretsManager": {"kmsKey": kms_key}, "ssm": {"kmsKey": kms_key}}
     documents = {"own": statement("s3:ListAllMyBuckets")}
+    expect = {"deny": ["iam:*"]}
+    read = [{"bucket": "data", "access": "read"}]
     groups: dict[str, Any] = {
-        "readers": {"policies": ["AmazonS3ReadOnlyAccess"], "s3": [{"bucket": "data", "access": "read"}]},
+        "readers": {"policies": ["AmazonS3ReadOnlyAccess"], "s3": read, "expect": expect},
         "writers": {"policies": ["AmazonS3FullAccess"]},
     }
     users: dict[str, Any] = {
         "ann": {"groups": ["readers"], "tags": {"team": "data", "cost": ""}, "key": {"description": "backup"}},
-        "bob": {"policies": ["own"], "permissionsBoundary": "own", "allowFrom": ["203.0.113.0/24"]},
+        "bob": {"policies": ["own"], "permissionsBoundary": "own", "allowFrom": ["203.0.113.0/24"], "expect": expect},
         "eve": {"groups": ["readers"], "key": {"adopt": {"id": adopted}}, "deliver": None},
     }
     settings: dict[str, Any] = {

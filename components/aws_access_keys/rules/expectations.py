@@ -173,10 +173,12 @@ def _network_problems(expected: Expectation, limits: Sequence[Sequence[str]]) ->
     if any(network.subnet_of(other) for other in same):  # pyright: ignore[reportArgumentType]
         return
     if any(network.overlaps(other) for other in same):
-        yield Problem(where, f"'{network}' is only partly within allowFrom. Write a network that is within or outside.")
+        yield Problem(
+            where, f"keys work from a part of '{network}' only. Write a network from all of which they work, or none."
+        )
     elif expected.is_allowed:
         listed_networks = ", ".join(map(str, allowed)) or "no address"
-        text = f"keys work from {listed_networks} only (allowFrom), so nothing is allowed from '{network}'"
+        text = f"keys work from {listed_networks} only, so nothing is allowed from '{network}'"
         yield Problem(where, f"{text}. Change one of the two, or move this to deny.")
 
 
