@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from botocore.exceptions import ClientError
@@ -85,6 +85,77 @@ WHOLE_BUCKET: dict[str, tuple[set[str], Call]] = {
 }
 
 
+class Need(NamedTuple):
+    """A permission that a client's call needs. Source: "Required permissions for Amazon S3 API operations" and "Using
+    server-side encryption with AWS KMS keys" in the S3 user guide."""
+
+    action: str
+    key: str | None = None
+    """The object, below the prefix; None: the bucket, or the KMS key that it is encrypted with."""
+    listed: str | None = None
+    """What the keys begin with that a listing asks for; `{p}` is the prefix. None where it asks for none."""
+
+
+ENCRYPT, DECRYPT = Need("kms:GenerateDataKey"), Need("kms:Decrypt")
+NEEDS: dict[str, list[Need]] = {
+    "get": [Need("s3:GetObject", "file"), DECRYPT],
+    "head": [Need("s3:GetObject", "file")],
+    "get a version": [Need("s3:GetObjectVersion", "file"), DECRYPT],
+    "get tags": [Need("s3:GetObjectTagging", "file")],
+    "ls": [Need("s3:ListBucket", listed="{p}")],
+    "ls below": [Need("s3:ListBucket", listed="{p}2026/")],
+    "ls, version 1": [Need("s3:ListBucket", listed="{p}")],
+    "list versions": [Need("s3:ListBucketVersions", listed="{p}")],
+    "put": [Need("s3:PutObject", "new"), ENCRYPT],
+    "put with tags": [Need("s3:PutObject", "new"), Need("s3:PutObjectTagging", "new"), ENCRYPT],
+    "upload in parts": [Need("s3:PutObject", "parts"), Need("s3:ListMultipartUploadParts", "parts"), ENCRYPT, DECRYPT],
+    "abandon an upload": [Need("s3:PutObject", "parts"), Need("s3:AbortMultipartUpload", "parts"), ENCRYPT],
+    "copy": [Need("s3:GetObject", "file"), Need("s3:PutObject", "copy"), ENCRYPT, DECRYPT],
+    "delete": [Need("s3:DeleteObject", "new")],
+    "delete several": [Need("s3:DeleteObject", "new"), Need("s3:DeleteObject", "copy")],
+    "delete a version": [Need("s3:DeleteObjectVersion", "file")],
+    "set an ACL": [Need("s3:PutObjectAcl", "file")],
+    "set a bucket policy": [Need("s3:PutBucketPolicy")],
+    "ls of everything": [Need("s3:ListBucket")],
+    "ls of the top": [Need("s3:ListBucket", listed="")],
+    "ls without the slash": [Need("s3:ListBucket", listed="in")],
+    "head of the bucket": [Need("s3:ListBucket")],
+    "list uploads": [Need("s3:ListBucketMultipartUploads")],
+}
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """What IAM's simulator says of the same calls. kms_keys: bucket → the KMS key that it is encrypted with."""
+
+    iam: Any
+    kms_keys: dict[str, str]
+
+    def allows(self, user: str, what: str, bucket: str, prefix: str, tls: bool, address: str) -> bool:
+        """Whether a user is allowed all that a call needs."""
+        context = {"aws:SecureTransport": str(tls).lower(), "aws:SourceIp": address, "aws:ViaAWSService": "false"}
+        for need in NEEDS[what]:
+            is_kms = need.action.startswith("kms:")
+            if is_kms and bucket not in self.kms_keys:
+                continue
+            place = f"arn:aws:s3:::{bucket}" + ("" if need.key is None else f"/{prefix}{need.key}")
+            more = {"kms:ViaService": "s3.ap-northeast-2.amazonaws.com"} if is_kms else {}
+            more |= {} if need.listed is None else {"s3:prefix": need.listed.format(p=prefix)}
+            types = {"aws:SourceIp": "ip", "aws:SecureTransport": "boolean", "aws:ViaAWSService": "boolean"}
+            (result,) = self.iam.simulate_principal_policy(
+                PolicySourceArn=f"arn:aws:iam::123456789012:user/{user}",
+                ActionNames=[need.action],
+                ResourceArns=[self.kms_keys[bucket] if is_kms else place],
+                ContextEntries=[
+                    {"ContextKeyName": key, "ContextKeyType": types.get(key, "string"), "ContextKeyValues": [value]}
+                    for key, value in (context | more).items()
+                ],
+            )["EvaluationResults"]
+            if result["ResourceSpecificResults"][0]["EvalResourceDecision"] != "allowed":
+                return False
+        return True
+
+
 def is_allowed(call: Call, s3: Any, bucket: str, prefix: str) -> bool:
     try:
         call(s3, bucket, prefix)
@@ -135,7 +206,7 @@ def fill(sandbox: Sandbox, *buckets: str, kms_key: str | None = None) -> None:
     ],
 )
 def test_each_access_level_opens_its_bucket_or_prefix_and_nothing_else(
-    new_stack: NewStack, sandbox: Sandbox, levels: list[str], cells: int
+    new_stack: NewStack, sandbox: Sandbox, capsys: pytest.CaptureFixture[str], levels: list[str], cells: int
 ) -> None:
     kms = sandbox.client("kms")
     keys = [kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
@@ -160,7 +231,8 @@ def test_each_access_level_opens_its_bucket_or_prefix_and_nothing_else(
         }
     )
     stack.up()
-    tried, wrong = 0, list[str]()
+    tried, wrong, simulated_otherwise = 0, list[str](), list[str]()
+    simulator = Simulator(sandbox.client("iam"), {"data": keys[0], "sealed": keys[1]})
     outputs = stack.outputs()
     for name in grants:
         level, scope = name.split("-")
@@ -179,9 +251,17 @@ def test_each_access_level_opens_its_bucket_or_prefix_and_nothing_else(
                 ("its place from another network", elsewhere, "data", "in/", False),
             ):
                 tried += 1
-                if is_allowed(call, client, bucket, prefix) != expected:
+                works_really = is_allowed(call, client, bucket, prefix)
+                if works_really != expected:
                     wrong.append(f"{name}: {what} in {where} should {'' if expected else 'not '}work")
+                address = OTHER_NETWORK if client is elsewhere else "127.0.0.1"
+                if simulator.allows(name, what, bucket, prefix, client is not plain, address) != works_really:
+                    simulated_otherwise.append(f"{name}: {what} in {where}")
+    with capsys.disabled():
+        print(f"\npermissions: {tried} calls with issued keys, {len(wrong)} decided otherwise than granted, ", end="")
+        print(f"{len(simulated_otherwise)} otherwise than simulated")
     assert wrong == []
+    assert simulated_otherwise == []
     assert tried >= cells
     assert stack.preview("--expect-no-changes").changes == {}
     assert stack.refresh("--expect-no-changes").changes == {}
