@@ -245,38 +245,23 @@ def to_check(
     """
     source = address_in(ip_network(expected.network)) if expected.network else address
     context = {**BASE_CONTEXT, **known, **({SOURCE_IP: source} if source else {}), **expected.context}
-    resources = [expected.resource]
+    limits = [*policies.values(), *([boundary] if boundary else [])]
+    resources: dict[str, None] = {}
     for action in matching_actions(expected.action):
-        resources += _contrary_resources(expected, action, policies, boundary, context)
-    return Check(
-        expected.text,
-        expected.is_allowed,
-        expected.action,
-        tuple(dict.fromkeys(resources)),
-        tuple(sorted(context.items())),
-    )
-
-
-def _contrary_resources(
-    expected: Expectation, action: str, policies: Policies, boundary: Document | None, context: Mapping[str, str]
-) -> Iterator[str]:
-    """Resources within the expected one for which a statement can decide otherwise."""
-    found = [expected.resource]
-    if expected.is_allowed:
-        limits = [*policies.values(), *([boundary] if boundary else [])]
-        yield from _within(found, _statements(limits, "Deny", action), context)
-        return
-    found = list(_within(found, _statements(policies.values(), "Allow", action), context))
-    yield from found
-    if boundary:
-        yield from _within(found, _statements([boundary], "Allow", action), context)
-
-
-def _within(resources: Iterable[str], statements: Iterable[Document], context: Mapping[str, str]) -> Iterator[str]:
-    """What the resources and those of the statements have in common."""
-    patterns = {pattern for statement in statements for pattern in _resources(statement, context)}
-    for resource in resources:
-        yield from (both for pattern in sorted(patterns) if (both := overlap(resource, pattern)) is not None)
+        found = {expected.resource: None}
+        # A statement of one kind decides otherwise on what it names, one of the other kind on what it leaves out.
+        names, leaves_out = ("Deny", "Allow") if expected.is_allowed else ("Allow", "Deny")
+        for documents in ([*policies.values()], limits):
+            for effect, element in ((names, "Resource"), (leaves_out, "NotResource")):
+                patterns = {
+                    pattern
+                    for statement in _statements(documents, effect, action)
+                    for pattern in _patterns(statement, element, context)
+                }
+                within = [overlap(resource, pattern) for resource in found for pattern in sorted(patterns)]
+                found |= dict.fromkeys(resource for resource in within if resource is not None)
+        resources |= found
+    return Check(expected.text, expected.is_allowed, expected.action, tuple(resources), tuple(sorted(context.items())))
 
 
 def _statements(documents: Iterable[Document], effect: str, action: str) -> list[Document]:
@@ -294,14 +279,20 @@ def _covers(statement: Document, action: str) -> bool:
     return found != (element == "NotAction")
 
 
-def _resources(statement: Document, context: Mapping[str, str]) -> list[str]:
-    """The resources of a statement, policy variables replaced; of one with NotResource, all."""
+def _patterns(statement: Document, element: str, context: Mapping[str, str]) -> list[str]:
+    """The resources in an element of a statement, policy variables replaced."""
     values = {key.casefold(): value for key, value in context.items()}
 
     def value(variable: "re.Match[str]") -> str:
         return values.get(variable[1].partition(",")[0].strip().casefold(), "*")
 
-    return [re.sub(r"\$\{([^}]*)\}", value, str(found)) for found in listed(statement.get("Resource", "*"))]
+    return [re.sub(r"\$\{([^}]*)\}", value, str(found)) for found in listed(statement.get(element, []))]
+
+
+def _covers_resource(statement: Document, resource: str, context: Mapping[str, str]) -> bool:
+    element = "NotResource" if "NotResource" in statement else "Resource"
+    found = any(overlap(resource, pattern) == resource for pattern in _patterns(statement, element, context))
+    return found != (element == "NotResource")
 
 
 def overlap(one: str, other: str) -> str | None:
@@ -380,7 +371,7 @@ def open_keys(
             [
                 statement
                 for statement in _statements(layer, effect, question.action)
-                if any(overlap(question.resource, one) == question.resource for one in _resources(statement, context))
+                if _covers_resource(statement, question.resource, context)
             ]
             for layer in layers
         ]

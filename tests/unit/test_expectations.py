@@ -1,0 +1,347 @@
+"""Permission tests: what is asked of IAM's simulator, what its decisions mean, and when it is asked."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pulumi
+import pytest
+from aws_access_keys import ProgrammaticAccess, expectations
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.expectations import ExpectationError
+from aws_access_keys.rules.documents import matching_actions
+from aws_access_keys.rules.expectations import (
+    Check,
+    Decision,
+    Expectation,
+    Question,
+    check_problem,
+    context_type,
+    open_keys,
+    overlap,
+    to_check,
+)
+from aws_access_keys.simulation import simulate_policies
+from aws_access_keys.validation import SettingsError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pulumi_sandbox.aws.policy_evaluation import AccessRequest, Verdict, evaluate
+
+from tests.unit.fake_aws import FakeAws
+from tests.unit.recording import Recording, deploy
+
+GET = "s3:GetObject"
+DECISIONS = {Verdict.ALLOWED: "allowed", Verdict.DENIED: "explicitDeny", Verdict.SILENT: "implicitDeny"}
+ARN = "arn:aws:s3:::"
+
+
+def document(*statements: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def statement(effect: str, action: Any = "*", **more: Any) -> dict[str, Any]:
+    resource = {} if "NotResource" in more else {"Resource": "*"}
+    return {"Effect": effect, "Action": action, **resource, **more}
+
+
+def decided(check: Check, *documents: Any, boundary: Any = None) -> dict[Question, Decision]:
+    """What IAM would decide."""
+    texts, found = [json.dumps(one) for one in documents], dict[Question, Decision]()
+    for question in check.questions:
+        context = {key.lower(): (value,) for key, value in question.context}
+        request = AccessRequest(question.action, question.resource, context)
+        verdict = evaluate(texts, request)
+        if boundary and verdict is Verdict.ALLOWED:
+            verdict = evaluate([json.dumps(boundary)], request)
+        found[question] = Decision(DECISIONS[verdict])
+    return found
+
+
+# ---- patterns
+
+PATTERNS = st.text("ab*?", max_size=6)
+TEXTS = ["".join(letters) for length in range(6) for letters in product("ab", repeat=length)]
+
+
+def matches(pattern: str, text: str) -> bool:
+    wild = {"*": ".*", "?": "."}
+    return re.fullmatch("".join(wild.get(letter, letter) for letter in pattern), text) is not None
+
+
+@given(PATTERNS, PATTERNS)
+def test_what_two_patterns_have_in_common_both_match(one: str, other: str) -> None:
+    both = overlap(one, other)
+    common = [text for text in TEXTS if matches(one, text) and matches(other, text)]
+    if both is None:
+        assert common == []
+    else:
+        assert matches(one, both.replace("*", "a").replace("?", "a")), both
+        assert matches(other, both.replace("*", "b").replace("?", "b")), both
+
+
+# ---- what is asked
+
+
+def test_an_action_with_a_wildcard_is_every_action_that_it_matches() -> None:
+    check = to_check(Expectation("x", False, "iam:*AccessKey"), {}, None, {}, None)
+    assert {question.action for question in check.questions} == {
+        "iam:CreateAccessKey",
+        "iam:DeleteAccessKey",
+        "iam:UpdateAccessKey",
+    }
+    assert len(matching_actions("iam:*")) > 150
+
+
+def test_a_call_is_over_tls_by_the_owner_of_the_key_and_from_an_allowed_address() -> None:
+    expected = Expectation("x", True, GET, network="203.0.113.0/24", context={"s3:prefix": "in/"})
+    assert dict(to_check(expected, {}, None, {"aws:username": "ann"}, "198.51.100.1").context) == {
+        "aws:SecureTransport": "true",
+        "aws:ViaAWSService": "false",
+        "aws:SourceIp": "203.0.113.1",
+        "aws:username": "ann",
+        "s3:prefix": "in/",
+    }
+    assert (
+        dict(to_check(Expectation("x", True, GET), {}, None, {}, "198.51.100.1").context)["aws:SourceIp"]
+        == "198.51.100.1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("aws:SourceIp", "203.0.113.1", "ip"),
+        ("aws:SecureTransport", "true", "boolean"),
+        ("aws:PrincipalAccount", "123456789012", "string"),
+        ("s3:prefix", "1", "string"),
+        ("s3:max-keys", "10", "numeric"),
+    ],
+)
+def test_a_condition_key_has_a_type(key: str, value: str, kind: str) -> None:
+    assert context_type(key, value) == kind
+
+
+# As in practice, a wildcard is at the end: what two others have in common can be more than one pattern.
+RESOURCES = st.builds(str.__add__, st.text("ab", max_size=3), st.sampled_from(["", "*"])).filter(bool)
+LISTS = st.lists(RESOURCES.map(ARN.__add__), min_size=1, max_size=2)
+STATEMENTS = st.builds(
+    lambda effect, element, resources: statement(effect, "s3:*", **{element: resources}),
+    st.sampled_from(["Allow", "Allow", "Deny"]),
+    st.sampled_from(["Resource", "Resource", "NotResource"]),
+    LISTS,
+)
+DOCUMENTS = st.lists(STATEMENTS, min_size=1, max_size=3).map(lambda found: document(*found))
+
+
+@settings(max_examples=400)
+@given(DOCUMENTS, st.none() | DOCUMENTS, RESOURCES, st.booleans())
+def test_an_expectation_that_holds_is_true_of_every_resource_that_it_matches(
+    policy: dict[str, Any], boundary: dict[str, Any] | None, resource: str, is_allowed: bool
+) -> None:
+    check = to_check(Expectation("x", is_allowed, GET, ARN + resource), {"own": policy}, boundary, {}, None)
+    if check_problem(check, decided(check, policy, boundary=boundary)):
+        return
+    for text in (text for text in TEXTS if matches(resource, text)):
+        one = Check("", is_allowed, GET, (ARN + text,), ())
+        (found,) = decided(one, policy, boundary=boundary).values()
+        assert found.is_allowed == is_allowed, f"{text} is one of {resource}"
+
+
+def test_a_wildcard_in_deny_covers_what_policies_name_within_it() -> None:
+    policy = document(statement("Allow", GET, Resource=f"{ARN}data/in/*"))
+    check = to_check(Expectation("x", False, "s3:Get*", f"{ARN}data/*"), {"own": policy}, None, {}, None)
+    why = check_problem(check, decided(check, policy))
+    assert why == f"s3:GetObject on '{ARN}data/in/*' should be denied, but it is allowed by a policy (allowed)."
+
+
+# ---- condition keys that an expectation does not set
+
+
+@pytest.mark.parametrize(
+    ("is_allowed", "effect", "condition", "expected"),
+    [
+        (False, "Allow", {"StringLike": {"s3:prefix": "in/*"}}, ["s3:prefix"]),
+        (False, "Allow", {"StringLikeIfExists": {"s3:prefix": "in/*"}}, []),
+        (False, "Allow", {"Bool": {"aws:SecureTransport": "false"}}, []),
+        (False, "Allow", {"Bool": {"aws:MultiFactorAuthPresent": "true"}}, []),
+        (False, "Deny", {"StringLike": {"s3:prefix": "in/*"}}, []),
+        (True, "Deny", {"StringLike": {"s3:prefix": "in/*"}}, ["s3:prefix"]),
+        (True, "Deny", {"StringNotLike": {"s3:prefix": "in/*"}}, []),
+    ],
+)
+def test_what_depends_on_a_key_that_is_not_set_is_not_proved(
+    is_allowed: bool, effect: str, condition: Any, expected: list[str]
+) -> None:
+    policy = document(
+        statement("Allow", "s3:PutObject"),
+        *([statement("Allow", GET)] if is_allowed else []),
+        statement(effect, GET, Condition=condition),
+    )
+    check = to_check(Expectation("x", is_allowed, GET), {"own": policy}, None, {}, None)
+    breaks = "Deny" if is_allowed else "Allow"
+    assert open_keys(check, decided(check, policy), {"own": policy}, None, breaks) == expected
+
+
+def test_what_is_denied_anyway_depends_on_nothing() -> None:
+    allow = statement("Allow", GET, Condition={"StringLike": {"s3:prefix": "in/*"}})
+    check = to_check(Expectation("x", False, GET), {"own": document(allow)}, None, {}, None)
+    for more, boundary in ((statement("Deny", "s3:*"), None), (allow, document(statement("Allow", "ec2:*")))):
+        policies = {"own": document(allow, more)}
+        decisions = decided(check, *policies.values(), boundary=boundary)
+        assert open_keys(check, decisions, policies, boundary, "Allow") == []
+
+
+# ---- asking
+
+
+class SimulatingAws(FakeAws):
+    """Answers the simulator's questions as the sandbox does. attached: ARN → documents of a user or group."""
+
+    page_size = 7
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.documents: dict[str, list[str]] = {}
+        self.requests: list[dict[str, Any]] = []
+
+    def simulate_custom_policy(self, **given: Any) -> dict[str, Any]:
+        self._count("simulate_custom_policy")
+        return self._simulate(given["PolicyInputList"], given)
+
+    def simulate_principal_policy(self, **given: Any) -> dict[str, Any]:
+        self._count("simulate_principal_policy")
+        return self._simulate(self.documents.get(given["PolicySourceArn"], []), given)
+
+    def _simulate(self, documents: list[str], given: dict[str, Any]) -> dict[str, Any]:
+        self.requests.append(given)
+        assert len(given["ActionNames"]) <= 100
+        context = {one["ContextKeyName"].lower(): tuple(one["ContextKeyValues"]) for one in given["ContextEntries"]}
+        start = int(given.get("Marker", 0))
+        page = given["ActionNames"][start : start + self.page_size]
+        results = list(self._results(documents, page, given["ResourceArns"], context))
+        more = start + self.page_size < len(given["ActionNames"])
+        return {"EvaluationResults": results, "IsTruncated": more, "Marker": str(start + self.page_size)}
+
+    def _results(
+        self, documents: list[str], actions: list[str], resources: list[str], context: Any
+    ) -> Iterator[dict[str, Any]]:
+        for action in actions:
+            verdicts = [evaluate(documents, AccessRequest(action, resource, context)) for resource in resources]
+            result: dict[str, Any] = {
+                "EvalActionName": action,
+                "EvalResourceName": "*",
+                "EvalDecision": DECISIONS[verdicts[0]],
+            }
+            if resources != ["*"]:
+                result["ResourceSpecificResults"] = [
+                    {"EvalResourceName": resource, "EvalResourceDecision": DECISIONS[verdict]}
+                    for resource, verdict in zip(resources, verdicts, strict=True)
+                ]
+            yield result
+
+
+@pytest.fixture
+def simulator(monkeypatch: pytest.MonkeyPatch) -> SimulatingAws:
+    fake = SimulatingAws()
+    monkeypatch.setattr("aws_access_keys.session.session_for", lambda _: fake)
+    monkeypatch.setattr(expectations, "CONFIRM_TIMEOUT", 0.5)
+    return fake
+
+
+def test_many_expectations_are_few_calls_of_limited_size(simulator: SimulatingAws) -> None:
+    policy = document(statement("Allow", GET, Resource=f"{ARN}data/*"))
+    asked = [
+        Expectation("x", False, "iam:*"),
+        Expectation("x", False, "ec2:Run*"),
+        *(Expectation("x", True, GET, f"{ARN}data/{number}") for number in range(30)),
+        Expectation("x", False, "s3:PutObject", f"{ARN}data/*"),
+    ]
+    checks = [to_check(one, {"own": policy}, None, {}, None) for one in asked]
+    decisions = simulate_policies(Account(lambda: simulator), {"own": policy}, None, checks)  # pyright: ignore
+    assert all(check_problem(check, decisions) is None for check in checks)
+    whole = [given for given in simulator.requests if "Marker" not in given]
+    assert len(whole) == 4, "two for the actions of IAM, two for 31 objects"
+    assert len(simulator.requests) > len(whole), "and their pages"
+
+
+def test_a_decision_that_is_missing_is_an_error(simulator: SimulatingAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulator, "_results", lambda *_: iter(()))
+    check = to_check(Expectation("x", False, GET), {}, None, {}, None)
+    with pytest.raises(AwsQueryError, match="did not decide on s3:GetObject"):
+        simulate_policies(Account(lambda: simulator), {}, None, [check])  # pyright: ignore
+
+
+# ---- in the component
+
+
+def args(**more: Any) -> Any:
+    expect = {"allow": [f"s3:GetObject {ARN}data/in/*"], "deny": ["iam:*"]}
+    groups = {"g": {"s3": [{"bucket": "data", "prefix": "in/", "access": "read"}], "expect": expect, **more}}
+    return {"groups": groups, "users": {"ann": {"groups": ["g"]}}}
+
+
+def run(given: Any, state: Recording | None = None, preview: bool = False) -> Recording:
+    known = None
+    if state:
+        known = {
+            one.urn: {"type": "", "outputs": state.outputs.get(one.urn, one.inputs | {"id": one.name})}
+            for one in state.resources
+        }
+    return deploy(lambda: ProgrammaticAccess("access", given), state=known, preview=preview)
+
+
+GROUP_ARN = "arn:aws:iam::123456789012:group/g"
+
+
+def granted(simulator: SimulatingAws) -> None:
+    """IAM has what the update makes."""
+    simulator.documents[GROUP_ARN] = [json.dumps(document(statement("Allow", GET, Resource=f"{ARN}data/in/*")))]
+
+
+def test_only_a_change_of_what_decides_is_asked_about(simulator: SimulatingAws) -> None:
+    granted(simulator)
+    first = run(args())
+    assert simulator.asked["simulate_custom_policy"]
+    assert simulator.asked["simulate_principal_policy"]
+    simulator.asked.clear()
+    second = run(args(path="/team/"), first)
+    assert not [name for name in simulator.asked if name.startswith("simulate")]
+    (urn,) = [one.urn for one in first.resources if one.token.endswith(":ProgrammaticAccess")]
+    assert second.outputs[urn]["expectations"] == first.outputs[urn]["expectations"], "it stays known"
+    run(args(allow_from=["203.0.113.0/24"]), first)
+    assert simulator.asked["simulate_custom_policy"]
+
+
+def test_a_preview_does_not_confirm(simulator: SimulatingAws) -> None:
+    run(args(), preview=True)
+    assert simulator.asked["simulate_custom_policy"]
+    assert not simulator.asked["simulate_principal_policy"]
+
+
+def test_iam_is_given_time_and_then_the_run_fails(simulator: SimulatingAws) -> None:
+    with pytest.raises(ExpectationError) as caught:
+        run(args())
+    assert f"Everything is applied, but {GROUP_ARN} is not allowed what is expected:" in str(caught.value)
+    assert f"groups.g.expect: allow s3:GetObject {ARN}data/in/*: s3:GetObject on '{ARN}data/in/*' should be" in str(
+        caught.value
+    )
+    assert simulator.asked["simulate_principal_policy"] > 2
+
+
+def test_a_policy_that_is_known_later_is_checked_after_the_update(
+    simulator: SimulatingAws, caplog: pytest.LogCaptureFixture
+) -> None:
+    granted(simulator)
+    caplog.set_level("INFO")
+    later = pulumi.Output.from_input("arn:aws:iam::123456789012:policy/own")
+    run(args(policy_arns={"own": later}))
+    assert not simulator.asked["simulate_custom_policy"]
+    assert simulator.asked["simulate_principal_policy"]
+    assert "groups.g.expect: own is known only later; checked after the update" in caplog.text
+
+
+def test_a_policy_that_does_not_exist_is_named(simulator: SimulatingAws) -> None:
+    with pytest.raises(SettingsError, match="there is no policy 'arn:aws:iam::123456789012:policy/own'"):
+        run(args(policies=["arn:aws:iam::123456789012:policy/own"]))
