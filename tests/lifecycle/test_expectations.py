@@ -6,9 +6,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.lifecycle.helpers import NewStack
-from tests.lifecycle.stack import Sandbox, Stack
+from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 from tests.lifecycle.test_operations import operate
 
 READERS: dict[str, Any] = {"s3": [{"bucket": "data", "prefix": "in/", "access": "read"}]}
@@ -176,7 +177,16 @@ def test_expectations_are_proved_at_any_time(new_stack: NewStack, sandbox: Sandb
     lines = [re.split(r" {2,}", line) for line in shown.stdout.splitlines()]
     assert ["users.dev-ann", "deny s3:PutObject arn:aws:s3:::data/*", f"FAILED: {why}."] in lines
     assert ["groups.dev-readers", "allow s3:GetObject arn:aws:s3:::data/in/*", "ok"] in lines
-    assert "3 expectations, 2 failed" in shown.stdout
+    assert "Expectations: 3, failed: 2. Decisions of IAM: " in shown.stdout
+
+
+def test_the_expectations_of_the_example_for_production_hold(new_stack: NewStack) -> None:
+    stack = new_stack()
+    stack.write(yaml.safe_load((CHECKOUT / "Pulumi.prod.yaml").read_text())["config"])
+    stack.up()
+    code, found = checked(stack)
+    assert code == 0
+    assert len(found) == 12
 
 
 def test_an_operator_who_may_not_simulate_learns_what_is_missing(new_stack: NewStack, sandbox: Sandbox) -> None:

@@ -68,6 +68,6 @@ def as_text(results: list[Result]) -> str:
     to_people = sys.stdout.isatty()
     console = Console(file=text, width=None if to_people else 400, highlight=False, markup=False, color_system=None)
     console.print(table)
-    failed, questions = sum(row.problem is not None for row in results), sum(row.questions for row in results)
-    console.print(f"\n{len(results)} expectations, {failed} failed; {questions} decisions of IAM")
+    failed, decisions = sum(row.problem is not None for row in results), sum(row.questions for row in results)
+    console.print(f"\nExpectations: {len(results)}, failed: {failed}. Decisions of IAM: {decisions}.")
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines()).rstrip("\n")
