@@ -226,7 +226,7 @@ class Expectations:
                 documents[f"{self._spell('allow_from')}{whose}"] = allow_from_document(of_group.allow_from)
         if kind == "groups":
             limits = [of_group.allow_from for of_group in [settings.groups[name]] if of_group.allow_from is not None]
-            return Deciding(documents, arns, None, tuple(later), limits)
+            return Deciding(documents, arns, None, tuple(sorted(later)), limits)
         user = settings.users[name]
         self._managed(user.policies, documents, arns)
         if user.allow_from is not None:
@@ -237,7 +237,7 @@ class Expectations:
             boundary = settings.policy_documents.get(limit) or policy_arn(limit, self._partition)
         elif user.permissions_boundary is not None:
             later.append("permissions_boundary")
-        return Deciding(documents, arns, boundary, tuple(later), settings.networks(name))
+        return Deciding(documents, arns, boundary, tuple(sorted(later)), settings.networks(name))
 
     def _managed(self, names: Sequence[str], documents: "dict[str, Document]", arns: dict[str, str]) -> None:
         for policy in names:
@@ -248,5 +248,7 @@ class Expectations:
                 arns[key] = policy_arn(policy, self._partition)
 
     def _digest(self, owner: Owner) -> str:
-        known = [*self._deciding[owner], [one._replace(place="") for one in self._expected[owner]], owner]
-        return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+        """Of all that decides and all that is expected, in whatever order it is written."""
+        found = self._deciding[owner]._replace(limits=sorted(map(sorted, self._deciding[owner].limits)))
+        expected = sorted(json.dumps(one._replace(place=""), sort_keys=True) for one in self._expected[owner])
+        return sha256(json.dumps([owner, found, expected], sort_keys=True).encode()).hexdigest()[:16]

@@ -120,7 +120,9 @@ def _decisions(
 ) -> Iterable[tuple[str, Decision]]:
     """The decision on each resource. For `*` it stands at the top of a result, for others below it."""
     specific: list[Mapping[str, Any]] = result.get("ResourceSpecificResults") or []
-    for found in specific or [{**result, "EvalResourceName": resource} for resource in resources]:
+    if not specific and len(resources) == 1:
+        specific = [{**result, "EvalResourceName": resources[0]}]
+    for found in specific:
         decision: str = found.get("EvalResourceDecision") or found["EvalDecision"]
         within: Mapping[str, Any] = found.get("PermissionsBoundaryDecisionDetail") or {}
         by = tuple(dict.fromkeys(named(statement) for statement in found.get("MatchedStatements", [])))

@@ -10,7 +10,8 @@ keys a request with a long-lived key lacks, https://docs.aws.amazon.com/IAM/late
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any, NamedTuple, cast
 
@@ -245,17 +246,19 @@ def to_check(
     """
     source = address_in(ip_network(expected.network)) if expected.network else address
     context = {**BASE_CONTEXT, **known, **({SOURCE_IP: source} if source else {}), **expected.context}
-    limits = [*policies.values(), *([boundary] if boundary else [])]
+    # A statement of one kind decides otherwise on what it names, one of the other kind on what it leaves out.
+    names, leaves_out = ("Deny", "Allow") if expected.is_allowed else ("Allow", "Deny")
     resources: dict[str, None] = {}
     for action in matching_actions(expected.action):
         found = {expected.resource: None}
-        # A statement of one kind decides otherwise on what it names, one of the other kind on what it leaves out.
-        names, leaves_out = ("Deny", "Allow") if expected.is_allowed else ("Allow", "Deny")
-        for documents in ([*policies.values()], limits):
+        statements: list[Document] = []
+        for documents in (policies.values(), [boundary] if boundary else []):
+            statements += _statements(documents, action)
             for effect, element in ((names, "Resource"), (leaves_out, "NotResource")):
                 patterns = {
                     pattern
-                    for statement in _statements(documents, effect, action)
+                    for statement in statements
+                    if statement.get("Effect") == effect
                     for pattern in _patterns(statement, element, context)
                 }
                 within = [overlap(resource, pattern) for resource in found for pattern in sorted(patterns)]
@@ -264,19 +267,23 @@ def to_check(
     return Check(expected.text, expected.is_allowed, expected.action, tuple(resources), tuple(sorted(context.items())))
 
 
-def _statements(documents: Iterable[Document], effect: str, action: str) -> list[Document]:
-    """The statements with an effect that cover an action."""
+def _statements(documents: Iterable[Document], action: str) -> list[Document]:
+    """The statements that cover an action."""
     statements = [
         cast("Document", statement) for document in documents for statement in listed(document.get("Statement", []))
     ]
-    return [statement for statement in statements if statement.get("Effect") == effect and _covers(statement, action)]
+    return [statement for statement in statements if _covers(statement, action)]
 
 
 def _covers(statement: Document, action: str) -> bool:
     element = "NotAction" if "NotAction" in statement else "Action"
-    patterns = [str(pattern).casefold() for pattern in listed(statement.get(element, []))]
-    found = any(fnmatchcase(action.casefold(), pattern) for pattern in patterns)
-    return found != (element == "NotAction")
+    patterns = tuple(str(pattern).casefold() for pattern in listed(statement.get(element, [])))
+    return bool(_any_of(patterns).match(action.casefold())) != (element == "NotAction")
+
+
+@lru_cache(maxsize=4096)
+def _any_of(patterns: tuple[str, ...]) -> "re.Pattern[str]":
+    return re.compile("|".join(map(translate, patterns)))
 
 
 def _patterns(statement: Document, element: str, context: Mapping[str, str]) -> list[str]:
@@ -295,6 +302,7 @@ def _covers_resource(statement: Document, resource: str, context: Mapping[str, s
     return found != (element == "NotResource")
 
 
+@lru_cache(maxsize=65536)
 def overlap(one: str, other: str) -> str | None:
     """A pattern for texts that both patterns match (`*` any text, `?` any character); None where they have none in
     common. `in/*`, `*/file` → `in/*/file`.
@@ -370,8 +378,8 @@ def open_keys(
         covering = [
             [
                 statement
-                for statement in _statements(layer, effect, question.action)
-                if _covers_resource(statement, question.resource, context)
+                for statement in _statements(layer, question.action)
+                if statement.get("Effect") == effect and _covers_resource(statement, question.resource, context)
             ]
             for layer in layers
         ]
