@@ -178,29 +178,40 @@ class Expectations:
     def _removed(self, owner: Owner) -> Iterator[dict[str, Any]]:
         """Policies that the stack takes away, which the engine does only at the end: as IAM's PolicyIdentifier."""
         settings, state = self._settings, self._state
-        groups = [owner[1]] if owner[0] == "groups" else settings.users[owner[1]].groups
-        holders = [("group", name, state.group_policies.get(name, frozenset[str]())) for name in groups]
-        if owner[0] == "users":
-            holders.append(("user", owner[1], state.user(owner[1]).policies))
-        later = self._deciding[owner].later
-        for kind, name, policies in holders:
-            own = settings.groups[name] if kind == "group" else settings.users[name]
-            kept = {*own.policies, *([ALLOW_FROM] if own.allow_from is not None else [])}
-            kept |= {
-                policy_arn(policy, self._partition)
-                for policy in own.policies
-                if policy not in settings.policy_documents
-            }
-            if isinstance(own, GroupSettings):
-                kept |= own.inline.keys() | {arn for arn in own.policy_arns.values() if isinstance(arn, str)}
-                kept |= {f"{name}-{key}" for key in grant_policies([one.grant() for one in own.s3], self._partition)}
+        kind, name = owner
+        holders: dict[tuple[str, str], frozenset[str]] = {}
+        if kind == "users":
+            holders["user", name] = state.user(name).policies
+        groups = {name} if kind == "groups" else {*settings.users[name].groups, *state.user(name).groups}
+        holders |= {("group", group): state.group_policies.get(group, frozenset[str]()) for group in groups}
+        stays = {holder: self._policies_of(*holder) for holder in holders}
+        if kind == "users":
+            for group in groups - set(settings.users[name].groups):
+                stays["group", group] = set()
+        everywhere = {policy for policies in stays.values() for policy in policies}
+        for (attached_to, holder), policies in sorted(holders.items()):
             for policy in sorted(policies):
                 if policy.startswith("arn:"):
-                    if not later and not {policy, policy.rpartition("/")[2]} & kept:
+                    # One that is known only later cannot be told from one that goes.
+                    if not self._deciding[owner].later and not {policy, policy.rpartition("/")[2]} & everywhere:
                         yield {"PolicyArn": policy}
-                elif policy not in kept:
-                    where = {"PolicyName": policy, "AttachmentType": kind, "AttachmentName": name}
+                elif policy not in stays[attached_to, holder]:
+                    where = {"PolicyName": policy, "AttachmentType": attached_to, "AttachmentName": holder}
                     yield {"InlinePolicyIdentifier": where}
+
+    def _policies_of(self, kind: str, name: str) -> set[str]:
+        """What the stack gives a user or group: the ARNs of policies, the names of its own and of inline ones."""
+        settings = self._settings
+        own = (settings.groups if kind == "group" else settings.users).get(name)
+        if own is None:
+            return set()
+        found = {ALLOW_FROM} if own.allow_from is not None else set[str]()
+        for policy in own.policies:
+            found.add(policy if policy in settings.policy_documents else policy_arn(policy, self._partition))
+        if isinstance(own, GroupSettings):
+            found |= own.inline.keys() | {arn for arn in own.policy_arns.values() if isinstance(arn, str)}
+            found |= {f"{name}-{key}" for key in grant_policies([one.grant() for one in own.s3], self._partition)}
+        return found
 
     # ---- what decides
 

@@ -36,6 +36,7 @@ STORED = {"aws:secretsmanager/secretVersion:SecretVersion": "secretString", PARA
 POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
 USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
+MEMBERSHIP = "aws:iam/userGroupMembership:UserGroupMembership"
 GROUP_POLICY = "aws:iam/groupPolicy:GroupPolicy"
 GROUP_POLICY_ATTACHMENT = "aws:iam/groupPolicyAttachment:GroupPolicyAttachment"
 
@@ -72,6 +73,8 @@ class UserState:
     """Whether the secret of the newest key is encrypted to an OpenPGP key."""
     policies: frozenset[str] = frozenset()
     """The policies that the stack gave the user itself: names of inline ones, ARNs of attached ones."""
+    groups: frozenset[str] = frozenset()
+    """The groups that the stack put the user into."""
 
     @property
     def is_certain(self) -> bool:
@@ -178,7 +181,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     ):
         for path, found in outputs(owner, kind).items():
             known.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
-    exist = outputs(USER)
+    exist, memberships = outputs(USER), outputs(USER, MEMBERSHIP)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
     last_run = outputs(PLANS).get("", {})
@@ -196,6 +199,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
             policies=frozenset(policies.get(user, ())),
+            groups=frozenset(map(str, memberships.get(user, {}).get("groups") or ())),
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)

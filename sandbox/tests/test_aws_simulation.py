@@ -148,6 +148,8 @@ def test_a_user_has_its_own_policies_those_of_its_groups_and_a_boundary(strict: 
     own = {"InlinePolicyIdentifier": {"PolicyName": "home", "AttachmentType": "user", "AttachmentName": "sim"}}
     assert decisions(user, PolicyExclusionList=[attached]) == {READ: "implicitDeny", "s3:PutObject": "allowed"}
     assert set(decisions(user, PolicyExclusionList=[attached, own]).values()) == {"implicitDeny"}
+    some = [{"PolicyArn": "arn:aws:iam::aws:policy/Amazon*"}]
+    assert refusal(lambda: decisions(user, PolicyExclusionList=some))[0] == "NotImplemented"
     more = [document(deny("s3:PutObject"))]
     assert decisions(user, PolicyInputList=more) == {READ: "allowed", "s3:PutObject": "explicitDeny"}
     iam.put_user_permissions_boundary(UserName="sim", PermissionsBoundary=read_only)

@@ -76,6 +76,8 @@ def _attached(kind: str, holder: Any) -> Iterator[Source]:
 
 
 def _is_excluded(policy: Source, exclusions: Sequence[Mapping[str, Any]]) -> bool:
+    if any("*" in str(exclusion) or exclusion.get("PolicyType") == "permission-boundary" for exclusion in exclusions):
+        raise AwsError("NotImplemented", "The sandbox excludes only policies that are named without wildcards.")
     return any(policy.names.get(kind) == value for exclusion in exclusions for kind, value in exclusion.items())
 
 
