@@ -12,7 +12,7 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.planning import UserPlan, unmanaged_key
 from aws_access_keys.rules.pgp import public_key
-from aws_access_keys.rules.rotation import PlannedKey
+from aws_access_keys.rules.rotation import Key, PlannedKey
 from aws_access_keys.settings import KeySettings
 from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
@@ -52,6 +52,8 @@ class UserKeys:
     deliver: Delivery
     proofs: "list[pulumi.Output[Any]]"
     """Of every user of the component: known when the current key is accepted and delivered."""
+    all_accepted: "pulumi.Output[bool]"
+    """Known after all proofs, see `all_accepted`."""
 
     def register(self) -> RegisteredKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
@@ -60,8 +62,11 @@ class UserKeys:
         secret = self._accepted_secret(current)
         delivered = self.deliver(current, secret)
         self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
-        accepted = pulumi.Output.from_input(self._all_accepted())
-        previous = self._key(plan.previous, False, [current, *delivered], accepted) if plan.previous else None
+        previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
+        kept = {key.name for key in (plan.current, plan.previous) if key} | {plan.replaced}
+        self.all_accepted.apply(
+            lambda done: None if done else self._restore([key for key in self.state.keys if key.name not in kept])
+        )
         if self.settings.description is not None:
             ids = [key.id for key in (current, previous) if key is not None]
             self.descriptions.describe(
@@ -69,16 +74,10 @@ class UserKeys:
             )
         return RegisteredKeys(current, secret, self._status(current, previous, secret))
 
-    async def _all_accepted(self) -> bool:
-        """Wait for the current keys of all users: the previous key is not retired before.
-
-        Where one of them fails, the stack's outputs are not written, and they are all that some users have. Awaited, so
-        that the engine does not take the previous key for one that depends on other users' keys.
-        """
-        await asyncio.sleep(0)  # until all users are registered
-        for proof in self.proofs:
-            await proof.future()
-        return True
+    def _restore(self, keys: Sequence[Key]) -> None:
+        """Register keys that were to be deleted: the engine deletes what the program does not register."""
+        for key in keys:
+            self._key(PlannedKey(key.name, None), False)
 
     def _key(
         self,
@@ -88,6 +87,9 @@ class UserKeys:
         accepted: "pulumi.Input[bool]" = True,
     ) -> iam.AccessKey:
         status = (planned.status or "active").capitalize()
+        before = next(
+            ("Active" if key.active else "Inactive" for key in self.state.keys if key.name == planned.name), status
+        )
         pgp_key, plan = self.settings.pgp_key, self.plan.plan
         ignored = [] if is_new else ["pgpKey"]  # another pgpKey counts from the next key on
         if planned.status is None and not is_new:
@@ -96,7 +98,9 @@ class UserKeys:
         return iam.AccessKey(
             f"{self.name}/{planned.name}",
             user=self.user.name,
-            status=pulumi.Output.from_input(accepted).apply(lambda _: status) if planned.status else status,
+            status=pulumi.Output.from_input(accepted).apply(lambda done: status if done else before)
+            if planned.status
+            else status,
             pgp_key=pulumi.Output.from_input(pgp_key).apply(lambda text: public_key(pgp_text(text)))
             if pgp_key
             else None,
@@ -178,6 +182,19 @@ class UserKeys:
         # Not secret, though it waits for the secret.
         proof = pulumi.Output.unsecret(accepted.apply(lambda _: True))
         return pulumi.Output.all(_facts(current, plan.current), _facts(previous, plan.previous), proof).apply(shown)
+
+
+async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]") -> bool:
+    """Whether the current keys of all users are accepted and delivered, once that is known; in a preview they are.
+
+    Until then no previous key is retired, and no output is registered: the stack's outputs are not written where one
+    of them fails, and they are all that some users have. Then the run ends here, except with --continue-on-error.
+    Awaited, so that the engine does not take a previous key for one that depends on other users' keys.
+    """
+    await asyncio.sleep(0)  # until all users are registered
+    for proof in proofs:
+        await proof.future()
+    return pulumi.runtime.is_dry_run() or all([await proof.is_known() for proof in proofs])
 
 
 def _facts(key: iam.AccessKey | None, planned: PlannedKey | None) -> "pulumi.Output[dict[str, Any] | None]":

@@ -10,7 +10,7 @@ import pulumi
 from pulumi_aws import iam
 
 from aws_access_keys import clock
-from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys
+from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys, all_accepted
 from aws_access_keys.account import Account, SessionFactory
 from aws_access_keys.args import ProgrammaticAccessArgs
 from aws_access_keys.credentials import credentials_csv, credentials_file
@@ -221,6 +221,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
         proofs: list[pulumi.Output[Any]] = []
+        accepted = pulumi.Output.from_input(all_accepted(proofs))
         for user in sorted(plans):
             keys[user] = UserKeys(
                 user=self.users[user],
@@ -234,8 +235,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 descriptions=descriptions,
                 deliver=self._delivery(user, run, state.urn, guard),
                 proofs=proofs,
+                all_accepted=accepted,
             ).register()
-        self._set_outputs(keys)
+        self._set_outputs(keys, accepted)
 
     def _delivery(self, user: str, run: Run, urn: str, guard: RetireGuard) -> Delivery:
         """Puts a user's current key into its stores; without any it does nothing."""
@@ -264,7 +266,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 known[field] = once_known(value, place, check, self._spell, self._name)
         return settings.but(**known)
 
-    def _set_outputs(self, keys: Mapping[str, RegisteredKeys]) -> None:
+    def _set_outputs(self, keys: Mapping[str, RegisteredKeys], accepted: "pulumi.Output[bool]") -> None:
         def by_user(values: "Mapping[str, pulumi.Output[Any]]") -> "pulumi.Output[dict[str, Any]]":
             """User → value, without the users that have none."""
             resolved: pulumi.Output[Any] = pulumi.Output.from_input(dict(values))
@@ -290,7 +292,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
-        self.register_outputs({"keys": self.keys})
+        # With --continue-on-error, those of the last finished run stay where this one fails.
+        accepted.apply(lambda done: self.register_outputs({"keys": self.keys}) if done else None)
 
 
 def _checked(
