@@ -127,7 +127,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
         adopts = {user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt}
-        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, adopts, child)
+        retired = {user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)}
+        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, adopts, retired, child)
         self._register_all(run, state, guard, plans)
 
     @classmethod
@@ -199,7 +200,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
         problems, lines = removal_problems(removed, state.users, spell, self._account)
         refuse(problems, spell, self._name)
-        lines += removed_copies(settings, state, run.resources)
+        copies, held = removed_copies(settings, state, run.resources)
+        lines += copies
         lines += removed_keys(state.users, removed, self._account, "the user was removed")
         lines += removed_keys(state.users, had_keys, self._account, "the settings give the user no key")
         for line in lines:
@@ -211,6 +213,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             self._today,
             guard,
             self._account,
+            held,
             spell,
         )
 

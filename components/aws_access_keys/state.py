@@ -5,7 +5,7 @@ things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
 - The content of secrets and parameters: a key that is delivered is handed over, even if the run failed because of
   another user.
-- `KeyPlans`, registered before any key is touched: the plan of the last run, and the retire guard's idle days. Where
+- `KeyPlans`, registered before any key is touched: the plan of the last run, and settings that it must know. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
   already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
   then.
@@ -30,8 +30,8 @@ GROUP = "aws:iam/group:Group"
 KEY = "aws:iam/accessKey:AccessKey"
 SECRET = "aws:secretsmanager/secret:Secret"
 PARAMETER = "aws:ssm/parameter:Parameter"
-STORED = {"aws:secretsmanager/secretVersion:SecretVersion": "secretString", PARAMETER: "value"}
-"""Type of a resource that holds a delivered key → its output that does."""
+STORED = {SECRET: ("aws:secretsmanager/secretVersion:SecretVersion", "secretString"), PARAMETER: (PARAMETER, "value")}
+"""Type of a store → type of the resource of the same name that holds the delivered key, and its output that does."""
 POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
 USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
@@ -79,8 +79,8 @@ class UserState:
 
     def takes_over(self, adopted: str | None) -> bool:
         """Whether an existing key is still to be taken into the state: the first key, or one that the state lost."""
-        is_known = adopted in {key.id for key in self.keys}
-        return adopted is not None and not is_known and (not self.keys or adopted in self._handed_over_ids)
+        known = {key.id for key in (*self.keys, *self.handed_over[1:])}  # a previous key never becomes the current one
+        return adopted is not None and adopted not in known and (not self.keys or adopted in self._handed_over_ids)
 
     @property
     def _handed_over_ids(self) -> set[str]:
@@ -102,6 +102,8 @@ class ComponentState:
     groups: frozenset[str]
     policies: frozenset[str] = frozenset()
     """The names of the customer managed policies."""
+    copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """Type of a store and name of its resource below the component → id of the key in it."""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name, in lower case, of each user and group of the stack's other components → name of its component."""
 
@@ -148,6 +150,10 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             if resource == begin or resource.startswith(f"{begin}/")
         }
 
+    last_run = outputs(PLANS).get("", {})
+    plans, idle_days, adopts, retired = (
+        _mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts", "retired")
+    )
     keys: dict[str, list[Key]] = {}
     encrypted: set[tuple[str, KeyName]] = set()
     for key_path, found in outputs(USER, KEY).items():
@@ -155,13 +161,16 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         if (parsed := KeyName.parse(key_name)) and isinstance(found.get("id"), str):
             if found.get("keyFingerprint"):
                 encrypted.add((user, parsed))
-            keys.setdefault(user, []).append(Key(parsed, found["id"], found.get("status") != "Inactive", _day(found)))
-    delivered = frozenset(
-        key_id
-        for kind, content in STORED.items()
-        for found in outputs(USER, kind).values()
+            is_active = found.get("status") != "Inactive"
+            is_retired = not is_active and retired.get(user) == key_name
+            keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired))
+    copies = {
+        (store, path): key_id
+        for store, (kind, content) in STORED.items()
+        for path, found in outputs(USER, kind).items()
         if (key_id := _delivered_id(found.get(content)))
-    )
+    }
+    delivered = frozenset(copies.values())
     policies: dict[str, set[str]] = {}
     for kind, which in ((USER_POLICY, "name"), (USER_POLICY_ATTACHMENT, "policyArn")):
         for path, found in outputs(USER, kind).items():
@@ -169,8 +178,6 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     exist = outputs(USER)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
-    last_run = outputs(PLANS).get("", {})
-    plans, idle_days, adopts = (_mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts"))
     handed_over_keys = {user: tuple(_handed_over(_mapping(of_user))) for user, of_user in handed_over.items()}
     users = {
         user: UserState(
@@ -199,7 +206,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         str(found.get("name")) for kinds in ((POLICY,), (GROUP, POLICY)) for found in outputs(*kinds).values()
     )
     is_new = not (own or last_run or users or groups)
-    return ComponentState(urn, is_new, users, groups, customer_managed, others)
+    return ComponentState(urn, is_new, users, groups, customer_managed, copies, others)
 
 
 def _is_name(text: str) -> bool:
@@ -284,11 +291,14 @@ class KeyPlans(pulumi.ComponentResource):
         plans: Mapping[str, KeyPlan],
         idle_days: Mapping[str, int],
         adopts: Mapping[str, str],
+        retired: Mapping[str, str],
         opts: pulumi.ResourceOptions,
     ) -> None:
         """idle_days: user → idle days that the retire guard asks for, also of users that are being removed. adopts:
-        user → id of the existing key that is taken over with the user.
+        user → id of the existing key that is taken over with the user. retired: user → name of the previous key that
+        the settings make inactive.
         """
         super().__init__(PLANS, name, None, opts)
         names = {user: [str(key.name) for key in (plan.current, plan.previous) if key] for user, plan in plans.items()}
-        self.register_outputs({"plans": names, "idleDays": dict(idle_days), "adopts": dict(adopts)})
+        outputs = {"plans": names, "idleDays": dict(idle_days), "adopts": dict(adopts), "retired": dict(retired)}
+        self.register_outputs(outputs)

@@ -18,7 +18,7 @@ class MadeUpState:
         self._types = f"urn:pulumi:dev::{PROJECT}::{parent}{COMPONENT}"
         self.urn = f"{self._types}::{name}"
         self.outputs: dict[str, Any] = {"keys": {}}
-        self._plans: dict[str, Any] = {"plans": {}, "idleDays": {}}
+        self._plans: dict[str, Any] = {"plans": {}, "idleDays": {}, "retired": {}}
         self._resources: dict[str, Any] = {}
 
     def add(self, kinds: str, name: str, outputs: Mapping[str, Any]) -> None:
@@ -40,11 +40,12 @@ class MadeUpState:
         inactive: Sequence[str] = (),
         created: str = "2026-11-01",
         idle_days: float = 0,
+        retired: str | None = None,
     ) -> "MadeUpState":
         """A user and the keys with these names, newest first.
 
         handed_over: the keys that the last finished run registered. planned: those that the last run wanted. Default of
-        both: all keys.
+        both: all keys. retired: the key that the settings made inactive.
         """
         self.add(USER, f"{self.name}/{user}", {"name": user})
         for key in keys:
@@ -57,6 +58,8 @@ class MadeUpState:
         ]
         self.outputs["keys"][user] = dict(zip(("current", "previous"), registered, strict=False))
         self._plans["plans"][user] = list(keys if planned is None else planned)
+        if retired:
+            self._plans["retired"][user] = retired
         if idle_days:
             self._plans["idleDays"][user] = idle_days
         return self

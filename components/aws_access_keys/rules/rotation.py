@@ -46,6 +46,8 @@ class Key:
     id: str
     active: bool
     created: date
+    is_retired: bool = False
+    """Whether it is inactive because an earlier run retired it."""
 
     @property
     def issued_on(self) -> date:
@@ -166,7 +168,10 @@ def _previous(
         return PlannedKey(key.name, None)
     if rules.previous == "deleted":
         return None
-    # Only the setting itself makes an inactive key active again: never a default, an overlap or a removed schedule.
+    # Only the setting itself makes an inactive key active again, never a default, an overlap or a removed schedule; and
+    # only one that it retired: others were deactivated for a reason.
+    if rules.previous == "active" and not key.active and not key.is_retired:
+        return PlannedKey(key.name, None)
     default: Status | None = "inactive" if rules.rotation and key.active else None
     return PlannedKey(key.name, rules.previous or default)
 
