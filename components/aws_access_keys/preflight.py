@@ -10,6 +10,7 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
@@ -21,13 +22,14 @@ def preflight(
     spell: Spelling,
     state: ComponentState,
     removed: Sequence[str],
+    policies: Mapping[str, str],
     ignored_tags: Sequence[str],
     account: Account,
 ) -> Iterator[Problem]:
     """Problems that AWS knows of.
 
-    removed: users that are in the state and not in the settings. ignored_tags: prefixes of tag keys that the aws
-    provider leaves alone.
+    removed: users that are in the state and not in the settings. policies: as from `policy_places`. ignored_tags:
+    prefixes of tag keys that the aws provider leaves alone.
     """
     adopted = {user for user in settings.users if settings.effective_key(user).adopt}
     new_users = [user for user in settings.users if not state.user(user).exists and user not in adopted]
@@ -35,7 +37,7 @@ def preflight(
     old_groups = state.groups - settings.groups.keys()
     yield from _taken("user", new_users, removed, spell, state, account)
     yield from _taken("group", new_groups, sorted(old_groups), spell, state, account)
-    yield from _taken_policies(settings, spell, state, account)
+    yield from _taken_policies(policies, spell, state, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     for user in sorted(adopted):
@@ -94,15 +96,38 @@ def _taken(
             )
 
 
-def _taken_policies(
-    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
-) -> Iterator[Problem]:
-    """New policies whose names the account has already."""
+def policy_places(settings: AccessSettings, spell: Spelling, partition: str) -> dict[str, str]:
+    """Name of each customer managed policy that the component creates → the setting."""
     places = {name: spell("policy_documents.{}", name) for name in settings.policy_documents}
     for name, group in settings.groups.items():
-        for key in grant_policies([asked.grant() for asked in group.s3], "aws"):
+        for key in grant_policies([asked.grant() for asked in group.s3], partition):
             places[f"{name}-{key}"] = spell("groups.{}.s3", name)
+    return places
+
+
+def store_places(settings: AccessSettings, spell: Spelling) -> dict[str, dict[str, str]]:
+    """`secret` and `parameter`: name of each one that holds a key → the setting."""
+    places: dict[str, dict[str, str]] = {"secret": {}, "parameter": {}}
+    for user in settings.users_with_key:
+        deliver = settings.effective_deliver(user)
+        for kind, store in (("secret", "secrets_manager"), ("parameter", "ssm")):
+            if asked := getattr(deliver, store, None):
+                places[kind][stored_name(user, asked.name, store)] = spell(f"users.{{}}.deliver.{store}", user)
+    return places
+
+
+def _taken_policies(
+    places: Mapping[str, str], spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[Problem]:
+    """New policies whose names the account has already. places: as from `policy_places`."""
     new = {name.casefold(): name for name in places if name not in state.policies}
+    for old in state.policies - places.keys():
+        if name := new.pop(old.casefold(), None):
+            yield Problem(
+                places[name],
+                f"to IAM '{name}' is the same name as '{old}', a policy of this stack, and the new policy would be "
+                f"created before the old one is deleted. Write '{old}', or choose another name.",
+            )
     if not new:
         return
     try:

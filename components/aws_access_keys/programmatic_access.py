@@ -1,7 +1,7 @@
 """ProgrammaticAccess: groups, users and access keys as one reusable component."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, cast
@@ -19,7 +19,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
-from aws_access_keys.preflight import preflight
+from aws_access_keys.preflight import policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
@@ -99,6 +99,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             for user, found in state.users.items()
             if user not in self._settings.users and (found.exists or found.keys)
         )
+        # A removed user may have had another prefix.
+        known = {*self._settings.users, *removed}
+        prefixed = [f"{spell.name_prefix}{user}" for user in self._settings.retire_unguarded]
+        self._unguarded = {
+            name if name in known else user
+            for name, user in zip(prefixed, self._settings.retire_unguarded, strict=True)
+        }
         keyless = sorted(self._settings.users.keys() - set(self._settings.users_with_key))
         guard = RetireGuard(self._today, self._account, self._user_guards(state, [*removed, *keyless]))
         run.guards[state.urn] = guard
@@ -113,7 +120,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             Problem(spell("users.{}.key", user), why) for user, plan in plans.items() for why in plan.skipped
         )
         run.report(self.skipped, spell)
-        self._warn_of_settings([*self._settings.users, *removed])
+        self._warn_of_settings(known)
         for user, plan in plans.items():
             for line in plan.retired:
                 pulumi.log.info(line)
@@ -136,9 +143,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         """The component with the settings of a stack file, which are checked already."""
         return cls(name, cast("ProgrammaticAccessArgs", settings), spell=STACK_FILE)
 
-    def _warn_of_settings(self, known: Sequence[str]) -> None:
+    def _warn_of_settings(self, known: Collection[str]) -> None:
         """Settings that are allowed and can do harm. known: users of the settings and of the state."""
-        for user in self._settings.retire_unguarded:
+        for user in sorted(self._unguarded):
             name = self._spell("{}", user)
             what = (
                 f"the retire guard does not protect the keys of '{name}'. Remove the name after this run."
@@ -170,7 +177,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
             name = spell("{}", user)
             override = f"add '{name}' to {setting} for one run (its `pulumi preview` lists the keys that it retires)"
-            guards[user] = UserGuard(days, override, user in settings.retire_unguarded)
+            guards[user] = UserGuard(days, override, user in self._unguarded)
         return guards
 
     def _plan(
@@ -187,8 +194,15 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             refuse([Problem("users", f"no users, but the stack has {users}. {cure}")], spell, self._name)
         if not self._has_provider and state.users:
             refuse(list(region_problems(run.resources)), spell, self._name)
-        problems = run.claim(self, self._name, list(settings.users), spell)
-        problems += preflight(settings, spell, state, removed, self._ignored_tags, self._account)
+        policies = policy_places(settings, spell, self._partition)
+        claims = {
+            "user": {user: spell("users.{}", user) for user in settings.users},
+            "group": {group: spell("groups.{}", group) for group in settings.groups},
+            "policy": policies,
+            **store_places(settings, spell),
+        }
+        problems = [found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places)]
+        problems += preflight(settings, spell, state, removed, policies, self._ignored_tags, self._account)
         renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
         for warning in warnings:

@@ -332,7 +332,6 @@ class AccessSettings(Section):
                 for name, user in self.users.items()
             },
             policy_documents={prefix + name: document for name, document in self.policy_documents.items()},
-            retire_unguarded=[prefix + user for user in self.retire_unguarded],
         )
 
     @property

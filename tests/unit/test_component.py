@@ -444,6 +444,9 @@ def test_advice_names_a_user_as_the_settings_do(aws: FakeAws) -> None:
     prefixed["retire_unguarded"] = ["eve"]
     recording, _ = made(prefixed, state)
     assert recording.keys == ["access/dev-ann/1"], "and doing what it says works"
+    renamed: Any = {**prefixed, "name_prefix": "prod-", "retire_unguarded": ["dev-ann", "dev-eve"]}
+    recording, _ = made(renamed, state)
+    assert recording.keys == ["access/prod-ann/1"], "also where the prefix was another one"
 
 
 def test_a_removed_user_who_has_more_in_iam_stops_the_run_unless_that_is_deleted_too(aws: FakeAws) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 from aws_access_keys.account import Account
-from aws_access_keys.preflight import preflight
+from aws_access_keys.preflight import policy_places, preflight
 from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import ComponentSettings
@@ -27,7 +27,8 @@ def problems(
     settings, none = read_section(ComponentSettings, {"groups": {"g": {}}, "users": users} | args, PYTHON)
     assert settings is not None, none
     session: Any = lambda: aws  # noqa: E731
-    found = preflight(settings, PYTHON, (state or MadeUpState()).parsed, removed, ["AKIA"], Account(session))
+    policies = policy_places(settings, PYTHON, "aws")
+    found = preflight(settings, PYTHON, (state or MadeUpState()).parsed, removed, policies, ["AKIA"], Account(session))
     return {problem.path: problem.message for problem in found}
 
 
@@ -84,6 +85,15 @@ def test_credentials_that_aws_does_not_accept_are_no_mistake_in_the_settings(aws
     aws.errors["list_users"] = error
     with pytest.raises(pulumi.RunError, match="AWS did not answer with the credentials that Pulumi uses: "):
         problems(aws, {"ann": {}})
+
+
+def test_a_policy_is_not_renamed_by_case_only(aws: FakeAws) -> None:
+    state = MadeUpState().group("g").user("ann", "1")
+    state.add("aws:iam/policy:Policy", "access/Own", {"name": "Own"})
+    documents = {"own": {"Version": "2012-10-17", "Statement": []}}
+    found = problems(aws, {"ann": {}}, state, policy_documents=documents)
+    assert "to IAM 'own' is the same name as 'Own', a policy of this stack" in found["policy_documents.own"]
+    assert not aws.asked
 
 
 def test_without_permission_to_list_names_iam_is_left_to_refuse(aws: FakeAws) -> None:
