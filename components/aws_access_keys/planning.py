@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeVar
 import pulumi
 
 from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
-from aws_access_keys.retire_guard import RetireGuard, was_trial
+from aws_access_keys.iam import was_trial
+from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
 from aws_access_keys.rules.rotation import (

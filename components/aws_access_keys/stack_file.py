@@ -30,6 +30,7 @@ def stack_settings() -> StackSettings:
     """The settings of the running stack. Raises SettingsError, which names every problem at once."""
     config: dict[str, str] = pulumi.runtime.get_config_env() | pulumi.runtime.config.CONFIG.get()
     given = _given(config)
+    given.pop(NAMESPACE, None)
     problems = [*_namespace_problems(config), *aws_config_problems(config), *_file_problems(given)]
     if not given:
         refuse(problems, STACK_FILE)
@@ -70,7 +71,10 @@ def _namespace_problems(config: Mapping[str, str]) -> Iterator[Problem]:
     """Keys under another namespace that are meant for ours. Pulumi passes them on, but nobody reads them."""
     for key in config:
         namespace, _, name = key.rpartition(":")
-        if namespace == NAMESPACE:
+        if name == NAMESPACE:
+            text = f"the settings are not read from below '{name}'. Write {name}:groups, {name}:users and so on."
+            yield Problem("config", text, is_absolute=True)
+        if NAMESPACE in (namespace, name):
             continue
         # A key without a namespace gets that of the project, which can have keys of its own.
         own = namespace == pulumi.get_project()

@@ -49,7 +49,8 @@ def policy_arn(policy: str, partition: str = "aws", own: Sequence[str] = ()) -> 
     if path is None:
         raise PolicyError(
             f"'{policy}' is not a known AWS managed policy.{did_you_mean(policy, [*known, *own], _without_vendor)} "
-            "Specify a policy of your own, or one that is newer than this program, by its ARN."
+            "Specify one that exists in your account, or is newer than this program, by its ARN; to create one, add "
+            "its policy document to this stack."
         )
     if path.startswith(_LINKED_ROLE_PATH):
         raise PolicyError(

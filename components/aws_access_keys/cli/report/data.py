@@ -11,7 +11,7 @@ from datetime import date, datetime
 from io import StringIO
 from typing import Any, Literal
 
-from aws_access_keys.iam import LastUse
+from aws_access_keys.iam import LastUse, was_trial
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
 
 REMEDY = (
@@ -70,7 +70,7 @@ class Row:
     last_used_known: bool
     """False where AWS did not answer; the next four are None then."""
     last_used: datetime | None
-    """None for a key that was never used, and so are the next three."""
+    """None for a key that was never used since its verification, and so are the next three."""
     last_used_service: str | None
     last_used_region: str | None
     idle_days: int | None
@@ -188,6 +188,8 @@ def _row(
     key: Mapping[str, Any] = part[role]
     active, known, use = key["status"] == "Active", key["id"] in used, used.get(key["id"])
     created = datetime.fromisoformat(key["created"].replace("Z", "+00:00")) if key.get("created") else None
+    if use and created and was_trial(created, use):
+        use = None
     due = date.fromisoformat(part["nextRotation"]) if role == "current" and part.get("nextRotation") else None
     age, idle = _days(created, day), _days(use and use.on, day)
     unused = idle if use else age
