@@ -97,6 +97,11 @@ def administrator_warning(policies: Sequence[str]) -> str | None:
     return f"{'; '.join(found)}. Anyone with a leaked key could do all of this." if found else None
 
 
+def only_denies(arn: str) -> bool:
+    """Whether this is one of AWS's managed policies that allow nothing."""
+    return re.fullmatch(r"arn:[a-z-]+:iam::aws:policy/(AWSDenyAll|AWSCompromisedKeyQuarantine(V\d+)?)", arn) is not None
+
+
 def policy_key(arn: str) -> str:
     """A short text that is the same for a policy given by name and by ARN, and has no `/`.
 
