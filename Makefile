@@ -7,15 +7,18 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 SANDBOX := $(BIN)/pulumi-sandbox
 RUN     := $(SANDBOX) run --
+PACK    := policy/.venv
 UV      := 0.13.9
 export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where it is set, as in many containers, each of the many Python programs here would compile all of its modules again.
 export PYTHONDONTWRITEBYTECODE :=
+# With it, Python does not find the package demo, which is not installed.
+export PYTHONSAFEPATH :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
-        test test-long test-unit test-sandbox bench lint format schema lock clean
+        test test-long test-unit test-sandbox policy-setup policy-check bench lint format schema lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,17 +77,31 @@ user_required = $(if $(filter command line,$(origin USER)),,$(error USER is requ
 
 # ---- for developers
 
-test: engine ## unit, sandbox, and whole lives of stacks on the real engine
+test: engine policy-setup ## unit, sandbox, and whole lives of stacks on the real engine
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
 
-test-long: engine ## every test, with the whole tables of faults and permissions: hours
+test-long: engine policy-setup ## every test, with the whole tables of faults and permissions: hours
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-unit: setup ## the tests that need no engine
+test-unit: setup policy-setup ## the tests that need no engine
 	@$(BIN)/python -m pytest tests/unit
 
 test-sandbox: engine ## the tests of the sandbox
 	@$(BIN)/python -m pytest -n 2 --dist worksteal sandbox/tests
+
+policy-setup: $(PACK)/.installed ## the virtual environment of the policy pack
+
+$(PACK)/.installed: policy/requirements.txt | setup
+	@$(PYTHON) -m venv $(PACK)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(PACK)/bin/python -r $< || \
+	  $(PACK)/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+policy-check: engine policy-setup ## pulumi preview of every stack in the sandbox, under the policy pack
+	@for file in Pulumi.*.yaml; do stack=$${file#Pulumi.}; stack=$${stack%.yaml}; \
+	  $(RUN) sh -c 'pulumi stack select --create $$0 >/dev/null && \
+	    pulumi preview --stack $$0 --policy-pack policy --policy-pack-config policy/$$0.json' "$$stack" || exit 1; \
+	done
 
 bench: engine ## time and AWS calls against a program without the component (ARGS="--users 1 20 --rounds 5")
 	@$(BIN)/python -m bench $(ARGS)
@@ -108,4 +125,4 @@ lock: setup ## pin every package again, after a change in a requirements.txt or 
 
 clean: ## remove the virtual environment, and the sandbox with everything in it
 	@if [ -x $(SANDBOX) ]; then $(SANDBOX) stop; fi
-	@rm -rf $(VENV) .sandbox
+	@rm -rf $(VENV) $(PACK) .sandbox

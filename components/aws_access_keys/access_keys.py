@@ -3,23 +3,27 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pulumi
 from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.delivery import expired_content, key_content
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.planning import UserPlan, unmanaged_key
 from aws_access_keys.rules.pgp import public_key
-from aws_access_keys.rules.rotation import PlannedKey
+from aws_access_keys.rules.problem import Spelling
+from aws_access_keys.rules.rotation import Key, PlannedKey
 from aws_access_keys.settings import KeySettings
 from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
 from aws_access_keys.verification import wait_until_accepted
 
-Delivery = Callable[[iam.AccessKey, "pulumi.Output[str | None]"], list[pulumi.Resource]]
-"""Puts a key and its secret where its users get it, and returns the resources that hold it."""
+Delivery = Callable[[Callable[[], "pulumi.Output[str]"], list[pulumi.Resource]], list[pulumi.Resource]]
+"""Puts a value, which is called for where there is a store, where the consumers read it. Gets what is deleted after it;
+returns the resources that hold it."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +53,31 @@ class UserKeys:
     """What the keys are allowed to do. A key comes after that and goes before it, so that a key that the guard keeps
     keeps its permissions, too."""
     descriptions: KeyDescriptions
+    user_name: str
+    spell: Spelling
     deliver: Delivery
     proofs: "list[pulumi.Output[Any]]"
     """Of every user of the component: known when the current key is accepted and delivered."""
+    all_accepted: "pulumi.Output[bool]"
+    """Known after all proofs, see `all_accepted`."""
 
     def register(self) -> RegisteredKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
         plan = self.plan.plan
-        current = self._key(plan.current, plan.is_new)
-        secret = self._accepted_secret(current)
-        delivered = self.deliver(current, secret)
+        if self.plan.expired_on:  # the copies go first
+            delivered = self.deliver(partial(expired_content, self.plan.expired_on), [])
+            current = self._key(plan.current, False, delivered)
+            secret = self._accepted_secret(current)
+        else:
+            current = self._key(plan.current, plan.is_new)
+            secret = self._accepted_secret(current)
+            delivered = self.deliver(partial(key_content, current, secret, self.user_name, self.spell), [current])
         self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
-        accepted = pulumi.Output.from_input(self._all_accepted())
-        previous = self._key(plan.previous, False, [current, *delivered], accepted) if plan.previous else None
+        previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
+        kept = {key.name for key in (plan.current, plan.previous) if key} | {plan.replaced}
+        self.all_accepted.apply(
+            lambda done: None if done else self._restore([key for key in self.state.keys if key.name not in kept])
+        )
         if self.settings.description is not None:
             ids = [key.id for key in (current, previous) if key is not None]
             self.descriptions.describe(
@@ -69,16 +85,10 @@ class UserKeys:
             )
         return RegisteredKeys(current, secret, self._status(current, previous, secret))
 
-    async def _all_accepted(self) -> bool:
-        """Wait for the current keys of all users: the previous key is not retired before.
-
-        Where one of them fails, the stack's outputs are not written, and they are all that some users have. Awaited, so
-        that the engine does not take the previous key for one that depends on other users' keys.
-        """
-        await asyncio.sleep(0)  # until all users are registered
-        for proof in self.proofs:
-            await proof.future()
-        return True
+    def _restore(self, keys: Sequence[Key]) -> None:
+        """Register keys that were to be deleted: the engine deletes what the program does not register."""
+        for key in keys:
+            self._key(PlannedKey(key.name, None), False)
 
     def _key(
         self,
@@ -88,6 +98,9 @@ class UserKeys:
         accepted: "pulumi.Input[bool]" = True,
     ) -> iam.AccessKey:
         status = (planned.status or "active").capitalize()
+        before = next(
+            ("Active" if key.active else "Inactive" for key in self.state.keys if key.name == planned.name), status
+        )
         pgp_key, plan = self.settings.pgp_key, self.plan.plan
         ignored = [] if is_new else ["pgpKey"]  # another pgpKey counts from the next key on
         if planned.status is None and not is_new:
@@ -96,7 +109,9 @@ class UserKeys:
         return iam.AccessKey(
             f"{self.name}/{planned.name}",
             user=self.user.name,
-            status=pulumi.Output.from_input(accepted).apply(lambda _: status) if planned.status else status,
+            status=pulumi.Output.from_input(accepted).apply(lambda done: status if done else before)
+            if planned.status
+            else status,
             pgp_key=pulumi.Output.from_input(pgp_key).apply(lambda text: public_key(pgp_text(text)))
             if pgp_key
             else None,
@@ -172,12 +187,26 @@ class UserKeys:
                 "current": values[0],
                 "previous": values[1],
                 "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,
+                "expires": self.settings.expires.isoformat() if self.settings.expires else None,
                 "previousUntil": plan.previous_until.isoformat() if plan.previous_until else None,
             }
 
         # Not secret, though it waits for the secret.
         proof = pulumi.Output.unsecret(accepted.apply(lambda _: True))
         return pulumi.Output.all(_facts(current, plan.current), _facts(previous, plan.previous), proof).apply(shown)
+
+
+async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]") -> bool:
+    """Whether the current keys of all users are accepted and delivered, once that is known; in a preview they are.
+
+    Until then no previous key is retired, and no output is registered: the stack's outputs are not written where one
+    of them fails, and they are all that some users have. Then the run ends here, except with --continue-on-error.
+    Awaited, so that the engine does not take a previous key for one that depends on other users' keys.
+    """
+    await asyncio.sleep(0)  # until all users are registered
+    for proof in proofs:
+        await proof.future()
+    return pulumi.runtime.is_dry_run() or all([await proof.is_known() for proof in proofs])
 
 
 def _facts(key: iam.AccessKey | None, planned: PlannedKey | None) -> "pulumi.Output[dict[str, Any] | None]":

@@ -23,7 +23,8 @@ class AwsQueryError(Exception):
         from botocore.exceptions import ClientError
 
         super().__init__(format_error(error))
-        self.is_denied = isinstance(error, ClientError) and error_code(error).startswith("AccessDenied")
+        self.code = error_code(error) if isinstance(error, ClientError) else ""
+        self.is_denied = self.code.startswith("AccessDenied")
         """Whether the identity running Pulumi lacks a permission."""
         self.is_about_caller = not isinstance(error, ClientError) or error_code(error) in CALLER_ERRORS
         """Whether AWS accepts no question at all, for want of credentials or of a connection."""
@@ -61,9 +62,11 @@ class Account:
         self._clients: dict[str, Any] = {}
         self._last_uses: dict[str, Any] = {}
         """Access key id → response of GetAccessKeyLastUsed."""
-        self._documents: dict[str, list[Any]] = {}
+        self._policies: dict[str, Any] = {}
+        self._documents: dict[str, Any] = {}
         """ARN of a managed policy → its document, once it is known."""
         self._keys: dict[str, list[AccessKeyMetadata]] = {}
+        self._entities: dict[str, Mapping[str, str]] = {}
 
     def client(self, service: str) -> Any:
         """A boto3 client of a service, made once."""
@@ -127,28 +130,38 @@ class Account:
             for found in listed
         ]
 
-    def names(self, kind: str) -> set[str]:
-        """The names of all users (`kind` is `user`), groups (`group`) or customer managed policies (`policy`)."""
-        found: set[str] = set()
+    def entities(self, kind: str) -> Mapping[str, str]:
+        """Name → ARN of all users (`kind` is `user`), groups (`group`) or customer managed policies (`policy`)."""
+        if kind not in self._entities:
+            self._entities[kind] = self._list_entities(kind)
+        return self._entities[kind]
+
+    def _list_entities(self, kind: str) -> dict[str, str]:
+        found: dict[str, str] = {}
         kinds, scope = ("policies", {"Scope": "Local"}) if kind == "policy" else (f"{kind}s", {})
         marker: dict[str, str] = {}
         while True:
             response = self.ask("iam", f"list_{kinds}", MaxItems=1000, **scope, **marker)
-            found |= {entity[f"{kind.capitalize()}Name"] for entity in response[kinds.capitalize()]}
+            found |= {entity[f"{kind.capitalize()}Name"]: entity["Arn"] for entity in response[kinds.capitalize()]}
             if not response.get("IsTruncated"):
                 return found
             marker = {"Marker": response["Marker"]}
 
     def policy_document(self, arn: str) -> Mapping[str, Any] | None:
         """The document of a managed policy's default version; None where there is no such policy."""
-        with self._lock:
-            known = self._documents.setdefault(arn, [])
-        if not known:
-            policy = self.ask("iam", "get_policy", PolicyArn=arn)
-            version = policy and policy["Policy"]["DefaultVersionId"]
+        if arn not in self._documents:
+            policy = self.policy(arn)
+            version = policy and policy["DefaultVersionId"]
             found = version and self.ask("iam", "get_policy_version", PolicyArn=arn, VersionId=version)
-            known.append(found["PolicyVersion"]["Document"] if found else None)
-        return known[0]
+            self._documents[arn] = found["PolicyVersion"]["Document"] if found else None
+        return self._documents[arn]
+
+    def policy(self, arn: str) -> Mapping[str, Any] | None:
+        """A managed policy as GetPolicy describes it; None where there is no such policy."""
+        if arn not in self._policies:
+            response: dict[str, Any] | None = self.ask("iam", "get_policy", PolicyArn=arn)
+            self._policies[arn] = response and response["Policy"]
+        return self._policies[arn]
 
     def tag_user(self, user: str, tags: Mapping[str, str], remove: Sequence[str]) -> None:
         """Put tags on a user, and remove others."""

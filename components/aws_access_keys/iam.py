@@ -1,7 +1,7 @@
 """What IAM's answers mean. Pure: nothing here asks AWS."""
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
@@ -30,6 +30,14 @@ class LastUse(NamedTuple):
         service = f" for {self.service}" if self.service else ""
         region = f" in {self.region}" if self.region else ""
         return f"used on {self.on:%Y-%m-%d %H:%M} UTC{service}{region}"
+
+
+_TRIAL = timedelta(minutes=2)
+
+
+def was_trial(created: datetime, used: LastUse) -> bool:
+    """Whether a use is the trial after a key's creation (verification.py), and nobody's since."""
+    return used.service == "sts" and used.on - created < _TRIAL
 
 
 def last_use(response: Mapping[str, Any]) -> LastUse | None:

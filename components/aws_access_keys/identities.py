@@ -40,13 +40,11 @@ class Identities:
         """User → everything that must exist before a key, and is deleted after it."""
         self._limits: dict[str, list[pulumi.Resource]] = {}
         self._permissions: dict[str, list[pulumi.Resource]] = {}
-        child = pulumi.ResourceOptions(parent=component)
-        self._policies = {
-            policy: iam.Policy(f"{name}/{policy}", name=policy, policy=compact(document), opts=child)
-            for policy, document in sorted(settings.policy_documents.items())
-        }
         for group in sorted(settings.groups):
             self._register_group(group)
+        self._policies = {policy: self._policy(policy) for policy in sorted(settings.policy_documents)}
+        for group in sorted(settings.groups):
+            self._permit(group)
         for user in sorted(settings.users):
             self._register_user(user)
 
@@ -61,14 +59,10 @@ class Identities:
         return found
 
     def _register_group(self, group: str) -> None:
-        """An IAM group, what limits it, and what allows it something: inline policies and attachments of the others."""
-        settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
-        path = self._once_known(settings.path, spell("groups.{}.path", group), path_problems)
+        """An IAM group and what limits it."""
+        settings, name = self._settings.groups[group], f"{self._name}/{group}"
+        path = self._once_known(settings.path, self._spell("groups.{}.path", group), path_problems)
         made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self._component))
-        arns = self._arns(settings.policies)
-        for key, later in settings.policy_arns.items():
-            place = spell("groups.{}.policy_arns.{}", group, key)
-            arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
         child = pulumi.ResourceOptions(parent=made)
         limits: list[pulumi.Resource] = []
         if settings.allow_from is not None:
@@ -77,6 +71,24 @@ class Identities:
                 f"{name}/{ALLOW_FROM}", group=made.name, name=ALLOW_FROM, policy=document, opts=child
             )
             limits.append(policy)
+        self.groups[group], self._limits[group] = made, limits
+
+    def _policy(self, policy: str) -> iam.Policy:
+        """A customer managed policy. It allows nothing new before the limits of the groups that it is attached to."""
+        groups = [group for group, found in self._settings.groups.items() if policy in found.policies]
+        limits = [limit for group in groups for limit in self._limits[group]]
+        document = compact(self._settings.policy_documents[policy])
+        opts = pulumi.ResourceOptions(parent=self._component, depends_on=limits)
+        return iam.Policy(f"{self._name}/{policy}", name=policy, policy=document, opts=opts)
+
+    def _permit(self, group: str) -> None:
+        """What allows a group something: inline policies and attachments of the others."""
+        settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
+        made, limits = self.groups[group], self._limits[group]
+        arns = self._arns(settings.policies)
+        for key, later in settings.policy_arns.items():
+            place = spell("groups.{}.policy_arns.{}", group, key)
+            arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
         # Nothing is allowed before the limit is there, or after it is gone.
         child = pulumi.ResourceOptions(parent=made, depends_on=limits)
         for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
@@ -88,7 +100,7 @@ class Identities:
         for key, document in settings.inline.items():
             policy = compact(document)
             permissions.append(iam.GroupPolicy(f"{name}/{key}", group=made.name, name=key, policy=policy, opts=child))
-        self.groups[group], self._limits[group], self._permissions[group] = made, limits, permissions
+        self._permissions[group] = permissions
 
     def _register_user(self, user: str) -> None:
         """An IAM user, with what limits it and what allows it something: its groups, or policies of its own."""

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeVar
 import pulumi
 
 from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
-from aws_access_keys.retire_guard import RetireGuard, was_trial
+from aws_access_keys.iam import was_trial
+from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
 from aws_access_keys.rules.rotation import (
@@ -22,6 +23,7 @@ from aws_access_keys.rules.rotation import (
     KeyName,
     KeyPlan,
     KeyRules,
+    PlannedKey,
     Retirement,
     due_key,
     notes,
@@ -49,6 +51,10 @@ class UserPlan(NamedTuple):
     """A line about each key that stops working."""
     takes_over: str | None = None
     """The id of an existing key that becomes the current one."""
+    expired_on: date | None = None
+    """The day from which the keys do not work; None where they do."""
+    retired_key: Key | None = None
+    """The previous key, if the settings make or made it inactive."""
 
 
 def plan_users(
@@ -58,14 +64,17 @@ def plan_users(
     today: date,
     guard: RetireGuard,
     account: Account,
+    held: Set[str] = frozenset(),
     spell: Spelling = PYTHON,
 ) -> dict[str, UserPlan]:
-    """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over."""
+    """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over. held: ids of the keys
+    in secrets and parameters that this run deletes.
+    """
 
     def plan(user: str) -> UserPlan:
         state = states.get(user, UserState())
         place = spell("users.{}.key", user)
-        return _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account).plan()
+        return _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held).plan()
 
     users = sorted(rules)
     return dict(zip(users, in_parallel(plan, users), strict=True))
@@ -80,15 +89,20 @@ def removed_in_use(
     return [Problem(spell("users.{}", user), why) for (user, _), why in zip(keys, refusals, strict=True) if why]
 
 
-def removed_keys(states: Mapping[str, UserState], removed: Sequence[str], account: Account, why: str) -> list[str]:
-    """A line about each key that is deleted with its user, or because the user is to have none."""
-    keys = [(user, key) for user in removed for key in states[user].keys if key.active]
-    return in_parallel(lambda key: _retired_key(account, *key, "deleted", why), keys)
+def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], account: Account) -> list[str]:
+    """A line about each key that is deleted with its user, or because the user is to have none. removed: user → why."""
+    keys = [(user, key) for user in removed for key in states[user].keys]
+    lines = in_parallel(lambda key: _retired_key(account, *key, "deleted", removed[key[0]]), keys)
+    return [line for line in lines if line]
 
 
-def _retired_key(account: Account, user: str, key: Key, action: Retirement, why: str) -> str:
-    """A line about a key that stops working: whose it is, when it was last used, and why it is retired."""
+def _retired_key(account: Account, user: str, key: Key, action: Retirement, why: str) -> str | None:
+    """A line about a key that stops working: whose it is, when it was last used, and why it is retired. None for one
+    that does not work; somebody may have activated a key that is inactive in the state.
+    """
     try:
+        if not key.active and not any(found.id == key.id and found.active for found in account.list_access_keys(user)):
+            return None
         used = account.last_use(key.id)
         use = used.text if used else "never used"
         if used and used.service == "sts":
@@ -100,10 +114,9 @@ def _retired_key(account: Account, user: str, key: Key, action: Retirement, why:
     return f"the access key {key.id} of {user} ({use}) is {action}: {why}"
 
 
-def _retired_keys(plan: KeyPlan, keys: Sequence[Key]) -> list[tuple[Key, Retirement]]:
-    """The keys that stop working; one that is inactive already is not among them."""
-    found = retirements(plan, keys)
-    return [(key, found[key.name]) for key in keys if key.name in found and key.active]
+def expiry(rules: KeyRules) -> str:
+    """Why a key that has expired is retired."""
+    return f"it expired on {rules.expires}"
 
 
 def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -125,8 +138,11 @@ class _Planner:
     today: date
     guard: RetireGuard
     account: Account
+    held: Set[str]
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    keeps_all: bool = False
+    """Whether every key stays as it is."""
     blocking: KeyName | None = None
     """A key in use that keeps a new one from being issued; that was reported."""
 
@@ -164,20 +180,55 @@ class _Planner:
             for key in keys
             if not key.active and wanted.get(key.name) == "active"
         ]
+        if self.rules.previous == "active" and plan.previous and plan.previous.status is None:
+            self.warnings += [
+                f"the previous access key {key.id} is inactive and stays inactive, although previous is active: this "
+                "setting activates only keys that it retired."
+                for key in keys
+                if key.name == plan.previous.name and not key.active
+            ]
         in_use = {
             name: why
             for name, action in retirements(plan, keys).items()
             if name != replaced and (why := self._in_use(keys, name, action))
         }
-        if in_use:
-            self.skipped += [why for name, why in in_use.items() if name != self.blocking]
-            plan = plan_keys(self.rules, keys, self.today, new, replaced, keep=frozenset(in_use))
-        retired = tuple(self._retired(plan, key, action) for key, action in _retired_keys(plan, keys))
-        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), retired, takes_over)
+        self.skipped += [why for name, why in in_use.items() if name != self.blocking]
+        keep = {key.name for key in keys} if self.keeps_all else set(in_use) | self._held(plan, keys)
+        if keep:
+            plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
+        actions = retirements(plan, keys)
+        retired = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
+        lines = tuple(line for line in retired if line)
+        previous = next((key for key in keys if plan.previous and key.name == plan.previous.name), None)
+        is_retired = previous and plan.previous and (previous.is_retired, True)[plan.previous.status == "inactive"]
+        retired_key = previous if is_retired else None
+        expired_on = self.rules.expires if self._has_expired and plan.current.status == "inactive" else None
+        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), lines, takes_over, expired_on, retired_key)
 
-    def _retired(self, plan: KeyPlan, key: Key, action: Retirement) -> str:
+    @property
+    def _has_expired(self) -> bool:
+        return self.rules.have_expired(self.today)
+
+    def _held(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
+        """A previous key that is deactivated in the next run: this one deletes a store that holds it, which comes last.
+
+        No store holds a key that does not work.
+        """
+        held = [key for key in keys if key.id in self.held and key.active]
+        found = {key.name for key in held if plan.previous == PlannedKey(key.name, "inactive")}
+        for key in keys:
+            if key.name in found:
+                self.warnings.append(
+                    f"the access key {key.id} stays active until the next `pulumi up`, because a secret or parameter "
+                    "that this update deletes still holds it."
+                )
+        return found
+
+    def _retired(self, plan: KeyPlan, key: Key, action: Retirement) -> str | None:
         """The line about a key that stops working."""
-        if key.name == plan.replaced:
+        if self._has_expired:
+            why = expiry(self.rules)
+        elif key.name == plan.replaced:
             why = f"it makes room for key {plan.current.name}"
         elif key.name == plan.current.name:
             why = "its status is set to inactive"
@@ -210,9 +261,12 @@ class _Planner:
         self._check_lost_keys(ids)
         unmanaged = [key for key in in_iam if key.id not in self._state_ids()]
         current = self.state.handed_over[0] if self.state.handed_over else None
-        if current and not any(key.name >= current.name for key in existing):
+        is_lost = current is not None and not any(key.name >= current.name for key in existing)
+        if current and is_lost:
             new = self._in_place_of(current, new)
         if new is None:
+            if is_lost:
+                return self._without_current(), None, None
             self._warn_of(unmanaged)
             return existing, new, None
         gone = [key.name for key in self.state.keys if key not in existing]
@@ -237,7 +291,16 @@ class _Planner:
             )
         else:
             self._warn_of(unmanaged)
+        if is_lost and new is None:
+            return self._without_current(), None, None
         return existing, new, replaced if new else None
+
+    def _without_current(self) -> tuple[Key, ...]:
+        """The keys where the current one is gone and no other can be issued: an older one does not become current."""
+        if any(key.name == self.state.handed_over[0].name for key in self.state.keys):
+            self.keeps_all = True
+            return self.state.keys
+        raise KeyLimitError(f"{self.place}: {' '.join([*self.warnings, *self.skipped])} Nothing was changed.")
 
     def _check_lost_keys(self, ids: Set[str]) -> None:
         """Keys that were handed over and that IAM has, but not the state. Raises KeyLimitError for the current one."""

@@ -3,13 +3,17 @@
 Asked only where the settings need it: for a stack without new users and groups, KMS keys or keys to adopt nothing is.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.quotas import quota_problems
 from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.names import stored_name
+from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
@@ -21,13 +25,15 @@ def preflight(
     spell: Spelling,
     state: ComponentState,
     removed: Sequence[str],
+    policies: Mapping[str, str],
+    partition: str,
     ignored_tags: Sequence[str],
     account: Account,
 ) -> Iterator[Problem]:
     """Problems that AWS knows of.
 
-    removed: users that are in the state and not in the settings. ignored_tags: prefixes of tag keys that the aws
-    provider leaves alone.
+    removed: users that are in the state and not in the settings. policies: as from `policy_places`. ignored_tags:
+    prefixes of tag keys that the aws provider leaves alone.
     """
     adopted = {user for user in settings.users if settings.effective_key(user).adopt}
     new_users = [user for user in settings.users if not state.user(user).exists and user not in adopted]
@@ -35,7 +41,9 @@ def preflight(
     old_groups = state.groups - settings.groups.keys()
     yield from _taken("user", new_users, removed, spell, state, account)
     yield from _taken("group", new_groups, sorted(old_groups), spell, state, account)
-    yield from _taken_policies(settings, spell, state, account)
+    yield from _taken_policies(policies, spell, state, account)
+    yield from quota_problems(settings, spell, state, policies, partition, account)
+    yield from _missing_policies(settings, spell, state, partition, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     for user in sorted(adopted):
@@ -63,7 +71,7 @@ def _taken(
         return
     renamed = {name: state.others[name.casefold()] for name in new if state.is_new and name.casefold() in state.others}
     try:
-        existing = {name.casefold(): name for name in account.names(kind)}
+        existing = {name.casefold(): name for name in account.entities(kind)}
     except AwsQueryError as error:
         if error.is_about_caller:
             raise pulumi.RunError(
@@ -94,19 +102,88 @@ def _taken(
             )
 
 
-def _taken_policies(
-    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
+def _missing_policies(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, partition: str, account: Account
 ) -> Iterator[Problem]:
-    """New policies whose names the account has already."""
+    """ARNs of policies that do not exist, where they are new. AWS's own that are known offline exist."""
+    asked: dict[str, str] = {}
+    for name, group in settings.groups.items():
+        for index, policy in enumerate(group.policies):
+            if policy not in state.attached.get(name, {}).values():
+                asked.setdefault(policy, spell(f"groups.{{}}.policies[{index}]", name))
+    for name, user in settings.users.items():
+        for index, policy in enumerate(user.policies):
+            if policy not in state.user(name).policies:
+                asked.setdefault(policy, spell(f"users.{{}}.policies[{index}]", name))
+        boundary = user.permissions_boundary
+        if isinstance(boundary, str) and boundary != state.user(name).boundary:
+            asked.setdefault(boundary, spell("users.{}.permissions_boundary", name))
+    known = {policy_arn(name, partition) for name in attachable_policies()}
+    for arn, place in asked.items():
+        if not arn.startswith("arn:") or arn in known:
+            continue
+        try:
+            found = account.policy(arn)
+        except AwsQueryError:
+            continue  # IAM refuses when it is attached
+        if found is None:
+            yield Problem(place, f"IAM has no policy {arn}. Correct the ARN, or create the policy first.")
+
+
+def missing_buckets(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[str]:
+    """A line about each bucket of a new grant that does not exist."""
+    granted = "".join(state.policies.values())
+    asked: dict[str, str] = {}
+    for name, group in settings.groups.items():
+        for index, grant in enumerate(group.s3):
+            if not re.search(rf":::{re.escape(grant.bucket)}[\"/]", granted):
+                asked.setdefault(grant.bucket, spell("groups.{}.s3[{}].bucket", name, index))
+    for bucket, place in asked.items():
+        try:
+            account.ask("s3", "head_bucket", Bucket=bucket)
+        except AwsQueryError as error:
+            if error.code in ("404", "NoSuchBucket"):
+                yield f"{spell.prefix}{place}: the bucket '{bucket}' does not exist. Create it, or correct the name."
+
+
+def policy_places(settings: AccessSettings, spell: Spelling, partition: str) -> dict[str, str]:
+    """Name of each customer managed policy that the component creates → the setting."""
     places = {name: spell("policy_documents.{}", name) for name in settings.policy_documents}
     for name, group in settings.groups.items():
-        for key in grant_policies([asked.grant() for asked in group.s3], "aws"):
+        for key in grant_policies([asked.grant() for asked in group.s3], partition):
             places[f"{name}-{key}"] = spell("groups.{}.s3", name)
+    return places
+
+
+def store_places(settings: AccessSettings, spell: Spelling) -> dict[str, dict[str, str]]:
+    """`secret` and `parameter`: name of each one that holds a key → the setting."""
+    places: dict[str, dict[str, str]] = {"secret": {}, "parameter": {}}
+    for user in settings.users_with_key:
+        deliver = settings.effective_deliver(user)
+        for kind, store in (("secret", "secrets_manager"), ("parameter", "ssm")):
+            if asked := getattr(deliver, store, None):
+                places[kind][stored_name(user, asked.name, store)] = spell(f"users.{{}}.deliver.{store}", user)
+    return places
+
+
+def _taken_policies(
+    places: Mapping[str, str], spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[Problem]:
+    """New policies whose names the account has already. places: as from `policy_places`."""
     new = {name.casefold(): name for name in places if name not in state.policies}
+    for old in state.policies.keys() - places.keys():
+        if name := new.pop(old.casefold(), None):
+            yield Problem(
+                places[name],
+                f"to IAM '{name}' is the same name as '{old}', a policy of this stack, and the new policy would be "
+                f"created before the old one is deleted. Write '{old}', or choose another name.",
+            )
     if not new:
         return
     try:
-        existing = account.names("policy")
+        existing = account.entities("policy")
     except AwsQueryError:
         return  # IAM refuses when the first one is created
     for taken in existing:

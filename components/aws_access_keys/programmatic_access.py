@@ -1,16 +1,15 @@
 """ProgrammaticAccess: groups, users and access keys as one reusable component."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, cast
 
 import pulumi
-from pulumi_aws import iam
 
 from aws_access_keys import clock
-from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys
+from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys, all_accepted
 from aws_access_keys.account import Account, SessionFactory
 from aws_access_keys.args import ProgrammaticAccessArgs
 from aws_access_keys.credentials import credentials_csv, credentials_file
@@ -19,8 +18,8 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.expectations import Expectations
 from aws_access_keys.identities import Identities, once_known
-from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
-from aws_access_keys.preflight import preflight
+from aws_access_keys.planning import UserPlan, expiry, plan_users, removed_in_use, removed_keys
+from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
@@ -100,9 +99,19 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             for user, found in state.users.items()
             if user not in self._settings.users and (found.exists or found.keys)
         )
+        # A removed user may have had another prefix.
+        known = {*self._settings.users, *removed}
+        prefixed = [f"{spell.name_prefix}{user}" for user in self._settings.retire_unguarded]
+        self._unguarded = {
+            name if name in known else user
+            for name, user in zip(prefixed, self._settings.retire_unguarded, strict=True)
+        }
         keyless = sorted(self._settings.users.keys() - set(self._settings.users_with_key))
         guard = RetireGuard(self._today, self._account, self._user_guards(state, [*removed, *keyless]))
         run.guards[state.urn] = guard
+        self._expired = self._expired_users(state, guard)
+        self._settings = self._settings.without_keys(self._expired)
+        keyless = sorted({*keyless, *self._expired})
         plans = self._plan(run, state, removed, keyless, guard)
         self.has_encrypted_secrets = any(
             self._settings.effective_key(user).pgp_key or found.is_encrypted
@@ -114,7 +123,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             Problem(spell("users.{}.key", user), why) for user, plan in plans.items() for why in plan.skipped
         )
         run.report(self.skipped, spell)
-        self._warn_of_settings([*self._settings.users, *removed])
+        self._warn_of_settings(known)
         for user, plan in plans.items():
             for line in plan.retired:
                 pulumi.log.info(line)
@@ -128,7 +137,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
         adopts = {user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt}
-        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, adopts, child)
+        retired = {user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)}
+        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, adopts, retired, child)
         self._register_all(run, state, guard, plans)
 
     @classmethod
@@ -136,9 +146,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         """The component with the settings of a stack file, which are checked already."""
         return cls(name, cast("ProgrammaticAccessArgs", settings), spell=STACK_FILE)
 
-    def _warn_of_settings(self, known: Sequence[str]) -> None:
+    def _warn_of_settings(self, known: Collection[str]) -> None:
         """Settings that are allowed and can do harm. known: users of the settings and of the state."""
-        for user in self._settings.retire_unguarded:
+        for user in sorted(self._unguarded):
             name = self._spell("{}", user)
             what = (
                 f"the retire guard does not protect the keys of '{name}'. Remove the name after this run."
@@ -170,8 +180,23 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             setting = f"{spell.prefix}{spell('retire_unguarded')}"
             name = spell("{}", user)
             override = f"add '{name}' to {setting} for one run (its `pulumi preview` lists the keys that it retires)"
-            guards[user] = UserGuard(days, override, user in settings.retire_unguarded)
+            guards[user] = UserGuard(days, override, user in self._unguarded)
         return guards
+
+    def _expired_users(self, state: ComponentState, guard: RetireGuard) -> dict[str, str]:
+        """Users that are to have no key from this run on, because theirs have expired → why.
+
+        Where the guard keeps a key, each is deactivated as far as it may be (planning.py).
+        """
+        expired: dict[str, str] = {}
+        for user in self._settings.users_with_key:
+            rules, keys = self._settings.effective_key(user).rules(), state.user(user).keys
+            if rules.have_expired(self._today) and (
+                not keys
+                or (rules.previous == "deleted" and not any(guard.refusal(user, key.id, "deleted") for key in keys))
+            ):
+                expired[user] = expiry(rules)
+        return expired
 
     def _plan(
         self, run: Run, state: ComponentState, removed: list[str], keyless: list[str], guard: RetireGuard
@@ -187,13 +212,22 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             refuse([Problem("users", f"no users, but the stack has {users}. {cure}")], spell, self._name)
         if not self._has_provider and state.users:
             refuse(list(region_problems(run.resources)), spell, self._name)
-        problems = run.claim(self, self._name, list(settings.users), spell)
-        problems += preflight(settings, spell, state, removed, self._ignored_tags, self._account)
+        policies = policy_places(settings, spell, self._partition)
+        claims = {
+            "user": {user: spell("users.{}", user) for user in settings.users},
+            "group": {group: spell("groups.{}", group) for group in settings.groups},
+            "policy": policies,
+            **store_places(settings, spell),
+        }
+        problems = [found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places)]
+        problems += preflight(
+            settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
+        )
         self._expectations = Expectations(settings, spell, self._partition, state, self._account)
         problems += self._expectations.problems()
         renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
-        for warning in warnings:
+        for warning in [*warnings, *missing_buckets(settings, spell, state, self._account)]:
             pulumi.log.warn(warning)
         in_use = removed_in_use(state.users, [*removed, *had_keys], guard, spell)
         if in_use:
@@ -202,9 +236,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
         problems, lines = removal_problems(removed, state.users, spell, self._account)
         refuse(problems, spell, self._name)
-        lines += removed_copies(settings, state, run.resources)
-        lines += removed_keys(state.users, removed, self._account, "the user was removed")
-        lines += removed_keys(state.users, had_keys, self._account, "the settings give the user no key")
+        copies, held = removed_copies(settings, state, run.resources)
+        lines += copies
+        why = dict.fromkeys(removed, "the user was removed")
+        why |= {user: self._expired.get(user, "the settings give the user no key") for user in had_keys}
+        lines += removed_keys(state.users, why, self._account)
         for line in lines:
             pulumi.log.info(line)
         return plan_users(
@@ -214,6 +250,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             self._today,
             guard,
             self._account,
+            held,
             spell,
         )
 
@@ -224,10 +261,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
         proofs: list[pulumi.Output[Any]] = []
+        accepted = pulumi.Output.from_input(all_accepted(proofs))
         for user in sorted(plans):
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
+                user_name=user,
+                spell=self._spell,
                 settings=self._key(user),
                 plan=plans[user],
                 state=state.user(user),
@@ -237,16 +277,17 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 descriptions=descriptions,
                 deliver=self._delivery(user, run, state.urn, guard),
                 proofs=proofs,
+                all_accepted=accepted,
             ).register()
         arns = {("groups", name): made.arn for name, made in self.groups.items()}
         arns |= {("users", name): made.arn for name, made in self.users.items()}
-        self._set_outputs(keys, self._expectations.confirmed(arns, identities.deciding))
+        self._set_outputs(keys, accepted, self._expectations.confirmed(arns, identities.deciding))
 
     def _delivery(self, user: str, run: Run, urn: str, guard: RetireGuard) -> Delivery:
-        """Puts a user's current key into its stores; without any it does nothing."""
+        """Puts a user's current key, or what stands in its place, into its stores; without any it does nothing."""
         settings = self._settings.effective_deliver(user)
 
-        def put(key: iam.AccessKey, secret: "pulumi.Output[str | None]") -> list[pulumi.Resource]:
+        def put(content: "Callable[[], pulumi.Output[str]]", after: list[pulumi.Resource]) -> list[pulumi.Resource]:
             if settings is None:
                 return []
             hooks = pulumi.ResourceHookBinding(before_delete=[run.hook]) if guard.idle_days(user) else None
@@ -254,8 +295,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             def registered(store: str) -> None:
                 run.stores[store] = (urn, user)
 
-            parent = self.users[user]
-            return deliver(self._name, user, key, secret, settings, parent, self._spell, hooks, registered)
+            return deliver(self._name, user, content(), settings, self.users[user], after, hooks, registered)
 
         return put
 
@@ -269,7 +309,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 known[field] = once_known(value, place, check, self._spell, self._name)
         return settings.but(**known)
 
-    def _set_outputs(self, keys: Mapping[str, RegisteredKeys], expectations: "dict[str, pulumi.Input[Any]]") -> None:
+    def _set_outputs(
+        self,
+        keys: Mapping[str, RegisteredKeys],
+        accepted: "pulumi.Output[bool]",
+        expectations: "dict[str, pulumi.Input[Any]]",
+    ) -> None:
         def by_user(values: "Mapping[str, pulumi.Output[Any]]") -> "pulumi.Output[dict[str, Any]]":
             """User → value, without the users that have none."""
             resolved: pulumi.Output[Any] = pulumi.Output.from_input(dict(values))
@@ -295,7 +340,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
-        self.register_outputs({"keys": self.keys} | ({"expectations": expectations} if expectations else {}))
+        outputs = {"keys": self.keys} | ({"expectations": expectations} if expectations else {})
+        # With --continue-on-error, those of the last finished run stay where this one fails.
+        accepted.apply(lambda done: self.register_outputs(outputs) if done else None)
 
 
 def _checked(

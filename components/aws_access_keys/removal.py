@@ -104,13 +104,17 @@ def _without(response: Mapping[str, Any], own: Collection[str]) -> dict[str, Any
     return kept
 
 
-def removed_copies(settings: AccessSettings, state: ComponentState, resources: Mapping[str, Any]) -> list[str]:
-    """A line about each secret and parameter that is deleted, because its user or `deliver` was removed.
+def removed_copies(
+    settings: AccessSettings, state: ComponentState, resources: Mapping[str, Any]
+) -> tuple[list[str], set[str]]:
+    """A line about each secret and parameter that is deleted, because its user or `deliver` was removed; and the ids of
+    the keys that they hold.
 
     resources: URN → `outputs` of each resource of the stack.
     """
     delivers = {user: settings.effective_deliver(user) for user in settings.users}
     lines: list[str] = []
+    held: set[str] = set()
     for field, token, what in (
         ("secrets_manager", SECRET, "the secret '{}' is deleted from Secrets Manager"),
         ("ssm", PARAMETER, "the parameter '{}' is deleted from SSM Parameter Store"),
@@ -121,7 +125,8 @@ def removed_copies(settings: AccessSettings, state: ComponentState, resources: M
         found = {str(had["outputs"].get("name")) for urn, had in resources.items() if urn.startswith(begin)}
         why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
-    return lines
+        held |= {key for stored in found - kept if (key := state.copies.get((token, stored.removeprefix("/"))))}
+    return lines, held
 
 
 def lost_users(

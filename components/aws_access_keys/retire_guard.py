@@ -7,11 +7,10 @@ from typing import NamedTuple
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.iam import LastUse
+from aws_access_keys.iam import was_trial
 from aws_access_keys.rules.rotation import Retirement
 
 _USAGE_REPORT_DELAY = timedelta(hours=1)  # seen on AWS: several minutes
-_TRIAL = timedelta(minutes=2)
 
 
 class InUseError(pulumi.RunError):
@@ -92,11 +91,6 @@ class RetireGuard:
         """The current time, or the end of the day that is rehearsed."""
         now = datetime.now(timezone.utc)
         return now if now.date() == self._today else datetime.combine(self._today, time.max, timezone.utc)
-
-
-def was_trial(created: datetime, used: LastUse) -> bool:
-    """Whether a use is the trial after a key's creation (verification.py), and nobody's since."""
-    return used.service == "sts" and used.on - created < _TRIAL
 
 
 def _ago(days: int) -> str:

@@ -3,7 +3,7 @@
 import atexit
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -35,7 +35,7 @@ class Run:
         """URNs of the keys that this run issues."""
         self.stores: dict[str, tuple[str, str]] = {}
         """URN of each secret or parameter that holds a user's current key → URN of the component, user."""
-        self._owners: dict[tuple[int, str], tuple[pulumi.ComponentResource, str]] = {}
+        self._owners: dict[tuple[int, str, str], tuple[pulumi.ComponentResource, str]] = {}
         self._fails = False
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
         self.hook = pulumi.ResourceHook(HOOK, self._check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
@@ -50,22 +50,22 @@ class Run:
         return cls._current
 
     def claim(
-        self, component: pulumi.ComponentResource, name: str, users: Sequence[str], spell: Spelling
-    ) -> list[Problem]:
-        """Users that another component of the same account has already. An account is identified by its provider."""
+        self, component: pulumi.ComponentResource, name: str, kind: str, places: Mapping[str, str]
+    ) -> Iterator[Problem]:
+        """Entities that another component of the same account has already. An account is identified by its provider.
+
+        kind: `user`, `group`, `policy`, `secret` or `parameter`. places: name in AWS → the setting.
+        """
         provider = id(component.get_provider(USER))
-        problems: list[Problem] = []
-        for user in users:
-            owner, owner_name = self._owners.setdefault((provider, user.casefold()), (component, name))
+        for entity, place in places.items():
+            same = entity if kind in ("secret", "parameter") else entity.casefold()  # IAM ignores case
+            owner, owner_name = self._owners.setdefault((provider, kind, same), (component, name))
             if owner is not component:
-                problems.append(
-                    Problem(
-                        spell("users.{}", user),
-                        f"the component '{owner_name}' has a user of this name in the same account. Remove one of the "
-                        "two, or pass each component the provider of its own account.",
-                    )
+                yield Problem(
+                    place,
+                    f"the component '{owner_name}' has a {kind} of this name in the same account. Rename or remove one "
+                    "of the two, or pass each component the provider of its own account.",
                 )
-        return problems
 
     def report(self, skipped: Sequence[Problem], spell: Spelling) -> None:
         """Report changes that were skipped, and make an update fail when everything else is done.

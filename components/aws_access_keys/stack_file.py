@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -13,19 +14,23 @@ import yaml
 from aws_access_keys.environment import aws_config_problems, ignored_tags, region
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, Problem
-from aws_access_keys.setting_types import read_section, settings_of
+from aws_access_keys.setting_types import Text, read_section, settings_of
 from aws_access_keys.settings import StackSettings
 from aws_access_keys.validation import SettingsError, refuse, rule_problems
 
 PULUMI_NAMES = ("config", "environment", "encryptionsalt", "encryptedkey", "secretsprovider")
 """What a stack file has beside `config`. Source: `ProjectStack` in Pulumi's `sdk/go/common/workspace/project.go`."""
-_NAMES = frozenset(STACK_FILE(name) for name in settings_of(StackSettings))
+_SETTINGS = settings_of(StackSettings)
+_NAMES = frozenset(map(STACK_FILE, _SETTINGS))
+_TEXTS = frozenset(STACK_FILE(name) for name, found in _SETTINGS.items() if isinstance(found.type, Text))
+"""Settings whose value is text, such as a prefix "2024"."""
 
 
 def stack_settings() -> StackSettings:
     """The settings of the running stack. Raises SettingsError, which names every problem at once."""
     config: dict[str, str] = pulumi.runtime.get_config_env() | pulumi.runtime.config.CONFIG.get()
     given = _given(config)
+    given.pop(NAMESPACE, None)
     problems = [*_namespace_problems(config), *aws_config_problems(config), *_file_problems(given)]
     if not given:
         refuse(problems, STACK_FILE)
@@ -54,10 +59,11 @@ def _given(config: Mapping[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for key, text in config.items():
         if key.startswith(prefix):
-            try:
-                given[key.removeprefix(prefix)] = json.loads(text)
-            except json.JSONDecodeError:
-                given[key.removeprefix(prefix)] = text  # plain text stays text, and is refused where it is not expected
+            name = key.removeprefix(prefix)
+            given[name] = text  # plain text stays text, and is refused where it is not expected
+            if name not in _TEXTS:
+                with suppress(json.JSONDecodeError):
+                    given[name] = json.loads(text)
     return given
 
 
@@ -65,7 +71,10 @@ def _namespace_problems(config: Mapping[str, str]) -> Iterator[Problem]:
     """Keys under another namespace that are meant for ours. Pulumi passes them on, but nobody reads them."""
     for key in config:
         namespace, _, name = key.rpartition(":")
-        if namespace == NAMESPACE:
+        if name == NAMESPACE:
+            text = f"the settings are not read from below '{name}'. Write {name}:groups, {name}:users and so on."
+            yield Problem("config", text, is_absolute=True)
+        if NAMESPACE in (namespace, name):
             continue
         # A key without a namespace gets that of the project, which can have keys of its own.
         own = namespace == pulumi.get_project()
@@ -78,12 +87,10 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
 
     The file may not exist: the configuration can come from somewhere else (`pulumi up --config-file`).
     """
-    path = Path(pulumi.get_root_directory(), f"Pulumi.{pulumi.get_stack()}.yaml")
-    try:
-        root: yaml.Node | None = yaml.SafeLoader(path.read_text("utf-8-sig")).get_single_node()
-    except (OSError, ValueError, yaml.YAMLError):
-        return
-    for key, value in _pairs(root):
+    project = _read_yaml(Path(pulumi.get_root_directory(), "Pulumi.yaml"))
+    folder = next((value.value for key, value in _pairs(project) if key.value == "stackConfigDir"), "")
+    path = Path(pulumi.get_root_directory(), str(folder), f"Pulumi.{pulumi.get_stack()}.yaml")
+    for key, value in _pairs(_read_yaml(path)):
         name = str(key.value)
         if name == "config":
             for config_key, settings in _pairs(value):
@@ -103,6 +110,14 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
                 f"Pulumi ignores '{name}' and everything below it. Did you mean 'config'?",
                 is_absolute=True,
             )
+
+
+def _read_yaml(path: Path) -> "yaml.Node | None":
+    """What is in a YAML file; None if it cannot be read."""
+    try:
+        return yaml.SafeLoader(path.read_text("utf-8-sig")).get_single_node()
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
 
 
 def _number_problems(path: str, written: "yaml.Node", given: Any) -> Iterator[Problem]:
@@ -126,8 +141,11 @@ def _empty_keys(users: "yaml.Node") -> Iterator[Problem]:
 
 
 def _pairs(node: "yaml.Node | None") -> "list[tuple[yaml.Node, yaml.Node]]":
-    """The names and values of a mapping; none of anything else."""
-    return node.value if isinstance(node, yaml.MappingNode) else []
+    """The names and values of a mapping, with those that `<<` merges into it; none of anything else."""
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    yaml.SafeLoader("").flatten_mapping(node)
+    return node.value
 
 
 def _output_problems(settings: StackSettings) -> list[Problem]:

@@ -6,7 +6,7 @@ things stand in outputs:
 - The content of secrets and parameters: a key that is delivered is handed over, even if the run failed because of
   another user.
 - `expectations` of the component: what it is expected to allow and deny, and was proved; see expectations.py.
-- `KeyPlans`, registered before any key is touched: the plan of the last run, and the retire guard's idle days. Where
+- `KeyPlans`, registered before any key is touched: the plan of the last run, and settings that it must know. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
   already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
   then.
@@ -31,8 +31,8 @@ GROUP = "aws:iam/group:Group"
 KEY = "aws:iam/accessKey:AccessKey"
 SECRET = "aws:secretsmanager/secret:Secret"
 PARAMETER = "aws:ssm/parameter:Parameter"
-STORED = {"aws:secretsmanager/secretVersion:SecretVersion": "secretString", PARAMETER: "value"}
-"""Type of a resource that holds a delivered key → its output that does."""
+STORED = {SECRET: ("aws:secretsmanager/secretVersion:SecretVersion", "secretString"), PARAMETER: (PARAMETER, "value")}
+"""Type of a store → type of the resource of the same name that holds the delivered key, and its output that does."""
 POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
 USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
@@ -75,6 +75,8 @@ class UserState:
     """The policies that the stack gave the user itself: names of inline ones, ARNs of attached ones."""
     groups: frozenset[str] = frozenset()
     """The groups that the stack put the user into."""
+    boundary: str | None = None
+    """The ARN of the permissions boundary."""
 
     @property
     def is_certain(self) -> bool:
@@ -85,8 +87,8 @@ class UserState:
 
     def takes_over(self, adopted: str | None) -> bool:
         """Whether an existing key is still to be taken into the state: the first key, or one that the state lost."""
-        is_known = adopted in {key.id for key in self.keys}
-        return adopted is not None and not is_known and (not self.keys or adopted in self._handed_over_ids)
+        known = {key.id for key in (*self.keys, *self.handed_over[1:])}  # a previous key never becomes the current one
+        return adopted is not None and adopted not in known and (not self.keys or adopted in self._handed_over_ids)
 
     @property
     def _handed_over_ids(self) -> set[str]:
@@ -106,8 +108,12 @@ class ComponentState:
     """Whether the state has nothing of this component."""
     users: Mapping[str, UserState]
     groups: frozenset[str]
-    policies: frozenset[str] = frozenset()
-    """The names of the customer managed policies."""
+    policies: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name of each customer managed policy → its document."""
+    attached: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """Group → name of an attachment of the stack → ARN of the policy."""
+    copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """Type of a store and name of its resource below the component → id of the key in it."""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name, in lower case, of each user and group of the stack's other components → name of its component."""
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
@@ -158,6 +164,10 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             if resource == begin or resource.startswith(f"{begin}/")
         }
 
+    last_run = outputs(PLANS).get("", {})
+    plans, idle_days, adopts, retired = (
+        _mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts", "retired")
+    )
     keys: dict[str, list[Key]] = {}
     encrypted: set[tuple[str, KeyName]] = set()
     for key_path, found in outputs(USER, KEY).items():
@@ -165,13 +175,16 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         if (parsed := KeyName.parse(key_name)) and isinstance(found.get("id"), str):
             if found.get("keyFingerprint"):
                 encrypted.add((user, parsed))
-            keys.setdefault(user, []).append(Key(parsed, found["id"], found.get("status") != "Inactive", _day(found)))
-    delivered = frozenset(
-        key_id
-        for kind, content in STORED.items()
-        for found in outputs(USER, kind).values()
+            is_active = found.get("status") != "Inactive"
+            is_retired = not is_active and retired.get(user) == key_name
+            keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired))
+    copies = {
+        (store, path): key_id
+        for store, (kind, content) in STORED.items()
+        for path, found in outputs(USER, kind).items()
         if (key_id := _delivered_id(found.get(content)))
-    )
+    }
+    delivered = frozenset(copies.values())
     policies, group_policies = dict[str, set[str]](), dict[str, set[str]]()
     for owner, kind, which, known in (
         (USER, USER_POLICY, "name", policies),
@@ -184,8 +197,6 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     exist, memberships = outputs(USER), outputs(USER, MEMBERSHIP)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
-    last_run = outputs(PLANS).get("", {})
-    plans, idle_days, adopts = (_mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts"))
     handed_over_keys = {user: tuple(_handed_over(_mapping(of_user))) for user, of_user in handed_over.items()}
     users = {
         user: UserState(
@@ -200,6 +211,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
             policies=frozenset(policies.get(user, ())),
             groups=frozenset(map(str, memberships.get(user, {}).get("groups") or ())),
+            boundary=exist.get(user, {}).get("permissionsBoundary") or None,
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)
@@ -211,13 +223,21 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         and name.rpartition("/")[0] != component_name(urn)
     }
     groups = frozenset(filter(_is_name, outputs(GROUP)))
-    customer_managed = frozenset(
-        str(found.get("name")) for kinds in ((POLICY,), (GROUP, POLICY)) for found in outputs(*kinds).values()
-    )
+    customer_managed = {
+        str(found.get("name")): str(found.get("policy"))
+        for kinds in ((POLICY,), (GROUP, POLICY))
+        for found in outputs(*kinds).values()
+    }
+    attached: dict[str, dict[str, str]] = {}
+    for path, found in outputs(GROUP, GROUP_POLICY_ATTACHMENT).items():
+        group, _, attachment = path.partition("/")
+        attached.setdefault(group, {})[attachment] = str(found.get("policyArn"))
     is_new = not (own or last_run or users or groups)
     of_groups = {name: frozenset(found) for name, found in group_policies.items()}
     expectations = {name: _mapping(found) for name, found in _mapping(own.get("expectations")).items()}
-    return ComponentState(urn, is_new, users, groups, customer_managed, others, of_groups, expectations)
+    return ComponentState(
+        urn, is_new, users, groups, customer_managed, attached, copies, others, of_groups, expectations
+    )
 
 
 def _is_name(text: str) -> bool:
@@ -302,11 +322,14 @@ class KeyPlans(pulumi.ComponentResource):
         plans: Mapping[str, KeyPlan],
         idle_days: Mapping[str, int],
         adopts: Mapping[str, str],
+        retired: Mapping[str, str],
         opts: pulumi.ResourceOptions,
     ) -> None:
         """idle_days: user → idle days that the retire guard asks for, also of users that are being removed. adopts:
-        user → id of the existing key that is taken over with the user.
+        user → id of the existing key that is taken over with the user. retired: user → name of the previous key that
+        the settings make inactive.
         """
         super().__init__(PLANS, name, None, opts)
         names = {user: [str(key.name) for key in (plan.current, plan.previous) if key] for user, plan in plans.items()}
-        self.register_outputs({"plans": names, "idleDays": dict(idle_days), "adopts": dict(adopts)})
+        outputs = {"plans": names, "idleDays": dict(idle_days), "adopts": dict(adopts), "retired": dict(retired)}
+        self.register_outputs(outputs)

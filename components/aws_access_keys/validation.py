@@ -3,6 +3,7 @@
 A value that becomes known only later (a Pulumi Output) is left out here; the component checks it when it is known.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -157,13 +158,14 @@ def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: s
     yield from policy_name_problems(where, own)
     attached = {policy for group in settings.groups.values() for policy in group.policies}
     attached |= {policy for user in settings.users.values() for policy in (*user.policies, user.permissions_boundary)}
-    of_grants = {f"{name}-s3".casefold(): name for name, group in settings.groups.items() if group.s3}
+    with_grants = [name for name, group in settings.groups.items() if group.s3]
     for name, document in own.items():
         place = f"{where}.{name}"
         if _arn(name, partition):
             yield Problem(place, f"'{name}' is also the name of an AWS managed policy. Choose another name.")
-        if name.casefold() in of_grants:
-            group = of_grants[name.casefold()]
+        for group in with_grants:
+            if not re.fullmatch(rf"{re.escape(group)}-s3(-\d+)?", name, re.IGNORECASE):
+                continue
             yield Problem(place, f"the policy for the S3 grants of '{group}' has this name. Choose another name.")
         if name not in attached:
             yield Problem(

@@ -240,7 +240,8 @@ class _Attempt:
             self._delete_stored(name)
         for line in re.findall(r"pulumi (state delete '[^']*' --target-dependents)", text):
             self._run(*shlex.split(line), "--yes")
-        if "pulumi refresh" in text:
+        gone = "failed: ResourceNotFoundException" in text  # as docs/troubleshooting.md advises
+        if gone or "pulumi refresh" in text:
             self._run("refresh", "--yes", "--skip-preview")
 
     def _delete_stored(self, name: str) -> None:

@@ -370,6 +370,7 @@ def test_outputs_tell_ids_arns_and_secrets() -> None:
         "current": {"id": "AKIA-ann-1", "name": "1", "serial": 1, "status": "Active", "created": CREATED},
         "previous": None,
         "nextRotation": None,
+        "expires": None,
         "previousUntil": None,
     }
 
@@ -388,7 +389,8 @@ def test_only_the_status_of_the_keys_is_registered() -> None:
     assert set(recording.outputs[component.urn]) == {"keys"}, "every other output would be one more copy of a secret"
     assert set(recording.outputs[component.urn]["keys"]) == {"ann", "bob"}
     (plans,) = recording.of(":KeyPlans").values()
-    assert recording.outputs[plans.urn] == {"plans": {"ann": ["1"], "bob": ["1"]}, "idleDays": {}, "adopts": {}}
+    plan = {"plans": {"ann": ["1"], "bob": ["1"]}, "idleDays": {}, "adopts": {}, "retired": {}}
+    assert recording.outputs[plans.urn] == plan
     assert resolved(access.keys)
 
 
@@ -443,6 +445,9 @@ def test_advice_names_a_user_as_the_settings_do(aws: FakeAws) -> None:
     prefixed["retire_unguarded"] = ["eve"]
     recording, _ = made(prefixed, state)
     assert recording.keys == ["access/dev-ann/1"], "and doing what it says works"
+    renamed: Any = {**prefixed, "name_prefix": "prod-", "retire_unguarded": ["dev-ann", "dev-eve"]}
+    recording, _ = made(renamed, state)
+    assert recording.keys == ["access/prod-ann/1"], "also where the prefix was another one"
 
 
 def test_a_removed_user_who_has_more_in_iam_stops_the_run_unless_that_is_deleted_too(aws: FakeAws) -> None:

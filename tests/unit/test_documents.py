@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_access_keys.rules.documents import compact, document_problems, length
+from aws_access_keys.rules.documents import compact, document_problems, is_administrative, length
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from tests.unit.test_component import made, with_user
@@ -42,6 +42,56 @@ def test_the_grammar_takes_the_policies_that_aws_has_written() -> None:
 def test_what_iam_takes_is_taken(statement: dict[str, Any]) -> None:
     for document in ({**DOCUMENT, "Statement": statement}, {**DOCUMENT, "Id": "x", "Statement": [statement]}):
         assert list(document_problems("own", document, "aws")) == []
+
+
+ALL: dict[str, Any] = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        ALL,
+        {**ALL, "Action": ["s3:GetObject", "*:*"], "Condition": {"Bool": {"aws:SecureTransport": True}}},
+        {**ALL, "Action": "IAM:*"},
+        {**ALL, "Action": "iam:?ttach*"},
+        {**ALL, "Action": "iam:PutUserPolicy"},
+        {**ALL, "Action": "iam:*", "Resource": ["arn:aws:s3:::data", "arn:aws:iam::123456789012:user/*"]},
+        {**ALL, "Action": "iam:*", "Resource": "arn:aws-cn:iam::*:*"},
+        {**ALL, "Action": "iam:*", "Resource": "arn:aws:*"},
+        {"Effect": "Allow", "NotAction": ["iam:*", "organizations:*"], "Resource": "*"},
+        {"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::data"},
+        {"Effect": "Allow", "NotAction": "s3:*", "NotResource": "arn:aws:s3:::data"},
+    ],
+)
+def test_a_document_that_lets_its_holder_become_an_administrator_is_recognised(statement: dict[str, Any]) -> None:
+    for statements in (statement, [READ, statement]):
+        assert is_administrative({**DOCUMENT, "Statement": statements})
+    assert not is_administrative({**DOCUMENT, "Statement": {**statement, "Effect": "Deny"}})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        READ,
+        {**ALL, "Action": "s3:*"},
+        {**ALL, "Action": ["iam:Get*", "iam:List*", "iam:DeleteUser"]},
+        {**ALL, "Resource": "arn:aws:s3:::*"},
+        {**ALL, "Action": "iam:*", "Resource": "arn:aws:iam::123456789012:user/${aws:username}"},
+        {**ALL, "Action": "iam:*", "Resource": ["arn:aws:iam::*:role/*", "arn:aws:iam::*:user/team/*"]},
+        {"Effect": "Allow", "NotAction": "s3:DeleteObject", "Resource": "arn:aws:s3:::data/*"},
+        {},
+    ],
+)
+def test_a_document_with_limits_is_not_an_administrators(statement: dict[str, Any]) -> None:
+    assert not is_administrative({**DOCUMENT, "Statement": [statement]})
+
+
+def test_the_documents_of_awss_policies_for_administrators_are_an_administrators() -> None:
+    policies = json.loads(aws_managed_policies_data)
+    found = {name for name, policy in policies.items() if is_administrative(policy["Document"])}
+    assert found >= {"AdministratorAccess", "IAMFullAccess", "PowerUserAccess"}
+    assert not found & {"AmazonS3FullAccess", "ReadOnlyAccess", "SecurityAudit", "AWSDenyAll"}
+    assert len(found) < len(policies) / 20, "and those of few others"
 
 
 def test_white_space_does_not_count() -> None:

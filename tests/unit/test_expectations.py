@@ -343,5 +343,6 @@ def test_a_policy_that_is_known_later_is_checked_after_the_update(
 
 
 def test_a_policy_that_does_not_exist_is_named(simulator: SimulatingAws) -> None:
+    simulator.missing_policies.add("arn:aws:iam::123456789012:policy/own")
     with pytest.raises(SettingsError, match="there is no policy 'arn:aws:iam::123456789012:policy/own'"):
         run(args(policies=["arn:aws:iam::123456789012:policy/own"]))

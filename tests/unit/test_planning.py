@@ -346,10 +346,73 @@ def test_a_lost_key_is_taken_back_under_its_own_name(aws: FakeAws) -> None:
 
 def test_a_key_that_becomes_active_again_is_named(aws: FakeAws) -> None:
     aws.keys = {"ann": ["AKIA-ann-1"]}
-    plan = ann(aws, MadeUpState().user("ann", "1", inactive=["1"]), KeyRules(serial=2, previous="active"))
+    aws.keys["ann"].append("AKIA-ann-2")
+    state = MadeUpState().user("ann", "2", "1", inactive=["1"], retired="1")
+    plan = ann(aws, state, KeyRules(serial=2, previous="active"))
     assert any("AKIA-ann-1 is inactive and becomes active again" in warning for warning in plan.warnings)
-    plan = ann(aws, MadeUpState().user("ann", "1", inactive=["1"]), KeyRules(serial=2))
+    plan = ann(aws, state, KeyRules(serial=2))
     assert not any("becomes active again" in warning for warning in plan.warnings), "a default revives no key"
+
+
+def test_a_retired_key_is_remembered_until_it_is_active_again(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="inactive"), guard=False)
+    assert plan.retired_key is not None
+    assert plan.retired_key.id == "AKIA-ann-1"
+    retired = MadeUpState().user("ann", "2", "1", inactive=["1"], retired="1")
+    assert ann(aws, retired, KeyRules(serial=2)).retired_key is not None, "also where the settings no longer ask for it"
+    assert ann(aws, retired, KeyRules(serial=2, previous="active")).retired_key is not None, "the run may fail"
+    active = MadeUpState().user("ann", "2", "1", retired="1")
+    assert ann(aws, active, KeyRules(serial=2, previous="active")).retired_key is None
+
+
+def test_a_key_that_somebody_deactivated_stays_inactive_as_the_previous_one(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    plan = ann(aws, MadeUpState().user("ann", "1", inactive=["1"]), KeyRules(serial=2, previous="active"))
+    assert plan.plan.previous is not None
+    assert plan.plan.previous.status is None
+    assert any("AKIA-ann-1 is inactive and stays inactive" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(("inactive", "lines"), [(set[str](), 1), ({"AKIA-ann-1"}, 0)])
+def test_a_deleted_key_that_somebody_activated_again_has_its_line(aws: FakeAws, inactive: set[str], lines: int) -> None:
+    aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, inactive
+    state = MadeUpState().user("ann", "2", "1", inactive=["1"])
+    plan = ann(aws, state, KeyRules(serial=2, previous="deleted"), guard=False)
+    assert len(plan.retired) == lines
+
+
+def test_a_key_is_not_deactivated_while_a_store_that_goes_holds_it(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    state, account = MadeUpState().user("ann", "2", "1"), Account(session(aws))
+    guard, rules = RetireGuard(TODAY, account, {}), {"ann": KeyRules(serial=2, previous="inactive")}
+    plan = plan_users(rules, {}, state.parsed.users, TODAY, guard, account, held={"AKIA-ann-1"})["ann"]
+    assert plan.plan.previous is not None
+    assert plan.plan.previous.status is None
+    assert any("stays active until the next `pulumi up`" in warning for warning in plan.warnings)
+
+
+def test_an_older_key_does_not_become_current_where_a_lost_one_cannot_be_replaced(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-theirs"]}
+    refreshed = MadeUpState().user("ann", "1", handed_over=["2", "1"], planned=["2", "1"])
+    with pytest.raises(
+        KeyLimitError, match=r"no longer has the current access key AKIA-ann-2 .* AKIA-theirs .* Nothing"
+    ):
+        ann(aws, refreshed, KeyRules(serial=2), guard=False)
+    not_refreshed = MadeUpState().user("ann", "2", "1", planned=["3", "2"])
+    plan = ann(aws, not_refreshed, KeyRules(serial=3, previous="deleted"), guard=False)
+    assert names(plan) == ("2", "1"), "without a refresh, everything stays as it is"
+    assert not plan.plan.is_new
+    assert not plan.retired
+
+
+def test_a_lost_previous_key_is_not_adopted_as_the_current_one(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    state = MadeUpState().user("ann", "2", handed_over=["2", "1"], planned=["2", "1"])
+    plan = ann(aws, state, KeyRules(serial=2), adopted="AKIA-ann-1")
+    assert names(plan) == ("2", None)
+    assert plan.takes_over is None
+    assert any("the state no longer has the access key AKIA-ann-1" in warning for warning in plan.warnings)
 
 
 def test_a_guard_that_is_lifted_for_one_run_stays_known(aws: FakeAws) -> None:

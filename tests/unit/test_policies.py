@@ -23,7 +23,7 @@ def test_a_policy_resolves_to_its_arn_with_the_right_path_and_partition(policy: 
         ("S3FullAccess", "Did you mean 'AmazonS3FullAccess'?"),
         ("amazons3fullaccess", "Did you mean 'AmazonS3FullAccess'?"),
         ("AmazonS3ReadOnly", "Did you mean 'AmazonS3ReadOnlyAccess'?"),
-        ("zzzzzz", "or one that is newer than this program, by its ARN"),
+        ("zzzzzz", "or is newer than this program, by its ARN"),
         ("arn:aws:s3:::bucket", "is not the ARN of an IAM managed policy"),
         ("arn:aws:iam::aws:policy/", "is not the ARN of an IAM managed policy"),
         ("arn:aws-cn:iam::aws:policy/IAMFullAccess", "belongs to partition aws-cn"),

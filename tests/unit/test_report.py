@@ -84,6 +84,15 @@ def test_an_active_key_is_unused_after_forty_five_days(made: int, used: int | No
     assert [finding.text for finding in stands(made, used).overdue] == ([text] if text else [])
 
 
+def test_the_trial_of_a_new_key_is_no_use() -> None:
+    created = datetime(2026, 10, 1, 12, tzinfo=timezone.utc)
+    part = {"current": {"id": "AKIA1", "status": "Active", "created": created.isoformat(), "name": "1", "serial": 1}}
+    for minutes, used in ((1, None), (3, created + timedelta(minutes=3))):
+        uses = {"AKIA1": LastUse(created + timedelta(minutes=minutes), "sts", None)}
+        (row,) = report_of("dev", {"keys": {"ann": part}}, uses, DAY, Limits()).keys
+        assert row.last_used == used
+
+
 def test_the_limits_can_be_others() -> None:
     limits = Limits(max_age_days=10, idle_days=3)
     assert [finding.text for finding in stands(11, 3, limits).overdue] == [

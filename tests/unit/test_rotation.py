@@ -1,6 +1,7 @@
 """The life of a key as pure rules: every case, and the calendar walked day by day."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -134,7 +135,11 @@ def test_a_suspended_key_stays_off_when_a_new_one_takes_its_place(rotation: Cale
     assert plan.previous.status is None, "no default switches it on again"
     asked = run(KeyRules(serial=2, rotation=rotation, previous="active"), [key("1", active=False)], TODAY)
     assert asked.previous is not None
-    assert asked.previous.status == "active", "the setting itself does"
+    assert asked.previous.status is None, "nor does the setting: somebody deactivated the key for a reason"
+    retired = replace(key("1", active=False), is_retired=True)
+    undone = run(KeyRules(serial=2, rotation=rotation, previous="active"), [retired], TODAY)
+    assert undone.previous is not None
+    assert undone.previous.status == "active", "what the setting retired it also activates"
 
 
 # ---- by the calendar

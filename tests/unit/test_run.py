@@ -23,7 +23,8 @@ GROUPS = {"g": {"policies": ["IAMFullAccess"]}}
 
 
 def component(name: str, *users: str, opts: pulumi.ResourceOptions | None = None, **key: Any) -> ProgrammaticAccess:
-    args: Any = {"groups": GROUPS, "users": {user: {"groups": ["g"], "key": key} for user in users}}
+    group = f"of-{name}"
+    args: Any = {"groups": {group: GROUPS["g"]}, "users": {user: {"groups": [group], "key": key} for user in users}}
     return ProgrammaticAccess(name, args, opts, today=date(2026, 11, 24))
 
 
@@ -104,9 +105,31 @@ def refusal(program: Callable[[], Any]) -> str:
 def test_two_components_with_one_user_are_refused(aws: FakeAws) -> None:
     message = refusal(lambda: (component("one", "ann", "bob"), component("two", "Ann")))
     assert "ProgrammaticAccess 'two' has 1 problem:" in message
-    assert (
-        "users.Ann: the component 'one' has a user of this name in the same account. Remove one of the two" in message
-    )
+    assert "users.Ann: the component 'one' has a user of this name in the same account. Rename or remove one" in message
+
+
+def test_two_components_share_no_group_policy_or_store(aws: FakeAws) -> None:
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}]}
+
+    def both() -> None:
+        for name in ("one", "two"):
+            args: Any = {
+                "groups": {"g": {"policies": ["own"], "s3": [{"bucket": "data", "access": "read"}]}},
+                "policy_documents": {"own": document},
+                "users": {name: {"groups": ["g"]}},
+                "deliver": {"secrets_manager": {"name": "team/key"}, "ssm": {"name": "/team/key"}},
+            }
+            ProgrammaticAccess(name, args, today=date(2026, 11, 24))
+
+    message = refusal(both)
+    for place, kind in (
+        ("groups.g", "group"),
+        ("policy_documents.own", "policy"),
+        ("groups.g.s3", "policy"),
+        ("users.two.deliver.secrets_manager", "secret"),
+        ("users.two.deliver.ssm", "parameter"),
+    ):
+        assert f"{place}: the component 'one' has a {kind} of this name in the same account" in message
 
 
 def test_two_components_of_one_name_are_two_components_all_the_same() -> None:

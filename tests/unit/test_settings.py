@@ -180,6 +180,18 @@ def test_names_that_only_look_like_numbers_and_files_of_other_stacks_are_no_mist
         assert set(read(folder=str(tmp_path), users=users).users) == {"83", "0123"}, text
 
 
+def test_the_stack_file_is_checked_where_the_project_keeps_it(tmp_path: Any) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: p\nruntime: python\nstackConfigDir: stacks\n")
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "Pulumi.dev.yaml").write_text("config: {}\naws-access-keys:users: {}\n")
+    assert "'aws-access-keys:users' is outside 'config:'" in refusal(config(), folder=str(tmp_path))
+
+
+@pytest.mark.parametrize("prefix", ["2024", "true", "1e3"])
+def test_a_prefix_that_looks_like_another_type_is_text(prefix: str) -> None:
+    assert read({"aws-access-keys:namePrefix": prefix}).name_prefix == prefix
+
+
 def test_keys_of_other_namespaces_are_nobodys_business() -> None:
     others = {"aws:region": "cn-north-1", "aws:profile": "x", "pulumi:tags": "{}", "other:users": "{}"}
     assert read(others).users

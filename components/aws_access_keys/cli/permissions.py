@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.cli.stack import StackError, aws_config, stack_expectations
+from aws_access_keys.cli.stack import StackError, stack_config, stack_expectations
 from aws_access_keys.rules.expectations import Check, check_problem
 from aws_access_keys.session import session_for
 from aws_access_keys.simulation import simulate_principal
@@ -32,7 +32,7 @@ class Result(NamedTuple):
 
 def check_expectations(stack: str) -> list[Result]:
     """Every expectation of a stack, proved against AWS. Raises StackError."""
-    owners, config = stack_expectations(stack), aws_config(stack)
+    owners, config = stack_expectations(stack), stack_config(stack, "aws")
     account = Account(lambda: session_for(config))
     results: list[Result] = []
     for owner, (arn, records) in owners.items():

@@ -32,7 +32,13 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
         raise _in_program(stack, user, path)
     users = {str(name): value for name, value in _mapping(config.get(f"{NAMESPACE}:users")).items()}
     prefix = str(config.get(f"{NAMESPACE}:namePrefix") or "")
-    user = user if user in users else user.removeprefix(prefix)
+    unprefixed = user.removeprefix(prefix)
+    if user != unprefixed and {user, unprefixed} <= users.keys():
+        raise StackError(
+            f"'{user}' can be the user {unprefixed} or {user} of {path}, because all names in IAM begin with "
+            f"{prefix}. Write {unprefixed} or {prefix}{user}."
+        )
+    user = user if user in users else unprefixed
     require_user(user, users, str(path))
     settings = _mapping(config.get(f"{NAMESPACE}:keyDefaults")) | _mapping(_mapping(users[user]).get("key"))
     old = settings.get("serial", 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from click import ClickException
 
-from aws_access_keys.rules.problem import did_you_mean
+from aws_access_keys.rules.problem import NAMESPACE, did_you_mean
 
 MAX_NAMES_SHOWN = 20  # users in a message
 # As in state.py, which needs the Pulumi SDK, and that takes long to load.
@@ -129,14 +129,23 @@ def _resources(stack: str) -> list[dict[str, Any]]:
     return deployment.get("resources") or []
 
 
-def aws_config(stack: str) -> dict[str, Any]:
-    """The stack's config under `aws:`, without the encrypted values. Raises StackError."""
+def stack_config(stack: str, namespace: str) -> dict[str, Any]:
+    """The stack's config in a namespace, such as `aws`, without the encrypted values. Raises StackError."""
     config: dict[str, dict[str, Any]] = json.loads(pulumi("config", "--json", "--stack", stack))
     return {
-        name.removeprefix("aws:"): entry.get("objectValue", entry.get("value"))
+        name.removeprefix(f"{namespace}:"): entry.get("objectValue", entry.get("value"))
         for name, entry in config.items()
-        if name.startswith("aws:") and not entry.get("secret")
+        if name.startswith(f"{namespace}:") and not entry.get("secret")
     }
+
+
+def name_in_iam(stack: str, user: str, known: Collection[str]) -> str:
+    """A user's name in IAM, from that name or the one in the stack file. known: names in IAM. Raises StackError."""
+    prefixed = user if user in known else f"{stack_config(stack, NAMESPACE).get('namePrefix') or ''}{user}"
+    if prefixed in known:
+        return prefixed
+    require_user(user, known, f"Stack '{stack}'")
+    return user
 
 
 def require_user(user: str, known: Collection[str], place: str) -> None:

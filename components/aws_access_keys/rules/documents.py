@@ -45,6 +45,52 @@ def length(document: Document) -> int:
     return len(re.sub(r"\s", "", compact(document)))
 
 
+def allowing_statements(document: Document) -> Iterator[Mapping[str, Any]]:
+    """The statements of a document that allow something."""
+    for statement in listed(document.get("Statement")):
+        if isinstance(statement, Mapping) and cast("Mapping[str, Any]", statement).get("Effect") == "Allow":
+            yield cast("Mapping[str, Any]", statement)
+
+
+_GRANTING = (
+    "iam:AddUserToGroup",
+    "iam:AttachGroupPolicy",
+    "iam:AttachUserPolicy",
+    "iam:CreateAccessKey",
+    "iam:CreatePolicyVersion",
+    "iam:PutGroupPolicy",
+    "iam:PutUserPolicy",
+    "iam:SetDefaultPolicyVersion",
+)
+"""Whoever may do one of these to any user, group or policy can take every permission that a user of the account has."""
+
+
+def is_administrative(document: Document) -> bool:
+    """Whether a document allows everything, everything except some actions, or to take any permission.
+
+    Conditions are not considered, and neither are denying statements.
+    """
+    return any(_is_administrative(statement) for statement in allowing_statements(document))
+
+
+def _is_administrative(statement: Mapping[str, Any]) -> bool:
+    if "NotAction" in statement:
+        return "NotResource" in statement or "*" in listed(statement.get("Resource"))
+    actions = [str(action).lower() for action in listed(statement.get("Action"))]
+    if not any(fnmatchcase(granting.lower(), action) for granting in _GRANTING for action in actions):
+        return False
+    return "NotResource" in statement or any(_is_all_of_iam(str(each)) for each in listed(statement.get("Resource")))
+
+
+def _is_all_of_iam(resource: str) -> bool:
+    """Whether a pattern of ARNs has all users, all groups or all policies of an account in it."""
+    parts = [*resource.split(":"), *[""] * 5]
+    partition = parts[1] if re.fullmatch(r"[a-z-]+", parts[1]) else "aws"
+    account = parts[4] if parts[4].isdigit() else "123456789012"
+    everyone = (f"arn:{partition}:iam::{account}:{kind}/any" for kind in ("user", "group", "policy"))
+    return any(fnmatchcase(arn, resource) for arn in everyone)
+
+
 def document_problems(where: str, document: Document, partition: str) -> Iterator[Problem]:
     """Problems of an identity-based policy document."""
     yield from _unknown(where, document, _TOP)

@@ -36,6 +36,11 @@ def managed_policies() -> dict[str, str]:
     return {line.rsplit("/", 1)[-1]: line for line in lines if line and not line.startswith("#")}
 
 
+def attachable_policies() -> list[str]:
+    """The names of the AWS managed policies known offline, without those of service-linked roles."""
+    return [name for name, path in managed_policies().items() if not path.startswith(_LINKED_ROLE_PATH)]
+
+
 def policy_arn(policy: str, partition: str = "aws", own: Sequence[str] = ()) -> str:
     """The ARN of a managed policy given by name or by ARN. own: further names that could have been meant.
 
@@ -49,7 +54,8 @@ def policy_arn(policy: str, partition: str = "aws", own: Sequence[str] = ()) -> 
     if path is None:
         raise PolicyError(
             f"'{policy}' is not a known AWS managed policy.{did_you_mean(policy, [*known, *own], _without_vendor)} "
-            "Specify a policy of your own, or one that is newer than this program, by its ARN."
+            "Specify one that exists in your account, or is newer than this program, by its ARN; to create one, add "
+            "its policy document to this stack."
         )
     if path.startswith(_LINKED_ROLE_PATH):
         raise PolicyError(
@@ -94,6 +100,11 @@ def administrator_warning(policies: Sequence[str]) -> str | None:
     names = [policy.rsplit("/", 1)[-1] for policy in policies]
     found = [f"{name} {_ADMINISTRATOR[name]}" for name in names if name in _ADMINISTRATOR]
     return f"{'; '.join(found)}. Anyone with a leaked key could do all of this." if found else None
+
+
+def only_denies(arn: str) -> bool:
+    """Whether this is one of AWS's managed policies that allow nothing."""
+    return re.fullmatch(r"arn:[a-z-]+:iam::aws:policy/(AWSDenyAll|AWSCompromisedKeyQuarantine(V\d+)?)", arn) is not None
 
 
 def policy_key(arn: str) -> str:

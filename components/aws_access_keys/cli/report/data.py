@@ -11,7 +11,7 @@ from datetime import date, datetime
 from io import StringIO
 from typing import Any, Literal
 
-from aws_access_keys.iam import LastUse
+from aws_access_keys.iam import LastUse, was_trial
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
 
 REMEDY = (
@@ -70,7 +70,7 @@ class Row:
     last_used_known: bool
     """False where AWS did not answer; the next four are None then."""
     last_used: datetime | None
-    """None for a key that was never used, and so are the next three."""
+    """None for a key that was never used since its verification, and so are the next three."""
     last_used_service: str | None
     last_used_region: str | None
     idle_days: int | None
@@ -78,7 +78,7 @@ class Row:
     next_rotation: date | None
     """When the schedule replaces the current key."""
     active_until: date | None
-    """When the overlap of the previous key ends."""
+    """When the key expires, or the overlap of the previous key ends."""
     overdue: tuple[Finding, ...]
     unknown: bool
     """Whether the key is overdue depends on its last use, and AWS did not answer."""
@@ -188,10 +188,13 @@ def _row(
     key: Mapping[str, Any] = part[role]
     active, known, use = key["status"] == "Active", key["id"] in used, used.get(key["id"])
     created = datetime.fromisoformat(key["created"].replace("Z", "+00:00")) if key.get("created") else None
+    if use and created and was_trial(created, use):
+        use = None
     due = date.fromisoformat(part["nextRotation"]) if role == "current" and part.get("nextRotation") else None
     age, idle = _days(created, day), _days(use and use.on, day)
     unused = idle if use else age
     until = part.get("previousUntil") if role == "previous" else None
+    expires = part.get("expires") if role != "unmanaged" else None
     in_overlap = until is not None and day < date.fromisoformat(until)  # the schedule retires it on that day
     overdue: list[Finding] = []
     if active and not in_overlap and age is not None and age > limits.max_age_days:
@@ -216,7 +219,7 @@ def _row(
         last_used_region=use and use.region,
         idle_days=idle,
         next_rotation=due,
-        active_until=date.fromisoformat(until) if until else None,
+        active_until=min(map(date.fromisoformat, filter(None, (until, expires))), default=None),
         overdue=tuple(overdue),
         unknown=active and not known and (age is None or age >= limits.idle_days),
     )
