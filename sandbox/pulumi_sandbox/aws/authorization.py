@@ -56,15 +56,19 @@ def _documents(request: ApiRequest, caller: Caller) -> tuple[list[str], str | No
     documents: list[str] = []
     for holder in holders:
         documents += holder.policies.values()
-        documents += [_default_document(policy) for policy in holder.managed_policies.values()]
-    boundary: str | None = None
-    if holders and (limit := getattr(holders[0], "permissions_boundary", None)):
-        policy = store.managed_policies.get(limit["PermissionsBoundaryArn"])
-        boundary = _default_document(policy) if policy else '{"Statement": []}'
-    return documents, boundary
+        documents += [default_document(policy) for policy in holder.managed_policies.values()]
+    return documents, boundary_of(holders[0], store) if holders else None
 
 
-def _default_document(policy: Any) -> str:
+def boundary_of(holder: Any, store: Any) -> str | None:
+    """The document of a user's or role's permissions boundary, if it has one."""
+    limit = getattr(holder, "permissions_boundary", None)
+    policy = store.managed_policies.get(limit["PermissionsBoundaryArn"]) if limit else None
+    return default_document(policy) if policy else '{"Statement": []}' if limit else None
+
+
+def default_document(policy: Any) -> str:
+    """The document of a managed policy's default version."""
     return next(version.document for version in policy.versions if version.is_default)
 
 

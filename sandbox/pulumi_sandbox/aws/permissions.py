@@ -295,6 +295,8 @@ def _iam_resource(request: ApiRequest, caller: Caller) -> str:
         key = store.access_keys.get(form.get("AccessKeyId", ""))
         owner = store.users.get(key.user_name) if key and key.user_name else None
         return owner.arn if owner else "*"
+    if action == "SimulatePrincipalPolicy":
+        return form.get("PolicySourceArn", "*")
     if "GroupName" in form:
         group = store.groups.get(form["GroupName"])
         return group.arn if group else f"{prefix}group{path}{form['GroupName']}"

@@ -37,14 +37,25 @@ class AccessRequest:
 
 def evaluate(documents: Iterable[str], access: AccessRequest) -> Verdict:
     """An explicit deny wins over any allow; without either the request is not allowed."""
-    verdict = Verdict.SILENT
-    for document in documents:
-        for statement in _statements(document):
+    return decide(documents, access)[0]
+
+
+def decide(documents: Iterable[str], access: AccessRequest) -> tuple[Verdict, list[tuple[int, int]]]:
+    """The same with the statements that decided: number of the document and of the statement in it, from 0."""
+    found: dict[str, list[tuple[int, int]]] = {"Allow": [], "Deny": []}
+    for number, document in enumerate(documents):
+        for index, statement in enumerate(_statements(document)):
             if _applies(statement, access):
-                if statement.get("Effect") == "Deny":
-                    return Verdict.DENIED
-                verdict = Verdict.ALLOWED
-    return verdict
+                found["Deny" if statement.get("Effect") == "Deny" else "Allow"].append((number, index))
+    if found["Deny"]:
+        return Verdict.DENIED, found["Deny"]
+    return (Verdict.ALLOWED if found["Allow"] else Verdict.SILENT), found["Allow"]
+
+
+def condition_keys(document: str) -> list[str]:
+    """The names of the condition keys in the conditions of a document."""
+    conditions = [statement.get("Condition", {}) for statement in _statements(document)]
+    return list(dict.fromkeys(key for condition in conditions for keys in condition.values() for key in keys))
 
 
 @lru_cache(maxsize=4096)

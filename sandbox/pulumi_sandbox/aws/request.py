@@ -87,7 +87,7 @@ class ApiRequest:
     @property
     def reads(self) -> bool:
         """Whether the action, going by its name, changes nothing."""
-        return (self.action or "").startswith(("Get", "List", "Head", "Describe"))
+        return (self.action or "").startswith(("Get", "List", "Head", "Describe", "Simulate"))
 
     def header(self, name: str, default: str = "") -> str:
         """A header by its lower-case name; WSGI does not tell dashes and underscores apart."""

@@ -82,21 +82,22 @@ LISTS: dict[str, tuple[str, List]] = {
 @rule(*LISTS)
 def list_of(context: Context) -> ApiResponse:
     member, items = LISTS[context.request.action or ""]
-    return context.success(_page(context, member, items(context)))
+    return context.success(page(context, member, items(context)))
 
 
 @rule("GetGroup")
 def get_group(context: Context) -> ApiResponse:
     group = context.group()
-    page = _page(context, "Users", [user_summary(user) for user in group.users])
-    return context.success({"Group": group_summary(group), **page})
+    users = page(context, "Users", [user_summary(user) for user in group.users])
+    return context.success({"Group": group_summary(group), **users})
 
 
-def _page(context: Context, member: str, items: list[Any]) -> dict[str, Any]:
+def page(context: Context, member: str, items: list[Any]) -> dict[str, Any]:
+    """The page of a list that a request asks for, under the name of its member in the response."""
     marker, limit = context.given.get("Marker", "0"), context.given.get("MaxItems", DEFAULT_PAGE)
     if not marker.isdigit():
         raise AwsError("ValidationError", "Invalid Marker.")
     start = int(marker)
     truncated = len(items) > start + limit
-    page: dict[str, Any] = {member: items[start : start + limit], "IsTruncated": truncated}
-    return {**page, "Marker": str(start + limit)} if truncated else page
+    found: dict[str, Any] = {member: items[start : start + limit], "IsTruncated": truncated}
+    return {**found, "Marker": str(start + limit)} if truncated else found
