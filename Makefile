@@ -13,6 +13,8 @@ export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where it is set, as in many containers, each of the many Python programs here would compile all of its modules again.
 export PYTHONDONTWRITEBYTECODE :=
+# With it, Python does not find the package demo, which is not installed.
+export PYTHONSAFEPATH :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \

@@ -13,10 +13,13 @@ import sys
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO
 
 from pulumi_sandbox.aws import settings
 from pulumi_sandbox.paths import SandboxPaths, prepare, write_private
 from pulumi_sandbox.process import ServerInfo
+
+CHECK_INTERVAL = 2.0  # seconds
 
 
 def main() -> None:
@@ -31,11 +34,14 @@ def main() -> None:
     secrets = prepare(paths)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
 
-    with paths.lock.open("w") as lock:
+    with paths.lock.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit("Another sandbox uses this folder.")
+            sys.exit(f"Another sandbox uses this folder. To end it: kill {paths.lock.read_text().strip()}")
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         stopped = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         signal.signal(signal.SIGINT, lambda *_: stopped.set())
@@ -69,7 +75,8 @@ def main() -> None:
                 notice=account.notice or "",
             )
             write_private(paths.server, json.dumps(vars(server)))
-            stopped.wait()
+            while not stopped.wait(CHECK_INTERVAL) and _is_ours(paths.lock, lock):
+                pass
             if provider is not None:
                 provider.stop()
         finally:
@@ -77,9 +84,19 @@ def main() -> None:
             account.stop()
 
 
+def _is_ours(path: Path, lock: IO[str]) -> bool:
+    """Whether the folder is still there: somebody may have deleted it, and nobody could stop this process then."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+    except OSError:
+        return False
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The settings of a sandbox, for this process and for `pulumi-sandbox start --help`."""
-    parser.add_argument("--port", type=int, default=0, help="port of the AWS endpoint (default: any free one)")
+    parser.add_argument(
+        "--port", type=_port, default=0, metavar="PORT", help="port of the AWS endpoint (default: any free one)"
+    )
     parser.add_argument(
         "--real-provider",
         action="store_true",
@@ -87,6 +104,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     )
     settings.add_arguments(parser)
     return parser
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isdecimal() else -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port. Choose one from 1 to 65535; 0 is any free one.")
+    return port
 
 
 if __name__ == "__main__":

@@ -170,6 +170,8 @@ def _parsed(file: Path) -> Any:
         text = file.read_text()
         _refuse_duplicates(file, yaml.compose(text, yaml.SafeLoader))
         return yaml.safe_load(text)
+    except RecursionError:
+        sys.exit(f"{file.name}: nested too deeply.")
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

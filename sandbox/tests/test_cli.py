@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -105,6 +106,26 @@ def test_a_port_that_is_taken_is_named(cli: Cli) -> None:
     assert cli("start").returncode == 0, "without --port it takes a free one"
 
 
+def test_a_folder_whose_server_file_is_damaged_names_the_process(cli: Cli) -> None:
+    cli("start")
+    whole = cli.paths.server.read_text()
+    cli.paths.server.write_text(whole[:20])
+    refused = cli("start")
+    cli.paths.server.write_text(whole)
+    assert refused.returncode == 1
+    assert f"Another sandbox uses this folder. To end it: kill {json.loads(whole)['pid']}" in refused.stderr
+
+
+def test_a_sandbox_whose_folder_was_deleted_ends(cli: Cli) -> None:
+    cli("start")
+    pid = json.loads(cli.paths.server.read_text())["pid"]
+    shutil.rmtree(cli.paths.root)
+    deadline = time.monotonic() + 15
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists(), "nobody could find and stop it"
+
+
 def test_other_options_for_a_running_sandbox_are_refused_with_advice(cli: Cli) -> None:
     cli("start")
     refused = cli("start", "--latency", "1")
@@ -119,6 +140,7 @@ def test_other_options_for_a_running_sandbox_are_refused_with_advice(cli: Cli) -
         (("run", "--", "no-such-command"), "Command not found: no-such-command"),
         (("start", "--quota", "UsersPerAccount=6000"), "AWS allows 0 to 5000"),
         (("start", "--clock", "tomorrow"), "must be a number followed by d, h, m or s"),
+        (("start", "--port", "99999"), "99999 is not a port. Choose one from 1 to 65535"),
     ],
 )
 def test_mistakes_get_one_message_and_no_traceback(cli: Cli, arguments: tuple[str, ...], message: str) -> None:

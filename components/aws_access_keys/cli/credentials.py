@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from aws_access_keys.cli.files import back_up, locked, write_file
 from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_problem, with_profile
-from aws_access_keys.cli.stack import StackError, aws_config, require_user, stack_keys, stack_outputs
+from aws_access_keys.cli.stack import StackError, name_in_iam, stack_config, stack_keys, stack_outputs
 from aws_access_keys.credentials import credentials_csv
 
 FILE_VARIABLE = "AWS_SHARED_CREDENTIALS_FILE"
@@ -41,7 +41,7 @@ def current_key(stack: str, user: str) -> CurrentKey:
     """The user's key as the stack's outputs have it. Raises StackError."""
     outputs = stack_outputs(stack, "accessKeyIds", "--show-secrets")
     ids: dict[str, str] = outputs["accessKeyIds"]
-    require_user(user, ids, f"Stack '{stack}'")
+    user = name_in_iam(stack, user, ids)
     secret: str | None = outputs.get("secretAccessKeys", {}).get(user)
     encrypted: dict[str, str] = outputs.get("encryptedSecrets", {}).get(user, {})
     if not secret and encrypted:
@@ -71,7 +71,7 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
         raise CredentialsError(f"{problem} Choose another name with --profile.")
     path = _regular_file(file or os.environ.get(FILE_VARIABLE) or "~/.aws/credentials")
     key = current_key(stack, user)
-    region = aws_config(stack).get("region")
+    region = stack_config(stack, "aws").get("region")
     edited, backup = put_profile(path, profile, key, force)
     warnings: list[str] = []
     if edited.overriding:

@@ -8,7 +8,7 @@ from typing import Any
 
 from click import ClickException
 
-from aws_access_keys.rules.problem import did_you_mean
+from aws_access_keys.rules.problem import NAMESPACE, did_you_mean
 
 MAX_NAMES_SHOWN = 20  # users in a message
 # As in state.py, which needs the Pulumi SDK, and that takes long to load.

@@ -15,7 +15,7 @@ from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_report
 from aws_access_keys.cli.report.data import Limits, Report, as_csv, as_json, report_of
 from aws_access_keys.cli.report.last_used import LastUses, fetch_last_used, fetch_unmanaged
-from aws_access_keys.cli.stack import StackError, aws_config, stack_keys
+from aws_access_keys.cli.stack import StackError, stack_config, stack_keys
 from aws_access_keys.clock import today
 from aws_access_keys.session import session_for
 
@@ -29,7 +29,7 @@ def make_report(stack: str, limits: Limits) -> Report:
         day = today(os.environ)
     except ValueError as error:
         raise StackError(str(error)) from None
-    outputs, config = stack_keys(stack), aws_config(stack)
+    outputs, config = stack_keys(stack), stack_config(stack, "aws")
     users = {
         part[role]["id"]: user
         for user, part in outputs["keys"].items()
