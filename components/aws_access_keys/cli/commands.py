@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from aws_access_keys.cli.stack import selected_stack
+from aws_access_keys.rules.operator import COMMANDS, Command
 
 ENDINGS = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv"}
 OVERDUE = 3  # exit code
@@ -186,6 +187,38 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     from aws_access_keys.cli.rotate import rotate as raise_serial
 
     _print(output, *raise_serial(stack or selected_stack(), user, dry_run))
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys permissions > operator.json
+      aws iam create-policy --policy-name pulumi-operator --policy-document file://operator.json
+      access-keys permissions --for report --stack prod
+    """
+)
+@stack_option
+@click.option(
+    "--for",
+    "command",
+    type=click.Choice(COMMANDS),
+    default="up",
+    show_default=True,
+    help="The command that is to be run: access-keys report, or one of Pulumi's.",
+)
+@click.pass_context
+def permissions(context: click.Context, stack: str | None, command: Command) -> None:
+    """Print the least IAM policy that the operator needs.
+
+    It covers what the stack file and the state have: to create it, to change it, to rotate its keys and to remove it.
+    Print it again after adding to the file. What the identity that runs this lacks is listed on standard error, and the
+    exit code is 1 then. This asks IAM's simulator, which needs the permission iam:SimulatePrincipalPolicy.
+    """
+    from aws_access_keys.cli.operator import print_needed
+
+    if print_needed(stack or selected_stack(), command):
+        context.exit(1)
 
 
 def _print(output: str, data: dict[str, Any], text: str) -> None:
