@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
 
 import click
@@ -34,6 +34,9 @@ from aws_access_keys.rules.operator import (
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, as_lines
 from aws_access_keys.session import session_for
+
+if TYPE_CHECKING:
+    from aws_access_keys.settings import StackSettings
 
 MAX_ACTIONS, MAX_RESOURCES = 100, 20  # of one simulation; IAM documents no limits, but refuses what is too much
 _PLANS = "aws-access-keys:index:KeyPlans"
@@ -74,12 +77,13 @@ def needed(stack: str, command: Command) -> Needed:
     """What a command on a stack needs. Raises StackError."""
     config = _config(stack)
     aws: dict[str, Any] = {key.removeprefix("aws:"): value for key, value in config.items() if key.startswith("aws:")}
-    deployment = json.loads(pulumi("stack", "export", "--stack", stack)).get("deployment") or {}
+    deployment = _mapping(_mapping(json.loads(pulumi("stack", "export", "--stack", stack))).get("deployment"))
     state = list(_state(deployment.get("resources") or []))
     region = aws.get("region") or os.environ.get("AWS_REGION", "")
     place = Place(partition_of(region), region or "*", _account(aws, state) or "*")
     tags = _mapping(_mapping(_decoded(aws.get("defaultTags"))).get("tags"))
-    settings = _settings(stack, config, place).prefixed()
+    ignored: list[str] = _mapping(_decoded(aws.get("ignoreTags"))).get("keyPrefixes") or []
+    settings = _settings(stack, config, place, ignored).prefixed()
     about = resources_of([*planned(settings, place, tags), *state], place)
     notes: list[str] = []
     if place.account == "*":
@@ -180,7 +184,7 @@ def _config(stack: str) -> dict[str, Any]:
     return {name: entry.get("value") for name, entry in found.items()}
 
 
-def _settings(stack: str, config: Mapping[str, Any], place: Place) -> Any:
+def _settings(stack: str, config: Mapping[str, Any], place: Place, ignored_tags: Sequence[str]) -> "StackSettings":
     """The checked settings of a stack file. Raises StackError."""
     from aws_access_keys.setting_types import read_section
     from aws_access_keys.settings import StackSettings
@@ -195,7 +199,7 @@ def _settings(stack: str, config: Mapping[str, Any], place: Place) -> Any:
         )
     settings, problems = read_section(StackSettings, given, STACK_FILE)
     if settings:
-        problems += rule_problems(settings, STACK_FILE, place.partition, [])
+        problems += rule_problems(settings, STACK_FILE, place.partition, ignored_tags)
     if problems or settings is None:
         raise StackError(f"The configuration of stack '{stack}' has problems:\n{as_lines(problems, STACK_FILE)}")
     return settings
@@ -218,8 +222,8 @@ def _state(resources: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
 def _account(aws: Mapping[str, Any], state: Sequence[Resource]) -> str | None:
     """The account's id: the only one that the provider allows, or that of the users in the state."""
     allowed: Any = _decoded(aws.get("allowedAccountIds"))
-    if isinstance(allowed, list) and len(allowed) == 1:
-        return str(allowed[0])
+    if isinstance(allowed, list) and len(ids := cast("list[Any]", allowed)) == 1:
+        return str(ids[0])
     ids = {
         match[1]
         for resource in state
@@ -255,4 +259,4 @@ def _decoded(text: Any) -> Any:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

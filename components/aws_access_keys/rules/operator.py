@@ -8,7 +8,7 @@ KMS key for the caller, their user guides.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from aws_access_keys.rules.documents import VERSION, length
@@ -468,7 +468,8 @@ def _of_group(group: Mapping[str, Any], _: Place) -> Findings:
 
 
 def _of_user(user: Mapping[str, Any], place: Place) -> Findings:
-    name, tags = [user["name"]], user.get("tagsAll") or {}
+    name = [user["name"]]
+    tags: Mapping[str, Any] = user.get("tagsAll") or {}
     yield "user", name
     yield "any:users", ["*"]
     if tags:
@@ -606,7 +607,10 @@ def _document(found: Sequence[Statement]) -> dict[str, Any]:
 
 def _in_common(arns: list[str]) -> list[str]:
     """One pattern for many ARNs of one kind, unless they are those of KMS keys."""
-    return arns if len(arns) < 2 or ":kms:" in arns[0] else [f"{commonprefix(arns)}*"]
+    if len(arns) < 2 or ":kms:" in arns[0]:
+        return arns
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(min(arns), max(arns), strict=False))
+    return [f"{''.join(one for one, _ in same)}*"]
 
 
 def table() -> str:
