@@ -142,7 +142,9 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "eve": {"groups": ["readers"], "key": {"adopt": {"id": adopted}}, "deliver": None},
         "fay": {"groups": ["readers"], "key": None, "forceDestroy": True},
         "gus": {"groups": ["readers"], "key": None, "forceDestroy": True},
+        "hal": {"policies": ["own"], "allowFrom": ["203.0.113.0/24"]},
     }
+    users["hal"] |= {"key": {"retireGuard": {"idleDays": 1}}, "deliver": {"ssm": {"kmsKey": kms_key}}}
     settings: dict[str, Any] = {
         "groups": groups,
         "users": users,

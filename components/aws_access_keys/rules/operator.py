@@ -28,7 +28,7 @@ SHOWN = {
     "any": "`*`",
     "group": "`arn:aws:iam::*:group/*`",
     "user": "`arn:aws:iam::*:user/*`",
-    "every user": "every `arn:aws:iam::*:user/*`",
+    "every user": "`arn:aws:iam::*:user/*`",
     "mfa": "`arn:aws:iam::*:mfa/*`",
     "policy": "`arn:aws:iam::*:policy/*`",
     "secret": "`arn:aws:secretsmanager:*:*:secret:access-keys/*`",
@@ -276,7 +276,7 @@ ROWS = (
         up="GenerateDataKey Encrypt Decrypt",
         refresh="Decrypt",
         destroy="Decrypt",
-        only=("StringEquals", "kms:ViaService", "secretsmanager"),
+        only=("StringLike", "kms:ViaService", "secretsmanager"),
     ),
     Row(
         "`kmsKey` in `deliver`",
@@ -285,7 +285,7 @@ ROWS = (
         "kms",
         up="Encrypt Decrypt",
         refresh="Decrypt",
-        only=("StringEquals", "kms:ViaService", "ssm"),
+        only=("StringLike", "kms:ViaService", "ssm"),
     ),
     Row(
         "`aws:defaultTags` with `deliver.secretsManager`",
@@ -370,10 +370,10 @@ class Place(NamedTuple):
         region = "" if service == "iam" else self.region
         return f"arn:{self.partition}:{service}:{region}:{self.account}:{resource}"
 
-    def service(self, name: str) -> str:
-        """The name under which a service calls KMS for the caller."""
-        suffix = ".cn" if self.partition == "aws-cn" else ""
-        return f"{name}.{self.region}.amazonaws.com{suffix}"
+    def names_of(self, service: str) -> list[str]:
+        """The names under which a service calls KMS for the caller. In China, AWS uses both."""
+        name = f"{service}.{self.region}.amazonaws.com"
+        return [name, f"{name}.cn"] if self.partition == "aws-cn" else [name]
 
 
 GROUP, USER, KEY = "aws:iam/group:Group", "aws:iam/user:User", "aws:iam/accessKey:AccessKey"
@@ -450,7 +450,8 @@ def resources_of(resources: Iterable[Resource], place: Place) -> dict[str, list[
             found[about] |= {arn for name in names for arn in arns[owner, name]} if owner else set(names)
     if USER in (kind for kind, _ in listed):
         found["every user"] = {place.arn("iam", "user/*")}
-    found["secretsmanager"], found["ssm"] = {place.service("secretsmanager")}, {place.service("ssm")}
+    for service in ("secretsmanager", "ssm"):
+        found[service] |= set(place.names_of(service))
     return {about: sorted(which) for about, which in found.items() if which}
 
 
@@ -617,8 +618,7 @@ def table() -> str:
     """The table of docs/security.md, as Markdown: rows of one purpose and resource are one."""
     joined: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in ROWS:
-        kind = "every user" if row.about == "every user" else row.about.partition(":")[0]
-        actions = joined[row.purpose, SHOWN[kind]][row.service]
+        actions = joined[row.purpose, SHOWN[row.about.partition(":")[0]]][row.service]
         actions += [action for action in row.actions if action not in actions]
     lines = ["| For | Actions | Resources |", "|---|---|---|"]
     for (purpose, shown), services in joined.items():
