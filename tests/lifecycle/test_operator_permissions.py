@@ -29,6 +29,7 @@ BACKEND = ("state in S3", "secrets under KMS")
 """Rows that the backend needs, which is a folder here."""
 BY_THE_STORES = {"kms:GenerateDataKey", "kms:Encrypt", "kms:Decrypt"}
 """What Secrets Manager and SSM do in the operator's name: needed, and never a call of the operator's own."""
+ALIAS = "alias/keys"
 UNSEEN = {"iam:DeleteServiceSpecificCredential"}
 """The emulated account has no such credentials."""
 NEEDED = {
@@ -107,7 +108,11 @@ class Operator:
 
 @pytest.fixture
 def kms_key(sandbox: Sandbox) -> str:
-    return sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
+    """The ARN of a KMS key. There is another one, with an alias."""
+    kms = sandbox.client("kms")
+    made, other = (kms.create_key()["KeyMetadata"] for _ in range(2))
+    kms.create_alias(AliasName=ALIAS, TargetKeyId=other["KeyId"])
+    return made["Arn"]
 
 
 def operate(sandbox: Sandbox, new_stack: NewStack, without: str = "") -> Operator:
@@ -144,7 +149,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "gus": {"groups": ["readers"], "key": None, "forceDestroy": True},
         "hal": {"policies": ["own"], "allowFrom": ["203.0.113.0/24"]},
     }
-    users["hal"] |= {"key": {"retireGuard": {"idleDays": 1}}, "deliver": {"ssm": {"kmsKey": kms_key}}}
+    users["hal"] |= {"key": {"retireGuard": {"idleDays": 1}}, "deliver": {"ssm": {"kmsKey": ALIAS}}}
     settings: dict[str, Any] = {
         "groups": groups,
         "users": users,
@@ -268,6 +273,8 @@ def test_what_the_present_operator_lacks_is_listed(new_stack: NewStack, sandbox:
         "iam:DetachGroupPolicy",
         "iam:CreateAccessKey",
     ], printed.stderr
+    policy = "with iam:PolicyARN arn:aws:iam::aws:policy/AmazonS3FullAccess"
+    assert f"lacks iam:AttachGroupPolicy on arn:aws:iam::123456789012:group/test {policy} (" in lines[0]
     assert lines[2] == (
         "arn:aws:iam::123456789012:user/the-operator lacks iam:CreateAccessKey on arn:aws:iam::123456789012:user/ann "
         "(users and keys). Without it, `pulumi up` fails where it needs this."

@@ -269,6 +269,14 @@ def test_root_lacks_nothing_and_who_may_not_ask_gets_the_policy(run: Run, aws: F
     assert lines[0].startswith("What the present operator lacks is not known: AccessDenied")
 
 
+def test_an_operator_of_another_account_is_named(run: Run, aws: FakeAws) -> None:
+    run.have(one_user(), allowedAccountIds=["210987654321"])
+    aws.caller = f"{IAM}user/me"
+    code, _, lines = run.asked()
+    text = f"{IAM}user/me is in another account than this stack, which is in 210987654321. Use its credentials."
+    assert (code, lines) == (1, [text])
+
+
 def test_each_missing_action_is_a_line_with_the_reason_and_the_effect(run: Run, aws: FakeAws) -> None:
     run.have(one_user())
     aws.caller, aws.role = "arn:aws:sts::123456789012:assumed-role/deploy/me", f"{IAM}role/ci/deploy"

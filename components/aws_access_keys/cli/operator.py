@@ -38,7 +38,7 @@ from aws_access_keys.session import session_for
 if TYPE_CHECKING:
     from aws_access_keys.settings import StackSettings
 
-MAX_ACTIONS, MAX_RESOURCES = 100, 20  # of one simulation; IAM documents no limits, but refuses what is too much
+MAX_RESOURCES = 20  # of one simulation; IAM documents no limit, but refuses what is too much
 _PLANS = "aws-access-keys:index:KeyPlans"
 
 
@@ -65,6 +65,8 @@ class Needed(NamedTuple):
     """What a command on a stack needs."""
 
     command: Command
+    account: str
+    """The stack's account, or `*`."""
     statements: list[Statement]
     document: dict[str, Any]
     notes: list[str]
@@ -101,13 +103,16 @@ def needed(stack: str, command: Command) -> Needed:
         notes.append(f"The names are too long for a policy of {POLICY_LENGTH} characters, so they are shortened to *.")
     if (characters := length(made)) > POLICY_LENGTH:
         notes.append(f"The policy has {characters} characters; IAM allows {POLICY_LENGTH}. Split it into several.")
-    return Needed(command, found, made, notes, aws)
+    return Needed(command, place.account, found, made, notes, aws)
 
 
 def lacking(asked: Needed) -> Iterator[str]:
     """A line about each action that the present operator may not do, by IAM's simulator. Raises AwsQueryError."""
     account = Account(lambda: session_for(asked.aws))
     caller = account.ask("sts", "get_caller_identity")
+    if asked.account not in ("*", caller["Account"]):
+        yield f"{caller['Arn']} is in another account than this stack, which is in {asked.account}. Use its credentials."
+        return
     if caller["Arn"].endswith(":root"):
         return
     operator = _principal(account, caller["Arn"])
@@ -138,7 +143,7 @@ def _principal(account: Account, arn: str) -> str:
 def _denied(account: Account, operator: str, owner: str, statement: Statement) -> Iterator[tuple[str, str]]:
     """The actions of a statement that an operator may not do, each with the resource.
 
-    owner: the caller's account, which stands in for one that is not known.
+    owner: the caller's account, taken where that of the stack is not known.
     """
     keys = [(operator, key, value) for operator, found in statement.condition.items() for key, value in found.items()]
     for values in product(*(values for _, _, values in keys)):
@@ -152,7 +157,9 @@ def _denied(account: Account, operator: str, owner: str, statement: Statement) -
         ]
         arns = [re.sub(r"^(arn:[^:]*:[^:]*:[^:]*:)\*:", rf"\g<1>{owner}:", arn) for arn in statement.resources]
         for begin in range(0, len(arns), MAX_RESOURCES):
-            yield from _simulated(account, operator, statement.actions, arns[begin : begin + MAX_RESOURCES], context)
+            denied = _simulated(account, operator, statement.actions, arns[begin : begin + MAX_RESOURCES], context)
+            limits = "".join(f" with {key} {value}" for (_, key, _), value in zip(keys, values, strict=True))
+            yield from ((action, f"{arn}{limits}") for action, arn in denied)
 
 
 def _simulated(
