@@ -23,7 +23,8 @@ class AwsQueryError(Exception):
         from botocore.exceptions import ClientError
 
         super().__init__(format_error(error))
-        self.is_denied = isinstance(error, ClientError) and error_code(error).startswith("AccessDenied")
+        self.code = error_code(error) if isinstance(error, ClientError) else ""
+        self.is_denied = self.code.startswith("AccessDenied")
         """Whether the identity running Pulumi lacks a permission."""
         self.is_about_caller = not isinstance(error, ClientError) or error_code(error) in CALLER_ERRORS
         """Whether AWS accepts no question at all, for want of credentials or of a connection."""
@@ -62,6 +63,7 @@ class Account:
         self._last_uses: dict[str, Any] = {}
         """Access key id → response of GetAccessKeyLastUsed."""
         self._keys: dict[str, list[AccessKeyMetadata]] = {}
+        self._entities: dict[str, Mapping[str, str]] = {}
 
     def client(self, service: str) -> Any:
         """A boto3 client of a service, made once."""
@@ -125,14 +127,19 @@ class Account:
             for found in listed
         ]
 
-    def names(self, kind: str) -> set[str]:
-        """The names of all users (`kind` is `user`), groups (`group`) or customer managed policies (`policy`)."""
-        found: set[str] = set()
+    def entities(self, kind: str) -> Mapping[str, str]:
+        """Name → ARN of all users (`kind` is `user`), groups (`group`) or customer managed policies (`policy`)."""
+        if kind not in self._entities:
+            self._entities[kind] = self._list_entities(kind)
+        return self._entities[kind]
+
+    def _list_entities(self, kind: str) -> dict[str, str]:
+        found: dict[str, str] = {}
         kinds, scope = ("policies", {"Scope": "Local"}) if kind == "policy" else (f"{kind}s", {})
         marker: dict[str, str] = {}
         while True:
             response = self.ask("iam", f"list_{kinds}", MaxItems=1000, **scope, **marker)
-            found |= {entity[f"{kind.capitalize()}Name"] for entity in response[kinds.capitalize()]}
+            found |= {entity[f"{kind.capitalize()}Name"]: entity["Arn"] for entity in response[kinds.capitalize()]}
             if not response.get("IsTruncated"):
                 return found
             marker = {"Marker": response["Marker"]}

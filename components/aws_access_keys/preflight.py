@@ -3,14 +3,17 @@
 Asked only where the settings need it: for a stack without new users and groups, KMS keys or keys to adopt nothing is.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.quotas import quota_problems
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.names import stored_name
+from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
@@ -23,6 +26,7 @@ def preflight(
     state: ComponentState,
     removed: Sequence[str],
     policies: Mapping[str, str],
+    partition: str,
     ignored_tags: Sequence[str],
     account: Account,
 ) -> Iterator[Problem]:
@@ -38,6 +42,8 @@ def preflight(
     yield from _taken("user", new_users, removed, spell, state, account)
     yield from _taken("group", new_groups, sorted(old_groups), spell, state, account)
     yield from _taken_policies(policies, spell, state, account)
+    yield from quota_problems(settings, spell, state, policies, partition, account)
+    yield from _missing_policies(settings, spell, state, partition, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     for user in sorted(adopted):
@@ -65,7 +71,7 @@ def _taken(
         return
     renamed = {name: state.others[name.casefold()] for name in new if state.is_new and name.casefold() in state.others}
     try:
-        existing = {name.casefold(): name for name in account.names(kind)}
+        existing = {name.casefold(): name for name in account.entities(kind)}
     except AwsQueryError as error:
         if error.is_about_caller:
             raise pulumi.RunError(
@@ -96,6 +102,52 @@ def _taken(
             )
 
 
+def _missing_policies(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, partition: str, account: Account
+) -> Iterator[Problem]:
+    """ARNs of policies that do not exist, where they are new. AWS's own that are known offline exist."""
+    asked: dict[str, str] = {}
+    for name, group in settings.groups.items():
+        for index, policy in enumerate(group.policies):
+            if policy not in state.attached.get(name, {}).values():
+                asked.setdefault(policy, spell(f"groups.{{}}.policies[{index}]", name))
+    for name, user in settings.users.items():
+        for index, policy in enumerate(user.policies):
+            if policy not in state.user(name).policies:
+                asked.setdefault(policy, spell(f"users.{{}}.policies[{index}]", name))
+        boundary = user.permissions_boundary
+        if isinstance(boundary, str) and boundary != state.user(name).boundary:
+            asked.setdefault(boundary, spell("users.{}.permissions_boundary", name))
+    known = {policy_arn(name, partition) for name in attachable_policies()}
+    for arn, place in asked.items():
+        if not arn.startswith("arn:") or arn in known:
+            continue
+        try:
+            exists = account.ask("iam", "get_policy", PolicyArn=arn) is not None
+        except AwsQueryError:
+            continue  # IAM refuses when it is attached
+        if not exists:
+            yield Problem(place, f"IAM has no policy {arn}. Correct the ARN, or create the policy first.")
+
+
+def missing_buckets(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[str]:
+    """A line about each bucket of a new grant that does not exist."""
+    granted = "".join(state.policies.values())
+    asked: dict[str, str] = {}
+    for name, group in settings.groups.items():
+        for index, grant in enumerate(group.s3):
+            if not re.search(rf":::{re.escape(grant.bucket)}[\"/]", granted):
+                asked.setdefault(grant.bucket, spell("groups.{}.s3[{}].bucket", name, index))
+    for bucket, place in asked.items():
+        try:
+            account.ask("s3", "head_bucket", Bucket=bucket)
+        except AwsQueryError as error:
+            if error.code in ("404", "NoSuchBucket"):
+                yield f"{spell.prefix}{place}: the bucket '{bucket}' does not exist. Create it, or correct the name."
+
+
 def policy_places(settings: AccessSettings, spell: Spelling, partition: str) -> dict[str, str]:
     """Name of each customer managed policy that the component creates → the setting."""
     places = {name: spell("policy_documents.{}", name) for name in settings.policy_documents}
@@ -121,7 +173,7 @@ def _taken_policies(
 ) -> Iterator[Problem]:
     """New policies whose names the account has already. places: as from `policy_places`."""
     new = {name.casefold(): name for name in places if name not in state.policies}
-    for old in state.policies - places.keys():
+    for old in state.policies.keys() - places.keys():
         if name := new.pop(old.casefold(), None):
             yield Problem(
                 places[name],
@@ -131,7 +183,7 @@ def _taken_policies(
     if not new:
         return
     try:
-        existing = account.names("policy")
+        existing = account.entities("policy")
     except AwsQueryError:
         return  # IAM refuses when the first one is created
     for taken in existing:

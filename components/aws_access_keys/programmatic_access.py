@@ -19,7 +19,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
-from aws_access_keys.preflight import policy_places, preflight, store_places
+from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
@@ -202,10 +202,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             **store_places(settings, spell),
         }
         problems = [found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places)]
-        problems += preflight(settings, spell, state, removed, policies, self._ignored_tags, self._account)
+        problems += preflight(
+            settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
+        )
         renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
-        for warning in warnings:
+        for warning in [*warnings, *missing_buckets(settings, spell, state, self._account)]:
             pulumi.log.warn(warning)
         in_use = removed_in_use(state.users, [*removed, *had_keys], guard, spell)
         if in_use:

@@ -35,6 +35,8 @@ STORED = {SECRET: ("aws:secretsmanager/secretVersion:SecretVersion", "secretStri
 POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
 USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
+GROUP_POLICY_ATTACHMENT = "aws:iam/groupPolicyAttachment:GroupPolicyAttachment"
+MEMBERSHIP = "aws:iam/userGroupMembership:UserGroupMembership"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class UserState:
     """Whether the secret of the newest key is encrypted to an OpenPGP key."""
     policies: frozenset[str] = frozenset()
     """The policies that the stack gave the user itself: names of inline ones, ARNs of attached ones."""
+    groups: frozenset[str] = frozenset()
+    """The groups that the stack put the user into."""
+    boundary: str | None = None
+    """The ARN of the permissions boundary."""
 
     @property
     def is_certain(self) -> bool:
@@ -100,8 +106,10 @@ class ComponentState:
     """Whether the state has nothing of this component."""
     users: Mapping[str, UserState]
     groups: frozenset[str]
-    policies: frozenset[str] = frozenset()
-    """The names of the customer managed policies."""
+    policies: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name of each customer managed policy → its document."""
+    attached: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """Group → name of an attachment of the stack → ARN of the policy."""
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """Type of a store and name of its resource below the component → id of the key in it."""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -175,7 +183,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     for kind, which in ((USER_POLICY, "name"), (USER_POLICY_ATTACHMENT, "policyArn")):
         for path, found in outputs(USER, kind).items():
             policies.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
-    exist = outputs(USER)
+    exist, memberships = outputs(USER), outputs(USER, MEMBERSHIP)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     handed_over = _mapping(own.get("keys"))
     handed_over_keys = {user: tuple(_handed_over(_mapping(of_user))) for user, of_user in handed_over.items()}
@@ -191,6 +199,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
             policies=frozenset(policies.get(user, ())),
+            groups=frozenset(memberships.get(user, {}).get("groups") or ()),
+            boundary=exist.get(user, {}).get("permissionsBoundary") or None,
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)
@@ -202,11 +212,17 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         and name.rpartition("/")[0] != component_name(urn)
     }
     groups = frozenset(filter(_is_name, outputs(GROUP)))
-    customer_managed = frozenset(
-        str(found.get("name")) for kinds in ((POLICY,), (GROUP, POLICY)) for found in outputs(*kinds).values()
-    )
+    customer_managed = {
+        str(found.get("name")): str(found.get("policy"))
+        for kinds in ((POLICY,), (GROUP, POLICY))
+        for found in outputs(*kinds).values()
+    }
+    attached: dict[str, dict[str, str]] = {}
+    for path, found in outputs(GROUP, GROUP_POLICY_ATTACHMENT).items():
+        group, _, attachment = path.partition("/")
+        attached.setdefault(group, {})[attachment] = str(found.get("policyArn"))
     is_new = not (own or last_run or users or groups)
-    return ComponentState(urn, is_new, users, groups, customer_managed, copies, others)
+    return ComponentState(urn, is_new, users, groups, customer_managed, attached, copies, others)
 
 
 def _is_name(text: str) -> bool:

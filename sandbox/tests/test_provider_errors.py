@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aws_support import Strict
-from provider_client import Connection, ProviderFaultError, Secret, connected, provider
+from provider_client import Connection, Made, ProviderFaultError, Secret, connected, provider
 from pulumi_sandbox.provider import registry
 
 GROUP, USER, KEY = "aws:iam/group:Group", "aws:iam/user:User", "aws:iam/accessKey:AccessKey"
@@ -187,6 +187,20 @@ def test_a_key_that_cannot_be_deactivated_keeps_its_secret_in_the_state(connecti
     assert key_id.startswith("AKIA")
     assert isinstance(state["secret"], Secret), "the secret is shown once: it must not be lost"
     assert state["status"] == "Active", "the state holds what is true, so that the next run fixes it"
+
+
+def test_a_user_that_could_not_be_read_after_its_creation_is_completed_by_an_update(
+    connection: Connection, strict: Strict
+) -> None:
+    strict.control.fail("GetUser", "AccessDenied", times=50)
+    with pytest.raises(ProviderFaultError) as refused:
+        connection.make(USER, {"name": "unread"})
+    strict.control.clear_faults()
+    assert refused.value.left_behind is not None, "the user exists"
+    user = Made(connection, USER, "it", *refused.value.left_behind, {"name": "unread"})
+    user.update({"name": "unread", "path": "/"})
+    assert user.outputs["arn"].endswith(":user/unread")
+    assert user.outputs["tagsAll"] == {}
 
 
 def test_a_rename_whose_second_half_fails_is_remembered(connection: Connection, strict: Strict) -> None:

@@ -41,7 +41,7 @@ def test_another_users_error_keeps_previous_keys_too(new_stack: NewStack, sandbo
     assert keys_in_iam(sandbox, "ann")[old] == "Active"
 
 
-def test_a_state_that_the_engine_breaks_after_a_wrong_policy_is_repaired_as_documented(
+def test_a_state_that_the_engine_breaks_after_a_failed_attachment_is_repaired_as_documented(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
     """The engine deletes the attachment that the policy replaces, but the state's key still depends on it."""
@@ -49,11 +49,12 @@ def test_a_state_that_the_engine_breaks_after_a_wrong_policy_is_repaired_as_docu
     stack.write(config())
     stack.up()
     before = keys_in_iam(sandbox)
-    wrong = {"test": {"policies": ["arn:aws:iam::123456789012:policy/none"]}}
-    stack.write({**config(serial=2, previous="deleted"), "groups": wrong})
+    sandbox.control.fail("iam:AttachGroupPolicy", "AccessDenied", times=50)
+    stack.write({**config(serial=2, previous="deleted"), "groups": {"test": {"policies": ["IAMFullAccess"]}}})
     failed = stack.up("--continue-on-error", check=False)
     assert "snapshot integrity failure" in failed.text, "if it no longer fails, docs/troubleshooting.md need not say so"
     assert keys_in_iam(sandbox) == before, "no key is lost"
+    sandbox.control.clear_faults()
     stack.run("cancel", "--yes")
     stack.run("state", "repair", "--yes")
     stack.write(config(serial=2, previous="deleted"))

@@ -30,8 +30,10 @@ BACKEND = ("state in S3", "secrets under KMS")
 BY_THE_STORES = {"kms:GenerateDataKey", "kms:Encrypt", "kms:Decrypt"}
 """What Secrets Manager and SSM do in the operator's name: needed, and never a call of the operator's own."""
 ALIAS = "alias/keys"
-UNSEEN = {"iam:DeleteServiceSpecificCredential"}
-"""The emulated account has no such credentials."""
+UNSEEN = {"iam:DeleteServiceSpecificCredential", "iam:GetAccountSummary"}
+"""The emulated account has no such credentials, and a life here passes no quota."""
+PERMISSIONS = {"HeadBucket": "ListBucket"}
+"""Call → the permission that it needs, where it has another name."""
 NEEDED = {
     command: {
         f"{row.service}:{action}"
@@ -102,7 +104,9 @@ class Operator:
             result = Done(done.returncode, done.stdout + done.stderr, {})
         else:
             result = getattr(self.stack, command)(*arguments, check=False)
-        self.called[command] |= {f"{call.service}:{call.action}" for call in control.calls() if call.key == key}
+        self.called[command] |= {
+            f"{call.service}:{PERMISSIONS.get(call.action, call.action)}" for call in control.calls() if call.key == key
+        }
         return result
 
 

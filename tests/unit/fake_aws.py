@@ -31,6 +31,9 @@ class FakeAws:
         self.service = "s3"
         self.groups: list[str] = []
         self.policies: list[str] = []
+        self.missing_policies: set[str] = set()
+        """ARNs."""
+        self.buckets: set[str] = set()
         self.users: dict[str, Mapping[str, Any]] = {}
         """User → what GetUser adds to the path `/`."""
         self.kms_keys: dict[str, str] = {}
@@ -101,22 +104,45 @@ class FakeAws:
 
     def list_users(self, **_: Any) -> dict[str, Any]:
         self._count("list_users")
-        return {"Users": [{"UserName": name} for name in {**self.users, **self.keys}]}
+        return {
+            "Users": [
+                {"UserName": name, "Arn": f"arn:aws:iam::123456789012:user/{name}"}
+                for name in {**self.users, **self.keys}
+            ]
+        }
 
     def list_groups(self, **_: Any) -> dict[str, Any]:
         self._count("list_groups")
-        return {"Groups": [{"GroupName": name} for name in self.groups]}
+        return {
+            "Groups": [{"GroupName": name, "Arn": f"arn:aws:iam::123456789012:group/{name}"} for name in self.groups]
+        }
 
     def list_policies(self, Scope: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
         assert Scope == "Local", "AWS's own policies are of no interest, and there are more than a thousand"
         self._count("list_policies")
-        return {"Policies": [{"PolicyName": name} for name in self.policies]}
+        return {
+            "Policies": [
+                {"PolicyName": name, "Arn": f"arn:aws:iam::123456789012:policy/{name}"} for name in self.policies
+            ]
+        }
 
     def get_user(self, UserName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
         self._count("get_user")
         if UserName not in self.users:
             raise aws_error("NoSuchEntity")
         return {"User": {"UserName": UserName, "Path": "/", **self.users[UserName]}}
+
+    def get_policy(self, PolicyArn: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self._count("get_policy")
+        if PolicyArn in self.missing_policies:
+            raise aws_error("NoSuchEntity")
+        return {"Policy": {"Arn": PolicyArn}}
+
+    def head_bucket(self, Bucket: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self._count("head_bucket")
+        if Bucket not in self.buckets:
+            raise aws_error("404")
+        return {}
 
     def describe_key(self, KeyId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
         self._count("describe_key")

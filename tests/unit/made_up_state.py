@@ -26,8 +26,11 @@ class MadeUpState:
         kind = kinds.rsplit("$", 1)[-1]
         self._resources[f"{self._types}${kinds}::{name}"] = {"type": kind, "outputs": dict(outputs)}
 
-    def group(self, group: str) -> "MadeUpState":
-        """A group."""
+    def group(self, group: str, **attached: str) -> "MadeUpState":
+        """A group. attached: name of an attachment → ARN of the policy."""
+        for name, arn in attached.items():
+            kinds = "aws:iam/group:Group$aws:iam/groupPolicyAttachment:GroupPolicyAttachment"
+            self.add(kinds, f"{self.name}/{group}/{name}", {"group": group, "policyArn": arn})
         self.add("aws:iam/group:Group", f"{self.name}/{group}", {"name": group})
         return self
 
@@ -41,13 +44,17 @@ class MadeUpState:
         created: str = "2026-11-01",
         idle_days: float = 0,
         retired: str | None = None,
+        groups: Sequence[str] = ("g",),
+        boundary: str = "",
     ) -> "MadeUpState":
         """A user and the keys with these names, newest first.
 
         handed_over: the keys that the last finished run registered. planned: those that the last run wanted. Default of
         both: all keys. retired: the key that the settings made inactive.
         """
-        self.add(USER, f"{self.name}/{user}", {"name": user})
+        self.add(USER, f"{self.name}/{user}", {"name": user, "permissionsBoundary": boundary})
+        membership = f"{USER}$aws:iam/userGroupMembership:UserGroupMembership"
+        self.add(membership, f"{self.name}/{user}", {"user": user, "groups": list(groups)})
         for key in keys:
             status = "Inactive" if key in inactive else "Active"
             name = f"{self.name}/{user}/{key}"

@@ -1,12 +1,14 @@
 """What only AWS can say about settings: taken names, KMS keys, keys to adopt."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 import pytest
 from aws_access_keys.account import Account
-from aws_access_keys.preflight import policy_places, preflight
+from aws_access_keys.preflight import missing_buckets, policy_places, preflight
+from aws_access_keys.rules.policies import policy_key
 from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import ComponentSettings
@@ -28,7 +30,9 @@ def problems(
     assert settings is not None, none
     session: Any = lambda: aws  # noqa: E731
     policies = policy_places(settings, PYTHON, "aws")
-    found = preflight(settings, PYTHON, (state or MadeUpState()).parsed, removed, policies, ["AKIA"], Account(session))
+    found = preflight(
+        settings, PYTHON, (state or MadeUpState()).parsed, removed, policies, "aws", ["AKIA"], Account(session)
+    )
     return {problem.path: problem.message for problem in found}
 
 
@@ -93,7 +97,84 @@ def test_a_policy_is_not_renamed_by_case_only(aws: FakeAws) -> None:
     documents = {"own": {"Version": "2012-10-17", "Statement": []}}
     found = problems(aws, {"ann": {}}, state, policy_documents=documents)
     assert "to IAM 'own' is the same name as 'Own', a policy of this stack" in found["policy_documents.own"]
-    assert not aws.asked
+
+
+OWN = "arn:aws:iam::123456789012:policy/"
+
+
+def test_a_new_policy_that_does_not_exist_is_refused(aws: FakeAws) -> None:
+    aws.missing_policies = {f"{OWN}none", f"{OWN}limit"}
+    groups = {"g": {"policies": ["AmazonS3FullAccess", f"{OWN}there", f"{OWN}none"]}}
+    found = problems(aws, {"ann": {"permissions_boundary": f"{OWN}limit"}}, groups=groups)
+    assert found == {
+        "groups.g.policies[2]": f"IAM has no policy {OWN}none. Correct the ARN, or create the policy first.",
+        "users.ann.permissions_boundary": f"IAM has no policy {OWN}limit. Correct the ARN, or create the policy first.",
+    }
+    assert aws.asked["get_policy"] == 3, "a policy of AWS that is known offline exists"
+
+    attached = ("arn:aws:iam::aws:policy/AmazonS3FullAccess", f"{OWN}there", f"{OWN}none")
+    state = MadeUpState().group("g", **{policy_key(arn): arn for arn in attached})
+    state.user("ann", "1", boundary=f"{OWN}limit")
+    aws.asked.clear()
+    assert problems(aws, {"ann": {"permissions_boundary": f"{OWN}limit"}}, state, groups=groups) == {}
+    assert not aws.asked, "nothing of it is new"
+
+
+def test_a_bucket_of_a_new_grant_that_does_not_exist_is_named(aws: FakeAws) -> None:
+    aws.buckets = {"data"}
+    groups = {"g": {"s3": [{"bucket": bucket, "access": "read"} for bucket in ("data", "dta")]}}
+    settings, _ = read_section(ComponentSettings, {"groups": groups}, PYTHON)
+    assert settings is not None
+    session: Any = lambda: aws  # noqa: E731
+    ask: Any = lambda state: list(missing_buckets(settings, PYTHON, state.parsed, Account(session)))  # noqa: E731
+    state = MadeUpState()
+    assert ask(state) == ["groups.g.s3[1].bucket: the bucket 'dta' does not exist. Create it, or correct the name."]
+    document = json.dumps({"Resource": ["arn:aws:s3:::data/*", "arn:aws:s3:::dta"]})
+    state.add("aws:iam/group:Group$aws:iam/policy:Policy", "access/g/s3", {"name": "g-s3", "policy": document})
+    aws.asked.clear()
+    assert ask(state) == []
+    assert not aws.asked, "the grant is not new"
+    aws.errors["head_bucket"] = aws_error("403")
+    assert ask(MadeUpState()) == [], "a bucket that may not be looked at may exist"
+
+
+def test_an_account_without_room_is_named_before_anything_is_created(aws: FakeAws) -> None:
+    aws.groups = [f"group-{number}" for number in range(300)]
+    found = problems(aws, {"ann": {}})
+    assert found == {
+        "groups": "the account has 300 groups, and 1 are new; its quota is 300. Delete some that nobody needs, or ask "
+        "AWS to raise the quota."
+    }
+    aws.attached["get_account_summary"] = {"SummaryMap": {"GroupsQuota": 500}}
+    assert problems(aws, {"ann": {}}) == {}, "AWS raised it"
+
+
+def test_attachments_that_would_pass_the_quota_are_refused(aws: FakeAws) -> None:
+    names = ["AmazonS3FullAccess", "AmazonEC2FullAccess"]
+    own = {"AmazonS3FullAccess": "arn:aws:iam::aws:policy/AmazonS3FullAccess"}
+    foreign = [{"PolicyArn": f"{OWN}{number}"} for number in range(9)]
+    aws.attached["list_attached_group_policies"] = {
+        "AttachedPolicies": [{"PolicyArn": own["AmazonS3FullAccess"]}, *foreign]
+    }
+    state = MadeUpState().group("g", **own).user("ann", "1")
+    found = problems(aws, {"ann": {}}, state, groups={"g": {"policies": names}})
+    assert "10 managed policies are attached to the group in IAM" in found["groups.g.policies"]
+    assert f"({', '.join(policy['PolicyArn'] for policy in foreign)} not by this stack)" in found["groups.g.policies"]
+    aws.attached["list_attached_group_policies"]["AttachedPolicies"].pop()
+    assert problems(aws, {"ann": {}}, state, groups={"g": {"policies": names}}) == {}
+    aws.asked.clear()
+    assert problems(aws, {"ann": {}}, state, groups={"g": {"policies": names[:1]}}) == {}
+    assert not aws.asked, "nothing is attached"
+
+
+def test_memberships_that_would_pass_the_quota_are_refused(aws: FakeAws) -> None:
+    theirs = [{"GroupName": f"theirs-{number}"} for number in range(9)]
+    aws.attached["list_groups_for_user"] = {"Groups": [{"GroupName": "g"}, *theirs]}
+    state = MadeUpState().group("g").group("h").user("ann", "1")
+    groups: Any = {"g": {}, "h": {}}
+    found = problems(aws, {"ann": {"groups": ["g", "h"]}}, state, groups=groups)
+    assert "so it would be in 11; IAM allows at most 10" in found["users.ann.groups"]
+    assert problems(aws, {"ann": {"groups": ["h"]}}, state, groups=groups) == {}, "it leaves g before it enters h"
 
 
 def test_without_permission_to_list_names_iam_is_left_to_refuse(aws: FakeAws) -> None:

@@ -111,7 +111,7 @@ def lacking(asked: Needed) -> Iterator[str]:
     account = Account(lambda: session_for(asked.aws))
     caller = account.ask("sts", "get_caller_identity")
     if asked.account not in ("*", caller["Account"]):
-        yield f"{caller['Arn']} is in another account than this stack, which is in {asked.account}. Use its credentials."
+        yield f"{caller['Arn']} is in another account than this stack, which is in {asked.account}. Switch accounts."
         return
     if caller["Arn"].endswith(":root"):
         return

@@ -14,6 +14,7 @@ POLICIES_PER_USER = 10  # managed policies; AWS raises it to 20 on request
 GROUPS_PER_USER = 10  # AWS does not raise it
 GROUPS_PER_ACCOUNT = 300  # AWS raises it to 500 on request
 USERS_PER_ACCOUNT = 5000  # AWS does not raise it
+POLICIES_PER_ACCOUNT = 1500  # customer managed; AWS raises it to 5000 on request
 KEYS_PER_USER = 2  # an inactive key counts; AWS does not raise it
 TAGS_PER_USER = 50
 TAG_KEY_LENGTH = 128  # characters

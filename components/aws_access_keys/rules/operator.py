@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from aws_access_keys.rules.documents import VERSION, length
 from aws_access_keys.rules.limits import POLICY_LENGTH
 from aws_access_keys.rules.names import stored_name
-from aws_access_keys.rules.policies import policy_arn
+from aws_access_keys.rules.policies import managed_policies, policy_arn
 from aws_access_keys.rules.s3_grants import grant_policies
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Row(NamedTuple):
 
 
 _CHECKS = "checks before a new user, group or policy is created"
+_QUOTAS = "checks before a policy is attached, or a user joins a group, that IAM's quotas allow it"
 _USED = "the retire guard, `adopt`, the report, and the last use in messages"
 _ATTACHED = (
     "GetLoginProfile ListMFADevices ListUserPolicies ListAttachedUserPolicies ListSigningCertificates "
@@ -203,6 +204,51 @@ ROWS = (
     Row(_CHECKS, "CheckUsers", "any:users", "iam", up="ListUsers", preview="ListUsers", otherwise=_LATER),
     Row(_CHECKS, "CheckGroups", "any:groups", "iam", up="ListGroups", preview="ListGroups", otherwise=_LATER),
     Row(_CHECKS, "CheckPolicies", "any:policies", "iam", up="ListPolicies", preview="ListPolicies", otherwise=_LATER),
+    Row(
+        _QUOTAS,
+        "CheckAttachments",
+        "group:with managed policies",
+        "iam",
+        up="ListAttachedGroupPolicies",
+        preview="ListAttachedGroupPolicies",
+        otherwise=_LATER,
+    ),
+    Row(
+        _QUOTAS,
+        "CheckMemberships",
+        "user:in groups",
+        "iam",
+        up="ListGroupsForUser",
+        preview="ListGroupsForUser",
+        otherwise=_LATER,
+    ),
+    Row(
+        "a quota of the account that would be passed may have been raised",
+        "CheckQuotas",
+        "any:users",
+        "iam",
+        up="GetAccountSummary",
+        preview="GetAccountSummary",
+        otherwise="IAM's default quotas are taken",
+    ),
+    Row(
+        "checks that a policy exists, given by its ARN",
+        "CheckOtherPolicies",
+        "policy:of others",
+        "iam",
+        up="GetPolicy",
+        preview="GetPolicy",
+        otherwise=_LATER,
+    ),
+    Row(
+        "checks before a new `s3` grant that the bucket exists",
+        "CheckBuckets",
+        "bucket:granted",
+        "s3",
+        up="ListBucket",
+        preview="ListBucket",
+        otherwise="a bucket that does not exist is not reported",
+    ),
     Row(
         _USED,
         "LastUse",
@@ -383,6 +429,8 @@ GROUP_ATTACHMENT = "aws:iam/groupPolicyAttachment:GroupPolicyAttachment"
 USER_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
 SECRET, PARAMETER = "aws:secretsmanager/secret:Secret", "aws:ssm/parameter:Parameter"
 DESCRIPTIONS = "pulumi:index:Stash"
+GRANT = "grant"
+"""A bucket that is granted, which is not a resource of the stack."""
 
 
 def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str, Any]) -> Iterator[Resource]:
@@ -401,16 +449,18 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
             yield Resource(POLICY, {"arn": place.arn("iam", f"policy/{policy}"), "tagsAll": default_tags})
         attached = [*map(arn, group.policies), *(place.arn("iam", f"policy/{policy}") for policy in grants)]
         for policy in (*attached, *group.policy_arns.values()):
-            yield Resource(GROUP_ATTACHMENT, {"group": name, "policyArn": policy})
+            yield Resource(GROUP_ATTACHMENT, {"group": name, "policyArn": policy, "checked": True})
+        yield from (Resource(GRANT, {"bucket": one.bucket}) for one in group.s3)
         if group.inline or group.allow_from is not None:
             yield Resource(GROUP_INLINE, {"group": name})
     for name, user in settings.users.items():
         tags = {**default_tags, **settings.effective_tags(name)}
-        boundary, force = user.permissions_boundary, user.force_destroy
+        boundary = arn(user.permissions_boundary) if isinstance(user.permissions_boundary, str) else None
         known = {"name": name, "arn": place.arn("iam", f"user{user.path}{name}"), "tagsAll": tags}
-        yield Resource(USER, {**known, "permissionsBoundary": boundary, "forceDestroy": force})
+        limits = {"permissionsBoundary": boundary, "checked": True}
+        yield Resource(USER, {**known, **limits, "forceDestroy": user.force_destroy})
         for policy in user.policies:
-            yield Resource(USER_ATTACHMENT, {"user": name, "policyArn": arn(policy)})
+            yield Resource(USER_ATTACHMENT, {"user": name, "policyArn": arn(policy), "checked": True})
         if user.allow_from is not None:
             yield Resource(USER_INLINE, {"user": name})
         if user.groups:
@@ -448,6 +498,7 @@ def resources_of(resources: Iterable[Resource], place: Place) -> dict[str, list[
             owner = {"group": GROUP, "user": USER}.get(about.partition(":")[0])
             # A group or user that the stack does not have belongs to somebody else.
             found[about] |= {arn for name in names for arn in arns[owner, name]} if owner else set(names)
+    found["policy:of others"] -= found["policy"]
     if USER in (kind for kind, _ in listed):
         found["every user"] = {place.arn("iam", "user/*")}
     for service in ("secretsmanager", "ssm"):
@@ -477,8 +528,10 @@ def _of_user(user: Mapping[str, Any], place: Place) -> Findings:
         yield "user:with tags", name
     if "" in tags.values():
         yield "user:with an empty tag", name
-    if user.get("permissionsBoundary"):
+    if boundary := user.get("permissionsBoundary"):
         yield "user:with a boundary", name
+        if user.get("checked"):
+            yield "policy:of others", _unknown(boundary)
     if user.get("forceDestroy"):
         yield "user:to force", name
         yield "any:users to force", ["*"]
@@ -496,6 +549,18 @@ def _of_attachment(attachment: Mapping[str, Any], _: Place) -> Findings:
     owner = "group" if "group" in attachment else "user"
     yield f"{owner}:with managed policies", [attachment[owner]]
     yield f"of {owner}s", [attachment["policyArn"]]
+    if attachment.get("checked"):
+        yield "policy:of others", _unknown(attachment["policyArn"])
+
+
+def _unknown(policy: str) -> list[str]:
+    """The ARN of a policy, unless it is one of AWS's that are known offline."""
+    owner, _, path = policy.partition(":policy/")
+    return [] if owner.endswith(":iam::aws") and path in managed_policies().values() else [policy]
+
+
+def _of_grant(grant: Mapping[str, Any], place: Place) -> Findings:
+    yield "bucket:granted", [f"arn:{place.partition}:s3:::{grant['bucket']}"]
 
 
 def _of_inline(policy: Mapping[str, Any], _: Place) -> Findings:
@@ -505,6 +570,7 @@ def _of_inline(policy: Mapping[str, Any], _: Place) -> Findings:
 
 def _of_membership(membership: Mapping[str, Any], _: Place) -> Findings:
     yield "group:with users", membership["groups"]
+    yield "user:in groups", [membership["user"]]
 
 
 def _of_key(key: Mapping[str, Any], _: Place) -> Findings:
@@ -545,6 +611,7 @@ _FINDINGS = {
     GROUP_INLINE: _of_inline,
     USER_INLINE: _of_inline,
     MEMBERSHIP: _of_membership,
+    GRANT: _of_grant,
     KEY: _of_key,
     DESCRIPTIONS: _of_descriptions,
     SECRET: _of_store,

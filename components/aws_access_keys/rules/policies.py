@@ -36,6 +36,11 @@ def managed_policies() -> dict[str, str]:
     return {line.rsplit("/", 1)[-1]: line for line in lines if line and not line.startswith("#")}
 
 
+def attachable_policies() -> list[str]:
+    """The names of the AWS managed policies known offline, without those of service-linked roles."""
+    return [name for name, path in managed_policies().items() if not path.startswith(_LINKED_ROLE_PATH)]
+
+
 def policy_arn(policy: str, partition: str = "aws", own: Sequence[str] = ()) -> str:
     """The ARN of a managed policy given by name or by ARN. own: further names that could have been meant.
 

@@ -37,6 +37,8 @@ def changed(resource: ResourceType, aws: Aws, prior: State, inputs: State, ignor
             state[key] = prior.get(key)  # the same in another form is not a change
         elif prop.kind == "map" and state[key] is None:
             state[key] = {}  # as the real provider has it: emptied, not absent
+    if "tagsAll" in state and state["tagsAll"] is None:  # in the state of a create that failed half-way
+        state["tagsAll"] = {}
     return state
 
 
