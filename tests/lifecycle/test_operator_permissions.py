@@ -138,12 +138,13 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     iam = stack.sandbox.client("iam")
     iam.create_user(UserName="eve")
     adopted = iam.create_access_key(UserName="eve")["AccessKey"]["AccessKeyId"]
+    other = iam.create_policy(PolicyName="other", PolicyDocument=json.dumps(statement("s3:ListAllMyBuckets")))
     stores = {"secretsManager": {"kmsKey": kms_key}, "ssm": {"kmsKey": kms_key}}
     documents = {name: statement("s3:ListAllMyBuckets") for name in ("own", "former")}
     groups: dict[str, Any] = {
         "readers": {"policies": ["AmazonS3ReadOnlyAccess"], "s3": [{"bucket": "data", "access": "read"}]},
         "writers": {"policies": ["AmazonS3FullAccess"]},
-        "former": {"policies": ["former"], "inline": {"own": statement("s3:ListAllMyBuckets")}},
+        "former": {"policies": ["former", other["Policy"]["Arn"]], "inline": {"own": statement("s3:ListAllMyBuckets")}},
     }
     users: dict[str, Any] = {
         "ann": {"groups": ["readers"], "tags": {"team": "data", "cost": ""}, "key": {"description": "backup"}},

@@ -102,7 +102,11 @@ def test_each_action_can_have_the_resources_and_the_condition_of_its_statement()
 
 def test_every_row_is_about_something_that_settings_can_have() -> None:
     given = EVERYTHING | {"users": EVERYTHING["users"] | {"gus": one_user()["users"]["ann"]}}
-    given["users"]["gus"] = {"policies": [f"{IAM}policy/other"], "key": {"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}}, "deliver": None}
+    given["users"]["gus"] = {
+        "policies": [f"{IAM}policy/other"],
+        "key": {"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}},
+        "deliver": None,
+    }
     about = resources_of(planned(settings(given), SEOUL, {"owner": "it"}), SEOUL)
     outside = {"bucket", "object", "key:of the stack", "operator", "key:with a retire guard"}
     assert {row.about for row in ROWS} - outside <= about.keys()
