@@ -66,7 +66,7 @@ def settings(given: dict[str, Any]) -> AccessSettings:
 def needed(given: dict[str, Any], command: Command = "up", place: Place = SEOUL) -> dict[str, Any]:
     """The statements that settings need, by Sid."""
     about = resources_of(planned(settings(given), place, {"owner": "it"}), place) | BACKEND
-    return {found["Sid"]: found for found in document(statements(about, command, place))["Statement"]}
+    return {found.as_json["Sid"]: found.as_json for found in statements(about, command, place)}
 
 
 def one_user(**user: Any) -> dict[str, Any]:
@@ -114,7 +114,9 @@ def test_every_row_is_about_something_that_settings_can_have() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_policy_is_valid_for_iam(command: Command) -> None:
-    whole = document(list(statements(resources_of(planned(settings(EVERYTHING), SEOUL, {}), SEOUL), command, SEOUL)))
+    about = resources_of(planned(settings(EVERYTHING), SEOUL, {}), SEOUL)
+    whole, is_shortened = document(list(statements(about, command, SEOUL)))
+    assert not is_shortened
     assert list(document_problems("", whole, "aws")) == []
     assert length(whole) <= POLICY_LENGTH
 
@@ -176,11 +178,23 @@ def test_in_china_arns_and_services_have_other_names() -> None:
     assert "ssm.cn-north-1.amazonaws.com.cn" in found["ParameterKeys"]["Condition"]["StringLike"]["kms:ViaService"]
 
 
-def test_too_many_names_are_shortened_to_what_they_have_in_common() -> None:
-    users = {f"user-{number:03}": {"groups": ["test"]} for number in range(200)}
-    found = needed(one_user() | {"users": users, "namePrefix": "dev-"})
-    assert found["Users"]["Resource"] == [f"{IAM}user/dev-user-*"]
-    assert found["Groups"]["Resource"] == [f"{IAM}group/dev-test"]
+def test_in_a_policy_that_is_too_long_statements_are_joined_and_then_names_shortened() -> None:
+    def printed(count: int) -> tuple[dict[str, Any], bool]:
+        users = {f"user-{number:03}": {"groups": ["test"]} for number in range(count)}
+        about = resources_of(planned(settings(one_user() | {"users": users, "namePrefix": "dev-"}), SEOUL, {}), SEOUL)
+        return document(list(statements(about, "up", SEOUL)))
+
+    few, some, many = (printed(count) for count in (2, 40, 200))
+    for policy, _ in (few, some, many):
+        assert length(policy) <= POLICY_LENGTH
+        assert list(document_problems("", policy, "aws")) == []
+    assert "Sid" in few[0]["Statement"][0]
+    assert "Sid" not in some[0]["Statement"][0]
+    assert [shortened for _, shortened in (few, some, many)] == [False, False, True]
+    allowed = [{action for one in policy["Statement"] for action in one["Action"]} for policy, _ in (few, some, many)]
+    assert allowed[0] == allowed[1] == allowed[2]
+    resources = {arn for one in many[0]["Statement"] for arn in one["Resource"]}
+    assert {f"{IAM}user/dev-user-*", f"{IAM}group/dev-test"} <= resources
 
 
 # ---- the command

@@ -98,8 +98,8 @@ def needed(stack: str, command: Command) -> Needed:
     else:
         about |= _backend(deployment, place)
     found = statements(about, command, place)
-    made = document(found)
-    if [one["Resource"] for one in made["Statement"]] != [one.resources for one in found]:
+    made, is_shortened = document(found)
+    if is_shortened:
         notes.append(f"The names are too long for a policy of {POLICY_LENGTH} characters, so they are shortened to *.")
     if (characters := length(made)) > POLICY_LENGTH:
         notes.append(f"The policy has {characters} characters; IAM allows {POLICY_LENGTH}. Split it into several.")

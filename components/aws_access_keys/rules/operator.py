@@ -661,16 +661,31 @@ def statements(about: Mapping[str, Sequence[str]], command: Command, place: Plac
     return made
 
 
-def document(found: Sequence[Statement]) -> dict[str, Any]:
-    """The policy document. Of names that make it too long for IAM only what they have in common is kept."""
-    whole = _document(found)
+def document(found: Sequence[Statement]) -> tuple[dict[str, Any], bool]:
+    """The policy document, and whether names are shortened in it.
+
+    Where it is too long for IAM, statements on the same resources become one, without a Sid; where that is not enough,
+    of many names only what they have in common is kept.
+    """
+    whole = _document(statement.as_json for statement in found)
+    if length(whole) > POLICY_LENGTH:
+        whole = _document(_joined(found))
     if length(whole) <= POLICY_LENGTH:
-        return whole
-    return _document([one._replace(resources=_in_common(one.resources)) for one in found])
+        return whole, False
+    return _document(_joined([one._replace(resources=_in_common(one.resources)) for one in found])), True
 
 
-def _document(found: Sequence[Statement]) -> dict[str, Any]:
-    return {"Version": VERSION, "Statement": [statement.as_json for statement in found]}
+def _document(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {"Version": VERSION, "Statement": list(found)}
+
+
+def _joined(found: Sequence[Statement]) -> Iterator[dict[str, Any]]:
+    by_resources: dict[str, Statement] = {}
+    for one in found:
+        same = by_resources.setdefault(repr((one.resources, one.condition)), one._replace(actions=[]))
+        same.actions.extend(action for action in one.actions if action not in same.actions)
+    for one in by_resources.values():
+        yield {name: value for name, value in one.as_json.items() if name != "Sid"}
 
 
 def _in_common(arns: list[str]) -> list[str]:
