@@ -3,23 +3,27 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pulumi
 from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.delivery import expired_content, key_content
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.planning import UserPlan, unmanaged_key
 from aws_access_keys.rules.pgp import public_key
+from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Key, PlannedKey
 from aws_access_keys.settings import KeySettings
 from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
 from aws_access_keys.verification import wait_until_accepted
 
-Delivery = Callable[[iam.AccessKey, "pulumi.Output[str | None]"], list[pulumi.Resource]]
-"""Puts a key and its secret where its users get it, and returns the resources that hold it."""
+Delivery = Callable[[Callable[[], "pulumi.Output[str]"], list[pulumi.Resource]], list[pulumi.Resource]]
+"""Puts a value, which is called for where there is a store, where the consumers read it. Gets what is deleted after it;
+returns the resources that hold it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class UserKeys:
     """What the keys are allowed to do. A key comes after that and goes before it, so that a key that the guard keeps
     keeps its permissions, too."""
     descriptions: KeyDescriptions
+    user_name: str
+    spell: Spelling
     deliver: Delivery
     proofs: "list[pulumi.Output[Any]]"
     """Of every user of the component: known when the current key is accepted and delivered."""
@@ -58,9 +64,14 @@ class UserKeys:
     def register(self) -> RegisteredKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
         plan = self.plan.plan
-        current = self._key(plan.current, plan.is_new)
-        secret = self._accepted_secret(current)
-        delivered = self.deliver(current, secret)
+        if self.plan.expired_on:  # the copies go first
+            delivered = self.deliver(partial(expired_content, self.plan.expired_on), [])
+            current = self._key(plan.current, False, delivered)
+            secret = self._accepted_secret(current)
+        else:
+            current = self._key(plan.current, plan.is_new)
+            secret = self._accepted_secret(current)
+            delivered = self.deliver(partial(key_content, current, secret, self.user_name, self.spell), [current])
         self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
         kept = {key.name for key in (plan.current, plan.previous) if key} | {plan.replaced}
@@ -176,6 +187,7 @@ class UserKeys:
                 "current": values[0],
                 "previous": values[1],
                 "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,
+                "expires": self.settings.expires.isoformat() if self.settings.expires else None,
                 "previousUntil": plan.previous_until.isoformat() if plan.previous_until else None,
             }
 

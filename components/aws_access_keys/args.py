@@ -84,6 +84,9 @@ class KeyDefaultsArgs(TypedDict):
     """Shown beside the key in the AWS console. The provider must ignore tags that start with AKIA."""
     pgp_key: NotRequired[pulumi.Input[str]]
     """An OpenPGP public key, armored or base64, or `file:PATH`: the next secret is kept encrypted to it only."""
+    expires: NotRequired[str]
+    """Day from which the user has no working key, in UTC: `YYYY-MM-DD`. The first update on or after it deactivates the
+    keys, or deletes them with `previous: deleted`; no new one is issued. Default: never."""
     verify: NotRequired[bool]
     """Wait until AWS accepts a new key, at most 60 seconds. Default true."""
     retire_guard: NotRequired[RetireGuardArgs | None]

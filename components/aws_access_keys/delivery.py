@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import date
 
 import pulumi
 from pulumi_aws import iam, secretsmanager, ssm
@@ -11,23 +12,10 @@ from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.settings import DeliverSettings
 
 
-def deliver(
-    component: str,
-    user: str,
-    key: iam.AccessKey,
-    secret: "pulumi.Output[str | None]",
-    settings: DeliverSettings,
-    parent: pulumi.Resource,
-    spell: Spelling,
-    hooks: pulumi.ResourceHookBinding | None,
-    registered: Callable[[str], None],
-) -> list[pulumi.Resource]:
-    """Put a user's current key into its stores once AWS accepts it. Returns the resources that hold it.
-
-    hooks: of the secret or parameter. registered: is called with the URN of each.
-
-    The resources are named after their names in the store, so a name that moves from one user to another is an update.
-    """
+def key_content(
+    key: iam.AccessKey, secret: "pulumi.Output[str | None]", user: str, spell: Spelling
+) -> "pulumi.Output[str]":
+    """What a store holds of a key, as a secret: JSON. Fails the run where the secret is not known."""
 
     def content(values: list[str | None]) -> str:
         if values[1] is None:
@@ -39,7 +27,31 @@ def deliver(
             )
         return json.dumps({"aws_access_key_id": values[0], "aws_secret_access_key": values[1]})
 
-    value = pulumi.Output.secret(pulumi.Output.all(key.id, secret).apply(content))
+    return pulumi.Output.secret(pulumi.Output.all(key.id, secret).apply(content))
+
+
+def expired_content(day: date) -> "pulumi.Output[str]":
+    """What a store holds in place of a key that has expired."""
+    return pulumi.Output.secret(json.dumps({"expired": day.isoformat()}))
+
+
+def deliver(
+    component: str,
+    user: str,
+    value: "pulumi.Output[str]",
+    settings: DeliverSettings,
+    parent: pulumi.Resource,
+    after: list[pulumi.Resource],
+    hooks: pulumi.ResourceHookBinding | None,
+    registered: Callable[[str], None],
+) -> list[pulumi.Resource]:
+    """Put a value into a user's stores. Returns the resources that hold it.
+
+    after: what is deleted after the stores. hooks: of the secret or parameter. registered: is called with the URN of
+    each.
+
+    The resources are named after their names in the store, so a name that moves from one user to another is an update.
+    """
     made: list[pulumi.Resource] = []
     if store := settings.secrets_manager:
         stored = stored_name(user, store.name, "secrets_manager")
@@ -50,8 +62,7 @@ def deliver(
             description=f"Access key of IAM user {user}",
             kms_key_id=store.kms_key,
             recovery_window_in_days=0,  # the key in it is gone, too; a name that is kept would only block the next one
-            # After the key, so that it is deleted before the key is.
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=[key], hooks=hooks),
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=hooks),
         )
         holder.urn.apply(registered)
         version = secretsmanager.SecretVersion(

@@ -51,6 +51,8 @@ class UserPlan(NamedTuple):
     """A line about each key that stops working."""
     takes_over: str | None = None
     """The id of an existing key that becomes the current one."""
+    expired_on: date | None = None
+    """The day from which the keys do not work; None where they do."""
     retired_key: Key | None = None
     """The previous key, if the settings make or made it inactive."""
 
@@ -87,10 +89,11 @@ def removed_in_use(
     return [Problem(spell("users.{}", user), why) for (user, _), why in zip(keys, refusals, strict=True) if why]
 
 
-def removed_keys(states: Mapping[str, UserState], removed: Sequence[str], account: Account, why: str) -> list[str]:
-    """A line about each key that is deleted with its user, or because the user is to have none."""
+def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], account: Account) -> list[str]:
+    """A line about each key that is deleted with its user, or because the user is to have none. removed: user → why."""
     keys = [(user, key) for user in removed for key in states[user].keys]
-    return [line for line in in_parallel(lambda key: _retired_key(account, *key, "deleted", why), keys) if line]
+    lines = in_parallel(lambda key: _retired_key(account, *key, "deleted", removed[key[0]]), keys)
+    return [line for line in lines if line]
 
 
 def _retired_key(account: Account, user: str, key: Key, action: Retirement, why: str) -> str | None:
@@ -109,6 +112,11 @@ def _retired_key(account: Account, user: str, key: Key, action: Retirement, why:
     except AwsQueryError:
         use = "last use unknown"
     return f"the access key {key.id} of {user} ({use}) is {action}: {why}"
+
+
+def expiry(rules: KeyRules) -> str:
+    """Why a key that has expired is retired."""
+    return f"it expired on {rules.expires}"
 
 
 def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -194,7 +202,12 @@ class _Planner:
         previous = next((key for key in keys if plan.previous and key.name == plan.previous.name), None)
         is_retired = previous and plan.previous and (previous.is_retired, True)[plan.previous.status == "inactive"]
         retired_key = previous if is_retired else None
-        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), lines, takes_over, retired_key)
+        expired_on = self.rules.expires if self._has_expired and plan.current.status == "inactive" else None
+        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), lines, takes_over, expired_on, retired_key)
+
+    @property
+    def _has_expired(self) -> bool:
+        return self.rules.have_expired(self.today)
 
     def _held(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """A previous key that is deactivated in the next run: this one deletes a store that holds it, which comes last.
@@ -213,7 +226,9 @@ class _Planner:
 
     def _retired(self, plan: KeyPlan, key: Key, action: Retirement) -> str | None:
         """The line about a key that stops working."""
-        if key.name == plan.replaced:
+        if self._has_expired:
+            why = expiry(self.rules)
+        elif key.name == plan.replaced:
             why = f"it makes room for key {plan.current.name}"
         elif key.name == plan.current.name:
             why = "its status is set to inactive"

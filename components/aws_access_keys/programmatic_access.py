@@ -1,13 +1,12 @@
 """ProgrammaticAccess: groups, users and access keys as one reusable component."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, cast
 
 import pulumi
-from pulumi_aws import iam
 
 from aws_access_keys import clock
 from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys, all_accepted
@@ -18,7 +17,7 @@ from aws_access_keys.delivery import deliver
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.identities import Identities, once_known
-from aws_access_keys.planning import UserPlan, plan_users, removed_in_use, removed_keys
+from aws_access_keys.planning import UserPlan, expiry, plan_users, removed_in_use, removed_keys
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
@@ -109,6 +108,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         keyless = sorted(self._settings.users.keys() - set(self._settings.users_with_key))
         guard = RetireGuard(self._today, self._account, self._user_guards(state, [*removed, *keyless]))
         run.guards[state.urn] = guard
+        self._expired = self._expired_users(state, guard)
+        self._settings = self._settings.without_keys(self._expired)
+        keyless = sorted({*keyless, *self._expired})
         plans = self._plan(run, state, removed, keyless, guard)
         self.has_encrypted_secrets = any(
             self._settings.effective_key(user).pgp_key or found.is_encrypted
@@ -180,6 +182,21 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             guards[user] = UserGuard(days, override, user in self._unguarded)
         return guards
 
+    def _expired_users(self, state: ComponentState, guard: RetireGuard) -> dict[str, str]:
+        """Users that are to have no key from this run on, because theirs have expired → why.
+
+        Where the guard keeps a key, each is deactivated as far as it may be (planning.py).
+        """
+        expired: dict[str, str] = {}
+        for user in self._settings.users_with_key:
+            rules, keys = self._settings.effective_key(user).rules(), state.user(user).keys
+            if rules.have_expired(self._today) and (
+                not keys
+                or (rules.previous == "deleted" and not any(guard.refusal(user, key.id, "deleted") for key in keys))
+            ):
+                expired[user] = expiry(rules)
+        return expired
+
     def _plan(
         self, run: Run, state: ComponentState, removed: list[str], keyless: list[str], guard: RetireGuard
     ) -> dict[str, UserPlan]:
@@ -218,8 +235,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         refuse(problems, spell, self._name)
         copies, held = removed_copies(settings, state, run.resources)
         lines += copies
-        lines += removed_keys(state.users, removed, self._account, "the user was removed")
-        lines += removed_keys(state.users, had_keys, self._account, "the settings give the user no key")
+        why = dict.fromkeys(removed, "the user was removed")
+        why |= {user: self._expired.get(user, "the settings give the user no key") for user in had_keys}
+        lines += removed_keys(state.users, why, self._account)
         for line in lines:
             pulumi.log.info(line)
         return plan_users(
@@ -245,6 +263,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
+                user_name=user,
+                spell=self._spell,
                 settings=self._key(user),
                 plan=plans[user],
                 state=state.user(user),
@@ -259,10 +279,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._set_outputs(keys, accepted)
 
     def _delivery(self, user: str, run: Run, urn: str, guard: RetireGuard) -> Delivery:
-        """Puts a user's current key into its stores; without any it does nothing."""
+        """Puts a user's current key, or what stands in its place, into its stores; without any it does nothing."""
         settings = self._settings.effective_deliver(user)
 
-        def put(key: iam.AccessKey, secret: "pulumi.Output[str | None]") -> list[pulumi.Resource]:
+        def put(content: "Callable[[], pulumi.Output[str]]", after: list[pulumi.Resource]) -> list[pulumi.Resource]:
             if settings is None:
                 return []
             hooks = pulumi.ResourceHookBinding(before_delete=[run.hook]) if guard.idle_days(user) else None
@@ -270,8 +290,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             def registered(store: str) -> None:
                 run.stores[store] = (urn, user)
 
-            parent = self.users[user]
-            return deliver(self._name, user, key, secret, settings, parent, self._spell, hooks, registered)
+            return deliver(self._name, user, content(), settings, self.users[user], after, hooks, registered)
 
         return put
 

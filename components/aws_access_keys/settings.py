@@ -5,6 +5,7 @@ programs in snake_case; error messages name a setting as its caller wrote it (`S
 beyond their types is in `rules/`. The JSON schema for editors comes from these classes (`schema.py`).
 """
 
+from collections.abc import Collection
 from datetime import date
 from typing import Literal, get_args
 
@@ -173,6 +174,12 @@ class KeyDefaults(Section):
         "An OpenPGP public key, armored or base64, or file:PATH: the secret is kept encrypted to it only.",
         default=None,
     )
+    expires: date | None = setting(
+        Day(),
+        "Day from which the user has no working key, in UTC: YYYY-MM-DD. The first update on or after it deactivates "
+        "the keys, or deletes them with previous: deleted; no new one is issued. Default: never.",
+        default=None,
+    )
     verify: bool = setting(Flag(), "Wait until AWS accepts a new key, at most 60 seconds.", default=True)
     retire_guard: RetireGuardSettings | None = setting(
         Nested(section=RetireGuardSettings), "Refuse to deactivate or delete a key that is still in use.", default=None
@@ -188,7 +195,9 @@ class KeySettings(KeyDefaults):
 
     def rules(self) -> KeyRules:
         """The same as the rules take it."""
-        return KeyRules(self.serial, self.status, self.previous, self.rotation.calendar() if self.rotation else None)
+        return KeyRules(
+            self.serial, self.status, self.previous, self.rotation.calendar() if self.rotation else None, self.expires
+        )
 
 
 class StoreSettings(Section):
@@ -333,6 +342,11 @@ class AccessSettings(Section):
             },
             policy_documents={prefix + name: document for name, document in self.policy_documents.items()},
         )
+
+    def without_keys(self, users: Collection[str]) -> Self:
+        """The same, but these users have no key."""
+        gone = {user: self.users[user].but(key=None, deliver=None) for user in users}
+        return self.but(users={**self.users, **gone}) if gone else self
 
     @property
     def users_with_key(self) -> list[str]:

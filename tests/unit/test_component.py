@@ -370,6 +370,7 @@ def test_outputs_tell_ids_arns_and_secrets() -> None:
         "current": {"id": "AKIA-ann-1", "name": "1", "serial": 1, "status": "Active", "created": CREATED},
         "previous": None,
         "nextRotation": None,
+        "expires": None,
         "previousUntil": None,
     }
 

@@ -8,7 +8,7 @@ Everything is decided from three things: the settings (KeyRules), the keys that 
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 
@@ -84,6 +84,12 @@ class KeyRules:
     previous: Retired | None = None
     """What happens to the previous key; None: `inactive` under a schedule, else `active`."""
     rotation: Calendar | None = None
+    expires: date | None = None
+    """The day from which no key works, and none is issued."""
+
+    def have_expired(self, today: date) -> bool:
+        """Whether the user's keys have expired."""
+        return self.expires is not None and self.expires <= today
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,8 @@ def due_key(rules: KeyRules, keys: Sequence[Key], today: date) -> KeyName | None
     However far `serial` was raised and however many rotation dates have passed, one key is issued. A lowered `serial`
     issues nothing: a deleted key cannot come back.
     """
+    if rules.have_expired(today):
+        return None
     if not keys:
         return KeyName(rules.serial)
     current = keys[0]
@@ -139,6 +147,8 @@ def plan_keys(
     keys: those that exist, newest first; at least one, unless there is a new one. new: the key to issue now.
     replaced: the key that is deleted for it. keep: keys that stay as they are, whatever the settings ask.
     """
+    if rules.have_expired(today):
+        rules = replace(rules, status="inactive", previous="inactive", rotation=None)
     remaining = [key for key in keys if key.name != replaced]
     if new:
         current, issued_on = PlannedKey(new, rules.status or "active"), today
@@ -194,7 +204,7 @@ def retirements(plan: KeyPlan, keys: Sequence[Key]) -> Mapping[KeyName, Retireme
 
 def notes(rules: KeyRules, keys: Sequence[Key], today: date) -> list[str]:
     """Settings that do less than they seem to. keys: those that exist, newest first."""
-    if not keys:
+    if not keys or rules.have_expired(today):
         return []
     current, found = keys[0], list[str]()
     serial = current.name.serial

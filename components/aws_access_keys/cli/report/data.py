@@ -78,7 +78,7 @@ class Row:
     next_rotation: date | None
     """When the schedule replaces the current key."""
     active_until: date | None
-    """When the overlap of the previous key ends."""
+    """When the key expires, or the overlap of the previous key ends."""
     overdue: tuple[Finding, ...]
     unknown: bool
     """Whether the key is overdue depends on its last use, and AWS did not answer."""
@@ -194,6 +194,7 @@ def _row(
     age, idle = _days(created, day), _days(use and use.on, day)
     unused = idle if use else age
     until = part.get("previousUntil") if role == "previous" else None
+    expires = part.get("expires") if role != "unmanaged" else None
     in_overlap = until is not None and day < date.fromisoformat(until)  # the schedule retires it on that day
     overdue: list[Finding] = []
     if active and not in_overlap and age is not None and age > limits.max_age_days:
@@ -218,7 +219,7 @@ def _row(
         last_used_region=use and use.region,
         idle_days=idle,
         next_rotation=due,
-        active_until=date.fromisoformat(until) if until else None,
+        active_until=min(map(date.fromisoformat, filter(None, (until, expires))), default=None),
         overdue=tuple(overdue),
         unknown=active and not known and (age is None or age >= limits.idle_days),
     )
