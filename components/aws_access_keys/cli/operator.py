@@ -20,8 +20,12 @@ from aws_access_keys.cli.stack import StackError, pulumi
 from aws_access_keys.rules.documents import length
 from aws_access_keys.rules.limits import POLICY_LENGTH
 from aws_access_keys.rules.operator import (
+    GROUP,
     KEY,
+    PARAMETER,
+    POLICY,
     SECRET,
+    USER,
     Command,
     Place,
     Resource,
@@ -213,10 +217,12 @@ def _settings(stack: str, config: Mapping[str, Any], place: Place, ignored_tags:
 
 
 def _state(resources: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
-    """What the state has, as far as it became known."""
+    """What the state has, without what did not become known in a run that failed."""
     for found in resources:
         properties: dict[str, Any] = found.get("outputs") or {}
-        if found["type"] == SECRET and "arn" in properties:
+        if found["type"] in (GROUP, USER, POLICY, SECRET, PARAMETER) and "arn" not in properties:
+            continue
+        if found["type"] == SECRET:
             # AWS appends six characters, others when the secret is made again.
             yield Resource(SECRET, {**properties, "arn": re.sub(r"-\w{6}$", "-??????", properties["arn"])})
         elif found["type"] == _PLANS:

@@ -260,15 +260,6 @@ ROWS = (
         otherwise=_LESS,
     ),
     Row(_USED, "DestroyGuardedLastUse", "user:with a retire guard", "iam", destroy="GetAccessKeyLastUsed"),
-    Row(
-        "checks before a user is removed, and in the preview of a rotation",
-        "CheckRemovals",
-        "user",
-        "iam",
-        up=_ATTACHED,
-        preview=_ATTACHED,
-        otherwise=_LATER,
-    ),
     Row("`users.NAME.forceDestroy`", "ForceDestroy", "user:to force", "iam", up=_STRIPPED, destroy=_STRIPPED),
     Row(
         "`users.NAME.forceDestroy`",
@@ -285,6 +276,15 @@ ROWS = (
         "iam",
         up="DeleteVirtualMFADevice",
         destroy="DeleteVirtualMFADevice",
+    ),
+    Row(
+        "checks before a user is removed, and in the preview of a rotation",
+        "CheckRemovals",
+        "user",
+        "iam",
+        up=_ATTACHED,
+        preview=_ATTACHED,
+        otherwise=_LATER,
     ),
     Row(
         "`deliver.secretsManager`",
@@ -588,7 +588,8 @@ def _of_descriptions(stash: Mapping[str, Any], _: Place) -> Findings:
 
 def _of_store(stored: Mapping[str, Any], place: Place) -> Findings:
     """A secret or parameter. The KMS key that it names is a key of the account's own, or an alias of one."""
-    store, key = ("parameter", stored.get("keyId")) if "keyId" in stored else ("secret", stored.get("kmsKeyId"))
+    is_parameter = ":ssm:" in stored["arn"]
+    store, key = ("parameter", stored.get("keyId")) if is_parameter else ("secret", stored.get("kmsKeyId"))
     yield store, [stored["arn"]]
     yield f"any:{store}s", ["*"]
     if stored.get("tagsAll"):
