@@ -265,6 +265,9 @@ def test_a_secret_in_the_settings_is_read_and_not_shown(run: Run) -> None:
     assert code == 0, text
     assert '"Adopt"' in text
     assert "Very/Secret" not in text
+    run.have(one_user(key={"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}, "status": "Very/Secret"}))
+    code, text = run("permissions")
+    assert (code, text) == (1, "Error: The configuration of stack 'dev' has problems. `pulumi preview` lists them.\n")
 
 
 def test_settings_that_cannot_be_used_are_named(run: Run) -> None:

@@ -81,7 +81,7 @@ class Needed(NamedTuple):
 
 def needed(stack: str, command: Command) -> Needed:
     """What a command on a stack needs. Raises StackError."""
-    config = _config(stack)
+    config, has_secrets = _config(stack)
     aws: dict[str, Any] = {key.removeprefix("aws:"): value for key, value in config.items() if key.startswith("aws:")}
     deployment = _mapping(_mapping(json.loads(pulumi("stack", "export", "--stack", stack))).get("deployment"))
     state = list(_state(deployment.get("resources") or []))
@@ -89,7 +89,7 @@ def needed(stack: str, command: Command) -> Needed:
     place = Place(partition_of(region), region or "*", _account(aws, state) or "*")
     tags = _mapping(_mapping(_decoded(aws.get("defaultTags"))).get("tags"))
     ignored: list[str] = _mapping(_decoded(aws.get("ignoreTags"))).get("keyPrefixes") or []
-    settings = _settings(stack, config, place, ignored).prefixed()
+    settings = _settings(stack, config, has_secrets, place, ignored).prefixed()
     about = resources_of([*planned(settings, place, tags), *state], place)
     notes: list[str] = []
     if place.account == "*":
@@ -185,17 +185,20 @@ def _simulated(
         parameters["Marker"] = response["Marker"]
 
 
-def _config(stack: str) -> dict[str, Any]:
-    """The stack's whole config as text. Encrypted values are decrypted only where settings have them: Pulumi gives
-    `users` as a whole or not at all.
+def _config(stack: str) -> tuple[dict[str, Any], bool]:
+    """The stack's whole config as text, and whether it has decrypted values. Only those of settings are decrypted:
+    Pulumi gives `users` as a whole or not at all.
     """
     found: dict[str, dict[str, Any]] = json.loads(pulumi("config", "--json", "--stack", stack))
-    if any(entry.get("secret") for name, entry in found.items() if name.startswith(f"{NAMESPACE}:")):
+    has_secrets = any(entry.get("secret") for name, entry in found.items() if name.startswith(f"{NAMESPACE}:"))
+    if has_secrets:
         found = json.loads(pulumi("config", "--json", "--show-secrets", "--stack", stack))
-    return {name: entry.get("value") for name, entry in found.items()}
+    return {name: entry.get("value") for name, entry in found.items()}, has_secrets
 
 
-def _settings(stack: str, config: Mapping[str, Any], place: Place, ignored_tags: Sequence[str]) -> "StackSettings":
+def _settings(
+    stack: str, config: Mapping[str, Any], has_secrets: bool, place: Place, ignored_tags: Sequence[str]
+) -> "StackSettings":
     """The checked settings of a stack file. Raises StackError."""
     from aws_access_keys.setting_types import read_section
     from aws_access_keys.settings import StackSettings
@@ -212,7 +215,9 @@ def _settings(stack: str, config: Mapping[str, Any], place: Place, ignored_tags:
     if settings:
         problems += rule_problems(settings, STACK_FILE, place.partition, ignored_tags)
     if problems or settings is None:
-        raise StackError(f"The configuration of stack '{stack}' has problems:\n{as_lines(problems, STACK_FILE)}")
+        # A message can have the value, and only Pulumi knows which ones to hide.
+        listed = ". `pulumi preview` lists them." if has_secrets else f":\n{as_lines(problems, STACK_FILE)}"
+        raise StackError(f"The configuration of stack '{stack}' has problems{listed}")
     return settings
 
 
