@@ -1,12 +1,14 @@
-"""`python scripts/configuration_table.py`: write the table of settings in docs/configuration.md.
+"""`python scripts/configuration_table.py`: write the tables in docs/configuration.md and docs/security.md.
 
-The table comes from the classes of the settings. `make schema` runs this script.
+They come from the classes of the settings and from the table of the operator's permissions. `make schema` runs this
+script.
 """
 
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from aws_access_keys.rules import operator
 from aws_access_keys.rules.problem import STACK_FILE
 from aws_access_keys.setting_types import (
     Choice,
@@ -24,8 +26,8 @@ from aws_access_keys.setting_types import (
 )
 from aws_access_keys.settings import StackSettings
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
-BEGIN = "<!-- Generated from the settings' classes by `make schema`; do not edit. -->\n"
+DOCS = Path(__file__).parent.parent / "docs"
+BEGIN = "<!-- Generated from the {} by `make schema`; do not edit. -->\n"
 END = "<!-- End of the generated table. -->\n"
 
 
@@ -91,13 +93,22 @@ def _type(kind: SettingType) -> str:
             return "date" if isinstance(kind, Day) else "text"
 
 
-def document(text: str) -> str:
-    """A document with the table, as it is now, between the two markers."""
-    before, rest = text.split(BEGIN)
+TABLES = {
+    DOCS / "configuration.md": (BEGIN.format("settings' classes"), table),
+    DOCS / "security.md": (BEGIN.format("rows in rules/operator.py"), operator.table),
+}
+"""Document → the line before its table, and what makes the table."""
+
+
+def document(path: Path) -> str:
+    """A document with its table as it is now."""
+    begin, made = TABLES[path]
+    before, rest = path.read_text("utf-8").split(begin)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return f"{before}{begin}\n{made()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(document(DOCUMENT.read_text("utf-8")), "utf-8")
-    sys.stdout.write(f"Wrote the table of settings in {DOCUMENT.name}\n")
+    for path in TABLES:
+        path.write_text(document(path), "utf-8")
+        sys.stdout.write(f"Wrote the table in {path.name}\n")

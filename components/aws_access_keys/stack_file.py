@@ -29,7 +29,7 @@ _TEXTS = frozenset(STACK_FILE(name) for name, found in _SETTINGS.items() if isin
 def stack_settings() -> StackSettings:
     """The settings of the running stack. Raises SettingsError, which names every problem at once."""
     config: dict[str, str] = pulumi.runtime.get_config_env() | pulumi.runtime.config.CONFIG.get()
-    given = _given(config)
+    given = given_settings(config)
     given.pop(NAMESPACE, None)
     problems = [*_namespace_problems(config), *aws_config_problems(config), *_file_problems(given)]
     if not given:
@@ -53,7 +53,7 @@ def stack_settings() -> StackSettings:
     return settings
 
 
-def _given(config: Mapping[str, str]) -> dict[str, Any]:
+def given_settings(config: Mapping[str, str]) -> dict[str, Any]:
     """What the stack file has under our namespace: {"groups": {...}, ...}."""
     prefix = f"{NAMESPACE}:"
     given: dict[str, Any] = {}

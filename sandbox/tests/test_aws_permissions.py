@@ -27,6 +27,7 @@ def given(strict: Strict) -> dict[str, Any]:
     iam.create_user(UserName="owner", Path="/team/")
     iam.create_user(UserName="moving", Path="/team/")
     iam.create_group(GroupName="moving")
+    iam.create_virtual_mfa_device(VirtualMFADeviceName="device")
     for name in ("/a/encrypted", "/a/managed"):
         key = {"KeyId": keys[0]} if name == "/a/encrypted" else {}
         ssm.put_parameter(Name=name, Type="SecureString", Value="x", **key)
@@ -234,6 +235,12 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
         lambda kms, _: kms.delete_alias(AliasName="alias/old"),
         [("DeleteAlias", f"{ALIAS}/old"), ("DeleteAlias", "{key}")],
     ),
+    ("iam", lambda iam, _: iam.list_virtual_mfa_devices(), [("ListVirtualMFADevices", "*")]),
+    (
+        "iam",
+        lambda iam, _: iam.delete_virtual_mfa_device(SerialNumber="arn:aws:iam::123456789012:mfa/device"),
+        [("DeleteVirtualMFADevice", "arn:aws:iam::123456789012:mfa/device")],
+    ),
     ("s3", lambda s3, of: s3.get_object(**OBJECT), [("GetObject", FILE)]),
     ("s3", lambda s3, of: s3.get_object(**OBJECT, VersionId=of["version"]), [("GetObjectVersion", FILE)]),
     ("s3", lambda s3, of: s3.get_object_tagging(**OBJECT), [("GetObjectTagging", FILE)]),
@@ -348,6 +355,19 @@ def test_a_key_may_be_limited_to_one_service(strict: Strict, probe: Credentials,
     assert ssm.get_parameter(Name="/a/encrypted", WithDecryption=True)["Parameter"]["Value"] == "x"
     assert refusal(secrets.create_secret, Name="team/via", KmsKeyId=given["key"])[0] == "AccessDeniedException"
     assert refusal(kms.describe_key, KeyId=given["key"])[0] == "AccessDeniedException"
+
+
+def test_a_key_may_be_named_by_its_alias_in_a_condition(
+    strict: Strict, probe: Credentials, given: dict[str, Any]
+) -> None:
+    named = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/one"}}
+    statement = {"Effect": "Allow", "Action": ["kms:DescribeKey"], "Resource": "*", "Condition": named}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    strict.client("iam").put_user_policy(UserName="probe", PolicyName="allowed", PolicyDocument=document)
+    kms = strict.client("kms", probe)
+    assert kms.describe_key(KeyId="alias/one")["KeyMetadata"]["Arn"] == given["key"]
+    assert kms.describe_key(KeyId=given["key"])["KeyMetadata"]["Arn"] == given["key"]
+    assert refusal(kms.describe_key, KeyId=given["other key"])[0] == "AccessDeniedException"
 
 
 def test_a_bucket_policy_that_denies_is_worded_as_by_aws(strict: Strict) -> None:

@@ -1,78 +1,130 @@
-"""The operator's permissions in docs/security.md, proved from both sides: whole lives of a stack under an operator who
-has no others; each of them is used, and without any one of them a life fails or does less."""
+"""What the operator needs (`rules/operator.py`), proved from both sides: whole lives of a stack under an operator who
+has exactly what `access-keys permissions` prints for each command; each action is used, and without any one of them a
+life fails or does less."""
 
 import json
-import re
+import subprocess
+import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from aws_access_keys.rules.operator import COMMANDS, ROWS, Command
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.lifecycle.helpers import NewStack, in_days
 from tests.lifecycle.stack import CHECKOUT, Done, Sandbox, Stack
 
+ACCESS_KEYS = Path(sys.executable).with_name("access-keys")
 PROGRAM = Path(__file__).with_name("programs") / "operator"
 BACKEND = ("state in S3", "secrets under KMS")
 """Rows that the backend needs, which is a folder here."""
 BY_THE_STORES = {"kms:GenerateDataKey", "kms:Encrypt", "kms:Decrypt"}
 """What Secrets Manager and SSM do in the operator's name: needed, and never a call of the operator's own."""
-
-
-def table() -> Iterator[tuple[str, list[str], str]]:
-    """The rows of the table: what for, the actions, the resource as an ARN or a description."""
-    section = (CHECKOUT / "docs" / "security.md").read_text().split("## Permissions of the operator")[1]
-    for row in re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", section, re.MULTILINE)[1:]:
-        what, actions, resources = row
-        found: list[str] = []
-        service = ""
-        for word in re.findall(r"[\w-]+:?", actions.replace(":`", ":")):
-            if word.endswith(":"):
-                service = word
-            else:
-                found.append(service + word)
-        yield what, found, resources
-
-
-ROWS = [row for row in table() if not row[0].startswith(BACKEND)]
-_CHECKS, _NEEDED = (
-    {action for what, actions, _ in ROWS for action in actions if what.startswith("checks before") == checks}
-    for checks in (True, False)
-)
-_PERMISSIONS = {"HeadBucket": "ListBucket"}
+ALIAS = "alias/keys"
+UNSEEN = {"iam:DeleteServiceSpecificCredential", "iam:GetAccountSummary"}
+"""The emulated account has no such credentials, and a life here passes no quota."""
+PERMISSIONS = {"HeadBucket": "ListBucket"}
 """Call → the permission that it needs, where it has another name."""
-OPTIONAL = _CHECKS - _NEEDED
+NEEDED = {
+    command: {
+        f"{row.service}:{action}"
+        for row in ROWS
+        for action in getattr(row, command).split()
+        if row.purpose not in BACKEND
+    }
+    for command in COMMANDS
+}
+ACTIONS = sorted(set().union(*NEEDED.values()))
+OPTIONAL = set(ACTIONS) - {
+    f"{row.service}:{action}"
+    for row in ROWS
+    if not row.otherwise
+    for action in row.actions
+    if row.purpose not in BACKEND
+}
 """Without these less is known before a change, and the life goes on."""
-ACTIONS = sorted({action for _, actions, _ in ROWS for action in actions})
 
 
-def policy(kms_key: str, without: str = "") -> dict[str, Any]:
-    """The table as an IAM policy, perhaps without one action."""
-    statements: list[dict[str, Any]] = []
-    stores = ["arn:aws:secretsmanager:*:*:secret:access-keys/*", "arn:aws:ssm:*:*:parameter/access-keys/*"]
-    for _, actions, resources in ROWS:
-        arn = re.fullmatch(r"`(.+)`", resources)
-        where = [arn[1]] if arn else [kms_key] if resources == "that key" else stores
-        allowed = [action for action in actions if action != without]
-        if allowed:
-            statements.append({"Effect": "Allow", "Action": allowed, "Resource": where})
-    return {"Version": "2012-10-17", "Statement": statements}
+def access_keys(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`access-keys ARGUMENTS` as the stack's operator."""
+    return subprocess.run(
+        [ACCESS_KEYS, *arguments, "--stack", stack.name],
+        cwd=stack.folder,
+        env=stack.sandbox.environment | stack.environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def grant(iam: Any, document: dict[str, Any]) -> None:
+    """Replace what the operator may do."""
+    for attached in iam.list_attached_user_policies(UserName="the-operator")["AttachedPolicies"]:
+        iam.detach_user_policy(UserName="the-operator", PolicyArn=attached["PolicyArn"])
+        iam.delete_policy(PolicyArn=attached["PolicyArn"])
+    if document["Statement"]:
+        made = iam.create_policy(PolicyName="the-operator", PolicyDocument=json.dumps(document))
+        iam.attach_user_policy(UserName="the-operator", PolicyArn=made["Policy"]["Arn"])
+
+
+@dataclass
+class Operator:
+    """An IAM user who runs a stack, with exactly the policy that is printed for each command."""
+
+    stack: Stack
+    without: str = ""
+    """An action that is taken out of every policy."""
+    called: dict[Command, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Command → the actions that it called."""
+
+    def may(self, command: Command) -> None:
+        """Replace what the operator may do by what a command needs."""
+        printed = access_keys(self.stack, "permissions", "--for", command)
+        document = json.loads(printed.stdout)
+        for found in document["Statement"]:
+            found["Action"] = [action for action in found["Action"] if action != self.without]
+        document["Statement"] = [found for found in document["Statement"] if found["Action"]]
+        grant(self.stack.sandbox.client("iam"), document)
+
+    def run(self, command: Command, *arguments: str) -> Done:
+        """Run a command with its own policy and no other."""
+        self.may(command)
+        control, key = self.stack.sandbox.control, self.stack.environment["AWS_ACCESS_KEY_ID"]
+        control.clear_calls()
+        if command == "report":
+            done = access_keys(self.stack, "report")
+            result = Done(done.returncode, done.stdout + done.stderr, {})
+        else:
+            result = getattr(self.stack, command)(*arguments, check=False)
+        self.called[command] |= {
+            f"{call.service}:{PERMISSIONS.get(call.action, call.action)}" for call in control.calls() if call.key == key
+        }
+        return result
 
 
 @pytest.fixture
 def kms_key(sandbox: Sandbox) -> str:
-    return sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
+    """The ARN of a KMS key. There is another one, with an alias."""
+    kms = sandbox.client("kms")
+    made, other = (kms.create_key()["KeyMetadata"] for _ in range(2))
+    kms.create_alias(AliasName=ALIAS, TargetKeyId=other["KeyId"])
+    return made["Arn"]
 
 
-def operate(sandbox: Sandbox, new_stack: NewStack, document: dict[str, Any]) -> Stack:
-    """A stack that an IAM user runs who has one policy."""
+def operate(sandbox: Sandbox, new_stack: NewStack, without: str = "") -> Operator:
     iam = sandbox.client("iam")
     iam.create_user(UserName="the-operator")
-    made = iam.create_policy(PolicyName="the-operator", PolicyDocument=json.dumps(document))["Policy"]["Arn"]
-    iam.attach_user_policy(UserName="the-operator", PolicyArn=made)
     key = iam.create_access_key(UserName="the-operator")["AccessKey"]
     credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    return new_stack(program=PROGRAM, environment=credentials)
+    return Operator(new_stack(program=PROGRAM, environment=credentials), without)
 
 
 def statement(action: str) -> dict[str, Any]:
@@ -80,24 +132,30 @@ def statement(action: str) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
 
 
-def live(stack: Stack, kms_key: str) -> Iterator[Done]:
+def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     """A life in which everything happens that the table has a row for."""
+    stack = operator.stack
     iam = stack.sandbox.client("iam")
     iam.create_user(UserName="eve")
     adopted = iam.create_access_key(UserName="eve")["AccessKey"]["AccessKeyId"]
+    other = iam.create_policy(PolicyName="other", PolicyDocument=json.dumps(statement("s3:ListAllMyBuckets")))
     stores = {"secretsManager": {"kmsKey": kms_key}, "ssm": {"kmsKey": kms_key}}
-    documents = {"own": statement("s3:ListAllMyBuckets")}
-    expect = {"deny": ["iam:*"]}
-    read = [{"bucket": "data", "access": "read"}]
+    documents = {name: statement("s3:ListAllMyBuckets") for name in ("own", "former")}
+    expect, read = {"deny": ["iam:*"]}, [{"bucket": "data", "access": "read"}]
     groups: dict[str, Any] = {
         "readers": {"policies": ["AmazonS3ReadOnlyAccess"], "s3": read, "expect": expect},
         "writers": {"policies": ["AmazonS3FullAccess"]},
+        "former": {"policies": ["former", other["Policy"]["Arn"]], "inline": {"own": statement("s3:ListAllMyBuckets")}},
     }
     users: dict[str, Any] = {
         "ann": {"groups": ["readers"], "tags": {"team": "data", "cost": ""}, "key": {"description": "backup"}},
         "bob": {"policies": ["own"], "permissionsBoundary": "own", "allowFrom": ["203.0.113.0/24"], "expect": expect},
         "eve": {"groups": ["readers"], "key": {"adopt": {"id": adopted}}, "deliver": None},
+        "fay": {"groups": ["readers"], "key": None, "forceDestroy": True},
+        "gus": {"groups": ["readers"], "key": None, "forceDestroy": True},
+        "hal": {"policies": ["own"], "allowFrom": ["203.0.113.0/24"]},
     }
+    users["hal"] |= {"key": {"retireGuard": {"idleDays": 1}}, "deliver": {"ssm": {"kmsKey": ALIAS}}}
     settings: dict[str, Any] = {
         "groups": groups,
         "users": users,
@@ -106,60 +164,130 @@ def live(stack: Stack, kms_key: str) -> Iterator[Done]:
         "aws:ignoreTags": {"keyPrefixes": ["AKIA"]},
     }
     stack.write({**settings, "aws:defaultTags": {"tags": {"owner": "it"}}})
-    yield stack.up(check=False)
-    documents["own"] = statement("s3:GetBucketLocation")
+    yield operator.run("preview")
+    yield operator.run("up")
+    yield operator.run("up")
+    yield operator.run("report")
+    documents |= {name: statement("s3:GetBucketLocation") for name in documents}
     groups["readers"] = {"policies": ["AmazonS3FullAccess", "own"], "path": "/data/"}
-    groups["readers"] |= {"allowFrom": ["203.0.113.0/24"], "inline": documents}
+    groups["readers"] |= {"allowFrom": ["203.0.113.0/24"], "inline": {"own": documents["own"]}}
     users["bob"] = {"policies": ["AmazonS3ReadOnlyAccess"]}
     key: dict[str, Any] = {"serial": 2, "previous": "inactive"}
     users["ann"] = {"groups": ["writers"], "tags": {"team": "web", "room": ""}, "path": "/data/", "key": key}
     users["ann"]["permissionsBoundary"] = "own"
     settings |= {"deliver": {"secretsManager": {}, "ssm": {}}, "aws:defaultTags": {"tags": {"stage": "prod"}}}
     stack.write(settings)
-    yield stack.up(check=False)
-    yield stack.refresh(check=False)
-    del users["bob"]
+    yield operator.run("preview")
+    yield operator.run("up")
+    yield operator.run("refresh")
+    give_everything(stack.sandbox, "fay")
+    del users["bob"], users["fay"], groups["former"], documents["former"]
     key |= {"serial": 3, "previous": "deleted", "retireGuard": {"idleDays": 1}}
     stack.write(settings)
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(5)
-    yield stack.up(check=False)
-    yield stack.destroy("--run-program", check=False)
+    yield operator.run("up")
+    give_everything(stack.sandbox, "gus")
+    yield operator.run("destroy", "--run-program")
 
 
-def outcome(stack: Stack, kms_key: str) -> tuple[int, str]:
+def give_everything(sandbox: Sandbox, user: str) -> None:
+    """All that keeps IAM from deleting a user."""
+    iam, of = sandbox.client("iam"), {"UserName": user}
+    iam.create_login_profile(**of, Password="Correct-horse-7-battery")
+    iam.create_access_key(**of)
+    device = iam.create_virtual_mfa_device(VirtualMFADeviceName=user)["VirtualMFADevice"]["SerialNumber"]
+    iam.enable_mfa_device(**of, SerialNumber=device, AuthenticationCode1="123456", AuthenticationCode2="654321")
+    iam.upload_ssh_public_key(**of, SSHPublicKeyBody="ssh-rsa AAAA")
+    iam.upload_signing_certificate(**of, CertificateBody=certificate())
+    iam.put_user_policy(**of, PolicyName="own", PolicyDocument=json.dumps(statement("s3:ListAllMyBuckets")))
+    iam.attach_user_policy(**of, PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
+
+
+def certificate() -> str:
+    """An X.509 certificate, in PEM."""
+    key, today = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gus")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, today, today + timedelta(days=1))
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def outcome(operator: Operator, kms_key: str) -> tuple[int, str]:
     """Exit code and text of the step at which a life ends: the first that fails, or the last."""
     code, text = 0, ""
-    for done in live(stack, kms_key):
+    for done in live(operator, kms_key):
         code, text = done.code, done.text
         if code:
             break
     return code, text
 
 
-def test_the_operator_needs_the_permissions_in_the_table_and_no_others(
+def test_the_printed_policies_are_enough_and_each_action_is_used(
     new_stack: NewStack, sandbox: Sandbox, kms_key: str
 ) -> None:
-    stack = operate(sandbox, new_stack, policy(kms_key))
-    sandbox.control.clear_calls()
-    code, text = outcome(stack, kms_key)
-    assert code == 0, f"the permissions of the table are enough, but:\n{text}"
-    operator = stack.environment["AWS_ACCESS_KEY_ID"]
-    called = {
-        f"{call.service}:{_PERMISSIONS.get(call.action, call.action)}"
-        for call in sandbox.control.calls()
-        if call.key == operator
-    }
-    assert called - {"sts:GetCallerIdentity"} == set(ACTIONS) - BY_THE_STORES, "each is used, and nothing else"
+    operator = operate(sandbox, new_stack)
+    code, text = outcome(operator, kms_key)
+    assert code == 0, f"what is printed for each command is enough, but:\n{text}"
+    for command in COMMANDS:
+        called = operator.called[command] - {"sts:GetCallerIdentity"}
+        assert called == NEEDED[command] - BY_THE_STORES - UNSEEN, f"{command} uses each action, and no other"
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", sorted(set(ACTIONS) - UNSEEN))
 def test_without_one_of_them_the_missing_one_is_named(
     new_stack: NewStack, sandbox: Sandbox, kms_key: str, action: str
 ) -> None:
-    stack = operate(sandbox, new_stack, policy(kms_key, without=action))
-    code, text = outcome(stack, kms_key)
+    code, text = outcome(operate(sandbox, new_stack, without=action), kms_key)
     assert (code == 0) == (action in OPTIONAL), f"without {action} the life ends with {code}:\n{text}"
     named = action.partition(":")[2] in text or (action in BY_THE_STORES and "Access to KMS is not allowed" in text)
     assert named or not code, f"{action} is named in:\n{text}"
     assert "Traceback" not in text
+
+
+def test_for_the_example_the_printed_policies_are_enough(new_stack: NewStack, sandbox: Sandbox) -> None:
+    operator = operate(sandbox, new_stack)
+    config: dict[str, Any] = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text())["config"]
+    for command in ("preview", "up", "up", "report"):
+        operator.stack.write(config)
+        assert (done := operator.run(command)).code == 0, done.text
+    config["aws-access-keys:users"]["test-user"]["key"] = {"serial": 2}
+    operator.stack.write(config)
+    for command in ("up", "refresh", "report", "destroy"):
+        assert (done := operator.run(command)).code == 0, done.text
+
+
+def test_what_the_present_operator_lacks_is_listed(new_stack: NewStack, sandbox: Sandbox) -> None:
+    operator = operate(sandbox, new_stack)
+    stack, iam = operator.stack, sandbox.client("iam")
+    stack.write({"groups": {"test": {"policies": ["AmazonS3FullAccess"]}}, "users": {"ann": {"groups": ["test"]}}})
+    printed = access_keys(stack, "permissions")
+    assert printed.returncode == 0, "who may not ask the simulator gets the policy all the same"
+    assert "iam:SimulatePrincipalPolicy" in printed.stderr
+    assert len(printed.stderr.splitlines()) == 2, printed.stderr
+    document = json.loads(printed.stdout)
+    keys = next(found for found in document["Statement"] if found["Sid"] == "Keys")
+    keys["Action"].remove("iam:CreateAccessKey")
+    attach = next(found for found in document["Statement"] if found["Sid"] == "GroupPolicies")
+    attach["Condition"]["ArnEquals"]["iam:PolicyARN"] = "arn:aws:iam::aws:policy/AmazonEC2FullAccess"
+    document["Statement"].append(statement("iam:SimulatePrincipalPolicy")["Statement"][0])
+    grant(iam, document)
+    printed = access_keys(stack, "permissions")
+    assert printed.returncode == 1
+    lines = [line for line in printed.stderr.splitlines() if "lacks" in line]
+    assert [line.split()[2] for line in lines] == [
+        "iam:AttachGroupPolicy",
+        "iam:DetachGroupPolicy",
+        "iam:CreateAccessKey",
+    ], printed.stderr
+    policy = "with iam:PolicyARN arn:aws:iam::aws:policy/AmazonS3FullAccess"
+    assert f"lacks iam:AttachGroupPolicy on arn:aws:iam::123456789012:group/test {policy} (" in lines[0]
+    assert lines[2] == (
+        "arn:aws:iam::123456789012:user/the-operator lacks iam:CreateAccessKey on arn:aws:iam::123456789012:user/ann "
+        "(users and keys). Without it, `pulumi up` fails where it needs this."
+    )
+    printed = access_keys(stack, "permissions", "--for", "report")
+    assert (printed.returncode, [line for line in printed.stderr.splitlines() if "lacks" in line]) == (0, [])
+    keys["Action"].append("iam:CreateAccessKey")
+    attach["Condition"]["ArnEquals"]["iam:PolicyARN"] = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
+    grant(iam, document)
+    assert access_keys(stack, "permissions").returncode == 0, "an operator with the printed policy lacks nothing"

@@ -21,6 +21,11 @@ class Command:
         self.outputs = outputs
         self.state: dict[str, Any] | None = None
         """What the state has of the component; None for what the outputs have."""
+        self.deployment: dict[str, Any] = {}
+        """What the state has beside resources."""
+        self.backend = "file://~"
+        self.secret: set[str] = set()
+        """Keys of the config that are encrypted."""
         self.config: dict[str, Any] = {"aws:region": {"value": "ap-northeast-2"}}
         monkeypatch.chdir(home)
         monkeypatch.setenv("HOME", str(home))
@@ -34,7 +39,12 @@ class Command:
             case ("stack", "--show-name"):
                 return "dev\n"
             case ("config", "--json", "--stack", _):
+                hidden = {key: {"secret": True} for key in self.secret}
+                return json.dumps({**self.config, **hidden})
+            case ("config", "--json", "--show-secrets", "--stack", _):
                 return json.dumps(self.config)
+            case ("whoami", "--json"):
+                return json.dumps({"url": self.backend})
             case ("stack", "output", "--json", "--stack", _, *_):
                 return json.dumps(self.outputs)
             case ("stack", "export", "--stack", _):
@@ -44,7 +54,7 @@ class Command:
                 for user, arn in state.get("userArns", {}).items():
                     outputs = {"name": user, "arn": arn}
                     resources.append({"type": "aws:iam/user:User", "parent": COMPONENT, "outputs": outputs})
-                return json.dumps({"deployment": {"resources": resources}})
+                return json.dumps({"deployment": {**self.deployment, "resources": resources}})
             case _:
                 raise AssertionError(f"nobody asks {arguments} of the engine")
 

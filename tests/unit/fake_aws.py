@@ -40,6 +40,11 @@ class FakeAws:
         """KMS key → its state."""
         self.attached: dict[str, Any] = {}
         """Operation about one user → its response; no such entity for those that are not here."""
+        self.caller = "arn:aws:iam::123456789012:root"
+        self.role: str | None = None
+        """ARN of the role that GetRole finds."""
+        self.denied: set[str] = set()
+        """Actions that the simulator denies."""
         self.errors: dict[str, Exception] = {}
         """Operation, as boto3 names it → what it raises."""
         self.asked: Counter[str] = Counter()
@@ -51,6 +56,28 @@ class FakeAws:
         self.asked[operation] += 1
         if operation in self.errors:
             raise self.errors[operation]
+
+    def get_caller_identity(self) -> dict[str, Any]:
+        self._count("get_caller_identity")
+        return {"Arn": self.caller, "Account": "123456789012"}
+
+    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803
+        self._count("get_role")
+        return {"Role": {"RoleName": RoleName, "Arn": self.role}}
+
+    def simulate_principal_policy(self, **given: Any) -> dict[str, Any]:
+        """Decides by the action alone, and gives one result a page."""
+        self._count("simulate_principal_policy")
+        number = int(given.get("Marker", 0))
+        action = given["ActionNames"][number]
+        decision = "implicitDeny" if action in self.denied else "allowed"
+        result: dict[str, Any] = {"EvalActionName": action, "EvalResourceName": "*", "EvalDecision": decision}
+        if given["ResourceArns"] != ["*"]:
+            result["ResourceSpecificResults"] = [
+                {"EvalResourceName": arn, "EvalResourceDecision": decision} for arn in given["ResourceArns"]
+            ]
+        more = {"IsTruncated": True, "Marker": str(number + 1)} if number + 1 < len(given["ActionNames"]) else {}
+        return {"EvaluationResults": [result], **more}
 
     def list_access_keys(self, UserName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
         self._count("list_access_keys")

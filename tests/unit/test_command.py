@@ -53,7 +53,8 @@ def test_a_shell_completes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("rotat",), ("rotate",), ("report", "dev"), ("report", "--idle-days", "0"), ("permissions",), ()]
+    "arguments",
+    [("rotat",), ("rotate",), ("report", "dev"), ("report", "--idle-days", "0"), ("permissions", "--for", "all"), ()],
 )
 def test_wrong_usage_ends_with_exit_code_2(arguments: tuple[str, ...]) -> None:
     result = CliRunner().invoke(access_keys, arguments)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from aws_access_keys.cli.stack import selected_stack
+from aws_access_keys.rules.operator import COMMANDS, Command
 
 ENDINGS = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv"}
 OVERDUE = 3  # exit code
@@ -193,25 +194,44 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     epilog="""
     \b
     Examples:
+      access-keys permissions > operator.json
+      aws iam create-policy --policy-name pulumi-operator --policy-document file://operator.json
+      access-keys permissions --for report --stack prod
       access-keys permissions --check                 prove every expectation of the stack
       access-keys permissions --check --output json | jq '.expectations[] | select(.problem)'
     """
 )
 @stack_option
-@click.option("--check", is_flag=True, help="Prove the stack's permission tests; exit with 1 if one fails.")
+@click.option(
+    "--for",
+    "command",
+    type=click.Choice(COMMANDS),
+    default="up",
+    show_default=True,
+    help="The command that is to be run: access-keys report, or one of Pulumi's.",
+)
+@click.option("--check", is_flag=True, help="Prove the stack's permission tests instead; exit with 1 if one fails.")
 @output_option
 @click.pass_context
-def permissions(context: click.Context, stack: str | None, check: bool, output: str) -> None:
-    """Prove what the stack's groups and users may and may not do.
+def permissions(context: click.Context, stack: str | None, command: Command, check: bool, output: str) -> None:
+    """Print the least IAM policy that the operator needs.
 
-    Asks IAM's simulator whether each group and user that has permission tests (expect) is allowed and denied what the
-    last `pulumi up` proved, with all policies that it has now. Needs the permission iam:SimulatePrincipalPolicy.
+    It covers what the stack file and the state have: to create it, to change it, to rotate its keys and to remove it.
+    Print it again after adding to the file. What the identity that runs this lacks is listed on standard error, and the
+    exit code is 1 then. This asks IAM's simulator, which needs the permission iam:SimulatePrincipalPolicy.
+
+    With --check, asks IAM's simulator instead whether each group and user that has permission tests (expect) is allowed
+    and denied what the last `pulumi up` proved, with all policies that it has now.
     """
+    stack = stack or selected_stack()
+    if not check:
+        from aws_access_keys.cli.operator import print_needed
+
+        if print_needed(stack, command):
+            context.exit(1)
+        return
     from aws_access_keys.cli.permissions import as_data, as_text, check_expectations
 
-    if not check:
-        raise click.UsageError("--check is missing.")
-    stack = stack or selected_stack()
     results = check_expectations(stack)
     _print(output, as_data(stack, results), as_text(results))
     if any(result.problem for result in results):

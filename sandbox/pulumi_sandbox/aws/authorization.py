@@ -28,7 +28,7 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
     for action, resource in needed(request, caller):
         if action in ALWAYS_ALLOWED:
             continue
-        access = AccessRequest(action, resource, context | _via_service(request, action))
+        access = AccessRequest(action, resource, context | _kms_context(request, action, resource))
         verdict = evaluate(policies, access)
         if verdict is Verdict.ALLOWED and boundary is not None:
             if evaluate([boundary], access) is not Verdict.ALLOWED:
@@ -100,12 +100,18 @@ def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[s
     return context
 
 
-def _via_service(request: ApiRequest, action: str) -> dict[str, tuple[str, ...]]:
-    """The condition key of what a service asks KMS for, on behalf of the caller."""
-    if request.service == "kms" or not action.startswith("kms:"):
+def _kms_context(request: ApiRequest, action: str, resource: str) -> dict[str, tuple[str, ...]]:
+    """The condition keys of KMS: the aliases of the key, and the service that asks on behalf of the caller."""
+    from moto.kms.models import kms_backends
+
+    if not action.startswith("kms:"):
         return {}
+    key: Any = kms_backends[account.ACCOUNT_ID][request.region].keys.get(resource.rpartition("/")[2])
+    aliases = {"kms:resourcealiases": tuple(key.aliases)} if key and key.aliases else {}
+    if request.service == "kms":
+        return aliases
     suffix = "amazonaws.com.cn" if request.region.startswith("cn-") else "amazonaws.com"
-    return {"kms:viaservice": (f"{request.service}.{request.region}.{suffix}",)}
+    return aliases | {"kms:viaservice": (f"{request.service}.{request.region}.{suffix}",)}
 
 
 def _refusal(request: ApiRequest, caller: Caller, access: AccessRequest, reason: str) -> AwsError:

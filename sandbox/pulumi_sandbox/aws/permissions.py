@@ -297,6 +297,10 @@ def _iam_resource(request: ApiRequest, caller: Caller) -> str:
         return owner.arn if owner else "*"
     if action == "SimulatePrincipalPolicy":
         return form.get("PolicySourceArn", "*")
+    if action.endswith("VirtualMFADevice"):
+        return form.get("SerialNumber") or f"{prefix}mfa{path}{form.get('VirtualMFADeviceName')}"
+    if action == "ListVirtualMFADevices":
+        return "*"
     if "GroupName" in form:
         group = store.groups.get(form["GroupName"])
         return group.arn if group else f"{prefix}group{path}{form['GroupName']}"

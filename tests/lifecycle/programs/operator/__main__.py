@@ -17,7 +17,10 @@ operator = aws.Provider(
     region=cast("Any", config.require("region")),
     access_key=os.environ["AWS_ACCESS_KEY_ID"],
     secret_key=os.environ["AWS_SECRET_ACCESS_KEY"],
-    default_tags=config.require_object("defaultTags"),
+    default_tags=config.get_object("defaultTags"),
     ignore_tags=aws.ProviderIgnoreTagsArgs(key_prefixes=["AKIA"]),
 )
-ProgrammaticAccess("access", cast("Any", stack_settings()), pulumi.ResourceOptions(provider=operator), spell=STACK_FILE)
+access = ProgrammaticAccess(
+    "access", cast("Any", stack_settings()), pulumi.ResourceOptions(provider=operator), spell=STACK_FILE
+)
+pulumi.export("keys", access.keys)

@@ -1,0 +1,280 @@
+"""`access-keys permissions`: the least IAM policy with which the operator can run a command on a stack, and what the
+present operator lacks of it.
+
+The policy covers all that the stack file asks for and the state has: to create it, to change it, to rotate its keys and
+to remove it. Reads the stack from the engine, and asks AWS only what the present operator may do.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import parse_qs, urlsplit
+
+import click
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli.stack import StackError, pulumi
+from aws_access_keys.rules.documents import length
+from aws_access_keys.rules.limits import POLICY_LENGTH
+from aws_access_keys.rules.operator import (
+    GROUP,
+    KEY,
+    PARAMETER,
+    POLICY,
+    SECRET,
+    USER,
+    Command,
+    Place,
+    Resource,
+    Statement,
+    document,
+    planned,
+    resources_of,
+    statements,
+)
+from aws_access_keys.rules.policies import partition_of
+from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, as_lines
+from aws_access_keys.session import session_for
+
+if TYPE_CHECKING:
+    from aws_access_keys.settings import StackSettings
+
+MAX_RESOURCES = 20  # of one simulation; IAM documents no limit, but refuses what is too much
+_PLANS = "aws-access-keys:index:KeyPlans"
+
+
+def print_needed(stack: str, command: Command) -> bool:
+    """Print the policy, and on standard error what the present operator lacks of it. Returns whether that is anything.
+
+    Raises StackError.
+    """
+    asked = needed(stack, command)
+    click.echo(json.dumps(asked.document, indent=2))
+    for note in asked.notes:
+        click.echo(note, err=True)
+    try:
+        lines = list(lacking(asked))
+    except AwsQueryError as error:
+        click.echo(f"What the present operator lacks is not known: {error}.", err=True)
+        return False
+    for line in lines:
+        click.echo(line, err=True)
+    return bool(lines)
+
+
+class Needed(NamedTuple):
+    """What a command on a stack needs."""
+
+    command: Command
+    account: str
+    """The stack's account, or `*`."""
+    statements: list[Statement]
+    document: dict[str, Any]
+    notes: list[str]
+    """What a reader of the document must know."""
+    aws: dict[str, Any]
+    """The stack's config under `aws:`."""
+
+
+def needed(stack: str, command: Command) -> Needed:
+    """What a command on a stack needs. Raises StackError."""
+    config, has_secrets = _config(stack)
+    aws: dict[str, Any] = {key.removeprefix("aws:"): value for key, value in config.items() if key.startswith("aws:")}
+    deployment = _mapping(_mapping(json.loads(pulumi("stack", "export", "--stack", stack))).get("deployment"))
+    state = list(_state(deployment.get("resources") or []))
+    region = aws.get("region") or os.environ.get("AWS_REGION", "")
+    place = Place(partition_of(region), region or "*", _account(aws, state) or "*")
+    tags = _mapping(_mapping(_decoded(aws.get("defaultTags"))).get("tags"))
+    ignored: list[str] = _mapping(_decoded(aws.get("ignoreTags"))).get("keyPrefixes") or []
+    settings = _settings(stack, config, has_secrets, place, ignored).prefixed()
+    about = resources_of([*planned(settings, place, tags), *state], place)
+    notes: list[str] = []
+    if place.account == "*":
+        notes.append("The account is not known, so the ARNs are for any account. Set aws:allowedAccountIds.")
+    if aws.get("assumeRoles"):
+        notes.append(
+            "The policy is for the role in aws:assumeRoles. The identity that runs Pulumi needs sts:AssumeRole on it, "
+            "and access to the state and its KMS key."
+        )
+    else:
+        about |= _backend(deployment, place)
+    found = statements(about, command, place)
+    made, is_shortened = document(found)
+    if is_shortened:
+        notes.append(f"The names are too long for a policy of {POLICY_LENGTH} characters, so they are shortened to *.")
+    if (characters := length(made)) > POLICY_LENGTH:
+        notes.append(f"The policy has {characters} characters; IAM allows {POLICY_LENGTH}. Split it into several.")
+    return Needed(command, place.account, found, made, notes, aws)
+
+
+def lacking(asked: Needed) -> Iterator[str]:
+    """A line about each action that the present operator may not do, by IAM's simulator. Raises AwsQueryError."""
+    account = Account(lambda: session_for(asked.aws))
+    caller = account.ask("sts", "get_caller_identity")
+    if asked.account not in ("*", caller["Account"]):
+        yield f"{caller['Arn']} is in another account than this stack, which is in {asked.account}. Switch accounts."
+        return
+    if caller["Arn"].endswith(":root"):
+        return
+    operator = _principal(account, caller["Arn"])
+    missing: dict[str, tuple[Statement, list[str]]] = {}
+    for statement in asked.statements:
+        for action, resource in _denied(account, operator, caller["Account"], statement):
+            resources = missing.setdefault(action, (statement, []))[1]
+            resources += [resource] * (resource not in resources)
+    for action, (statement, resources) in missing.items():
+        more = f" and {len(resources) - 1} more" if len(resources) > 1 else ""
+        command = f"access-keys {asked.command}" if asked.command == "report" else f"pulumi {asked.command}"
+        otherwise = statement.row.otherwise or f"`{command}` fails where it needs this"
+        yield f"{operator} lacks {action} on {resources[0]}{more} ({statement.row.purpose}). Without it, {otherwise}."
+
+
+def _principal(account: Account, arn: str) -> str:
+    """The ARN of the user or role behind a caller; the session of a role does not have the role's path."""
+    if not (session := re.fullmatch(r"arn:([\w-]+):sts::(\d+):assumed-role/([^/]+)/.+", arn)):
+        return arn
+    partition, owner, name = session.groups()
+    try:
+        found = account.ask("iam", "get_role", RoleName=name)
+    except AwsQueryError:
+        found = None
+    return found["Role"]["Arn"] if found else f"arn:{partition}:iam::{owner}:role/{name}"
+
+
+def _denied(account: Account, operator: str, owner: str, statement: Statement) -> Iterator[tuple[str, str]]:
+    """The actions of a statement that an operator may not do, each with the resource.
+
+    owner: the caller's account, taken where that of the stack is not known.
+    """
+    keys = [(operator, key, value) for operator, found in statement.condition.items() for key, value in found.items()]
+    for values in product(*(values for _, _, values in keys)):
+        context = [
+            {
+                "ContextKeyName": key,
+                "ContextKeyType": "stringList" if operator.startswith("ForAnyValue") else "string",
+                "ContextKeyValues": [value],
+            }
+            for (operator, key, _), value in zip(keys, values, strict=True)
+        ]
+        arns = [re.sub(r"^(arn:[^:]*:[^:]*:[^:]*:)\*:", rf"\g<1>{owner}:", arn) for arn in statement.resources]
+        for begin in range(0, len(arns), MAX_RESOURCES):
+            denied = _simulated(account, operator, statement.actions, arns[begin : begin + MAX_RESOURCES], context)
+            limits = "".join(f" with {key} {value}" for (_, key, _), value in zip(keys, values, strict=True))
+            yield from ((action, f"{arn}{limits}") for action, arn in denied)
+
+
+def _simulated(
+    account: Account, operator: str, actions: Sequence[str], arns: Sequence[str], context: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    parameters: dict[str, Any] = {"PolicySourceArn": operator, "ActionNames": actions, "ResourceArns": arns}
+    parameters["ContextEntries"] = context
+    while True:
+        response = account.ask("iam", "simulate_principal_policy", **parameters)
+        if response is None:
+            raise AwsQueryError(ValueError(f"IAM has no {operator}"))
+        for result in response["EvaluationResults"]:
+            # For `*` the decision stands at the top of a result, for ARNs below it.
+            for decided in result.get("ResourceSpecificResults") or [result]:
+                if decided.get("EvalResourceDecision", result["EvalDecision"]) != "allowed":
+                    yield result["EvalActionName"], decided["EvalResourceName"]
+        if not response.get("IsTruncated"):
+            return
+        parameters["Marker"] = response["Marker"]
+
+
+def _config(stack: str) -> tuple[dict[str, Any], bool]:
+    """The stack's whole config as text, and whether it has decrypted values. Only those of settings are decrypted:
+    Pulumi gives `users` as a whole or not at all.
+    """
+    found: dict[str, dict[str, Any]] = json.loads(pulumi("config", "--json", "--stack", stack))
+    has_secrets = any(entry.get("secret") for name, entry in found.items() if name.startswith(f"{NAMESPACE}:"))
+    if has_secrets:
+        found = json.loads(pulumi("config", "--json", "--show-secrets", "--stack", stack))
+    return {name: entry.get("value") for name, entry in found.items()}, has_secrets
+
+
+def _settings(
+    stack: str, config: Mapping[str, Any], has_secrets: bool, place: Place, ignored_tags: Sequence[str]
+) -> "StackSettings":
+    """The checked settings of a stack file. Raises StackError."""
+    from aws_access_keys.setting_types import read_section
+    from aws_access_keys.settings import StackSettings
+    from aws_access_keys.stack_file import given_settings
+    from aws_access_keys.validation import rule_problems
+
+    given = given_settings(config)
+    if "users" not in given and "groups" not in given:
+        raise StackError(
+            f"Stack '{stack}' has no {NAMESPACE}:groups and {NAMESPACE}:users in its config, so its program sets them "
+            "itself. The permissions by setting are in docs/security.md, under 'Permissions of the operator'."
+        )
+    settings, problems = read_section(StackSettings, given, STACK_FILE)
+    if settings:
+        problems += rule_problems(settings, STACK_FILE, place.partition, ignored_tags)
+    if problems or settings is None:
+        # A message can have the value, and only Pulumi knows which ones to hide.
+        listed = ". `pulumi preview` lists them." if has_secrets else f":\n{as_lines(problems, STACK_FILE)}"
+        raise StackError(f"The configuration of stack '{stack}' has problems{listed}")
+    return settings
+
+
+def _state(resources: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
+    """What the state has, without what did not become known in a run that failed."""
+    for found in resources:
+        properties: dict[str, Any] = found.get("outputs") or {}
+        if found["type"] in (GROUP, USER, POLICY, SECRET, PARAMETER) and "arn" not in properties:
+            continue
+        if found["type"] == SECRET:
+            # AWS appends six characters, others when the secret is made again.
+            yield Resource(SECRET, {**properties, "arn": re.sub(r"-\w{6}$", "-??????", properties["arn"])})
+        elif found["type"] == _PLANS:
+            for user in _mapping(properties.get("idleDays")):
+                yield Resource(KEY, {"user": user, "guarded": True})
+        elif properties:
+            yield Resource(found["type"], properties)
+
+
+def _account(aws: Mapping[str, Any], state: Sequence[Resource]) -> str | None:
+    """The account's id: the only one that the provider allows, or that of the users in the state."""
+    allowed: Any = _decoded(aws.get("allowedAccountIds"))
+    if isinstance(allowed, list) and len(ids := cast("list[Any]", allowed)) == 1:
+        return str(ids[0])
+    ids = {
+        match[1]
+        for resource in state
+        if (match := re.match(r"arn:[\w-]+:iam::(\d{12}):(?:user|group)/", str(resource.properties.get("arn"))))
+    }
+    return ids.pop() if len(ids) == 1 else None
+
+
+def _backend(deployment: Mapping[str, Any], place: Place) -> dict[str, list[str]]:
+    """The bucket that has the state, and the KMS key that encrypts the secrets in it, if there are any."""
+    about: dict[str, list[str]] = {}
+    url = urlsplit(json.loads(pulumi("whoami", "--json")).get("url") or "")
+    if url.scheme == "s3":
+        arn = f"arn:{place.partition}:s3:::{url.netloc}"
+        folder = f"{url.path.strip('/')}/" if url.path.strip("/") else ""
+        about |= {"bucket": [arn], "object": [f"{arn}/{folder}*"]}
+    secrets = urlsplit(_mapping(_mapping(deployment.get("secrets_providers")).get("state")).get("url") or "")
+    if secrets.scheme == "awskms":
+        key = f"{secrets.netloc}{secrets.path}".strip("/")
+        region = parse_qs(secrets.query).get("region", [place.region])[0]
+        if not key.startswith("arn:"):
+            key = place._replace(region=region).arn("kms", key if key.startswith("alias/") else f"key/{key}")
+        about["key:of the stack"] = [key]
+    return about
+
+
+def _decoded(text: Any) -> Any:
+    """What a config value holds; text that is not JSON as it is."""
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return text
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
