@@ -121,12 +121,27 @@ def reset() -> None:
 
 
 def note_use(key_id: str, service: str, region: str) -> None:
-    """Record that an access key was used just now. IAM has no regions: AWS names its home region."""
+    """Record that a user's access key was used just now."""
+    iam(region).access_keys[key_id].last_used = _use_now(service, region)
+
+
+def note_root_use(service: str, region: str) -> None:
+    """The same for root's key, which moto does not have."""
+    vars(iam(region))["root_last_used"] = _use_now(service, region)
+
+
+def root_last_used(region: str) -> Any:
+    """When root's key was last used; None if never."""
+    return getattr(iam(region), "root_last_used", None)
+
+
+def _use_now(service: str, region: str) -> Any:
+    """A use at this moment. IAM has no regions: AWS names its home region."""
     from moto.iam.models import AccessKeyLastUsed
 
     home = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
     where = home.get(partition(region), region) if service == "iam" else region
-    iam(region).access_keys[key_id].last_used = AccessKeyLastUsed(clock.utcnow(), service, where)
+    return AccessKeyLastUsed(clock.utcnow(), service, where)
 
 
 def reset_last_used(key_ids: Collection[str]) -> None:

@@ -128,7 +128,10 @@ class Gateway:
         if caller.user is not None:
             account.note_use(caller.key_id, request.service, request.region)
             self._changed()
-        elif not request.reads:
+            return
+        if caller.is_root:
+            account.note_root_use(request.service, request.region)
+        if not request.reads:
             self._changed()
 
     def _to_moto(self, request: ApiRequest, caller: Caller) -> ApiResponse:

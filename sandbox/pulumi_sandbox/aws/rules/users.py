@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pulumi_sandbox.aws import clock
 from pulumi_sandbox.aws.response import ApiResponse, AwsError
 from pulumi_sandbox.aws.rules.rule import (
     Context,
@@ -81,12 +82,15 @@ def delete_user(context: Context) -> None:
 def create_login_profile(context: Context) -> None:
     if context.user().password:
         raise AwsError("EntityAlreadyExists", f"Login Profile for user {context.user().name} already exists.")
+    vars(context.user())["password_changed"] = clock.utcnow()
 
 
 @rule("GetLoginProfile", "UpdateLoginProfile", "DeleteLoginProfile")
 def existing_login_profile(context: Context) -> None:
     if not context.user().password:
         raise AwsError("NoSuchEntity", f"Login Profile for User {context.user().name} cannot be found.")
+    if "Password" in context.given:
+        vars(context.user())["password_changed"] = clock.utcnow()
 
 
 @rule("PutUserPermissionsBoundary")
