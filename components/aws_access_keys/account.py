@@ -121,9 +121,10 @@ class Account:
             self._keys[user] = self.list_access_keys_now(user)
         return self._keys[user]
 
-    def list_access_keys_now(self, user: str) -> list[AccessKeyMetadata]:
-        """The same, asked again: this run has created a key."""
-        response: dict[str, Any] | None = self.ask("iam", "list_access_keys", UserName=user)
+    def list_access_keys_now(self, user: str | None) -> list[AccessKeyMetadata]:
+        """The same, asked again: this run has created a key. user: None for the caller's own, as root has them."""
+        of_user = {"UserName": user} if user else {}
+        response: dict[str, Any] | None = self.ask("iam", "list_access_keys", **of_user)
         listed: list[dict[str, Any]] = response["AccessKeyMetadata"] if response else []
         return [
             AccessKeyMetadata(found["AccessKeyId"], found["Status"] == "Active", found["CreateDate"])

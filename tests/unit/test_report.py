@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from aws_access_keys.cli.report.as_html import as_html
-from aws_access_keys.cli.report.as_text import as_text, print_report
-from aws_access_keys.cli.report.data import Limits, Report, Row, as_csv, as_json, report_of
+from aws_access_keys.cli.report.as_text import as_text, print_listing
+from aws_access_keys.cli.report.data import Report, Row, as_csv, as_json, report_of
 from aws_access_keys.iam import LastUse
+from aws_access_keys.rules.findings import Limits
 from rich.console import Console
 
 DAY = date(2026, 11, 23)
@@ -247,7 +248,7 @@ def test_text_into_a_pipe_has_one_line_per_key(report: Report) -> None:
 @pytest.mark.parametrize("width", [80, 100, 149, 200])
 def test_text_fits_the_terminal_and_shows_everything(report: Report, width: int) -> None:
     text = StringIO()
-    print_report(report, Console(file=text, width=width, highlight=False))
+    print_listing(report, Console(file=text, width=width, highlight=False))
     lines = text.getvalue().splitlines()
     assert max(len(line) for line in lines) <= width
     for row in report.keys:

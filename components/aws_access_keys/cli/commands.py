@@ -1,16 +1,18 @@
 """The command line: subcommands, options and their help. What they do is imported once one of them runs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from aws_access_keys.cli.stack import selected_stack
+from aws_access_keys.rules.inventory import RULES
 from aws_access_keys.rules.operator import COMMANDS, Command
 
 ENDINGS = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv"}
-OVERDUE = 3  # exit code
+OVERDUE = ACT = 3  # exit code
 
 
 stack_option = click.option("-s", "--stack", metavar="STACK", help="Default: the stack that is selected in Pulumi.")
@@ -24,12 +26,51 @@ output_option = click.option(
 )
 
 
+def listing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of the report and of the inventory."""
+    options = (
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice(["text", "json", "html", "csv"]),
+            help="Format. Default: from the extension of --file (.json, .html, .csv), else text.",
+        ),
+        click.option(
+            "--file", metavar="FILE", type=click.Path(path_type=Path), help="Write to this file instead of printing."
+        ),
+        click.option(
+            "--max-age-days",
+            metavar="DAYS",
+            type=click.IntRange(1),
+            default=90,
+            show_default=True,
+            help="An active key is overdue if it is older than this.",
+        ),
+        click.option(
+            "--idle-days",
+            metavar="DAYS",
+            type=click.IntRange(1),
+            default=45,
+            show_default=True,
+            help="An active key is overdue if it has not been used for this long.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _format_of(file: Path | None) -> str:
+    return ENDINGS.get(file.suffix.lower(), "text") if file else "text"
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""
     \b
     Examples:
       access-keys report --stack prod              list every key, and what is overdue
+      access-keys inventory                        list every user and key of the account
       access-keys credentials ann --stack prod     put Ann's key into the AWS profile 'ann'
       access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
       access-keys permissions --check              prove what keys may and may not do
@@ -39,7 +80,7 @@ output_option = click.option(
       0    success
       1    error, and the message explains what to do; permissions --check: an expectation failed
       2    usage error
-      3    report --fail-on-overdue: a key is overdue
+      3    report --fail-on-overdue: a key is overdue; inventory --fail-on: there is such a reason to act
       130  interrupted with Ctrl-C
 
     \b
@@ -69,29 +110,7 @@ def access_keys() -> None:
     """
 )
 @stack_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json", "html", "csv"]),
-    help="Format. Default: from the extension of --file (.json, .html, .csv), else text.",
-)
-@click.option("--file", metavar="FILE", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
-@click.option(
-    "--max-age-days",
-    metavar="DAYS",
-    type=click.IntRange(1),
-    default=90,
-    show_default=True,
-    help="An active key is overdue if it is older than this.",
-)
-@click.option(
-    "--idle-days",
-    metavar="DAYS",
-    type=click.IntRange(1),
-    default=45,
-    show_default=True,
-    help="An active key is overdue if it has not been used for this long.",
-)
+@listing_options
 @click.option(
     "--fail-on-overdue", is_flag=True, help="Exit with 3 if a key is overdue, with 1 if that cannot be determined."
 )
@@ -112,15 +131,77 @@ def report(
     manage are listed, too. AWS is asked for these keys and for last uses, which needs the permissions
     iam:ListAccessKeys and iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report for another day.
     """
-    from aws_access_keys.cli.report import make_report, put_report
-    from aws_access_keys.cli.report.data import Limits
+    from aws_access_keys.cli.report import make_report, put_listing
+    from aws_access_keys.rules.findings import Limits
 
     made = make_report(stack or selected_stack(), Limits(max_age_days=max_age_days, idle_days=idle_days))
-    put_report(made, output or (ENDINGS.get(file.suffix.lower(), "text") if file else "text"), file)
-    if fail_on_overdue and made.overdue:
+    put_listing(made, output or _format_of(file), file)
+    if fail_on_overdue and made.to_act_on:
         context.exit(OVERDUE)
     if fail_on_overdue and made.summary.unknown:
         raise click.ClickException("AWS did not report the last use of a key that may be overdue.")
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys inventory --file account.html
+      access-keys inventory --all-projects --output csv --file account.csv
+      access-keys inventory --fail-on root --fail-on quarantine --fail-on unused
+      access-keys inventory --output json | jq '.items[] | select(.role == "unmanaged")'
+    """
+)
+@click.option(
+    "-s", "--stack", metavar="STACK", help="Ask AWS as this stack does. Default: the selected stack, if there is one."
+)
+@click.option("--all-projects", is_flag=True, help="Look for keys in the stacks of all projects of the backend.")
+@listing_options
+@click.option(
+    "--fail-on",
+    type=click.Choice([*RULES, "any"]),
+    multiple=True,
+    help="Exit with 3 if there is a reason of this kind to act, with 1 if something is unknown. Can be repeated.",
+)
+@click.pass_context
+def inventory(
+    context: click.Context,
+    stack: str | None,
+    all_projects: bool,
+    output: str | None,
+    file: Path | None,
+    max_age_days: int,
+    idle_days: int,
+    fail_on: tuple[str, ...],
+) -> None:
+    """List every user and access key of the AWS account, and what to act on first.
+
+    Root's keys come first, then the keys and users with reasons to act. A key is matched by its id to the stack that
+    has it. Works without any stack, too.
+
+    \b
+    Reasons:
+      root           the root user has an access key
+      quarantine     AWS found a key of the user exposed
+      administrator  the user is as strong as an administrator
+      unused, age    as in `access-keys report`
+      rotation       the rotation date in the stack has passed
+      second         another key of the user is active, and they do not belong to one rotation
+      mfa            console password without MFA
+
+    `access-keys permissions --for inventory` prints the permissions that it needs. It changes nothing, except that AWS
+    makes a credential report if the last one is older than four hours.
+    """
+    from aws_access_keys.cli.inventory import make_inventory
+    from aws_access_keys.cli.report import put_listing
+    from aws_access_keys.rules.findings import Limits
+
+    made = make_inventory(stack, all_projects, Limits(max_age_days=max_age_days, idle_days=idle_days))
+    put_listing(made, output or _format_of(file), file)
+    if any(finding.rule in fail_on or "any" in fail_on for row in made.rows for finding in row.reasons):
+        context.exit(ACT)
+    if fail_on and (made.problem or made.summary.unknown):
+        raise click.ClickException("Not everything is known, so there may be reasons to act.")
 
 
 @access_keys.command(

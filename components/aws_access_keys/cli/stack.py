@@ -4,7 +4,7 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from click import ClickException
 
@@ -13,6 +13,7 @@ from aws_access_keys.rules.problem import NAMESPACE, did_you_mean
 MAX_NAMES_SHOWN = 20  # users in a message
 # As in state.py, which needs the Pulumi SDK, and that takes long to load.
 _COMPONENT, _USER = "aws-access-keys:index:ProgrammaticAccess", "aws:iam/user:User"
+_KEY = "aws:iam/accessKey:AccessKey"
 _OWNERS = {_USER: "users", "aws:iam/group:Group": "groups"}
 
 
@@ -89,6 +90,51 @@ def stack_keys(stack: str) -> dict[str, Any]:
             if (urn, user) in arns:
                 result["userArns"][name] = arns[urn, user]
     return result
+
+
+def list_stacks(all_projects: bool = False) -> list[str]:
+    """The names of the stacks of the project in this folder, or of all projects of the backend. Raises StackError."""
+    found: list[dict[str, Any]] = json.loads(pulumi("stack", "ls", "--json", *(["--all"] if all_projects else [])))
+    return [stack["name"] for stack in found]
+
+
+class KeyInState(NamedTuple):
+    """An access key that the state of a stack has."""
+
+    stack: str
+    user: str | None
+    role: str
+    """`current` or `previous` key of a component, else `managed`."""
+    record: dict[str, Any]
+    """What the component knows of its user, as in the output `keys`; empty for a key outside the component."""
+
+
+def keys_in_state(stack: str) -> dict[str, KeyInState]:
+    """Key id → what the stack has of it, for every access key in its state, whatever program made it.
+
+    Raises StackError.
+    """
+    resources = _resources(stack)
+    records: dict[str, tuple[str, dict[str, Any]]] = {}
+    for found in resources:
+        for part in _mapping(
+            _mapping(found.get("outputs")).get("keys") if found["type"] == _COMPONENT else None
+        ).values():
+            for role in ("current", "previous"):
+                if key_id := _mapping(_mapping(part).get(role)).get("id"):
+                    records[key_id] = (role, part)
+    return {
+        found["id"]: KeyInState(
+            stack, _mapping(found.get("outputs")).get("user"), *records.get(found["id"], ("managed", {}))
+        )
+        for found in resources
+        if found["type"] == _KEY and isinstance(found.get("id"), str)
+    }
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """A mapping, or an empty one in place of the engine's mark for a value that did not become known."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def stack_expectations(stack: str) -> dict[str, tuple[str | None, list[dict[str, Any]]]]:

@@ -104,7 +104,12 @@ def administrator_warning(policies: Sequence[str]) -> str | None:
 
 def only_denies(arn: str) -> bool:
     """Whether this is one of AWS's managed policies that allow nothing."""
-    return re.fullmatch(r"arn:[a-z-]+:iam::aws:policy/(AWSDenyAll|AWSCompromisedKeyQuarantine(V\d+)?)", arn) is not None
+    return is_quarantine(arn) or re.fullmatch(r"arn:[a-z-]+:iam::aws:policy/AWSDenyAll", arn) is not None
+
+
+def is_quarantine(arn: str) -> bool:
+    """Whether AWS attaches this policy to a user of whom it found a key exposed."""
+    return re.fullmatch(r"arn:[a-z-]+:iam::aws:policy/AWSCompromisedKeyQuarantine(V\d+)?", arn) is not None
 
 
 def policy_key(arn: str) -> str:

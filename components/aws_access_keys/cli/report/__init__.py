@@ -6,17 +6,19 @@ secret and changes nothing.
 
 import os
 import sys
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from aws_access_keys.cli.report.as_html import as_html
-from aws_access_keys.cli.report.as_text import as_text, print_report
-from aws_access_keys.cli.report.data import Limits, Report, as_csv, as_json, report_of
+from aws_access_keys.cli.report.as_text import as_text, print_listing
+from aws_access_keys.cli.report.data import Listing, Report, as_csv, as_json, report_of
 from aws_access_keys.cli.report.last_used import LastUses, fetch_last_used, fetch_unmanaged
 from aws_access_keys.cli.stack import StackError, stack_config, stack_keys
 from aws_access_keys.clock import today
+from aws_access_keys.rules.findings import Limits
 from aws_access_keys.session import session_for
 
 MANY = 25  # keys from which progress is shown
@@ -25,10 +27,7 @@ FORMATS = {"text": as_text, "json": as_json, "html": as_html, "csv": as_csv}
 
 def make_report(stack: str, limits: Limits) -> Report:
     """The report of a stack for today, or for the day in ACCESS_KEYS_TODAY. Raises StackError."""
-    try:
-        day = today(os.environ)
-    except ValueError as error:
-        raise StackError(str(error)) from None
+    day = day_of_report()
     outputs, config = stack_keys(stack), stack_config(stack, "aws")
     users = {
         part[role]["id"]: user
@@ -38,29 +37,37 @@ def make_report(stack: str, limits: Limits) -> Report:
     }
     unmanaged, problem = fetch_unmanaged(users, lambda: session_for(config))
     users |= {key["id"]: user for user, keys in unmanaged.items() for key in keys}
-    with _progress(len(users)) as progress:
+    with progress_of(len(users)) as progress:
         task = progress.add_task("asking AWS for last uses", total=len(users))
         uses = fetch_last_used(users, lambda: session_for(config), lambda: progress.advance(task))
     problems = " ".join(text for text in (_problem(uses, len(users)), problem) if text)
     return report_of(stack, outputs, uses.known, day, limits, problems or None, unmanaged)
 
 
-def put_report(report: Report, kind: str, file: Path | None) -> None:
-    """Print the report, or write it to a file, in one of the FORMATS. Raises StackError."""
+def day_of_report() -> date:
+    """Today, or the day in ACCESS_KEYS_TODAY. Raises StackError."""
+    try:
+        return today(os.environ)
+    except ValueError as error:
+        raise StackError(str(error)) from None
+
+
+def put_listing(listing: Listing, kind: str, file: Path | None) -> None:
+    """Print a report or an inventory, or write it to a file, in one of the FORMATS. Raises StackError."""
     to_people = kind == "text" and file is None
-    if report.problem and not to_people:
-        sys.stderr.write(report.problem + "\n")
+    if listing.problem and not to_people:
+        sys.stderr.write(listing.problem + "\n")
     if to_people and sys.stdout.isatty():
-        print_report(report, Console(highlight=False))
+        print_listing(listing, Console(highlight=False))
     elif file is None:
-        sys.stdout.buffer.write(FORMATS[kind](report).encode())
+        sys.stdout.buffer.write(FORMATS[kind](listing).encode())
         sys.stdout.flush()
     else:
         try:
-            file.write_bytes(FORMATS[kind](report).encode())
+            file.write_bytes(FORMATS[kind](listing).encode())
         except OSError as error:
-            raise StackError(f"The report cannot be written to {file}: {error.strerror}.") from None
-        sys.stderr.write(f"{report.summary.text}. The report is in {file}\n")
+            raise StackError(f"The {listing.NAME} cannot be written to {file}: {error.strerror}.") from None
+        sys.stderr.write(f"{listing.headline}. The {listing.NAME} is in {file}\n")
 
 
 def _problem(uses: LastUses, total: int) -> str | None:
@@ -73,7 +80,7 @@ def _problem(uses: LastUses, total: int) -> str | None:
     return " ".join(parts) or None
 
 
-def _progress(keys: int) -> Progress:
+def progress_of(keys: int) -> Progress:
     """A progress line on standard error, gone when it is done; for few keys, or into a file, none."""
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=keys < MANY or not console.is_terminal)

@@ -1,20 +1,20 @@
-"""The report as one HTML page that needs nothing else: no script, no font, no picture, no network."""
+"""A listing of keys as one HTML page that needs nothing else: no script, no font, no picture, no network."""
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-from aws_access_keys.cli.report.data import REMEDY, UNMANAGED, Limits, Report, Row
+from aws_access_keys.cli.report.data import Limits, Listing, Row
 
 _STYLE = Path(__file__).with_name("page.css")
-_COLUMNS = ("User", "Access key id", "Key", "Status", "Age", "Last used", "Next rotation", "Overdue")
 # Whatever might get into the page, it can load and run nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def as_html(report: Report) -> str:
-    """The report as an HTML page. Everything that comes from the stack or from AWS is escaped."""
-    title = escape(report.title)
-    notes = [text for text in (report.problem, UNMANAGED if report.summary.unmanaged else None) if text]
+def as_html(listing: Listing) -> str:
+    """The listing as an HTML page. Everything that comes from the stack or from AWS is escaped."""
+    title = escape(listing.title)
+    notes = [text for text in (listing.problem, *listing.notes) if text]
     problem = "".join(f'<p class="problem" role="note">{escape(text)}</p>\n' for text in notes)
     return f"""\
 <!DOCTYPE html>
@@ -23,19 +23,16 @@ def as_html(report: Report) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{title}, {report.day}</title>
+<title>{title}, {listing.day}</title>
 <style>
 {_STYLE.read_text("utf-8")}</style>
 </head>
 <body>
 <main>
 <h1>{title}</h1>
-<p class="summary{" late" if report.overdue else ""}">{escape(_sentence(report.summary.text))}</p>
-{problem}{_table(report)}</main>
-<footer>An active key is overdue if it is more than {report.limits.max_age_days} days old, or if nobody has used it
-for {report.limits.idle_days} days (for a key that was never used, since its creation). A key is also overdue if its
-rotation date has passed. "Unknown" means that this depends on a last use that AWS did not report. All days are UTC.
-{escape(REMEDY)}</footer>
+<p class="summary{" late" if listing.to_act_on else ""}">{escape(_sentence(listing.headline))}</p>
+{problem}{_table(listing)}</main>
+<footer>{escape(" ".join((*listing.legend[:-1], "All days are UTC.", listing.legend[-1])))}</footer>
 </body>
 </html>
 """
@@ -45,15 +42,15 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _table(report: Report) -> str:
-    if not report.keys:
+def _table(listing: Listing) -> str:
+    if not listing.rows:
         return ""
-    head = "".join(f'<th scope="col">{column}</th>' for column in _COLUMNS)
-    body = "\n".join(_row(row, report.limits) for row in report.keys)
+    head = "".join(f'<th scope="col">{_HEADERS.get(column, column)}</th>' for column in listing.COLUMNS)
+    body = "\n".join(_row(row, listing) for row in listing.rows)
     return f"""\
 <div class="scroll" role="region" aria-label="Access keys" tabindex="0">
 <table>
-<caption>As of {report.day} (UTC)</caption>
+<caption>As of {listing.day} (UTC)</caption>
 <thead><tr>{head}</tr></thead>
 <tbody>
 {body}
@@ -63,29 +60,32 @@ def _table(report: Report) -> str:
 """
 
 
-def _row(row: Row, limits: Limits) -> str:
-    classes = f"{row.role}{'' if row.active else ' inactive'}"
-    kinds = {"previous": "<small>previous key</small>", "unmanaged": "<small>not managed by this stack</small>"}
-    status = escape(row.status) + kinds.get(row.role, "")
-    overdue = "unknown" if row.unknown else "no"
-    if row.overdue:
-        overdue = f"<ul>{''.join(f'<li>{escape(_sentence(finding.text))}</li>' for finding in row.overdue)}</ul>"
-    cells = (
-        f"<td><code>{escape(row.id)}</code></td>",
-        f"<td>{escape(row.name)}</td>",
-        f'<td class="tight">{status}</td>',
-        f"<td>{_age(row, limits)}</td>",
-        f'<td class="tight">{_last_used(row)}</td>',
-        f'<td class="tight">{_rotation(row)}</td>',
-        f"<td>{overdue}</td>",
+def _row(row: Row, listing: Listing) -> str:
+    cells = (_CELLS[column](row, listing.limits) for column in listing.COLUMNS[1:])
+    tight = ("tight" if column in _TIGHT else "" for column in listing.COLUMNS[1:])
+    columns = "".join(
+        f'<td class="{kind}">{cell}</td>' if kind else f"<td>{cell}</td>"
+        for kind, cell in zip(tight, cells, strict=True)
     )
-    return f'<tr class="{classes}"><th scope="row">{escape(row.user)}</th>{"".join(cells)}</tr>'
+    classes = f"{row.role or 'other'}{'' if row.active else ' inactive'}"
+    return f'<tr class="{classes}"><th scope="row">{escape(row.user)}</th>{columns}</tr>'
+
+
+def _status(row: Row) -> str:
+    kinds = {"previous": "<small>previous key</small>", "unmanaged": "<small>not managed by this stack</small>"}
+    return escape(row.status or "") + (kinds.get(row.role or "", "") if row.place == "" else "")
+
+
+def _reasons(row: Row) -> str:
+    if row.reasons:
+        return f"<ul>{''.join(f'<li>{escape(_sentence(finding.text))}</li>' for finding in row.reasons)}</ul>"
+    return "unknown" if row.unknown else "no"
 
 
 def _age(row: Row, limits: Limits) -> str:
     """The age as a bar that is full at the limit, and as a number for those who do not see it."""
     if row.age_days is None:
-        return "unknown"
+        return "unknown" if row.status else ""
     share = min(100, round(row.age_days * 100 / limits.max_age_days))
     kind = " over" if row.age_days > limits.max_age_days else " near" if row.age_days > limits.warn_age_days else ""
     bar = f'<span class="bar{kind}" aria-hidden="true"><i style="width:{share}%"></i></span>'
@@ -94,6 +94,8 @@ def _age(row: Row, limits: Limits) -> str:
 
 
 def _last_used(row: Row) -> str:
+    if not row.status:
+        return ""
     if row.last_used is None:
         return "never" if row.last_used_known else "unknown"
     ago = {0: "today", 1: "1 day ago"}.get(row.idle_days or 0, f"{row.idle_days} days ago")
@@ -106,3 +108,20 @@ def _rotation(row: Row) -> str:
     if row.active_until and row.active:
         return f"<small>active until</small>{row.active_until}"
     return str(row.next_rotation or "none")
+
+
+_HEADERS = {"Key id": "Access key id", "Rotation": "Next rotation"}
+_TIGHT = ("Status", "Last used", "Rotation")
+_CELLS: dict[str, Callable[[Row, Limits], str]] = {
+    "Key id": lambda row, _: f"<code>{escape(row.id or ('unknown' if row.status else ''))}</code>",
+    "Key": lambda row, _: escape(row.name),
+    "Status": lambda row, _: _status(row),
+    "Age": _age,
+    "Last used": lambda row, _: _last_used(row),
+    "Rotation": lambda row, _: _rotation(row),
+    "Stack": lambda row, _: escape(row.place),
+    "Access": lambda row, _: "<br>".join(map(escape, row.access)),
+    "Overdue": lambda row, _: _reasons(row),
+    "Act on": lambda row, _: _reasons(row),
+}
+"""Column of a listing → the content of its cells."""

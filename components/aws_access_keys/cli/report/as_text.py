@@ -1,5 +1,6 @@
-"""The report for a terminal, and for a pipe."""
+"""A listing of keys for a terminal, and for a pipe."""
 
+from collections.abc import Callable
 from io import StringIO
 
 from rich.console import Console
@@ -7,89 +8,112 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aws_access_keys.cli.report.data import REMEDY, UNMANAGED, Limits, Report, Row
+from aws_access_keys.cli.report.data import Limits, Listing, Row
 
 BAR = 8  # characters for the greatest age that is in time
-IN_DETAIL = 20  # overdue keys listed below the table, which has them all
+IN_DETAIL = 20  # keys to act on that are listed below the table, which has them all
 ONE_LINE_PER_KEY = 150  # columns from which a key fits on one line
 
-_HEADERS = ("User", "Key id", "Key", "Status", "Age, days", "Last used", "for", "Rotation", "Overdue")
-_WIDE = tuple((cell,) for cell in range(len(_HEADERS)))
-_NARROW = ((0, 1), (2, 3), (4,), (5, 6), (7, 8))
-"""Which cells stand below each other in one column."""
-_WIDTHS = (20, 13, 12, 18, 12)  # of the narrow columns; with a space between them they fill 79
+Cell = Callable[[Row, Limits, bool], Text]
+"""What a column shows of a row. The last argument: whether only ASCII can be shown."""
 
 
-def as_text(report: Report) -> str:
-    """The report as plain text with one line per key, however long, fit for grep."""
+def as_text(listing: Listing) -> str:
+    """The listing as plain text with one line per key, however long, fit for grep."""
     text = StringIO()
-    print_report(report, Console(file=text, width=400, highlight=False, color_system=None))
+    print_listing(listing, Console(file=text, width=400, highlight=False, color_system=None))
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Print the report: a line per key where it fits, else a few."""
-    console.print(Text(f"{report.title}, on {report.day} (UTC)"), style="bold")
-    console.print(Text(report.summary.text), style="red" if report.overdue else "")
-    if report.problem:
-        console.print(Text(report.problem), style="yellow")
-    if report.keys:
+def print_listing(listing: Listing, console: Console) -> None:
+    """Print the listing: a line per key where it fits, else a few."""
+    console.print(Text(f"{listing.title}, on {listing.day} (UTC)"), style="bold")
+    console.print(Text(listing.headline), style="red" if listing.to_act_on else "")
+    if listing.problem:
+        console.print(Text(listing.problem), style="yellow")
+    if listing.rows:
         console.print()
-        console.print(_table(report, console))
-    if report.summary.unmanaged:
+        console.print(_table(listing, console))
+    for note in listing.notes:
         console.print()
-        console.print(Text(UNMANAGED), style="yellow")
-    if report.overdue:
+        console.print(Text(note), style="yellow")
+    if listing.to_act_on:
         console.print()
-        console.print(Text("Overdue"), style="bold")
-        for row in report.overdue[:IN_DETAIL]:
-            console.print(Text.assemble("  ", row.user, " ", (row.id, "cyan")), soft_wrap=True)
-            for found in row.overdue:
+        console.print(Text(listing.REASONS), style="bold")
+        for row in listing.to_act_on[:IN_DETAIL]:
+            console.print(Text.assemble("  ", row.user, " ", (row.id or "", "cyan")), soft_wrap=True)
+            for found in row.reasons:
                 console.print(Padding(Text(found.text), (0, 0, 0, 4)))
-        if len(report.overdue) > IN_DETAIL:
-            console.print(f"  and {len(report.overdue) - IN_DETAIL} more")
+        if len(listing.to_act_on) > IN_DETAIL:
+            console.print(f"  and {len(listing.to_act_on) - IN_DETAIL} more")
         console.print()
-        console.print(Text(REMEDY))
+        console.print(Text(listing.legend[-1]))
 
 
-def _table(report: Report, console: Console) -> Table:
+def _table(listing: Listing, console: Console) -> Table:
     wide = console.width >= ONE_LINE_PER_KEY
-    columns = _WIDE if wide else _NARROW
+    headers = {header: cell for column in listing.COLUMNS for header, cell in COLUMNS[column].items()}
+    groups: list[tuple[list[str], int | None]] = [([header], None) for header in headers]
+    if not wide:
+        groups = [([h for name in names for h in COLUMNS[name]], width) for names, width in listing.NARROW]
     table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), pad_edge=False, header_style="bold")
-    for column, width in zip(columns, (None,) * len(_WIDE) if wide else _WIDTHS, strict=True):
-        header = "\n".join(_HEADERS[cell] for cell in column)
-        header += "" if wide or len(column) > 1 else "\n"  # on the first line, as what it heads
+    for names, width in groups:
+        header = "\n".join(names)
+        header += "" if wide or len(names) > 1 else "\n"  # on the first line, as what it heads
         table.add_column(header, overflow="fold", no_wrap=wide, width=width)
-    for row in report.keys:
-        cells = _cells(row, report.limits, console.options.ascii_only)
-        table.add_row(*(Text("\n").join(cells[cell] for cell in column) for column in columns))
+    ascii_only = console.options.ascii_only
+    for row in listing.rows:
+        cells = ([headers[name](row, listing.limits, ascii_only) for name in names] for names, _ in groups)
+        table.add_row(*(Text("\n").join(below) for below in cells))
     return table
-
-
-def _cells(row: Row, limits: Limits, ascii_only: bool) -> tuple[Text, ...]:
-    used = Text("never", "dim") if row.last_used_known else Text("unknown", "yellow")
-    if row.last_used:
-        used = Text(f"{row.last_used:%Y-%m-%d} ({row.idle_days} d)")
-    until = f"until {row.active_until}" if row.active_until and row.active else ""
-    return (
-        Text(row.user),
-        Text(row.id, "cyan"),
-        Text(row.label, "yellow" if row.role == "unmanaged" else ""),
-        Text(row.status, "" if row.active else "dim"),
-        _bar(row, limits, ascii_only),
-        used,
-        Text(", ".join(part for part in (row.last_used_service, row.last_used_region) if part), "dim"),
-        Text(str(row.next_rotation or until)),
-        Text(", ".join(finding.rule for finding in row.overdue), "bold red"),
-    )
 
 
 def _bar(row: Row, limits: Limits, ascii_only: bool) -> Text:
     """The age as a bar that is full at the limit, and as a number."""
     age = row.age_days
     if age is None:
-        return Text("unknown", "yellow")
+        return Text("unknown", "yellow") if row.status else Text()
     full = min(BAR, round(age * BAR / limits.max_age_days))
     style = "red" if age > limits.max_age_days else "yellow" if age > limits.warn_age_days else "green"
     done, left = ("#", ".") if ascii_only else ("█", "░")
     return Text.assemble((done * full + left * (BAR - full), style if row.active else "dim"), f" {age}")
+
+
+def _last_used(row: Row) -> Text:
+    if row.last_used:
+        return Text(f"{row.last_used:%Y-%m-%d} ({row.idle_days} d)")
+    if not row.status:
+        return Text()
+    return Text("never", "dim") if row.last_used_known else Text("unknown", "yellow")
+
+
+def _rotation(row: Row) -> Text:
+    return Text(str(row.next_rotation or (f"until {row.active_until}" if row.active_until and row.active else "")))
+
+
+def _reasons(row: Row) -> Text:
+    return Text(", ".join(finding.rule for finding in row.reasons), "bold red")
+
+
+def _of(show: Callable[[Row], Text]) -> Cell:
+    """A cell that depends on the row alone."""
+    return lambda row, _limits, _ascii_only: show(row)
+
+
+COLUMNS: dict[str, dict[str, Cell]] = {
+    "User": {"User": _of(lambda row: Text(row.user))},
+    "Key id": {"Key id": _of(lambda row: Text(row.id or ("unknown" if row.status else ""), "cyan"))},
+    "Key": {"Key": _of(lambda row: Text(row.label, "yellow" if row.role == "unmanaged" else ""))},
+    "Status": {"Status": _of(lambda row: Text(row.status or "", "" if row.active else "dim"))},
+    "Age": {"Age, days": _bar},
+    "Last used": {
+        "Last used": _of(_last_used),
+        "for": _of(lambda row: Text(", ".join(filter(None, (row.last_used_service, row.last_used_region))), "dim")),
+    },
+    "Rotation": {"Rotation": _of(_rotation)},
+    "Stack": {"Stack": _of(lambda row: Text(row.place))},
+    "Access": {"Access": _of(lambda row: Text(", ".join(row.access)))},
+    "Overdue": {"Overdue": _of(_reasons)},
+    "Act on": {"Act on": _of(_reasons)},
+}
+"""Column of a listing → its headers, each with what is below it."""

@@ -1,5 +1,7 @@
 """The data of the report, made of the stack's output `keys` and the last uses in AWS; also as JSON and as CSV.
 
+The inventory of an account (cli/inventory) is a listing of the same kind, with the same columns and some more.
+
 The classes are the shape of the JSON document, whose names are in camelCase. Days are whole days between UTC dates.
 """
 
@@ -9,14 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from io import StringIO
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from aws_access_keys.iam import LastUse, was_trial
+from aws_access_keys.rules.findings import Finding, Limits, overdue_findings
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
 
 REMEDY = (
     "For a new key, run `access-keys rotate USER`. To retire the previous key, set key.previous to inactive or "
     "deleted; to suspend a key that nobody uses, set key.status to inactive. Then run `pulumi up`."
+)
+KEY_LIMITS = (
+    "An active key is overdue if it is more than {max_age_days} days old, or if nobody has used it for {idle_days} "
+    "days (for a key that was never used, since its creation). A key is also overdue if its rotation date has passed. "
+    '"Unknown" means that this depends on a last use that AWS did not report.'
 )
 UNMANAGED = (
     "Keys marked 'not managed' were created outside this stack, or their secret was lost in a failed update. If nobody "
@@ -25,45 +33,21 @@ UNMANAGED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """When an active key is overdue. The defaults are those of AWS Security Hub and the CIS AWS Foundations Benchmark.
-
-    Source: https://docs.aws.amazon.com/securityhub/latest/userguide/iam-controls.html
-    """
-
-    max_age_days: int = 90
-    """Overdue from the day after (IAM.3, "rotated every 90 days or less")."""
-    idle_days: int = 45
-    """Overdue from this day on (IAM.22, "unused for 45 days"); a key never used counts from its creation."""
-
-    @property
-    def warn_age_days(self) -> int:
-        """The age above which the bar warns."""
-        return self.max_age_days * 2 // 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that should have been done with a key by now."""
-
-    rule: Literal["age", "unused", "rotation"]
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Row:
     """One access key, and how it stands on the day of the report."""
 
     user: str
-    id: str
-    role: Literal["current", "previous", "unmanaged"]
-    """`unmanaged`: IAM has the key and the stack does not."""
+    id: str | None
+    """None in an inventory: for a user without keys, and for a key whose id AWS does not tell."""
+    role: Literal["current", "previous", "managed", "unmanaged"] | None
+    """`unmanaged`: IAM has the key and the stack does not. Only in an inventory: `managed`, a key that a stack has
+    outside the component; None, where that is not known or there is no key."""
     serial: int | None
-    """None for an unmanaged key."""
+    """None for a key that is neither current nor previous."""
     name: str
     """The serial, and under a schedule the period the key was issued for: `2.2027-03-01`."""
-    status: str
-    """`Active` or `Inactive`, AWS's words."""
+    status: str | None
+    """`Active` or `Inactive`, AWS's words; None where there is no key."""
     created: datetime | None
     """None where the stack does not know it."""
     age_days: int | None
@@ -92,7 +76,22 @@ class Row:
         """The name, and what the key is if it is not the current one."""
         if self.role == "unmanaged":
             return "not managed"
-        return self.name if self.role == "current" else f"{self.name} previous"
+        return f"{self.name} previous" if self.role == "previous" else self.name
+
+    @property
+    def reasons(self) -> tuple[Finding, ...]:
+        """All reasons to act, the most urgent first."""
+        return self.overdue
+
+    @property
+    def place(self) -> str:
+        """In an inventory: the stack that has the key."""
+        return ""
+
+    @property
+    def access(self) -> tuple[str, ...]:
+        """In an inventory: what the user has and is besides."""
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,19 +118,74 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """Every access key of a stack on one day, in order of users; a user's current key comes first."""
+class Listing:
+    """What is shown of keys, whatever they have in common: the report of a stack, or the inventory of an account."""
+
+    NAME: ClassVar[str]
+    """What it is called in messages."""
+    ROW: ClassVar[type[Row]] = Row
+    """The class of its rows."""
+    COLUMNS: ClassVar[tuple[str, ...]]
+    """Headers, which as_text.py and as_html.py know."""
+    NARROW: ClassVar[tuple[tuple[tuple[str, ...], int], ...]]
+    """Which columns stand below each other in a narrow terminal, and their width; together at most 79."""
+    REASONS: ClassVar[str]
+    """The heading above the reasons to act."""
 
     version: int = 1
     """Raised when a member changes its meaning or goes; new members do not raise it."""
-    stack: str
     account: str | None
-    """AWS account id; None where the stack does not export the ARNs of its users."""
+    """AWS account id; None where it is not known."""
     day: date
     limits: Limits
-    summary: Summary
     problem: str | None
-    """Why the last use of some or all keys is unknown, in one line."""
+    """What is unknown and why, in one line."""
+
+    @property
+    def title(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def headline(self) -> str:
+        """One line on all of it."""
+        raise NotImplementedError
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        raise NotImplementedError
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know about the rows."""
+        return []
+
+    @property
+    def legend(self) -> list[str]:
+        """What the words mean, and what to do about the reasons to act."""
+        return [KEY_LIMITS.format(**asdict(self.limits)), REMEDY]
+
+    @property
+    def to_act_on(self) -> list[Row]:
+        return [row for row in self.rows if row.reasons]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Listing):
+    """Every access key of a stack on one day, in order of users; a user's current key comes first."""
+
+    NAME = "report"
+    COLUMNS = ("User", "Key id", "Key", "Status", "Age", "Last used", "Rotation", "Overdue")
+    NARROW = (
+        (("User", "Key id"), 20),
+        (("Key", "Status"), 13),
+        (("Age",), 12),
+        (("Last used",), 18),
+        (("Rotation", "Overdue"), 12),
+    )
+    REASONS = "Overdue"
+
+    stack: str
+    summary: Summary
     keys: tuple[Row, ...]
 
     @property
@@ -139,8 +193,16 @@ class Report:
         return f"Access keys of stack {self.stack}" + (f", AWS account {self.account}" if self.account else "")
 
     @property
-    def overdue(self) -> list[Row]:
-        return [row for row in self.keys if row.overdue]
+    def headline(self) -> str:
+        return self.summary.text
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return self.keys
+
+    @property
+    def notes(self) -> list[str]:
+        return [UNMANAGED] if self.summary.unmanaged else []
 
 
 def report_of(
@@ -159,9 +221,9 @@ def report_of(
     """
     rows: list[Row] = []
     for user, part in sorted(outputs["keys"].items()):
-        rows += [_row(user, role, part, used, day, limits) for role in ("current", "previous") if part.get(role)]
-        others = (unmanaged or {}).get(user, ())
-        rows += [_row(user, "unmanaged", {"unmanaged": key}, used, day, limits) for key in others]
+        parts = [(role, part) for role in ("current", "previous") if part.get(role)]
+        parts += [("unmanaged", {"unmanaged": key}) for key in (unmanaged or {}).get(user, ())]
+        rows += [Row(**key_facts(user, role, part, used, day, limits)) for role, part in parts]
     summary = Summary(
         users=len({row.user for row in rows}),
         keys=len(rows),
@@ -177,14 +239,15 @@ def report_of(
     )
 
 
-def _row(
+def key_facts(
     user: str,
-    role: Literal["current", "previous", "unmanaged"],
+    role: str,
     part: Mapping[str, Any],
-    used: Mapping[str, LastUse | None],
+    used: Mapping[Any, LastUse | None],
     day: date,
     limits: Limits,
-) -> Row:
+) -> dict[str, Any]:
+    """The members of a Row. role: which key of `part`, a user's record in the component's output `keys`."""
     key: Mapping[str, Any] = part[role]
     active, known, use = key["status"] == "Active", key["id"] in used, used.get(key["id"])
     created = datetime.fromisoformat(key["created"].replace("Z", "+00:00")) if key.get("created") else None
@@ -192,37 +255,37 @@ def _row(
         use = None
     due = date.fromisoformat(part["nextRotation"]) if role == "current" and part.get("nextRotation") else None
     age, idle = _days(created, day), _days(use and use.on, day)
-    unused = idle if use else age
     until = part.get("previousUntil") if role == "previous" else None
-    expires = part.get("expires") if role != "unmanaged" else None
+    expires = part.get("expires") if role in ("current", "previous") else None
     in_overlap = until is not None and day < date.fromisoformat(until)  # the schedule retires it on that day
-    overdue: list[Finding] = []
-    if active and not in_overlap and age is not None and age > limits.max_age_days:
-        overdue.append(Finding(rule="age", text=f"{age} days old; the limit is {limits.max_age_days}"))
-    if active and not in_overlap and known and unused is not None and unused >= limits.idle_days:
-        text = f"unused for {unused} days" if use else f"never used since it was created {unused} days ago"
-        overdue.append(Finding(rule="unused", text=f"{text}; the limit is {limits.idle_days}"))
-    if due and due < day:
-        overdue.append(Finding(rule="rotation", text=f"its rotation was due on {due}: run `pulumi up`"))
-    return Row(
-        user=user,
-        id=key["id"],
-        role=role,
-        serial=key.get("serial"),
-        name=key.get("name") or str(key.get("serial") or ""),
-        status=key["status"],
-        created=created,
-        age_days=age,
-        last_used_known=known,
-        last_used=use and use.on,
-        last_used_service=use and use.service,
-        last_used_region=use and use.region,
-        idle_days=idle,
-        next_rotation=due,
-        active_until=min(map(date.fromisoformat, filter(None, (until, expires))), default=None),
-        overdue=tuple(overdue),
-        unknown=active and not known and (age is None or age >= limits.idle_days),
+    judged = active and not in_overlap
+    overdue = overdue_findings(
+        limits,
+        age_days=age if judged else None,
+        unused_days=(idle if use else age) if judged and known else None,
+        was_used=use is not None,
+        due=due,
+        day=day,
     )
+    return {
+        "user": user,
+        "id": key["id"],
+        "role": role,
+        "serial": key.get("serial"),
+        "name": key.get("name") or str(key.get("serial") or ""),
+        "status": key["status"],
+        "created": created,
+        "age_days": age,
+        "last_used_known": known,
+        "last_used": use and use.on,
+        "last_used_service": use and use.service,
+        "last_used_region": use and use.region,
+        "idle_days": idle,
+        "next_rotation": due,
+        "active_until": min(map(date.fromisoformat, filter(None, (until, expires))), default=None),
+        "overdue": tuple(overdue),
+        "unknown": active and not known and (age is None or age >= limits.idle_days),
+    }
 
 
 def _days(earlier: datetime | None, day: date) -> int | None:
@@ -230,25 +293,31 @@ def _days(earlier: datetime | None, day: date) -> int | None:
     return max(0, (day - earlier.date()).days) if earlier else None
 
 
-def as_json(report: Report) -> str:
-    """The report as a JSON document with a final newline."""
-    return json.dumps(_document(report), indent=2, default=_text, ensure_ascii=False) + "\n"
+def as_json(listing: Listing) -> str:
+    """The listing as a JSON document with a final newline."""
+    return json.dumps(_document(listing), indent=2, default=_text, ensure_ascii=False) + "\n"
 
 
-def as_csv(report: Report) -> str:
-    """The keys with the same names, a line per key; in `overdue` the rules only."""
+def as_csv(listing: Listing) -> str:
+    """The rows with the same names, one a line; of findings the rules only, and several values with a space between."""
     text = StringIO()
-    rows = csv.DictWriter(text, [OTHER_LANGUAGES(field.name) for field in fields(Row)], lineterminator="\n")
+    rows = csv.DictWriter(text, [OTHER_LANGUAGES(field.name) for field in fields(listing.ROW)], lineterminator="\n")
     rows.writeheader()
-    for row in report.keys:
-        overdue = " ".join(finding.rule for finding in row.overdue)
-        cells = {**_document(row), "overdue": overdue}
-        rows.writerow({name: _text(cell) if isinstance(cell, date) else cell for name, cell in cells.items()})
+    for row in listing.rows:
+        rows.writerow({name: _cell(cell) for name, cell in _document(row).items()})
     return text.getvalue()
 
 
-def _document(part: Report | Row) -> dict[str, Any]:
-    """A part of the report as JSON has it."""
+def _cell(value: Any) -> Any:
+    """A value as CSV has it."""
+    if isinstance(value, tuple):
+        several = cast("tuple[dict[str, str] | str, ...]", value)
+        return " ".join(each if isinstance(each, str) else each["rule"] for each in several)
+    return _text(value) if isinstance(value, date) else value
+
+
+def _document(part: Listing | Row) -> dict[str, Any]:
+    """A part of the listing as JSON has it."""
     return asdict(part, dict_factory=lambda pairs: {OTHER_LANGUAGES(name): value for name, value in pairs})
 
 

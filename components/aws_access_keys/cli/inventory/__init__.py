@@ -1,0 +1,51 @@
+"""`access-keys inventory`: every user and access key of the account, whichever stack has it, if any does.
+
+Asks AWS about the account, and the engine for the states of stacks. Reads no secret and changes nothing.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from rich.console import Console
+from rich.progress import Progress
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli.inventory.data import Inventory, inventory_of
+from aws_access_keys.cli.inventory.questions import ask_account
+from aws_access_keys.cli.inventory.stacks import read_stacks
+from aws_access_keys.cli.report import day_of_report
+from aws_access_keys.cli.stack import StackError, selected_stack, stack_config
+from aws_access_keys.rules.findings import Limits
+from aws_access_keys.session import session_for
+
+
+def make_inventory(stack: str | None, all_projects: bool, limits: Limits) -> Inventory:
+    """The inventory for today, or for the day in ACCESS_KEYS_TODAY. Raises StackError.
+
+    stack: whose `aws:` config is used to ask AWS; None for the selected one, if there is one. all_projects: whether
+    keys are looked for in the stacks of all projects of the backend.
+    """
+    day = day_of_report()
+    config = stack_config(stack, "aws") if stack else _config_of_selected_stack()
+    account = Account(lambda: session_for(config))
+    try:
+        caller = account.ask("sts", "get_caller_identity")
+    except AwsQueryError as error:
+        raise StackError(f"AWS does not answer: {error}. {error.cure('')}") from None
+    with _progress() as progress, ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_stacks, all_projects, progress)
+        found = ask_account(account, caller["Arn"], reading.result, progress)
+    return inventory_of(caller["Account"], found, reading.result(), day, limits)
+
+
+def _config_of_selected_stack() -> dict[str, object]:
+    """An account can be listed without any stack, with AWS's default credentials."""
+    try:
+        return stack_config(selected_stack(), "aws")
+    except StackError:
+        return {}
+
+
+def _progress() -> Progress:
+    """Progress lines on standard error, gone when it is done; into a file, none."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,204 @@
+"""What AWS is asked about the account, in as few calls as there are: pages of authorization details, one credential
+report, and the ids of keys, which IAM tells one user at a time. What AWS does not answer is named, and the rest stays.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from rich.progress import Progress
+
+from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
+from aws_access_keys.cli.inventory.stacks import Stacks
+from aws_access_keys.iam import LastUse
+from aws_access_keys.rules.credential_report import ROOT, ReportedUser, ReportError, certain_uses, parse_report
+from aws_access_keys.rules.documents import Document
+from aws_access_keys.rules.inventory import AccountUser, Authorization, parse_authorization
+
+# The AWS policies are left out, or all of them would come, with every version.
+KINDS = ("User", "Group", "LocalManagedPolicy")
+PAGE = 1000  # AWS's most
+REPORT_TIMEOUT = 300  # seconds
+REPORT_INTERVAL = 1.0  # seconds
+# LimitExceeded: AWS makes reports of too many accounts at the moment.
+WAIT = {"LimitExceeded", "ReportInProgress", "ReportNotPresent", "ReportExpired"}
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Found:
+    """What AWS answered."""
+
+    users: Mapping[str, AccountUser] | None = None
+    """By name; None where AWS did not answer."""
+    documents: Mapping[str, Document] = field(default_factory=dict[str, Document])
+    """ARN of a managed policy → its document."""
+    reported: Mapping[str, ReportedUser] | None = None
+    """Rows of the credential report by name, root's under ROOT; None where AWS did not answer."""
+    reported_on: datetime | None = None
+    keys: dict[str, list[AccessKeyMetadata]] = field(default_factory=dict[str, list[AccessKeyMetadata]])
+    """User, or ROOT → its keys, for those whose keys are known."""
+    used: dict[str, LastUse | None] = field(default_factory=dict[str, "LastUse | None"])
+    """Key id → last use, for those of which it is known."""
+    problems: list[str] = field(default_factory=list[str])
+
+
+def ask_account(account: Account, caller: str, stacks: Callable[[], Stacks], progress: Progress) -> Found:
+    """Ask about everything. caller: ARN. stacks: waits for what the stacks have. Raises nothing that AWS answers."""
+    found = Found()
+    authorization = _authorization(account, found, progress)
+    _credential_report(account, found, progress)
+    if authorization:
+        _aws_documents(account, authorization, found)
+    names = _users_to_ask(found, stacks())
+    if caller.endswith(":root"):
+        names.insert(0, ROOT)
+    _keys(account, names, found, progress)
+    _uses(account, found, progress)
+    return found
+
+
+def _authorization(account: Account, found: Found, progress: Progress) -> Authorization | None:
+    task = progress.add_task("reading users and policies", total=None)
+    pages: list[Mapping[str, Any]] = []
+    marker: dict[str, str] = {}
+    try:
+        while not pages or pages[-1].get("IsTruncated"):
+            pages.append(account.ask("iam", "get_account_authorization_details", Filter=KINDS, MaxItems=PAGE, **marker))
+            marker = {"Marker": pages[-1].get("Marker", "")}
+            progress.update(task, completed=sum(len(page["UserDetailList"]) for page in pages))
+    except AwsQueryError as error:
+        missing = "Policies, and users without a key, are not known"
+        found.problems.append(f"{missing}: {error}. {error.cure('iam:GetAccountAuthorizationDetails')}")
+        return None
+    finally:
+        progress.update(task, total=1, completed=1)
+    authorization = parse_authorization(pages)
+    found.users = {user.name: user for user in authorization.users}
+    found.documents = authorization.documents
+    return authorization
+
+
+def _credential_report(account: Account, found: Found, progress: Progress) -> None:
+    task = progress.add_task("waiting for AWS's credential report", total=1)
+    try:
+        response = _made_report(account)
+        found.reported = parse_report(response["Content"].decode("utf-8"))
+        found.reported_on = response["GeneratedTime"].astimezone(timezone.utc)
+    except (AwsQueryError, ReportError) as error:
+        text = f"Last uses, console passwords, MFA and root's keys are not known: {error}."
+        if isinstance(error, AwsQueryError):
+            text += f" {error.cure('iam:GenerateCredentialReport and iam:GetCredentialReport')}"
+        found.problems.append(text)
+    progress.update(task, completed=1)
+
+
+def _made_report(account: Account) -> Any:
+    """The report, once AWS has made it. Raises AwsQueryError."""
+    deadline = time.monotonic() + REPORT_TIMEOUT
+    while True:
+        try:
+            if account.ask("iam", "generate_credential_report")["State"] == "COMPLETE":
+                return account.ask("iam", "get_credential_report")
+        except AwsQueryError as error:
+            if error.code not in WAIT or time.monotonic() > deadline:
+                raise
+        if time.monotonic() > deadline:
+            raise AwsQueryError(TimeoutError(f"AWS did not make a credential report within {REPORT_TIMEOUT} seconds"))
+        time.sleep(REPORT_INTERVAL)
+
+
+def _aws_documents(account: Account, authorization: Authorization, found: Found) -> None:
+    """Add the documents of AWS's policies that are in use and whose names do not tell enough."""
+    documents = dict(found.documents)
+    errors: dict[str, AwsQueryError] = {}
+    for arn, answer in _each(sorted(authorization.unknown_policies), account.policy_document):
+        if isinstance(answer, AwsQueryError):
+            errors.setdefault(answer.code, answer)
+        elif answer is not None:
+            documents[arn] = answer
+    found.documents = documents
+    for error in errors.values():
+        cure = error.cure("iam:GetPolicy and iam:GetPolicyVersion")
+        found.problems.append(f"Some of AWS's policies are only known by name: {error}. {cure}")
+
+
+def _users_to_ask(found: Found, stacks: Stacks) -> list[str]:
+    """The users who have keys, and those of whom that is not known."""
+    in_stacks = {key.user for key in stacks.keys.values()}
+    reported = found.reported
+    names = set(found.users or ()) | (set(reported or ()) - {ROOT})
+    if reported is None:
+        return sorted(names)
+    return sorted(name for name in names if name not in reported or reported[name].keys or name in in_stacks)
+
+
+def _keys(account: Account, names: Sequence[str], found: Found, progress: Progress) -> None:
+    task = progress.add_task("asking for the ids of keys", total=len(names))
+    errors: dict[str, tuple[AwsQueryError, list[str]]] = {}
+
+    def ask(name: str) -> list[AccessKeyMetadata]:
+        return account.list_access_keys_now(None if name == ROOT else name)
+
+    for name, answer in _each(names, ask):
+        progress.advance(task)
+        if isinstance(answer, AwsQueryError):
+            errors.setdefault(answer.code, (answer, []))[1].append(name)
+        else:
+            found.keys[name] = answer
+    for error, users in errors.values():
+        which = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
+        cure = error.cure("iam:ListAccessKeys")
+        found.problems.append(f"The ids of the keys of {which} are not known: {error}. {cure}")
+
+
+def _uses(account: Account, found: Found, progress: Progress) -> None:
+    """The last uses by the report; where it does not tell which key was used, by asking about that key."""
+    doubtful: list[str] = []
+    if found.reported is None:
+        return
+    for name, keys in found.keys.items():
+        user = found.reported.get(name)
+        certain = certain_uses({key.id: key.created for key in keys}, user.keys if user else ())
+        found.used |= certain
+        doubtful += [key.id for key in keys if key.id not in certain and name != ROOT]
+    task = progress.add_task("asking for last uses that the report does not tell", total=len(doubtful))
+    errors: dict[str, AwsQueryError] = {}
+    for key_id, answer in _each(doubtful, account.last_use):
+        progress.advance(task)
+        if isinstance(answer, AwsQueryError):
+            errors.setdefault(answer.code, answer)
+        else:
+            found.used[key_id] = answer
+    for error in errors.values():
+        cure = error.cure("iam:GetAccessKeyLastUsed")
+        found.problems.append(f"The last use of some keys is not known: {error}. {cure}")
+
+
+def _each(items: Sequence[Item], ask: Callable[[Item], Answer]) -> Iterable[tuple[Item, Answer | AwsQueryError]]:
+    """Each item with its answer, or with why there is none. The first is asked alone: whoever may not ask for it may
+    ask for none, mostly, and is not to be refused a thousand times.
+    """
+
+    def tried(item: Item) -> Answer | AwsQueryError:
+        try:
+            return ask(item)
+        except AwsQueryError as error:
+            return error
+
+    if not items:
+        return
+    first = tried(items[0])
+    yield items[0], first
+    if isinstance(first, AwsQueryError) and (first.is_denied or first.is_about_caller):
+        yield from ((item, first) for item in items[1:])
+        return
+    pool = ThreadPoolExecutor(MAX_WORKERS)
+    try:
+        yield from zip(items[1:], pool.map(tried, items[1:]), strict=True)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what is under way
