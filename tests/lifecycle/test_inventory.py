@@ -82,7 +82,7 @@ def test_every_user_and_key_is_there_with_its_stack(
     first.up()
     second.write({"groups": {"web": {"policies": ["AmazonS3FullAccess"]}}, "users": {"bob": {"groups": ["web"]}}})
     second.up()
-    extra = new_key(sandbox.client("iam"), "bob")
+    new_key(sandbox.client("iam"), "bob")
     sandbox.control.clear_calls()
     document = inventory(first)
     assert document["problem"] is None

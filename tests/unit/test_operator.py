@@ -18,6 +18,7 @@ from aws_access_keys.rules.operator import (
     Place,
     Resource,
     document,
+    of_account,
     planned,
     resources_of,
     statements,
@@ -109,14 +110,14 @@ def test_every_row_is_about_something_that_settings_can_have() -> None:
         "key": {"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}},
         "deliver": None,
     }
-    about = resources_of(planned(settings(given), SEOUL, {"owner": "it"}), SEOUL)
+    about = resources_of(planned(settings(given), SEOUL, {"owner": "it"}), SEOUL) | of_account(SEOUL)
     outside = {"bucket", "object", "key:of the stack", "operator", "key:with a retire guard"}
     assert {row.about for row in ROWS} - outside <= about.keys()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_policy_is_valid_for_iam(command: Command) -> None:
-    about = resources_of(planned(settings(EVERYTHING), SEOUL, {}), SEOUL)
+    about = resources_of(planned(settings(EVERYTHING), SEOUL, {}), SEOUL) | of_account(SEOUL)
     whole, is_shortened = document(list(statements(about, command, SEOUL)))
     assert not is_shortened
     assert list(document_problems("", whole, "aws")) == []

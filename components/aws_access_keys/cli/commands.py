@@ -161,7 +161,7 @@ def report(
     "--fail-on",
     type=click.Choice([*RULES, "any"]),
     multiple=True,
-    help="Exit with 3 if there is a reason of this kind to act, with 1 if something is unknown. Can be repeated.",
+    help="Exit with 3 if there is a reason of this kind to act, with 1 if AWS did not answer all. Can be repeated.",
 )
 @click.pass_context
 def inventory(
@@ -200,8 +200,8 @@ def inventory(
     put_listing(made, output or _format_of(file), file)
     if any(finding.rule in fail_on or "any" in fail_on for row in made.rows for finding in row.reasons):
         context.exit(ACT)
-    if fail_on and (made.problem or made.summary.unknown):
-        raise click.ClickException("Not everything is known, so there may be reasons to act.")
+    if fail_on and (made.summary.unknown or not made.complete):
+        raise click.ClickException("AWS did not answer everything, so there may be reasons to act.")
 
 
 @access_keys.command(
@@ -289,7 +289,7 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     type=click.Choice(COMMANDS),
     default="up",
     show_default=True,
-    help="The command that is to be run: access-keys report, or one of Pulumi's.",
+    help="The command that is to be run: report or inventory of access-keys, or one of Pulumi's.",
 )
 @click.option("--check", is_flag=True, help="Prove the stack's permission tests instead; exit with 1 if one fails.")
 @output_option
@@ -304,15 +304,15 @@ def permissions(context: click.Context, stack: str | None, command: Command, che
     With --check, asks IAM's simulator instead whether each group and user that has permission tests (expect) is allowed
     and denied what the last `pulumi up` proved, with all policies that it has now.
     """
-    stack = stack or selected_stack()
     if not check:
         from aws_access_keys.cli.operator import print_needed
 
-        if print_needed(stack, command):
+        if print_needed(stack if command == "inventory" else stack or selected_stack(), command):
             context.exit(1)
         return
     from aws_access_keys.cli.permissions import as_data, as_text, check_expectations
 
+    stack = stack or selected_stack()
     results = check_expectations(stack)
     _print(output, as_data(stack, results), as_text(results))
     if any(result.problem for result in results):

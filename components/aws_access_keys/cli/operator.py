@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
@@ -16,12 +17,13 @@ from urllib.parse import parse_qs, urlsplit
 import click
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.cli.stack import StackError, pulumi
+from aws_access_keys.cli.stack import StackError, aws_config, pulumi
 from aws_access_keys.rules.documents import length
 from aws_access_keys.rules.limits import POLICY_LENGTH
 from aws_access_keys.rules.operator import (
     GROUP,
     KEY,
+    OWN,
     PARAMETER,
     POLICY,
     SECRET,
@@ -31,6 +33,7 @@ from aws_access_keys.rules.operator import (
     Resource,
     Statement,
     document,
+    of_account,
     planned,
     resources_of,
     statements,
@@ -46,12 +49,12 @@ MAX_RESOURCES = 20  # of one simulation; IAM documents no limit, but refuses wha
 _PLANS = "aws-access-keys:index:KeyPlans"
 
 
-def print_needed(stack: str, command: Command) -> bool:
+def print_needed(stack: str | None, command: Command) -> bool:
     """Print the policy, and on standard error what the present operator lacks of it. Returns whether that is anything.
 
-    Raises StackError.
+    stack: None only for the inventory, which can do without any. Raises StackError.
     """
-    asked = needed(stack, command)
+    asked = needed(stack, command) if stack and command != "inventory" else needed_for_account(stack, command)
     click.echo(json.dumps(asked.document, indent=2))
     for note in asked.notes:
         click.echo(note, err=True)
@@ -110,6 +113,19 @@ def needed(stack: str, command: Command) -> Needed:
     return Needed(command, place.account, found, made, notes, aws)
 
 
+def needed_for_account(stack: str | None, command: Command) -> Needed:
+    """What a command about the whole account needs. stack: whose `aws:` config counts. Raises StackError."""
+    aws = aws_config(stack)
+    region = aws.get("region") or os.environ.get("AWS_REGION", "")
+    place = Place(partition_of(region), region or "*", _account(aws, []) or "*")
+    about = of_account(place)
+    if not aws.get("assumeRoles"):
+        with suppress(StackError):  # without Pulumi there are no stacks to read
+            about |= _backend({}, place)
+    found = statements(about, command, place)
+    return Needed(command, place.account, found, document(found)[0], [], aws)
+
+
 def lacking(asked: Needed) -> Iterator[str]:
     """A line about each action that the present operator may not do, by IAM's simulator. Raises AwsQueryError."""
     account = Account(lambda: session_for(asked.aws))
@@ -127,7 +143,7 @@ def lacking(asked: Needed) -> Iterator[str]:
             resources += [resource] * (resource not in resources)
     for action, (statement, resources) in missing.items():
         more = f" and {len(resources) - 1} more" if len(resources) > 1 else ""
-        command = f"access-keys {asked.command}" if asked.command == "report" else f"pulumi {asked.command}"
+        command = f"access-keys {asked.command}" if asked.command in OWN else f"pulumi {asked.command}"
         otherwise = statement.row.otherwise or f"`{command}` fails where it needs this"
         yield f"{operator} lacks {action} on {resources[0]}{more} ({statement.row.purpose}). Without it, {otherwise}."
 

@@ -185,6 +185,19 @@ def stack_config(stack: str, namespace: str) -> dict[str, Any]:
     }
 
 
+def aws_config(stack: str | None) -> dict[str, Any]:
+    """The `aws:` config of a stack. None: of the selected stack; where there is none, AWS's own settings count.
+
+    Raises StackError where the stack that is named cannot be read.
+    """
+    if stack:
+        return stack_config(stack, "aws")
+    try:
+        return stack_config(selected_stack(), "aws")
+    except StackError:
+        return {}
+
+
 def name_in_iam(stack: str, user: str, known: Collection[str]) -> str:
     """A user's name in IAM, from that name or the one in the stack file. known: names in IAM. Raises StackError."""
     prefixed = user if user in known else f"{stack_config(stack, NAMESPACE).get('namePrefix') or ''}{user}"

@@ -20,9 +20,11 @@ from aws_access_keys.rules.s3_grants import grant_policies
 if TYPE_CHECKING:
     from aws_access_keys.settings import AccessSettings
 
-Command = Literal["preview", "up", "refresh", "destroy", "report"]
+Command = Literal["preview", "up", "refresh", "destroy", "report", "inventory"]
 COMMANDS: tuple[Command, ...] = get_args(Command)
-"""`access-keys report` and Pulumi's. The other commands ask AWS nothing, except `access-keys permissions` itself."""
+"""Pulumi's, and two of `access-keys`. Its other commands ask AWS nothing, except `access-keys permissions` itself."""
+OWN: tuple[Command, ...] = ("report", "inventory")
+"""Those of `access-keys`."""
 
 SHOWN = {
     "any": "`*`",
@@ -57,6 +59,7 @@ class Row(NamedTuple):
     refresh: str = ""
     destroy: str = ""
     report: str = ""
+    inventory: str = ""
     permissions: str = ""
     """What `access-keys permissions` needs. It asks only what it may."""
     only: tuple[str, str, str] | None = None
@@ -67,13 +70,13 @@ class Row(NamedTuple):
     @property
     def actions(self) -> list[str]:
         """The names of all actions, in the table's order."""
-        every = (self.up, self.preview, self.refresh, self.destroy, self.report, self.permissions)
+        every = (*(getattr(self, command) for command in COMMANDS), self.permissions)
         return list(dict.fromkeys(action for actions in every for action in actions.split()))
 
 
 _CHECKS = "checks before a new user, group or policy is created"
 _QUOTAS = "checks before a policy is attached, or a user joins a group, that IAM's quotas allow it"
-_USED = "the retire guard, `adopt`, the report, and the last use in messages"
+_USED = "the retire guard, `adopt`, the report, the inventory, and the last use in messages"
 _ATTACHED = (
     "GetLoginProfile ListMFADevices ListUserPolicies ListAttachedUserPolicies ListSigningCertificates "
     "ListSSHPublicKeys ListServiceSpecificCredentials"
@@ -83,6 +86,7 @@ _STRIPPED = (
     "ListSSHPublicKeys DeleteSSHPublicKey ListMFADevices DeactivateMFADevice DeleteLoginProfile "
     "ListSigningCertificates DeleteSigningCertificate ListServiceSpecificCredentials DeleteServiceSpecificCredential"
 )
+_INVENTORY = "`access-keys inventory`"
 _STATE = "GetObject PutObject DeleteObject"
 ROWS = (
     Row(
@@ -287,6 +291,7 @@ ROWS = (
         up="GetAccessKeyLastUsed",
         preview="GetAccessKeyLastUsed",
         report="GetAccessKeyLastUsed",
+        inventory="GetAccessKeyLastUsed",
         otherwise=_LESS,
     ),
     Row(_USED, "DestroyGuardedLastUse", "user:with a retire guard", "iam", destroy="GetAccessKeyLastUsed"),
@@ -394,6 +399,7 @@ ROWS = (
         refresh="ListBucket",
         destroy="ListBucket",
         report="ListBucket",
+        inventory="ListBucket",
     ),
     Row(
         "state in S3",
@@ -405,6 +411,7 @@ ROWS = (
         refresh=_STATE,
         destroy=_STATE,
         report="GetObject",
+        inventory="GetObject",
     ),
     Row(
         "secrets under KMS",
@@ -415,6 +422,30 @@ ROWS = (
         preview="Encrypt Decrypt",
         refresh="Encrypt Decrypt",
         destroy="Encrypt Decrypt",
+    ),
+    Row(
+        _INVENTORY,
+        "Account",
+        "any:account",
+        "iam",
+        inventory="GetAccountAuthorizationDetails GenerateCredentialReport GetCredentialReport",
+        otherwise="what only this tells is unknown",
+    ),
+    Row(
+        _INVENTORY,
+        "AccountKeys",
+        "every user:of the account",
+        "iam",
+        inventory="ListAccessKeys",
+        otherwise="the ids of keys are unknown, and so are their stacks",
+    ),
+    Row(
+        _INVENTORY,
+        "AwsPolicies",
+        "policy:of AWS",
+        "iam",
+        inventory="GetPolicy GetPolicyVersion",
+        otherwise="AWS's policies are judged by their names",
     ),
     Row(
         "`access-keys permissions`",
@@ -544,6 +575,13 @@ def resources_of(resources: Iterable[Resource], place: Place) -> dict[str, list[
     for service in ("secretsmanager", "ssm"):
         found[service] |= set(place.names_of(service))
     return {about: sorted(which) for about, which in found.items() if which}
+
+
+def of_account(place: Place) -> dict[str, list[str]]:
+    """The same for a command about the whole account."""
+    users = [place.arn("iam", "user/*")]
+    aws = [f"arn:{place.partition}:iam::aws:policy/*"]
+    return {"any:account": ["*"], "every user": users, "every user:of the account": users, "policy:of AWS": aws}
 
 
 Findings = Iterator[tuple[str, list[str]]]

@@ -13,7 +13,7 @@ from aws_access_keys.cli.inventory.data import Inventory, inventory_of
 from aws_access_keys.cli.inventory.questions import ask_account
 from aws_access_keys.cli.inventory.stacks import read_stacks
 from aws_access_keys.cli.report import day_of_report
-from aws_access_keys.cli.stack import StackError, selected_stack, stack_config
+from aws_access_keys.cli.stack import StackError, aws_config
 from aws_access_keys.rules.findings import Limits
 from aws_access_keys.session import session_for
 
@@ -25,7 +25,7 @@ def make_inventory(stack: str | None, all_projects: bool, limits: Limits) -> Inv
     keys are looked for in the stacks of all projects of the backend.
     """
     day = day_of_report()
-    config = stack_config(stack, "aws") if stack else _config_of_selected_stack()
+    config = aws_config(stack)
     account = Account(lambda: session_for(config))
     try:
         caller = account.ask("sts", "get_caller_identity")
@@ -35,14 +35,6 @@ def make_inventory(stack: str | None, all_projects: bool, limits: Limits) -> Inv
         reading = pool.submit(read_stacks, all_projects, progress)
         found = ask_account(account, caller["Arn"], reading.result, progress)
     return inventory_of(caller["Account"], found, reading.result(), day, limits)
-
-
-def _config_of_selected_stack() -> dict[str, object]:
-    """An account can be listed without any stack, with AWS's default credentials."""
-    try:
-        return stack_config(selected_stack(), "aws")
-    except StackError:
-        return {}
 
 
 def _progress() -> Progress:

@@ -23,8 +23,8 @@ WORDS = (
 )
 
 IN_NO_STACK = (
-    "A key in no stack: aws iam update-access-key --user-name USER --access-key-id ID --status Inactive stops it and can "
-    "be undone; once nobody misses it, delete it."
+    "A key in no stack: `aws iam update-access-key --user-name USER --access-key-id ID --status Inactive` stops it. "
+    "Delete it once nobody misses it."
 )
 
 
@@ -114,6 +114,8 @@ class Inventory(Listing):
     credential_report: datetime | None
     """When AWS made its report, from which last uses, passwords and MFA are; None where there is none."""
     credential_report_age_minutes: int | None
+    complete: bool
+    """Whether AWS answered everything. Whether all stacks could be read is not part of it."""
     summary: InventorySummary
     items: tuple[InventoryRow, ...]
 
@@ -172,6 +174,7 @@ def inventory_of(account: str, found: Found, stacks: Stacks, day: date, limits: 
         problem=" ".join((*found.problems, *stacks.problems)) or None,
         credential_report=found.reported_on,
         credential_report_age_minutes=None if age is None else max(0, age),
+        complete=not found.problems,
         summary=summary,
         items=tuple(rows),
     )

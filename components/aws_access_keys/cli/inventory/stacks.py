@@ -29,7 +29,8 @@ def read_stacks(all_projects: bool, progress: Progress) -> Stacks:
         # One damaged state keeps the engine from listing any stack.
         names = [] if all_projects else sorted(_with_a_file())
         read = f"only those with a file here were read ({', '.join(names)})" if names else "none was read"
-        problems.append(f"The stacks could not be listed, so {read}: {_line(error)}.")
+        elsewhere = "" if names or all_projects else " Run this in the folder of the program, or with --all-projects."
+        problems.append(f"The stacks could not be listed, so {read}: {_line(error)}.{elsewhere}")
     task = progress.add_task("reading the stacks", total=len(names))
     keys: dict[str, KeyInState] = {}
     with ThreadPoolExecutor(PARALLEL) as pool:

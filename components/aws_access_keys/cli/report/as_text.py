@@ -12,7 +12,7 @@ from aws_access_keys.cli.report.data import Limits, Listing, Row
 
 BAR = 8  # characters for the greatest age that is in time
 IN_DETAIL = 20  # keys to act on that are listed below the table, which has them all
-ONE_LINE_PER_KEY = 150  # columns from which a key fits on one line
+PIPE = 2000  # columns of a pipe, in which a key always fits on one line
 
 Cell = Callable[[Row, Limits, bool], Text]
 """What a column shows of a row. The last argument: whether only ASCII can be shown."""
@@ -21,7 +21,7 @@ Cell = Callable[[Row, Limits, bool], Text]
 def as_text(listing: Listing) -> str:
     """The listing as plain text with one line per key, however long, fit for grep."""
     text = StringIO()
-    print_listing(listing, Console(file=text, width=400, highlight=False, color_system=None))
+    print_listing(listing, Console(file=text, width=PIPE, highlight=False, color_system=None))
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
@@ -33,7 +33,7 @@ def print_listing(listing: Listing, console: Console) -> None:
         console.print(Text(listing.problem), style="yellow")
     if listing.rows:
         console.print()
-        console.print(_table(listing, console))
+        _print_table(listing, console)
     for note in listing.notes:
         console.print()
         console.print(Text(note), style="yellow")
@@ -50,22 +50,30 @@ def print_listing(listing: Listing, console: Console) -> None:
         console.print(Text(listing.legend[-1]))
 
 
-def _table(listing: Listing, console: Console) -> Table:
-    wide = console.width >= ONE_LINE_PER_KEY
+def _print_table(listing: Listing, console: Console) -> None:
+    limits, ascii_only = listing.limits, console.options.ascii_only
     headers = {header: cell for column in listing.COLUMNS for header, cell in COLUMNS[column].items()}
-    groups: list[tuple[list[str], int | None]] = [([header], None) for header in headers]
-    if not wide:
-        groups = [([h for name in names for h in COLUMNS[name]], width) for names, width in listing.NARROW]
-    table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), pad_edge=False, header_style="bold")
-    for names, width in groups:
-        header = "\n".join(names)
-        header += "" if wide or len(names) > 1 else "\n"  # on the first line, as what it heads
-        table.add_column(header, overflow="fold", no_wrap=wide, width=width)
-    ascii_only = console.options.ascii_only
+    lines = [[cell(row, limits, ascii_only) for cell in headers.values()] for row in listing.rows]
+    lines.insert(0, [Text(header, "bold") for header in headers])
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    if sum(widths) + 2 * len(widths) <= console.width:
+        for line in lines:  # rich's Table takes a second for each thousand rows
+            for cell, width in zip(line, widths, strict=True):
+                cell.pad_right(width - len(cell))
+            console.print(Text("  ").join(line), soft_wrap=True)
+        return
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    groups = [
+        ({name: cell for column in below for name, cell in COLUMNS[column].items()}, width)
+        for below, width in listing.NARROW
+    ]
+    for headers, width in groups:
+        header = "\n".join(headers) + ("" if len(headers) > 1 else "\n")  # on the first line, as what it heads
+        table.add_column(header, overflow="fold", width=width)
     for row in listing.rows:
-        cells = ([headers[name](row, listing.limits, ascii_only) for name in names] for names, _ in groups)
+        cells = ([cell(row, limits, ascii_only) for cell in headers.values()] for headers, _ in groups)
         table.add_row(*(Text("\n").join(below) for below in cells))
-    return table
+    console.print(table)
 
 
 def _bar(row: Row, limits: Limits, ascii_only: bool) -> Text:
