@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, get_args
 
 from aws_access_keys.rules.documents import Document, is_administrative
 from aws_access_keys.rules.findings import Finding, Rule
-from aws_access_keys.rules.policies import administrator_warning, is_quarantine
+from aws_access_keys.rules.policies import administrator_warning, is_quarantine, only_denies
 
 RULES: tuple[Rule, ...] = get_args(Rule)
 """What to act on, the most urgent first."""
@@ -49,7 +49,8 @@ class Authorization(NamedTuple):
         """ARNs of managed policies that users have or that limit them, and whose documents are not there."""
         held = {policy.arn for user in self.users for policy in user.policies if policy.arn}
         held |= {user.boundary for user in self.users if user.boundary}
-        return {arn for arn in held if arn not in self.documents and not administrator_warning([arn])}
+        named = (arn for arn in held if administrator_warning([arn]) or only_denies(arn))
+        return held - set(self.documents) - set(named)
 
 
 def parse_authorization(details: Iterable[Mapping[str, Any]]) -> Authorization:
