@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
@@ -22,13 +23,13 @@ GRANTING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow"
 
 
 def run(
-    stack: Stack, *arguments: str, folder: Path | None = None, **environment: str
+    stack: Stack, *arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """`access-keys inventory ARGUMENTS` in the stack's folder, or in another one."""
     done = subprocess.run(
         ["access-keys", "inventory", *arguments],
         cwd=folder or stack.folder,
-        env=stack.sandbox.environment | stack.environment | environment,
+        env={**stack.sandbox.environment, **stack.environment, **(env or {})},
         capture_output=True,
         text=True,
     )
@@ -36,9 +37,11 @@ def run(
     return done
 
 
-def inventory(stack: Stack, *arguments: str, folder: Path | None = None, **environment: str) -> dict[str, Any]:
+def inventory(
+    stack: Stack, *arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The inventory as JSON."""
-    done = run(stack, "--output", "json", *arguments, folder=folder, **environment)
+    done = run(stack, "--output", "json", *arguments, folder=folder, env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -161,11 +164,11 @@ def test_what_to_act_on_first_comes_first_with_the_reason(
     bounded = row_of(document, "bounded")
     assert (bounded["administrator"], rules(bounded)) == ([], []), "the permissions boundary prevents it"
 
-    later = inventory(stack, ACCESS_KEYS_TODAY=in_days(100))
+    later = inventory(stack, env={"ACCESS_KEYS_TODAY": in_days(100)})
     assert rules(row_of(later, "plain")) == ["age", "unused"]
     assert rules(row_of(later, "off")) == []
     limits = ("--max-age-days", "200", "--idle-days", "150")
-    assert rules(row_of(inventory(stack, *limits, ACCESS_KEYS_TODAY=in_days(100)), "plain")) == []
+    assert rules(row_of(inventory(stack, *limits, env={"ACCESS_KEYS_TODAY": in_days(100)}), "plain")) == []
 
 
 def test_a_scheduler_chooses_the_reasons_that_fail(new_stack: NewStack, made: dict[str, str]) -> None:
@@ -217,8 +220,8 @@ def test_a_stack_that_cannot_be_read_is_named(new_stack: NewStack, sandbox: Sand
             path.write_text(text[: len(text) // 2])
         # The sandbox's own `pulumi` brings the state before back; on a real account nobody does.
         plain = {"PATH": f"{sandbox.engine.pulumi.parent}{os.pathsep}{sandbox.environment['PATH']}"}
-        document = inventory(first, **plain)
-        lines = run(first, **plain).stdout
+        document = inventory(first, env=plain)
+        lines = run(first, env=plain).stdout
     finally:
         for path, text in states.items():
             path.write_text(text)
@@ -341,7 +344,7 @@ def test_aws_that_is_busy_is_waited_for(new_stack: NewStack, sandbox: Sandbox, m
 def test_without_credentials_it_ends_in_one_line(new_stack: NewStack) -> None:
     stack = new_stack()
     for environment in ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}):
-        done = run(stack, **environment)
+        done = run(stack, env=environment)
         assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
         assert done.stderr.startswith("Error: AWS does not answer: ")
         assert "aws sts get-caller-identity" in done.stderr

@@ -34,7 +34,7 @@ def test_the_help_has_examples_exit_codes_and_how_to_switch_completion_on() -> N
     text = run("--help").stdout
     for part in ("access-keys rotate ann --stack prod", "3    report --fail-on-overdue", "bash_source access-keys"):
         assert part in text
-    for name in ("report", "credentials", "rotate", "permissions"):
+    for name in ("report", "inventory", "credentials", "rotate", "permissions"):
         text = CliRunner().invoke(access_keys, [name, "--help"]).output
         assert "Examples:" in text
         assert "--stack STACK" in text
@@ -54,7 +54,15 @@ def test_a_shell_completes_it() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("rotat",), ("rotate",), ("report", "dev"), ("report", "--idle-days", "0"), ("permissions", "--for", "all"), ()],
+    [
+        ("rotat",),
+        ("rotate",),
+        ("report", "dev"),
+        ("inventory", "--fail-on", "all"),
+        ("report", "--idle-days", "0"),
+        ("permissions", "--for", "all"),
+        (),
+    ],
 )
 def test_wrong_usage_ends_with_exit_code_2(arguments: tuple[str, ...]) -> None:
     result = CliRunner().invoke(access_keys, arguments)

@@ -31,9 +31,13 @@ def make_inventory(stack: str | None, all_projects: bool, limits: Limits) -> Inv
         caller = account.ask("sts", "get_caller_identity")
     except AwsQueryError as error:
         raise StackError(f"AWS does not answer: {error}. {error.cure('')}") from None
-    with _progress() as progress, ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(read_stacks, all_projects, progress)
-        found = ask_account(account, caller["Arn"], reading.result, progress)
+    pool = ThreadPoolExecutor(1)
+    try:
+        with _progress() as progress:
+            reading = pool.submit(read_stacks, all_projects, progress)
+            found = ask_account(account, caller["Arn"], reading.result, progress)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what is under way
     return inventory_of(caller["Account"], found, reading.result(), day, limits)
 
 

@@ -44,7 +44,7 @@ class InventoryRow(Row):
     administrator: tuple[str, ...] | None
     """The policies that make the user as strong as an administrator; None where policies are not known."""
     quarantine: str | None
-    """The policy that AWS attached because it found a key of the user exposed."""
+    """The policy that AWS attached because it found a key of the user exposed; None also where `administrator` is."""
     second_key: bool
     """Whether the user has another key, active or not."""
     risks: tuple[Finding, ...]
