@@ -269,6 +269,12 @@ def test_without_ids_the_keys_of_the_report_are_shown() -> None:
     assert (reasons(first), second.status, second.stack_known) == (["age"], "Inactive", False)
 
 
+def test_a_user_of_the_report_who_is_gone_by_now_is_not_listed() -> None:
+    gone = {"gone": reported("gone", ReportedKey(True, NOW, None))}
+    assert {row.user for row in made(account(reported=gone)).items} == {"ann", "bob"}
+    assert "gone" in rows(made(account(users=None, keys={}, reported=gone))), "unless only the report is there"
+
+
 def test_the_age_of_the_report_is_told() -> None:
     ago = datetime.now(timezone.utc) - timedelta(hours=2, minutes=5, seconds=10)
     (note,) = made(account(reported_on=ago)).notes

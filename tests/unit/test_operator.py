@@ -295,6 +295,17 @@ def test_root_lacks_nothing_and_who_may_not_ask_gets_the_policy(run: Run, aws: F
     assert lines[0].startswith("What the present operator lacks is not known: AccessDenied")
 
 
+def test_the_inventory_needs_the_whole_account_and_no_settings(run: Run) -> None:
+    run.have({}, allowedAccountIds=["123456789012"])
+    run.backend = "s3://my-state"
+    _, found, _ = run.asked("--for", "inventory")
+    by_sid = {one["Sid"]: one for one in found["Statement"]}
+    assert by_sid["AccountKeys"]["Resource"] == [f"{IAM}user/*"]
+    assert by_sid["AwsPolicies"]["Resource"] == ["arn:aws:iam::aws:policy/*"]
+    assert by_sid["State"]["Action"] == ["s3:GetObject"]
+    assert not [action for one in by_sid.values() for action in one["Action"] if "Create" in action or "Put" in action]
+
+
 def test_an_operator_of_another_account_is_named(run: Run, aws: FakeAws) -> None:
     run.have(one_user(), allowedAccountIds=["210987654321"])
     aws.caller = f"{IAM}user/me"

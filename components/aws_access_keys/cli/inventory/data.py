@@ -104,7 +104,7 @@ class Inventory(Listing):
     COLUMNS = ("User", "Key id", "Stack", "Key", "Status", "Age", "Last used", "Access", "Act on")
     NARROW = (
         (("User", "Key id"), 20),
-        (("Stack", "Key", "Status"), 13),
+        (("Stack", "Status", "Key"), 13),
         (("Age",), 12),
         (("Last used",), 16),
         (("Access", "Act on"), 14),
@@ -182,7 +182,7 @@ def inventory_of(account: str, found: Found, stacks: Stacks, day: date, limits: 
 
 def _rows(account: str, found: Found, stacks: Stacks, day: date, limits: Limits) -> Iterator[InventoryRow]:
     users, reported = found.users or {}, found.reported or {}
-    for name in dict.fromkeys((*users, *reported, *found.keys)):
+    for name in found.names:
         user, row = users.get(name), reported.get(name)
         keys = list(_keys(found, name, row))
         about: dict[str, Any] = {

@@ -46,6 +46,12 @@ class Found:
     """Key id → last use, for those of which it is known."""
     problems: list[str] = field(default_factory=list[str])
 
+    @property
+    def names(self) -> set[str]:
+        """All users, and ROOT where anything is known of root. The report can have some who are gone."""
+        reported = set(self.reported or ())
+        return (reported if self.users is None else {*self.users, *(reported & {ROOT})}) | set(self.keys)
+
 
 def ask_account(account: Account, caller: str, stacks: Callable[[], Stacks], progress: Progress) -> Found:
     """Ask about everything. caller: ARN. stacks: waits for what the stacks have. Raises nothing that AWS answers."""
@@ -130,11 +136,10 @@ def _aws_documents(account: Account, authorization: Authorization, found: Found)
 def _users_to_ask(found: Found, stacks: Stacks) -> list[str]:
     """The users who have keys, and those of whom that is not known."""
     in_stacks = {key.user for key in stacks.keys.values()}
-    reported = found.reported
-    names = set(found.users or ()) | (set(reported or ()) - {ROOT})
-    if reported is None:
-        return sorted(names)
-    return sorted(name for name in names if name not in reported or reported[name].keys or name in in_stacks)
+    reported = found.reported or {}
+    return sorted(
+        name for name in found.names - {ROOT} if name not in reported or reported[name].keys or name in in_stacks
+    )
 
 
 def _keys(account: Account, names: Sequence[str], found: Found, progress: Progress) -> None:
@@ -166,7 +171,7 @@ def _uses(account: Account, found: Found, progress: Progress) -> None:
         certain = certain_uses({key.id: key.created for key in keys}, user.keys if user else ())
         found.used |= certain
         doubtful += [key.id for key in keys if key.id not in certain and name != ROOT]
-    task = progress.add_task("asking for last uses that the report does not tell", total=len(doubtful))
+    task = progress.add_task("asking for other last uses", total=len(doubtful), visible=bool(doubtful))
     errors: dict[str, AwsQueryError] = {}
     for key_id, answer in _each(doubtful, account.last_use):
         progress.advance(task)

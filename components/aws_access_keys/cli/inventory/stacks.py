@@ -31,7 +31,7 @@ def read_stacks(all_projects: bool, progress: Progress) -> Stacks:
         read = f"only those with a file here were read ({', '.join(names)})" if names else "none was read"
         elsewhere = "" if names or all_projects else " Run this in the folder of the program, or with --all-projects."
         problems.append(f"The stacks could not be listed, so {read}: {_line(error)}.{elsewhere}")
-    task = progress.add_task("reading the stacks", total=len(names))
+    task = progress.add_task("reading the stacks", total=len(names), visible=bool(names))
     keys: dict[str, KeyInState] = {}
     with ThreadPoolExecutor(PARALLEL) as pool:
         for name, found in zip(names, pool.map(_read, names), strict=True):

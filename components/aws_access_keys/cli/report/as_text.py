@@ -72,8 +72,14 @@ def _print_table(listing: Listing, console: Console) -> None:
         table.add_column(header, overflow="fold", width=width)
     for row in listing.rows:
         cells = ([cell(row, limits, ascii_only) for cell in headers.values()] for headers, _ in groups)
-        table.add_row(*(Text("\n").join(below) for below in cells))
+        table.add_row(*(_below_each_other(below) for below in cells))
     console.print(table)
+
+
+def _below_each_other(cells: list[Text]) -> Text:
+    below = Text("\n").join(cells)
+    below.rstrip()  # an empty cell at the end takes no line
+    return below
 
 
 def _bar(row: Row, limits: Limits, ascii_only: bool) -> Text:
