@@ -6,7 +6,8 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from aws_access_keys.account import AccessKeyMetadata
+from aws_access_keys.account import AccessKeyMetadata, Account
+from aws_access_keys.cli.inventory import questions
 from aws_access_keys.cli.inventory.data import Inventory, InventoryRow, inventory_of
 from aws_access_keys.cli.inventory.questions import Found
 from aws_access_keys.cli.inventory.stacks import Stacks
@@ -26,6 +27,9 @@ from aws_access_keys.rules.inventory import (
     urgency,
 )
 from rich.console import Console
+from rich.progress import Progress
+
+from tests.unit.fake_aws import aws_error
 
 DAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
@@ -303,3 +307,50 @@ def test_text_fits_the_terminal(width: int) -> None:
     print_listing(made(), Console(file=text, width=width, highlight=False))
     assert max(map(len, text.getvalue().splitlines())) <= width
     assert "AKIANEW" in text.getvalue()
+
+
+class BusyAws:
+    """An account of which AWS makes no report; `state` is what it answers, or the code of the error."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        self.asked: list[str] = []
+
+    def client(self, _service: str, **_: Any) -> "BusyAws":
+        return self
+
+    region_name = "us-east-1"
+
+    def generate_credential_report(self) -> dict[str, str]:
+        self.asked.append("generate_credential_report")
+        if self.state != "INPROGRESS":
+            raise aws_error(self.state)
+        return {"State": self.state}
+
+    def get_account_authorization_details(self, **_: Any) -> dict[str, Any]:
+        return {"UserDetailList": [user()]}
+
+    def list_access_keys(self, UserName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self.asked.append(f"list_access_keys {UserName}")
+        raise aws_error("ServiceFailure")
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ("INPROGRESS", "AWS has not made a credential report in 0 seconds (INPROGRESS); try later."),
+        ("LimitExceeded", "(LimitExceeded: LimitExceeded it is); try later."),
+        ("AccessDenied", "needs iam:GenerateCredentialReport and iam:GetCredentialReport."),
+        ("ServiceFailure", "are not known: ServiceFailure: ServiceFailure it is."),
+    ],
+)
+def test_a_report_that_does_not_come_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, state: str, text: str
+) -> None:
+    monkeypatch.setattr(questions, "REPORT_TIMEOUT", 0)
+    aws: Any = BusyAws(state)
+    with Progress(disable=True) as progress:
+        found = questions.ask_account(Account(lambda: aws), "arn:aws:iam::1:user/me", lambda: STACKS, progress)
+    assert found.problems[0].endswith(text)
+    assert found.problems[1:] == ["The ids of the keys of ann are not known: ServiceFailure: ServiceFailure it is."]
+    assert aws.asked == ["generate_credential_report", "list_access_keys ann"], "any user may have keys"

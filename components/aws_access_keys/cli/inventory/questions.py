@@ -22,7 +22,6 @@ from aws_access_keys.rules.inventory import AccountUser, Authorization, parse_au
 KINDS = ("User", "Group", "LocalManagedPolicy")
 PAGE = 1000  # AWS's most
 REPORT_TIMEOUT = 300  # seconds
-REPORT_INTERVAL = 1.0  # seconds
 # LimitExceeded: AWS makes reports of too many accounts at the moment.
 WAIT = {"LimitExceeded", "ReportInProgress", "ReportNotPresent", "ReportExpired"}
 Item = TypeVar("Item")
@@ -78,8 +77,8 @@ def _authorization(account: Account, found: Found, progress: Progress) -> Author
             marker = {"Marker": pages[-1].get("Marker", "")}
             progress.update(task, completed=sum(len(page["UserDetailList"]) for page in pages))
     except AwsQueryError as error:
-        missing = "Policies, and users without a key, are not known"
-        found.problems.append(f"{missing}: {error}. {error.cure('iam:GetAccountAuthorizationDetails')}")
+        missing = "Policies are not known, and users only from the credential report"
+        found.problems.append(f"{missing}{_because(error, 'iam:GetAccountAuthorizationDetails')}")
         return None
     finally:
         progress.update(task, total=1, completed=1)
@@ -96,26 +95,27 @@ def _credential_report(account: Account, found: Found, progress: Progress) -> No
         found.reported = parse_report(response["Content"].decode("utf-8"))
         found.reported_on = response["GeneratedTime"].astimezone(timezone.utc)
     except (AwsQueryError, ReportError) as error:
-        text = f"Last uses, console passwords, MFA and root's keys are not known: {error}."
-        if isinstance(error, AwsQueryError):
-            text += f" {error.cure('iam:GenerateCredentialReport and iam:GetCredentialReport')}"
-        found.problems.append(text)
+        because = _because(error, "iam:GenerateCredentialReport and iam:GetCredentialReport")
+        found.problems.append(f"Last uses, console passwords, MFA and root's keys are not known{because}")
     progress.update(task, completed=1)
 
 
 def _made_report(account: Account) -> Any:
-    """The report, once AWS has made it. Raises AwsQueryError."""
-    deadline = time.monotonic() + REPORT_TIMEOUT
+    """The report, once AWS has made it. Raises AwsQueryError, and ReportError where it takes too long."""
+    deadline, pause, state = time.monotonic() + REPORT_TIMEOUT, 1.0, ""
     while True:
         try:
-            if account.ask("iam", "generate_credential_report")["State"] == "COMPLETE":
+            state = account.ask("iam", "generate_credential_report")["State"]
+            if state == "COMPLETE":
                 return account.ask("iam", "get_credential_report")
         except AwsQueryError as error:
-            if error.code not in WAIT or time.monotonic() > deadline:
+            if error.code not in WAIT:
                 raise
-        if time.monotonic() > deadline:
-            raise AwsQueryError(TimeoutError(f"AWS did not make a credential report within {REPORT_TIMEOUT} seconds"))
-        time.sleep(REPORT_INTERVAL)
+            state = str(error)
+        if time.monotonic() >= deadline:
+            raise ReportError(f"AWS has not made a credential report in {REPORT_TIMEOUT} seconds ({state}); try later")
+        time.sleep(pause)
+        pause = min(pause * 2, 10)
 
 
 def _aws_documents(account: Account, authorization: Authorization, found: Found) -> None:
@@ -129,8 +129,8 @@ def _aws_documents(account: Account, authorization: Authorization, found: Found)
             documents[arn] = answer
     found.documents = documents
     for error in errors.values():
-        cure = error.cure("iam:GetPolicy and iam:GetPolicyVersion")
-        found.problems.append(f"Some of AWS's policies are only known by name: {error}. {cure}")
+        because = _because(error, "iam:GetPolicy and iam:GetPolicyVersion")
+        found.problems.append(f"Some of AWS's policies are only known by name{because}")
 
 
 def _users_to_ask(found: Found, stacks: Stacks) -> list[str]:
@@ -157,8 +157,8 @@ def _keys(account: Account, names: Sequence[str], found: Found, progress: Progre
             found.keys[name] = answer
     for error, users in errors.values():
         which = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
-        cure = error.cure("iam:ListAccessKeys")
-        found.problems.append(f"The ids of the keys of {which} are not known: {error}. {cure}")
+        because = _because(error, "iam:ListAccessKeys")
+        found.problems.append(f"The ids of the keys of {which} are not known{because}")
 
 
 def _uses(account: Account, found: Found, progress: Progress) -> None:
@@ -180,8 +180,15 @@ def _uses(account: Account, found: Found, progress: Progress) -> None:
         else:
             found.used[key_id] = answer
     for error in errors.values():
-        cure = error.cure("iam:GetAccessKeyLastUsed")
-        found.problems.append(f"The last use of some keys is not known: {error}. {cure}")
+        because = _because(error, "iam:GetAccessKeyLastUsed")
+        found.problems.append(f"The last use of some keys is not known{because}")
+
+
+def _because(error: AwsQueryError | ReportError, permission: str) -> str:
+    """The reason, and what to do where that is known."""
+    if isinstance(error, AwsQueryError) and (error.is_denied or error.is_about_caller):
+        return f": {error}. {error.cure(permission)}"
+    return f": {error}."
 
 
 def _each(items: Sequence[Item], ask: Callable[[Item], Answer]) -> Iterable[tuple[Item, Answer | AwsQueryError]]:
