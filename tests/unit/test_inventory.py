@@ -279,7 +279,7 @@ def test_a_user_of_the_report_who_is_gone_by_now_is_not_listed() -> None:
     assert "gone" in rows(made(account(users=None, keys={}, reported=gone))), "unless only the report is there"
 
 
-def test_the_age_of_the_report_is_told() -> None:
+def test_the_age_of_the_report_is_shown() -> None:
     ago = datetime.now(timezone.utc) - timedelta(hours=2, minutes=5, seconds=10)
     (note,) = made(account(reported_on=ago)).notes
     assert f"of {ago:%Y-%m-%d %H:%M} UTC, 2 h 5 min ago" in note
