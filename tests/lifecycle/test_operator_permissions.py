@@ -244,6 +244,7 @@ def test_without_one_of_them_the_missing_one_is_named(
     assert "Traceback" not in text
 
 
+@pytest.mark.long
 def test_for_the_example_the_printed_policies_are_enough(new_stack: NewStack, sandbox: Sandbox) -> None:
     operator = operate(sandbox, new_stack)
     config: dict[str, Any] = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text())["config"]
