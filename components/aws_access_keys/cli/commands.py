@@ -1,6 +1,7 @@
 """The command line: subcommands, options and their help. What they do is imported once one of them runs."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,8 @@ def report(
       access-keys credentials ann                     into the profile 'ann'
       access-keys credentials ann --profile s3-dev    then: aws s3 ls --profile s3-dev
       access-keys credentials ann --csv ann.csv       for `aws configure import` of AWS CLI 2
+      credential_process = access-keys credentials ann --process --from ssm
+                                                      in a profile of ~/.aws/config: no secret in any file
     """
 )
 @click.argument("user")
@@ -146,17 +149,62 @@ def report(
     is_flag=True,
     help="Replace a key that this stack did not issue, or an existing CSV file, and keep a backup.",
 )
+@click.option("--process", is_flag=True, help="Print the key as AWS's tools expect it of credential_process.")
+@click.option(
+    "--from",
+    "source",
+    metavar="STORE[:NAME]",
+    default="stack",
+    show_default=True,
+    help="With --process: where to read the key: stack, secretsManager or ssm, perhaps with a name of its own there.",
+)
+@click.option("--with-profile", metavar="NAME", help="With --from: the AWS profile that may read the store.")
+@click.option("--region", metavar="REGION", help="With --from: the region of the store.")
+@click.option(
+    "--minutes",
+    type=click.IntRange(1, 720),
+    default=30,
+    show_default=True,
+    help="With --process: when AWS's tools ask again.",
+)
 @output_option
 def credentials(
-    user: str, stack: str | None, profile: str | None, file: str | None, csv_file: str | None, force: bool, output: str
+    user: str,
+    stack: str | None,
+    profile: str | None,
+    file: str | None,
+    csv_file: str | None,
+    force: bool,
+    process: bool,
+    source: str,
+    with_profile: str | None,
+    region: str | None,
+    minutes: int,
+    output: str,
 ) -> None:
     """Put a user's key into an AWS profile.
 
     The secret is not shown. The credentials file gets mode 600; other profiles, settings and comments in it stay as
-    they are.
+    they are. With --process, nothing is written: the key is printed for the tool that runs this command.
     """
     from aws_access_keys.cli.credentials import write_csv, write_profile
 
+    if process:
+        from aws_access_keys.cli.process import STORES, as_process_output, from_stack, from_store
+
+        store, _, name = source.partition(":")
+        if profile is not None or file or csv_file:
+            raise click.UsageError("--process cannot be combined with --profile, --file or --csv.")
+        if store not in ("stack", *STORES) or (store == "stack" and name):
+            raise click.UsageError(f"--from is stack, secretsManager[:NAME] or ssm[:NAME], not '{source}'.")
+        if sys.stdout.isatty():
+            raise click.UsageError("--process would show the secret. It is for credential_process in ~/.aws/config.")
+        if store == "stack":
+            key = from_stack(stack or selected_stack(), user)
+        else:
+            key = from_store(user, store, name or None, with_profile, region)
+        click.echo(as_process_output(key, minutes))
+        return
     if csv_file and (profile is not None or file):
         raise click.UsageError("--csv cannot be combined with --profile or --file.")
     stack = stack or selected_stack()
