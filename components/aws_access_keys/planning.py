@@ -182,8 +182,8 @@ class _Planner:
         ]
         if self.rules.previous == "active" and plan.previous and plan.previous.status is None:
             self.warnings += [
-                f"the previous access key {key.id} is inactive and stays inactive, although previous is active: this "
-                "setting activates only keys that it retired."
+                f"the previous access key {key.id} is inactive and stays inactive, although previous is active: only "
+                "keys that this stack deactivated become active again."
                 for key in keys
                 if key.name == plan.previous.name and not key.active
             ]

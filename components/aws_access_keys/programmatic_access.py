@@ -284,7 +284,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._set_outputs(keys, accepted, self._expectations.confirmed(arns, identities.deciding))
 
     def _delivery(self, user: str, run: Run, urn: str, guard: RetireGuard) -> Delivery:
-        """Puts a user's current key, or what stands in its place, into its stores; without any it does nothing."""
+        """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         settings = self._settings.effective_deliver(user)
 
         def put(content: "Callable[[], pulumi.Output[str]]", after: list[pulumi.Resource]) -> list[pulumi.Resource]:

@@ -5,7 +5,7 @@ things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
 - The content of secrets and parameters: a key that is delivered is handed over, even if the run failed because of
   another user.
-- `expectations` of the component: what it is expected to allow and deny, and was proved; see expectations.py.
+- `expectations` of the component: the permission tests that passed; see expectations.py.
 - `KeyPlans`, registered before any key is touched: the plan of the last run, and settings that it must know. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
   already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
@@ -32,7 +32,7 @@ KEY = "aws:iam/accessKey:AccessKey"
 SECRET = "aws:secretsmanager/secret:Secret"
 PARAMETER = "aws:ssm/parameter:Parameter"
 STORED = {SECRET: ("aws:secretsmanager/secretVersion:SecretVersion", "secretString"), PARAMETER: (PARAMETER, "value")}
-"""Type of a store → type of the resource of the same name that holds the delivered key, and its output that does."""
+"""Type of a store → type of the resource of the same name that holds the delivered key, and the output that has it."""
 POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
 USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
@@ -74,7 +74,7 @@ class UserState:
     policies: frozenset[str] = frozenset()
     """The policies that the stack gave the user itself: names of inline ones, ARNs of attached ones."""
     groups: frozenset[str] = frozenset()
-    """The groups that the stack put the user into."""
+    """The groups to which the stack added the user."""
     boundary: str | None = None
     """The ARN of the permissions boundary."""
 
@@ -119,7 +119,7 @@ class ComponentState:
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
     expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    """`groups.NAME` or `users.NAME` → what the last finished run proved of its permissions; see expectations.py."""
+    """`groups.NAME` or `users.NAME` → its permission tests that passed in the last finished run: expectations.py."""
 
     @property
     def component(self) -> str:

@@ -63,7 +63,7 @@ ALL: dict[str, Any] = {"Effect": "Allow", "Action": "*", "Resource": "*"}
         {"Effect": "Allow", "NotAction": "s3:*", "NotResource": "arn:aws:s3:::data"},
     ],
 )
-def test_a_document_that_lets_its_holder_become_an_administrator_is_recognised(statement: dict[str, Any]) -> None:
+def test_a_document_that_lets_its_holder_become_an_administrator_is_administrative(statement: dict[str, Any]) -> None:
     for statements in (statement, [READ, statement]):
         assert is_administrative({**DOCUMENT, "Statement": statements})
     assert not is_administrative({**DOCUMENT, "Statement": {**statement, "Effect": "Deny"}})
@@ -82,11 +82,11 @@ def test_a_document_that_lets_its_holder_become_an_administrator_is_recognised(s
         {},
     ],
 )
-def test_a_document_with_limits_is_not_an_administrators(statement: dict[str, Any]) -> None:
+def test_a_document_with_limits_is_not_administrative(statement: dict[str, Any]) -> None:
     assert not is_administrative({**DOCUMENT, "Statement": [statement]})
 
 
-def test_the_documents_of_awss_policies_for_administrators_are_an_administrators() -> None:
+def test_awss_policies_for_administrators_are_administrative() -> None:
     policies = json.loads(aws_managed_policies_data)
     found = {name for name, policy in policies.items() if is_administrative(policy["Document"])}
     assert found >= {"AdministratorAccess", "IAMFullAccess", "PowerUserAccess"}

@@ -172,7 +172,9 @@ def test_a_key_that_is_too_young_for_aws_to_report_its_use_stays(aws: FakeAws, h
 
 
 @pytest.mark.parametrize(("service", "minutes", "retired"), [("sts", 1, True), ("s3", 1, False), ("sts", 600, False)])
-def test_the_trial_of_a_new_key_is_no_use(aws: FakeAws, service: str, minutes: int, retired: bool) -> None:
+def test_the_verification_of_a_new_key_does_not_count_as_a_use(
+    aws: FakeAws, service: str, minutes: int, retired: bool
+) -> None:
     aws.keys, aws.service = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, service
     aws.created = datetime(2026, 11, 20, tzinfo=timezone.utc)
     aws.used = {"AKIA-ann-1": aws.created + timedelta(minutes=minutes)}
@@ -375,14 +377,14 @@ def test_a_key_that_somebody_deactivated_stays_inactive_as_the_previous_one(aws:
 
 
 @pytest.mark.parametrize(("inactive", "lines"), [(set[str](), 1), ({"AKIA-ann-1"}, 0)])
-def test_a_deleted_key_that_somebody_activated_again_has_its_line(aws: FakeAws, inactive: set[str], lines: int) -> None:
+def test_a_deleted_key_is_listed_if_somebody_activated_it_again(aws: FakeAws, inactive: set[str], lines: int) -> None:
     aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, inactive
     state = MadeUpState().user("ann", "2", "1", inactive=["1"])
     plan = ann(aws, state, KeyRules(serial=2, previous="deleted"), guard=False)
     assert len(plan.retired) == lines
 
 
-def test_a_key_is_not_deactivated_while_a_store_that_goes_holds_it(aws: FakeAws) -> None:
+def test_a_key_is_not_deactivated_while_a_store_to_be_deleted_holds_it(aws: FakeAws) -> None:
     aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
     state, account = MadeUpState().user("ann", "2", "1"), Account(session(aws))
     guard, rules = RetireGuard(TODAY, account, {}), {"ann": KeyRules(serial=2, previous="inactive")}

@@ -33,12 +33,12 @@ output_option = click.option(
       access-keys report --stack prod              list every key, and what is overdue
       access-keys credentials ann --stack prod     put Ann's key into the AWS profile 'ann'
       access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
-      access-keys permissions --check              prove what keys may and may not do
+      access-keys permissions --check              check what keys may and may not do
 
     \b
     Exit codes:
       0    success
-      1    error, and the message explains what to do; permissions --check: an expectation failed
+      1    error, and the message explains what to do; permissions: one is missing, or a test failed
       2    usage error
       3    report --fail-on-overdue: a key is overdue
       130  interrupted with Ctrl-C
@@ -245,7 +245,7 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
       access-keys permissions > operator.json
       aws iam create-policy --policy-name pulumi-operator --policy-document file://operator.json
       access-keys permissions --for report --stack prod
-      access-keys permissions --check                 prove every expectation of the stack
+      access-keys permissions --check                 check every expectation of the stack
       access-keys permissions --check --output json | jq '.expectations[] | select(.problem)'
     """
 )
@@ -256,20 +256,20 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     type=click.Choice(COMMANDS),
     default="up",
     show_default=True,
-    help="The command that is to be run: access-keys report, or one of Pulumi's.",
+    help="The command to run with the policy: access-keys report, or one of Pulumi's.",
 )
-@click.option("--check", is_flag=True, help="Prove the stack's permission tests instead; exit with 1 if one fails.")
+@click.option("--check", is_flag=True, help="Run the stack's permission tests instead; exit with 1 if one fails.")
 @output_option
 @click.pass_context
 def permissions(context: click.Context, stack: str | None, command: Command, check: bool, output: str) -> None:
-    """Print the least IAM policy that the operator needs.
+    """Print a least-privilege IAM policy for the operator.
 
-    It covers what the stack file and the state have: to create it, to change it, to rotate its keys and to remove it.
-    Print it again after adding to the file. What the identity that runs this lacks is listed on standard error, and the
-    exit code is 1 then. This asks IAM's simulator, which needs the permission iam:SimulatePrincipalPolicy.
+    It covers everything in the stack file and the state: creating, changing and removing it, and rotating its keys.
+    Print it again after adding to the file. If the identity that runs this command lacks some of the permissions, they
+    are listed on standard error, and the exit code is 1. For this, it needs iam:SimulatePrincipalPolicy.
 
-    With --check, asks IAM's simulator instead whether each group and user that has permission tests (expect) is allowed
-    and denied what the last `pulumi up` proved, with all policies that it has now.
+    With --check, asks IAM's simulator instead whether the permission tests (expect) that passed in the last `pulumi up`
+    still pass with all policies that each group and user has now.
     """
     stack = stack or selected_stack()
     if not check:

@@ -62,11 +62,11 @@ _GRANTING = (
     "iam:PutUserPolicy",
     "iam:SetDefaultPolicyVersion",
 )
-"""Whoever may do one of these to any user, group or policy can take every permission that a user of the account has."""
+"""Anyone who may do one of these to any user, group or policy can get every permission that a user there has."""
 
 
 def is_administrative(document: Document) -> bool:
-    """Whether a document allows everything, everything except some actions, or to take any permission.
+    """Whether a document allows everything, everything except some actions, or lets its holder get any permission.
 
     Conditions are not considered, and neither are denying statements.
     """
@@ -83,7 +83,7 @@ def _is_administrative(statement: Mapping[str, Any]) -> bool:
 
 
 def _is_all_of_iam(resource: str) -> bool:
-    """Whether a pattern of ARNs has all users, all groups or all policies of an account in it."""
+    """Whether a pattern of ARNs matches all users, all groups or all policies of an account."""
     parts = [*resource.split(":"), *[""] * 5]
     partition = parts[1] if re.fullmatch(r"[a-z-]+", parts[1]) else "aws"
     account = parts[4] if parts[4].isdigit() else "123456789012"
