@@ -1,4 +1,4 @@
-"""`credential_process`: profiles that hold a command and no secret, used by AWS's CLI and by boto3 through rotations."""
+"""`credential_process`: profiles that hold a command and no secret, used by the AWS CLI and boto3 through rotations."""
 
 import json
 import subprocess
