@@ -97,7 +97,7 @@ $(PACK)/.installed: policy/requirements.txt | setup
 	  $(PACK)/bin/python -m pip install --quiet -r $<
 	@touch $@
 
-policy-check: engine policy-setup ## pulumi preview of every stack in the sandbox, under the policy pack
+policy-check: engine policy-setup ## pulumi preview of every stack in the sandbox, with the policy pack
 	@for file in Pulumi.*.yaml; do stack=$${file#Pulumi.}; stack=$${stack%.yaml}; \
 	  $(RUN) sh -c 'pulumi stack select --create $$0 >/dev/null && \
 	    pulumi preview --stack $$0 --policy-pack policy --policy-pack-config policy/$$0.json' "$$stack" || exit 1; \

@@ -3,7 +3,7 @@
 For the sandbox only; on a real account it would leave a bucket behind.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import boto3
@@ -23,8 +23,11 @@ class Step(NamedTuple):
     good: bool
 
 
-def smoke_test(key_id: str, secret: str, policies: set[str], environment: Mapping[str, str]) -> Iterator[Step]:
-    """Use a key for S3 and for EC2. The outcome must match the policies where it can be predicted.
+def smoke_test(
+    key_id: str, secret: str, policies: set[str], grants: Sequence[Mapping[str, Any]], environment: Mapping[str, str]
+) -> Iterator[Step]:
+    """Use a key for what its grants open and for what they do not; without grants, for S3 and for EC2. The outcome must
+    match the policies where it can be predicted.
 
     environment: the sandbox's; it holds the root key that makes the bucket.
     """
@@ -49,6 +52,10 @@ def smoke_test(key_id: str, secret: str, policies: set[str], environment: Mappin
     yield Step(
         f"AWS accepts the key as {identity}" if not error else f"AWS does not accept the key: {error}", not error
     )
+    for grant in grants:
+        yield from _grant_steps(grant, key_id, root, client("s3"))
+    if grants:
+        return
 
     def write_and_read() -> Any:
         client("s3").put_object(Bucket=BUCKET, Key=key_id, Body=BODY)
@@ -63,6 +70,24 @@ def smoke_test(key_id: str, secret: str, policies: set[str], environment: Mappin
     error, _ = _tried(lambda: client("ec2").describe_instances())
     denied = f"EC2 denies DescribeInstances{', as expected' if predicted else ''}: {error}"
     yield Step(denied if error else "EC2 allows DescribeInstances", bool(error) or not predicted)
+
+
+def _grant_steps(grant: Mapping[str, Any], name: str, root: Any, own: Any) -> Iterator[Step]:
+    """Read and write an object in what a grant opens, and one outside."""
+    bucket, prefix, access = grant["bucket"], grant.get("prefix", ""), grant["access"]
+    if bucket not in {found["Name"] for found in root.list_buckets()["Buckets"]}:
+        root.create_bucket(Bucket=bucket)
+    for place in (prefix, "elsewhere/") if prefix else ("",):
+        where, allowed = {"Bucket": bucket, "Key": f"{place}{name}"}, access if place == prefix else ""
+        root.put_object(**where, Body=BODY)
+        calls: tuple[tuple[str, bool, Callable[[], Any]], ...] = (
+            ("read", allowed in ("read", "readWrite"), lambda where=where: own.get_object(**where)),
+            ("write", allowed in ("write", "readWrite"), lambda where=where: own.put_object(**where, Body=BODY)),
+        )
+        for verb, is_allowed, call in calls:
+            error, _ = _tried(call)
+            outcome = f"S3 does not let it {verb} {{}}: {error}" if error else f"S3 lets it {verb} {{}}"
+            yield Step(outcome.format(f"s3://{bucket}/{where['Key']}"), is_allowed == (not error))
 
 
 def _tried(call: Callable[[], Any]) -> tuple[str, Any]:

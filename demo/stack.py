@@ -5,8 +5,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -49,6 +51,13 @@ class Stack:
         return json.loads(self.pulumi("stack", "output", "--json", "--show-secrets"))
 
 
+def grants_of(stack: str) -> dict[str, list[dict[str, Any]]]:
+    """Group → its S3 grants, `bucket`, `prefix` and `access` each, as the stack file has them."""
+    config = yaml.safe_load(Path(f"Pulumi.{stack}.yaml").read_text())["config"]
+    groups: dict[str, Any] = config.get("aws-access-keys:groups") or {}
+    return {name: group.get("s3") or [] for name, group in groups.items() if isinstance(group, dict)}
+
+
 def users(resources: list[dict[str, Any]]) -> list[User]:
     """The users among a stack's resources with their groups, policies and key ids, in order of their names."""
 
@@ -75,8 +84,8 @@ def users(resources: list[dict[str, Any]]) -> list[User]:
     for inline in outputs("aws:iam/userPolicy:UserPolicy"):
         found[inline["user"]].groups.setdefault("", []).append(f"{inline['name']} (inline)")
     for user in outputs("aws:iam/user:User"):
-        if user.get("permissionsBoundary"):
-            found[user["name"]].groups.setdefault("", []).append("a permissions boundary")
+        if boundary := user.get("permissionsBoundary"):
+            found[user["name"]].groups.setdefault("", []).append(f"{boundary.rsplit('/', 1)[-1]} (boundary)")
     for key in outputs("aws:iam/accessKey:AccessKey"):
         found[key["user"]].key_ids.append(key["id"])
     return [found[name] for name in sorted(found)]

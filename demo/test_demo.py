@@ -1,6 +1,7 @@
 """`make up` and `make down` as a newcomer runs them, on the examples of this checkout."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -50,7 +51,12 @@ def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo) -> None:
 
 
 def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(demo: Demo) -> None:
-    assert "nightly-report: S3 denies PutObject: AccessDenied" in demo("up", "prod")
+    up = demo("up", "prod")
+    assert re.search(r"ok     nightly-report: S3 lets it read s3://company-data/reports/AKIA\w+\n", up)
+    assert re.search(r"ok     nightly-report: S3 does not let it write s3://company-data/reports/AKIA\w+: Access", up)
+    assert re.search(r"ok     nightly-report: S3 does not let it read s3://company-data/elsewhere/AKIA\w+: Acc", up)
+    assert re.search(r"ok     data-loader: S3 lets it write s3://company-data/incoming/AKIA\w+\n", up)
+    assert "FAILED" not in up
     assert "Existing stacks: prod." in demo("down", "prdo"), "a mistyped stack is named"
     down = demo("down", "prod")
     assert "The sandbox resets their last use" in down

@@ -1,6 +1,6 @@
 """The policy pack: gives the rules in rules.py to Pulumi's engine. See docs/guardrails.md.
 
-Without a configuration file every rule is mandatory, so that a file that was forgotten does not weaken a rule.
+Without a configuration file every rule is mandatory, so that forgetting the file does not weaken a rule.
 """
 
 import os
@@ -16,7 +16,7 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
-# The rules of IAM are the product's, which has no place in this environment: it needs another protobuf.
+# The IAM rules belong to the product, which cannot be installed in this environment: it needs another protobuf.
 sys.path.append(str(Path(__file__).resolve().parent.parent / "components"))
 
 from aws_access_keys import clock
@@ -24,7 +24,7 @@ from rules import RULES, Rule, Stack, violations
 
 
 def policy(rule: Rule) -> StackValidationPolicy:
-    """A rule as a policy of the pack. It is shown the whole stack, as it will be after the update."""
+    """A rule as a policy of the pack. It sees the whole stack as it will be after the update."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         stack = Stack(args.resources, clock.today(os.environ))

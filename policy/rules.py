@@ -1,11 +1,11 @@
 """The rules of the policy pack, one function each, without I/O.
 
-A rule gets one resource, its stack and the rule's settings, and yields what is wrong with the resource. No message has
-the value of a property in it. To read a property that is not known before the update raises UnknownValueError; Pulumi
-itself would only warn of that, so `violations` turns it into a violation of the rule.
+A rule gets one resource, its stack and the rule's settings, and yields what is wrong with the resource. No message
+contains the value of a property. Reading a property that is not known before the update raises UnknownValueError;
+Pulumi itself would only warn about that, so `violations` turns it into a violation of the rule.
 
-Docstrings name the rules of public benchmarks that a rule stands for, and Pulumi shows them with each violation: CIS is
-the CIS AWS Foundations Benchmark 3.0; the others are AWS Security Hub, checkov and Prowler.
+Docstrings name the rules of public benchmarks to which a rule corresponds, and Pulumi shows them with each violation:
+CIS is the CIS AWS Foundations Benchmark 3.0; the others are AWS Security Hub, checkov and Prowler.
 """
 
 import inspect
@@ -35,7 +35,7 @@ Settings = Mapping[str, Any]
 
 
 class Resource(Protocol):
-    """A resource as pulumi_policy shows it to a policy. To read a value in `props` may raise UnknownValueError."""
+    """A resource as pulumi_policy shows it to a policy. Reading a value in `props` may raise UnknownValueError."""
 
     resource_type: str
     urn: str
@@ -52,7 +52,7 @@ class Stack:
 
     @cached_property
     def users_in_groups(self) -> set[str]:
-        """The names of the users that memberships of this stack put into a group."""
+        """The names of the users that this stack adds to a group."""
         found: set[str] = set()
         for resource in self.resources:
             if resource.resource_type == USER_MEMBERSHIP and len(resource.props["groups"]):
@@ -86,7 +86,7 @@ RULES: list[Rule] = []
 
 
 def rule(*types: str, **settings: dict[str, Any]) -> Callable[[Check], Check]:
-    """Puts a function on the list of rules, under its own name."""
+    """Adds a function to the list of rules, under its own name."""
 
     def add(check: Check) -> Check:
         RULES.append(Rule(types, settings, check))
@@ -113,8 +113,8 @@ def violations(rule: Rule, stack: Stack, given: Settings) -> Iterator[tuple[str,
         except UnknownValueError as error:
             place = ".".join(error.props)
             yield (
-                f"This cannot be checked before the update: {place} is not known yet. Set it to a value that is known,"
-                " or create what it is taken from in an update before this one.",
+                f"This cannot be checked before the update: {place} is not known yet. Set it to a known value, or"
+                " create the resource that it comes from in an earlier update.",
                 resource.urn,
             )
         except UnreadableError as error:
@@ -123,16 +123,16 @@ def violations(rule: Rule, stack: Stack, given: Settings) -> Iterator[tuple[str,
 
 @rule(USER_POLICY, USER_ATTACHMENT, POLICY_ATTACHMENT)
 def no_policy_on_user_in_group(resource: Resource, stack: Stack, _: Settings) -> Iterator[str]:
-    """A user that is in a group is allowed nothing by policies of its own
+    """A user in a group has no policy of its own that allows anything
     (CIS 1.15, Security Hub IAM.2, checkov CKV_AWS_40, Prowler iam_policy_attached_only_to_group_or_roles).
     """
     if stack.users_in_groups.intersection(_users(resource)) and not _only_denies(resource, stack):
-        yield "The user is in a group, and this policy allows it more. Attach the policy to a group instead."
+        yield "The user is in a group, but this policy gives it more permissions. Attach the policy to a group instead."
 
 
 @rule(USER_POLICY, GROUP_POLICY, USER_ATTACHMENT, GROUP_ATTACHMENT, POLICY_ATTACHMENT)
 def no_administrator(resource: Resource, stack: Stack, _: Settings) -> Iterator[str]:
-    """Nobody gets the permissions of an administrator
+    """No policy gives the permissions of an administrator
     (CIS 1.16, Security Hub IAM.1, checkov CKV_AWS_62, CKV_AWS_274, CKV_AWS_286,
     Prowler iam_{aws_attached,customer_attached,inline}_policy_no_administrative_privileges).
     """
@@ -155,12 +155,12 @@ def user_in_group(resource: Resource, stack: Stack, settings: Settings) -> Itera
     (CIS 1.15, checkov CKV2_AWS_21, AWS Config iam-user-group-membership-check).
     """
     if resource.props["name"] not in {*settings["exempt"], *stack.users_in_groups}:
-        yield "The user is in no group. Put it into one, or list its name under `exempt` in the rule's settings."
+        yield "The user is not in a group. Add it to one, or list its name under `exempt` in the rule's settings."
 
 
 @rule(KEY, maxDays={"type": "integer", "minimum": 1, "default": 90})
 def key_age(resource: Resource, stack: Stack, settings: Settings) -> Iterator[str]:
-    """Active access keys are replaced every 90 days
+    """Active access keys are at most 90 days old
     (CIS 1.14, Security Hub IAM.3, Prowler iam_rotate_access_key_90_days).
     """
     days = int(settings["maxDays"])
@@ -191,7 +191,7 @@ def permissions_boundary(resource: Resource, _stack: Stack, _: Settings) -> Iter
 
 @rule(USER)
 def no_force_destroy(resource: Resource, _stack: Stack, _: Settings) -> Iterator[str]:
-    """Removing a user does not delete what others made for it in IAM
+    """Removing a user does not delete what others created for it in IAM
     (the rule is this project's own; CIS, Security Hub, checkov and Prowler have no such rule).
     """
     if resource.props.get("forceDestroy"):
@@ -203,10 +203,10 @@ def required_tags(resource: Resource, _stack: Stack, settings: Settings) -> Iter
     """Every user has the required tags, or at least one tag if none is required (Security Hub IAM.25)."""
     required, tags, note = set(settings["tags"]), _names(resource.props.get("tags")), ""
     if not tags or required - tags:
-        try:  # Those that the provider adds by its defaultTags are in tagsAll only.
+        try:  # Those that the provider adds from its defaultTags are only in tagsAll.
             tags |= _names(resource.props.get("tagsAll"))
         except UnknownValueError:
-            note = "; whether the provider adds any cannot be checked before the update: tagsAll is not known yet"
+            note = "; whether the provider adds them cannot be checked before the update: tagsAll is not known yet"
     if required - tags:
         yield f"Tags are missing: {', '.join(sorted(required - tags))}{note}."
     elif not tags:

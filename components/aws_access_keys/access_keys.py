@@ -22,8 +22,8 @@ from aws_access_keys.validation import pgp_text
 from aws_access_keys.verification import wait_until_accepted
 
 Delivery = Callable[[Callable[[], "pulumi.Output[str]"], list[pulumi.Resource]], list[pulumi.Resource]]
-"""Puts a value, which is called for where there is a store, where the consumers read it. Gets what is deleted after it;
-returns the resources that hold it."""
+"""Puts a value into the user's stores. Takes a function that makes the value, called only if there is a store, and what
+is deleted after the stores; returns the resources that hold the value."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,9 @@ class UserKeys:
 async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]") -> bool:
     """Whether the current keys of all users are accepted and delivered, once that is known; in a preview they are.
 
-    Until then no previous key is retired, and no output is registered: the stack's outputs are not written where one
-    of them fails, and they are all that some users have. Then the run ends here, except with --continue-on-error.
+    Until then no previous key is retired, and no output is registered: the engine does not write the stack's outputs if
+    one of them fails, and for some users they are the only copy of the key. If a proof fails, the run ends here, except
+    with --continue-on-error.
     Awaited, so that the engine does not take a previous key for one that depends on other users' keys.
     """
     await asyncio.sleep(0)  # until all users are registered

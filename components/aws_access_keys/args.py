@@ -23,12 +23,12 @@ class S3GrantArgs(TypedDict):
 
 class ExpectArgs(TypedDict):
     """Permission tests of a group or user. Each is `ACTION`, `ACTION RESOURCE`, or a mapping with `action`, `resource`,
-    `from` (the network from which the call comes) and `context` (further condition keys with their values)."""
+    `from` (the network from which the call comes) and `context` (other condition keys with their values)."""
 
     allow: NotRequired[Sequence[Any]]
-    """What must be allowed. A wildcard means all that it matches."""
+    """What must be allowed. With wildcards: all that matches."""
     deny: NotRequired[Sequence[Any]]
-    """What must be denied. A wildcard means none that it matches."""
+    """What must be denied. With wildcards: all that matches."""
 
 
 class GroupArgs(TypedDict):
@@ -47,7 +47,7 @@ class GroupArgs(TypedDict):
     allow_from: NotRequired[Sequence[str] | None]
     """Networks (CIDR) from which the keys of the group's users work. Default: everywhere."""
     expect: NotRequired[ExpectArgs | None]
-    """Permission tests, proved before anything is changed."""
+    """Permission tests, checked before anything is changed."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
 
@@ -97,8 +97,8 @@ class KeyDefaultsArgs(TypedDict):
     pgp_key: NotRequired[pulumi.Input[str]]
     """An OpenPGP public key, armored or base64, or `file:PATH`: the next secret is kept encrypted to it only."""
     expires: NotRequired[str]
-    """Day from which the user has no working key, in UTC: `YYYY-MM-DD`. The first update on or after it deactivates the
-    keys, or deletes them with `previous: deleted`; no new one is issued. Default: never."""
+    """Day on which the user's keys expire, in UTC: `YYYY-MM-DD`. The first update on or after it deactivates them, or
+    deletes them with `previous: deleted`; no new one is issued. Default: never."""
     verify: NotRequired[bool]
     """Wait until AWS accepts a new key, at most 60 seconds. Default true."""
     retire_guard: NotRequired[RetireGuardArgs | None]
@@ -143,7 +143,7 @@ class UserArgs(TypedDict):
     allow_from: NotRequired[Sequence[str] | None]
     """Networks (CIDR) from which the user's keys work. Default: everywhere, or as in the user's groups."""
     expect: NotRequired[ExpectArgs | None]
-    """Permission tests, proved before anything is changed."""
+    """Permission tests, checked before anything is changed."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
     tags: NotRequired[Mapping[str, pulumi.Input[str]]]

@@ -15,7 +15,7 @@ from aws_access_keys.settings import DeliverSettings
 def key_content(
     key: iam.AccessKey, secret: "pulumi.Output[str | None]", user: str, spell: Spelling
 ) -> "pulumi.Output[str]":
-    """What a store holds of a key, as a secret: JSON. Fails the run where the secret is not known."""
+    """What a store holds for a key: JSON, as a Pulumi secret. Fails the run if the key's secret is not known."""
 
     def content(values: list[str | None]) -> str:
         if values[1] is None:

@@ -1,7 +1,7 @@
 """Permission tests (`expect`): decided by IAM's simulator before anything is registered, and again after the update.
 
-Asked only for groups and users where an expectation, or something that decides it, differs from what the last finished
-run has recorded in the component's output `expectations`:
+IAM is asked only about groups and users where an expectation, or something that decides it, differs from what the last
+finished run recorded in the component's output `expectations`:
 
     {"groups.readers": {"of": "3f1c...", "checks": [...]}}
 
@@ -29,14 +29,14 @@ from aws_access_keys.settings import AccessSettings, GroupSettings
 from aws_access_keys.simulation import simulate_policies, simulate_principal
 from aws_access_keys.state import ComponentState
 
-CONFIRM_TIMEOUT = 30.0  # seconds; IAM takes some until a change counts everywhere
+CONFIRM_TIMEOUT = 30.0  # seconds; a change in IAM takes a while to be visible everywhere
 
 Owner = tuple[str, str]
 """`groups` or `users`, and the name."""
 
 
 class ExpectationError(pulumi.RunError):
-    """After the update, a group or user is not allowed what is expected, or more."""
+    """After the changes, a group or user is allowed less or more than expected."""
 
 
 class Deciding(NamedTuple):
@@ -66,16 +66,16 @@ class Expectations:
         self._deciding = {owner: self._decides(*owner) for owner in self._expected}
         self._of = {owner: self._digest(owner) for owner in self._expected}
         self._checks: dict[Owner, list[Check]] = {}
-        """Of the groups and users that this run has to prove."""
+        """Of the groups and users that this run has to check."""
 
     @property
     def changed(self) -> list[Owner]:
-        """The groups and users whose expectations are not those that the last run proved."""
+        """The groups and users whose expectations are not those that passed in the last run."""
         recorded = self._state.expectations
         return [owner for owner, of in self._of.items() if recorded.get(".".join(owner), {}).get("of") != of]
 
     def problems(self) -> Iterator[Problem]:
-        """Expectations that the settings do not fulfil. Asks AWS, if something has changed."""
+        """Expectations that the settings do not meet. Asks AWS only if something has changed."""
         for owner in self.changed:
             try:
                 yield from self._problems(owner)
@@ -91,7 +91,8 @@ class Expectations:
         for name, arn in {**found.arns, **({"": boundary} if isinstance(boundary, str) else {})}.items():
             document = self._account.policy_document(arn)
             if document is None:
-                yield Problem(where, f"cannot be checked, because there is no policy '{arn}'. Create or correct it.")
+                cure = "Correct the ARN, or create the policy first."
+                yield Problem(where, f"cannot be checked: IAM has no policy {arn}. {cure}")
                 return
             if name:
                 policies[name] = document
@@ -105,12 +106,13 @@ class Expectations:
         self._checks[owner] = [check for _, check in pairs]
         if found.later:
             names = ", ".join(found.later)
-            pulumi.log.info(f"{self._spell.prefix}{where}: {names} is known only later; checked after the update")
+            text = f"checked only after the update, because these policies are not known yet: {names}"
+            pulumi.log.info(f"{self._spell.prefix}{where}: {text}")
             return
         decisions = simulate_policies(self._account, policies, boundary, self._checks[owner])
         for one, check in pairs:
             keys = open_keys(check, decisions, policies, boundary, "Allow")
-            hint = f" It depends on {', '.join(keys)}: set this under context." if keys and one.is_allowed else ""
+            hint = f" It depends on {', '.join(keys)}: set a value under context." if keys and one.is_allowed else ""
             if problem := check_problem(check, decisions, hint):
                 yield Problem(one.place, f"{problem} Change the policies or the expectation.")
                 continue
@@ -118,7 +120,7 @@ class Expectations:
                 keys = open_keys(check, decisions, policies, boundary, "Deny")
             if keys:
                 what = "allowed" if one.is_allowed else "denied"
-                cure = "Set this under context, or narrow the expectation."
+                cure = "Set a value under context, or narrow the expectation."
                 yield Problem(one.place, f"whether it is {what} depends on {', '.join(keys)}. {cure}")
 
     def confirmed(
@@ -126,7 +128,7 @@ class Expectations:
         arns: "Mapping[Owner, pulumi.Output[str]]",
         after: Mapping[Owner, Sequence[pulumi.Resource]],
     ) -> "dict[str, pulumi.Input[Any]]":
-        """What to record, known when IAM decides as expected after the update.
+        """What to record, known once IAM decides as expected after the changes.
 
         arns: of the groups and users. after: the resources that decide what they may do.
         """
@@ -157,10 +159,10 @@ class Expectations:
                 decisions = await asyncio.to_thread(simulate_principal, self._account, arn, checks, removed)
             except AwsQueryError as error:
                 raise ExpectationError(
-                    f"{self._spell.prefix}{where}: everything is applied, but what it allows could not be checked: "
+                    f"{self._spell.prefix}{where}: the stack's policies are in place, but could not be checked in IAM: "
                     f"{error}. {error.cure('iam:SimulatePrincipalPolicy')}"
                 ) from None
-            found = ["IAM does not have it"]
+            found = ["IAM has no such group or user"]
             if decisions is not None:
                 found = [f"{check.text}: {why}" for check in checks if (why := check_problem(check, decisions))]
             if not found:
@@ -168,7 +170,7 @@ class Expectations:
             if time.monotonic() - began + pause > CONFIRM_TIMEOUT:
                 problems = [Problem(where, why) for why in found]
                 raise ExpectationError(
-                    f"Everything is applied, but {arn} is not allowed what is expected:\n"
+                    f"The stack's policies are in place, but the permissions of {arn} are not as expected:\n"
                     f"{as_lines(problems, self._spell)}\nIf somebody attached another policy or added the user to "
                     "another group, undo that; or change the expectation. Then run `pulumi up` again."
                 )
@@ -176,7 +178,7 @@ class Expectations:
             pause = min(pause * 2, 5.0)
 
     def _removed(self, owner: Owner) -> Iterator[dict[str, Any]]:
-        """Policies that the stack takes away, which the engine does only at the end: as IAM's PolicyIdentifier."""
+        """Policies that the stack removes, which the engine does only at the end, as IAM's PolicyIdentifier."""
         settings, state = self._settings, self._state
         kind, name = owner
         holders: dict[tuple[str, str], frozenset[str]] = {}
@@ -192,7 +194,7 @@ class Expectations:
         for (attached_to, holder), policies in sorted(holders.items()):
             for policy in sorted(policies):
                 if policy.startswith("arn:"):
-                    # One that is known only later cannot be told from one that goes.
+                    # A policy that is not known yet cannot be told from one that is removed.
                     if not self._deciding[owner].later and not {policy, policy.rpartition("/")[2]} & everywhere:
                         yield {"PolicyArn": policy}
                 elif policy not in stays[attached_to, holder]:

@@ -36,7 +36,7 @@ _TRIAL = timedelta(minutes=2)
 
 
 def was_trial(created: datetime, used: LastUse) -> bool:
-    """Whether a use is the trial after a key's creation (verification.py), and nobody's since."""
+    """Whether the last use is the verification of the new key (verification.py), and nobody has used it since."""
     return used.service == "sts" and used.on - created < _TRIAL
 
 

@@ -82,7 +82,7 @@ class Identities:
         return iam.Policy(f"{self._name}/{policy}", name=policy, policy=document, opts=opts)
 
     def _permit(self, group: str) -> None:
-        """What allows a group something: inline policies and attachments of the others."""
+        """What gives a group permissions: inline policies, and attachments of managed ones."""
         settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
         made, limits = self.groups[group], self._limits[group]
         arns = self._arns(settings.policies)

@@ -96,6 +96,37 @@ def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], ac
     return [line for line in lines if line]
 
 
+def still_active(
+    states: Mapping[str, UserState], ended: Mapping[str, str], spell: Spelling, account: Account
+) -> tuple[dict[tuple[str, str], Problem], list[str]]:
+    """Keys that work in IAM although their user is to have none that does, and that the stack cannot retire: user and
+    id of those that its state lost → the problem, and a warning for each one that it never had.
+
+    ended: user → why. AWS is asked where a key ends in this run, or the state lacks one that was handed over.
+    """
+    problems: dict[tuple[str, str], Problem] = {}
+    warnings: list[str] = []
+    for user, why in sorted(ended.items()):
+        state = states.get(user, UserState())
+        known, handed_over = {key.id for key in state.keys}, {key.id for key in state.handed_over} | state.lost
+        if not state.exists or not (handed_over - known or any(key.active for key in state.keys)):
+            continue
+        try:
+            found = [key for key in account.list_access_keys(user) if key.active and key.id not in known]
+        except AwsQueryError as error:
+            cure = error.cure("iam:ListAccessKeys")
+            warnings.append(f"whether {user} has other access keys that work is unknown ({error}). {cure}")
+            continue
+        for key in found:
+            if key.id in handed_over:
+                text = f"the access key {key.id} of {user} still works, although {why}: the state lost it. Deactivate"
+                command = f"aws iam update-access-key --user-name {user} --access-key-id {key.id} --status Inactive"
+                problems[user, key.id] = Problem(spell("users.{}.key", user), f"{text} it: {command}")
+            else:
+                warnings.append(unmanaged_key(user, key.describe(None), key.id))
+    return problems, warnings
+
+
 def _retired_key(account: Account, user: str, key: Key, action: Retirement, why: str) -> str | None:
     """A line about a key that stops working: whose it is, when it was last used, and why it is retired. None for one
     that does not work; somebody may have activated a key that is inactive in the state.
@@ -176,14 +207,14 @@ class _Planner:
         wanted = {key.name: key.status for key in (plan.current, plan.previous) if key}
         self.warnings += [
             f"the access key {key.id} is inactive and becomes active again, because the settings ask for it. If it was "
-            "deactivated because it is not to be used, set previous to inactive or deleted."
+            f"deactivated because it is not to be used, {_undo(key.name == plan.current.name)}."
             for key in keys
             if not key.active and wanted.get(key.name) == "active"
         ]
         if self.rules.previous == "active" and plan.previous and plan.previous.status is None:
             self.warnings += [
-                f"the previous access key {key.id} is inactive and stays inactive, although previous is active: this "
-                "setting activates only keys that it retired."
+                f"the previous access key {key.id} is inactive and stays inactive, although previous is active: only "
+                "keys that this stack deactivated become active again."
                 for key in keys
                 if key.name == plan.previous.name and not key.active
             ]
@@ -200,9 +231,12 @@ class _Planner:
         retired = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
         lines = tuple(line for line in retired if line)
         previous = next((key for key in keys if plan.previous and key.name == plan.previous.name), None)
-        is_retired = previous and plan.previous and (previous.is_retired, True)[plan.previous.status == "inactive"]
+        retires = previous and previous.active and plan.previous and plan.previous.status == "inactive"
+        is_retired = previous and (previous.is_retired or (retires and not self._has_expired))
         retired_key = previous if is_retired else None
         expired_on = self.rules.expires if self._has_expired and plan.current.status == "inactive" else None
+        if not self._has_expired and not new and not keys[0].active and plan.current.status != "active":
+            expired_on = self.state.expired_on  # a later day alone does not put an inactive key into the stores again
         return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), lines, takes_over, expired_on, retired_key)
 
     @property
@@ -210,12 +244,13 @@ class _Planner:
         return self.rules.have_expired(self.today)
 
     def _held(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
-        """A previous key that is deactivated in the next run: this one deletes a store that holds it, which comes last.
+        """Keys that are deactivated in the next run: this one deletes a store that holds them, which comes last.
 
-        No store holds a key that does not work.
+        No store holds a key that does not work, unless the settings suspend it.
         """
+        ends = [plan.previous, plan.current if self._has_expired else None]
         held = [key for key in keys if key.id in self.held and key.active]
-        found = {key.name for key in held if plan.previous == PlannedKey(key.name, "inactive")}
+        found = {key.name for key in held if PlannedKey(key.name, "inactive") in ends}
         for key in keys:
             if key.name in found:
                 self.warnings.append(
@@ -262,6 +297,7 @@ class _Planner:
         unmanaged = [key for key in in_iam if key.id not in self._state_ids()]
         current = self.state.handed_over[0] if self.state.handed_over else None
         is_lost = current is not None and not any(key.name >= current.name for key in existing)
+        is_lost = is_lost and not (self._has_expired and existing)
         if current and is_lost:
             new = self._in_place_of(current, new)
         if new is None:
@@ -346,6 +382,10 @@ class _Planner:
 
     def _delete_command(self, key_id: str) -> str:
         return delete_command(self.user, key_id)
+
+
+def _undo(is_current: bool) -> str:
+    return "remove status and raise serial" if is_current else "set previous to inactive or deleted"
 
 
 def unmanaged_key(user: str, described: str, key_id: str) -> str:

@@ -18,7 +18,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.expectations import Expectations
 from aws_access_keys.identities import Identities, once_known
-from aws_access_keys.planning import UserPlan, expiry, plan_users, removed_in_use, removed_keys
+from aws_access_keys.planning import UserPlan, expiry, plan_users, removed_in_use, removed_keys, still_active
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
@@ -118,10 +118,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             for user in self._settings.users_with_key
             for found in [state.user(user)]
         )
+        ended = dict.fromkeys(keyless, "the settings give the user no key") | self._expired
+        ended |= {user: f"it expired on {plan.expired_on}" for user, plan in plans.items() if plan.expired_on}
+        left, warnings = still_active(state.users, ended, spell, self._account)
         # What was skipped. Not annotated on the class, where it would count as an output.
-        self.skipped = tuple(
-            Problem(spell("users.{}.key", user), why) for user, plan in plans.items() for why in plan.skipped
+        self.skipped = (
+            *(Problem(spell("users.{}.key", user), why) for user, plan in plans.items() for why in plan.skipped),
+            *left.values(),
         )
+        for warning in warnings:
+            pulumi.log.warn(warning)
         run.report(self.skipped, spell)
         self._warn_of_settings(known)
         for user, plan in plans.items():
@@ -138,7 +144,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
         adopts = {user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt}
         retired = {user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)}
-        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, adopts, retired, child)
+        expired = {user: plan.expired_on for user, plan in plans.items() if plan.expired_on}
+        of_users = {user: plan.plan for user, plan in plans.items()}
+        KeyPlans(name, of_users, idle_days, adopts, retired, expired, list(left), child)
         self._register_all(run, state, guard, plans)
 
     @classmethod
@@ -189,13 +197,22 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         Where the guard keeps a key, each is deactivated as far as it may be (planning.py).
         """
         expired: dict[str, str] = {}
+        problems: list[Problem] = []
         for user in self._settings.users_with_key:
-            rules, keys = self._settings.effective_key(user).rules(), state.user(user).keys
-            if rules.have_expired(self._today) and (
-                not keys
-                or (rules.previous == "deleted" and not any(guard.refusal(user, key.id, "deleted") for key in keys))
+            key, found = self._settings.effective_key(user), state.user(user)
+            rules = key.rules()
+            if not rules.have_expired(self._today):
+                continue
+            if key.adopt and found.takes_over(key.adopt.id):
+                text = f"the keys of this user expired on {rules.expires}, so none is adopted. Set a later day, run"
+                cure = "`pulumi up`, and set the day again; or remove adopt."
+                place = self._settings.key_place(self._spell, user, "expires")
+                problems.append(Problem(place, f"{text} {cure}"))
+            elif not found.keys or (
+                rules.previous == "deleted" and not any(guard.refusal(user, one.id, "deleted") for one in found.keys)
             ):
                 expired[user] = expiry(rules)
+        refuse(problems, self._spell, self._name)
         return expired
 
     def _plan(
@@ -284,7 +301,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._set_outputs(keys, accepted, self._expectations.confirmed(arns, identities.deciding))
 
     def _delivery(self, user: str, run: Run, urn: str, guard: RetireGuard) -> Delivery:
-        """Puts a user's current key, or what stands in its place, into its stores; without any it does nothing."""
+        """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         settings = self._settings.effective_deliver(user)
 
         def put(content: "Callable[[], pulumi.Output[str]]", after: list[pulumi.Resource]) -> list[pulumi.Resource]:

@@ -1,4 +1,4 @@
-"""What would pass a quota of IAM, asked before anything is created: IAM itself refuses it half-way.
+"""What would exceed a quota of IAM, checked before anything is created: IAM itself refuses it half-way.
 
 Source: IAM and AWS STS quotas, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 """
@@ -28,7 +28,7 @@ _DEFAULTS = {
     "AttachedPoliciesPerUserQuota": POLICIES_PER_USER,
     "GroupsPerUserQuota": GROUPS_PER_USER,
 }
-"""Quota, as GetAccountSummary names it → what it is unless AWS raised it."""
+"""Quota, as GetAccountSummary names it → its value unless AWS has raised it."""
 
 
 def quota_problems(
@@ -39,9 +39,9 @@ def quota_problems(
     partition: str,
     account: Account,
 ) -> Iterator[Problem]:
-    """Quotas that the update would pass. policies: name of each customer managed policy → its place in the settings.
+    """Quotas that the update would exceed. policies: name of each customer managed policy → its place in the settings.
 
-    Old entities count as well: an update deletes last. Where AWS does not answer, IAM is left to refuse.
+    Old entities count as well: an update deletes last. Where AWS does not answer, it is left to IAM to refuse.
     """
     new = {
         "user": [user for user in settings.users if not state.user(user).exists],
@@ -56,13 +56,13 @@ def quota_problems(
         except AwsQueryError:
             continue
         if count + len(names) > quota:
-            text = f"the account has {count} {kinds}, and {len(names)} are new; its quota is {quota}"
+            text = f"the account has {count} {kinds}, and {len(names)} more would be created; its quota is {quota}"
             yield Problem(policies[names[0]] if kind == "policy" else kinds, f"{text}. {_CURE}")
     yield from _attachment_problems(settings, spell, state, policies, partition, account)
     yield from _membership_problems(settings, spell, state, account)
 
 
-_CURE = "Delete some that nobody needs, or ask AWS to raise the quota."
+_CURE = "Delete some that nobody needs, or ask AWS to raise it."
 
 
 def _attachment_problems(
@@ -109,19 +109,19 @@ def _attached(
         return
     if len(listed) + new > quota:
         others = [arn for arn in listed if arn not in own]
-        foreign = f" ({', '.join(others)} not by this stack)" if others else ""
+        foreign = f" ({', '.join(others)} not attached by this stack)" if others else ""
         yield Problem(
             where,
-            f"{len(listed)} managed policies are attached to the {kind} in IAM{foreign}, and {new} more would be "
-            f"before others are detached; the quota is {quota}. Detach some, or remove some here, run `pulumi up`, and "
-            "add the new ones after that.",
+            f"in IAM the {kind} has {len(listed)} managed policies{foreign}, and {new} more would be attached before "
+            f"others are detached; the quota is {quota}. Detach some; or remove some here, run `pulumi up`, and add "
+            "the new ones after that.",
         )
 
 
 def _membership_problems(
     settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
 ) -> Iterator[Problem]:
-    """Users that exist, may be in groups of others, and are put into more groups."""
+    """Users that exist, may also be in groups of others, and are added to more groups."""
     for name, user in settings.users.items():
         if not state.user(name).exists or not set(user.groups) - state.user(name).groups:
             continue
@@ -137,12 +137,12 @@ def _membership_problems(
             yield Problem(
                 spell("users.{}.groups", name),
                 f"the user is also in groups that this stack does not manage ({', '.join(others)}), so it would be in "
-                f"{count}; IAM allows at most {quota}. Remove the user from some of them.",
+                f"{count} groups; IAM allows at most {quota}. Remove the user from some of them.",
             )
 
 
 def _quota(name: str, count: int, account: Account) -> int:
-    """A quota; AWS is asked where the count would pass its default."""
+    """A quota; AWS is asked only if the count would exceed its default."""
     if count <= _DEFAULTS[name]:
         return _DEFAULTS[name]
     try:

@@ -71,11 +71,11 @@ class ExpectationSettings(Section):
 
     example = "{action: s3:ListBucket, resource: 'arn:aws:s3:::my-bucket', context: {s3:prefix: in/}}"
 
-    action: str = setting(Text(), "The action, for example s3:GetObject, or iam:* for each of them.", example="iam:*")
-    resource: str = setting(Text(), "ARN of the resource, perhaps with wildcards. Default: all.", default="*")
+    action: str = setting(Text(), "The action, for example s3:GetObject, or iam:* for all of IAM's.", example="iam:*")
+    resource: str = setting(Text(), "ARN of the resource; may contain wildcards. Default: all.", default="*")
     context: dict[str, str] = setting(
         MapOf(item=Text(), example="{s3:prefix: in/}"),
-        "Further condition keys of the call with their values.",
+        "Other condition keys of the call, with their values.",
         default={},
     )
 
@@ -97,17 +97,17 @@ class ExpectSettings(Section):
             item=NestedOrText(section=ExpectationSettings, words=("action", "resource")),
             example="['s3:GetObject arn:aws:s3:::my-bucket/*']",
         ),
-        "What must be allowed: ACTION or ACTION RESOURCE, or a mapping. A wildcard means all that it matches.",
+        "What must be allowed: ACTION, ACTION RESOURCE, or a mapping. With wildcards: all that matches.",
         default=[],
     )
     deny: list[ExpectationSettings] = setting(
         ListOf(item=NestedOrText(section=ExpectationSettings, words=("action", "resource")), example="['iam:*']"),
-        "What must be denied, in the same form. A wildcard means none that it matches.",
+        "What must be denied, in the same form. With wildcards: all that matches.",
         default=[],
     )
 
     def listed(self, where: str) -> list[Expectation]:
-        """The same as the rules take it. where: the setting, as its caller writes it."""
+        """The expectations in the form that the rules take. where: the setting, as its caller writes it."""
         return [
             Expectation(
                 f"{where}.{name}[{index}]", name == "allow", one.action, one.resource, getattr(one, "from"), one.context
@@ -151,7 +151,7 @@ class GroupSettings(Section):
     )
     expect: ExpectSettings | None = setting(
         Nested(section=ExpectSettings),
-        "Permission tests: what the group must be allowed and denied. Proved before anything is changed.",
+        "Permission tests: what the group must be allowed and denied. Checked before anything is changed.",
         default=None,
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
@@ -234,8 +234,8 @@ class KeyDefaults(Section):
     )
     expires: date | None = setting(
         Day(),
-        "Day from which the user has no working key, in UTC: YYYY-MM-DD. The first update on or after it deactivates "
-        "the keys, or deletes them with previous: deleted; no new one is issued. Default: never.",
+        "Day on which the user's keys expire, in UTC: YYYY-MM-DD. The first update on or after it deactivates them, or "
+        "deletes them with previous: deleted; no new one is issued. Default: never.",
         default=None,
     )
     verify: bool = setting(Flag(), "Wait until AWS accepts a new key, at most 60 seconds.", default=True)
@@ -307,7 +307,7 @@ class UserSettings(Section):
     )
     expect: ExpectSettings | None = setting(
         Nested(section=ExpectSettings),
-        "Permission tests: what the user must be allowed and denied. Proved before anything is changed.",
+        "Permission tests: what the user must be allowed and denied. Checked before anything is changed.",
         default=None,
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the user, for example /data/.", default="/")

@@ -11,17 +11,17 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.rules.documents import Document, compact, listed, matching_actions
 from aws_access_keys.rules.expectations import Check, Decision, Policies, Question, context_type
 
-ACTIONS_PER_CALL, RESOURCES_PER_CALL = 100, 20  # IAM documents no limits, but refuses what is too much
+ACTIONS_PER_CALL, RESOURCES_PER_CALL = 100, 20  # IAM documents no limits, but refuses requests that are too large
 MAX_ITEMS = 1000
 
 Statement = Mapping[str, Any]
-"""What MatchedStatements has of a statement."""
+"""A statement as MatchedStatements describes it."""
 
 
 def simulate_policies(
     account: Account, policies: Policies, boundary: Document | None, checks: Sequence[Check]
 ) -> dict[Question, Decision]:
-    """What policies would allow to whom they are attached. Raises AwsQueryError."""
+    """What policies would allow the user or group that has them. Raises AwsQueryError."""
     texts = {name: _text(document) for name, document in policies.items()}
     given: dict[str, Any] = {"PolicyInputList": list(texts.values())}
     limit = _text(boundary) if boundary else ""
@@ -88,7 +88,7 @@ class _Call(NamedTuple):
     resources: set[str]
 
     def has_room_for(self, other: "_Call") -> bool:
-        """Whether both can be one call. `*` is asked apart, as its result has another form."""
+        """Whether both can be one call. `*` gets a call of its own, because its result has another form."""
         actions, resources = self.actions | other.actions, self.resources | other.resources
         fits = len(actions) <= ACTIONS_PER_CALL and len(resources) <= RESOURCES_PER_CALL
         return fits and self.context == other.context and ("*" in self.resources) == ("*" in other.resources)
@@ -118,7 +118,7 @@ def _batches(items: Sequence[str], size: int) -> list[list[str]]:
 def _decisions(
     result: Mapping[str, Any], resources: Sequence[str], named: Callable[[Statement], str]
 ) -> Iterable[tuple[str, Decision]]:
-    """The decision on each resource. For `*` it stands at the top of a result, for others below it."""
+    """The decision on each resource. For `*` it is at the top of a result, for others below it."""
     specific: list[Mapping[str, Any]] = result.get("ResourceSpecificResults") or []
     if not specific and len(resources) == 1:
         specific = [{**result, "EvalResourceName": resources[0]}]

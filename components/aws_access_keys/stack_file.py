@@ -72,7 +72,7 @@ def _namespace_problems(config: Mapping[str, str]) -> Iterator[Problem]:
     for key in config:
         namespace, _, name = key.rpartition(":")
         if name == NAMESPACE:
-            text = f"the settings are not read from below '{name}'. Write {name}:groups, {name}:users and so on."
+            text = f"settings nested under '{name}' are not read. Write {name}:groups, {name}:users and so on."
             yield Problem("config", text, is_absolute=True)
         if NAMESPACE in (namespace, name):
             continue

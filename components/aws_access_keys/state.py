@@ -5,7 +5,7 @@ things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
 - The content of secrets and parameters: a key that is delivered is handed over, even if the run failed because of
   another user.
-- `expectations` of the component: what it is expected to allow and deny, and was proved; see expectations.py.
+- `expectations` of the component: the permission tests that passed; see expectations.py.
 - `KeyPlans`, registered before any key is touched: the plan of the last run, and settings that it must know. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
   already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
@@ -14,7 +14,7 @@ things stand in outputs:
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, cast
@@ -32,7 +32,7 @@ KEY = "aws:iam/accessKey:AccessKey"
 SECRET = "aws:secretsmanager/secret:Secret"
 PARAMETER = "aws:ssm/parameter:Parameter"
 STORED = {SECRET: ("aws:secretsmanager/secretVersion:SecretVersion", "secretString"), PARAMETER: (PARAMETER, "value")}
-"""Type of a store → type of the resource of the same name that holds the delivered key, and its output that does."""
+"""Type of a store → type of the resource of the same name that holds the delivered key, and the output that has it."""
 POLICY = "aws:iam/policy:Policy"
 USER_POLICY = "aws:iam/userPolicy:UserPolicy"
 USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
@@ -74,7 +74,11 @@ class UserState:
     policies: frozenset[str] = frozenset()
     """The policies that the stack gave the user itself: names of inline ones, ARNs of attached ones."""
     groups: frozenset[str] = frozenset()
-    """The groups that the stack put the user into."""
+    """The groups to which the stack added the user."""
+    lost: frozenset[str] = frozenset()
+    """The ids of keys that worked in IAM at the last run, though the user was to have none and the state lost them."""
+    expired_on: date | None = None
+    """The day on which the current key expired, if it did in an earlier run."""
     boundary: str | None = None
     """The ARN of the permissions boundary."""
 
@@ -119,7 +123,7 @@ class ComponentState:
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
     expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    """`groups.NAME` or `users.NAME` → what the last finished run proved of its permissions; see expectations.py."""
+    """`groups.NAME` or `users.NAME` → its permission tests that passed in the last finished run: expectations.py."""
 
     @property
     def component(self) -> str:
@@ -165,8 +169,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         }
 
     last_run = outputs(PLANS).get("", {})
-    plans, idle_days, adopts, retired = (
-        _mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts", "retired")
+    plans, idle_days, adopts, retired, expired, lost = (
+        _mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts", "retired", "expired", "lost")
     )
     keys: dict[str, list[Key]] = {}
     encrypted: set[tuple[str, KeyName]] = set()
@@ -211,6 +215,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
             policies=frozenset(policies.get(user, ())),
             groups=frozenset(map(str, memberships.get(user, {}).get("groups") or ())),
+            lost=frozenset(lost.get(user, ())),
+            expired_on=date.fromisoformat(expired[user]) if user in expired else None,
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
         )
         for user in {*keys, *exist, *handed_over}
@@ -323,13 +329,18 @@ class KeyPlans(pulumi.ComponentResource):
         idle_days: Mapping[str, int],
         adopts: Mapping[str, str],
         retired: Mapping[str, str],
+        expired: Mapping[str, date],
+        lost: Collection[tuple[str, str]],
         opts: pulumi.ResourceOptions,
     ) -> None:
         """idle_days: user → idle days that the retire guard asks for, also of users that are being removed. adopts:
         user → id of the existing key that is taken over with the user. retired: user → name of the previous key that
-        the settings make inactive.
+        the settings make inactive. expired: user → day on which the keys expired.
+        lost: user and id of each key that works in IAM although it should not, and that the state lost.
         """
         super().__init__(PLANS, name, None, opts)
         names = {user: [str(key.name) for key in (plan.current, plan.previous) if key] for user, plan in plans.items()}
         outputs = {"plans": names, "idleDays": dict(idle_days), "adopts": dict(adopts), "retired": dict(retired)}
+        outputs["expired"] = {user: day.isoformat() for user, day in expired.items()}
+        outputs["lost"] = {user: [key_id for owner, key_id in lost if owner == user] for user, _ in lost}
         self.register_outputs(outputs)

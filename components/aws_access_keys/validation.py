@@ -161,8 +161,8 @@ def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: s
     with_grants = [name for name, group in settings.groups.items() if group.s3]
     for name, document in own.items():
         place = f"{where}.{name}"
-        if _arn(name, partition):
-            yield Problem(place, f"'{name}' is also the name of an AWS managed policy. Choose another name.")
+        if _arn(full := f"{settings.name_prefix or ''}{name}", partition) or _arn(name, partition):
+            yield Problem(place, f"'{full}' is also the name of an AWS managed policy. Choose another name.")
         for group in with_grants:
             if not re.fullmatch(rf"{re.escape(group)}-s3(-\d+)?", name, re.IGNORECASE):
                 continue

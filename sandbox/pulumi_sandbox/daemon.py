@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _is_ours(path: Path, lock: IO[str]) -> bool:
-    """Whether the folder is still there: somebody may have deleted it, and nobody could stop this process then."""
+    """Whether the folder still exists: if somebody deleted it, nobody could stop this process any more."""
     try:
         return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
     except OSError:
@@ -109,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _port(text: str) -> int:
     port = int(text) if text.isdecimal() else -1
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port. Choose one from 1 to 65535; 0 is any free one.")
+        raise argparse.ArgumentTypeError(f"{text} is not a port. Choose one from 1 to 65535, or 0 for any free one.")
     return port
 
 

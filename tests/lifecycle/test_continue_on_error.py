@@ -1,4 +1,4 @@
-"""`pulumi up --continue-on-error`, with which the engine goes on to its deletions after an error."""
+"""`pulumi up --continue-on-error`, with which the engine continues with its deletions after an error."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Permission tests: decided before anything is made, again afterwards, at any time, and not where nothing changes."""
+"""Permission tests: run before an update, again afterwards, at any time, and not if nothing has changed."""
 
 import json
 import re
@@ -18,7 +18,7 @@ EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action
 
 
 def simulations(sandbox: Sandbox) -> dict[str, int]:
-    """How often the simulator was asked since the log was cleared, which this does."""
+    """How often the simulator was asked since the log was last cleared. Clears it again."""
     found = Counter(call.action for call in sandbox.control.calls() if call.action.startswith("Simulate"))
     sandbox.control.clear_calls()
     return dict(found)
@@ -62,16 +62,16 @@ def test_an_expectation_that_does_not_hold_is_refused_before_anything_is_made(
             "is denied by statement 'Tags' of the inline policy 'no-tags' of group readers (explicitDeny)."
         ) in text
         assert "groups.readers.expect.allow[2]: s3:ListBucket" in text
-        assert "It depends on s3:prefix: set this under context." in text
+        assert "It depends on s3:prefix: set a value under context." in text
         assert "users.ann.expect.deny[0]: iam:" in text
         assert "should be denied, but it is allowed by statement 1 of the policy 'IAMReadOnlyAccess' (allowed)" in text
         assert "deny[1]: s3:GetObject on 'arn:aws:s3:::data/in/*' should be denied, but it is allowed by" in text
-        assert "deny[2]: whether it is denied depends on s3:prefix. Set this under context" in text
+        assert "deny[2]: whether it is denied depends on s3:prefix. Set a value under context" in text
         assert "deny[3]" not in text, "no call from elsewhere is allowed"
     assert sandbox.client("iam").list_groups()["Groups"] == []
 
 
-def test_what_is_expected_of_a_user_and_its_group_is_proved_once(new_stack: NewStack, sandbox: Sandbox) -> None:
+def test_what_is_expected_of_a_user_and_its_group_is_checked_once(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     home = {"Effect": "Allow", "Action": "s3:*Object", "Resource": "arn:aws:s3:::home/${aws:username}/*"}
     limit = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
@@ -159,7 +159,7 @@ def checked(stack: Stack) -> tuple[int, dict[str, str | None]]:
     return done.returncode, {f"{row['for']} {row['expected']}": row["problem"] for row in rows}
 
 
-def test_expectations_are_proved_at_any_time(new_stack: NewStack, sandbox: Sandbox) -> None:
+def test_expectations_can_be_checked_at_any_time(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     readers = {**READERS, "expect": {"allow": ["s3:GetObject arn:aws:s3:::data/in/*"], "deny": ["iam:*"]}}
     ann = {"groups": ["readers"], "expect": {"deny": ["s3:PutObject arn:aws:s3:::data/*"]}}
@@ -183,7 +183,7 @@ def test_expectations_are_proved_at_any_time(new_stack: NewStack, sandbox: Sandb
     lines = [re.split(r" {2,}", line) for line in shown.stdout.splitlines()]
     assert ["users.dev-ann", "deny s3:PutObject arn:aws:s3:::data/*", f"FAILED: {why}."] in lines
     assert ["groups.dev-readers", "allow s3:GetObject arn:aws:s3:::data/in/*", "ok"] in lines
-    assert "Expectations: 3, failed: 2. Decisions of IAM: " in shown.stdout
+    assert "Expectations: 3, failed: 2. IAM decisions: " in shown.stdout
 
 
 def test_the_expectations_of_the_example_for_production_hold(new_stack: NewStack) -> None:
@@ -219,7 +219,7 @@ def test_an_update_fails_where_iam_decides_otherwise_afterwards(new_stack: NewSt
     stack.write({"groups": {"readers": {**READERS, "expect": {"deny": ["iam:CreateUser"]}}}, "users": USERS})
     refused = stack.up(check=False)
     assert refused.code != 0
-    assert "group/readers is not allowed what is expected" in refused.text
+    assert "group/readers are not as expected" in refused.text
     assert (
         "deny iam:CreateUser: iam:CreateUser on '*' should be denied, but it is allowed by group_readers_outside"
         in refused.text

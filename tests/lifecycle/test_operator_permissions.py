@@ -1,4 +1,4 @@
-"""What the operator needs (`rules/operator.py`), proved from both sides: whole lives of a stack under an operator who
+"""What the operator needs (`rules/operator.py`), tested from both sides: whole lives of a stack under an operator who
 has exactly what `access-keys permissions` prints for each command; each action is used, and without any one of them a
 life fails or does less."""
 
@@ -51,7 +51,7 @@ OPTIONAL = set(ACTIONS) - {
     for action in row.actions
     if row.purpose not in BACKEND
 }
-"""Without these less is known before a change, and the life goes on."""
+"""Without these, less is known before a change, and the life goes on."""
 
 
 def access_keys(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -246,6 +246,7 @@ def test_without_one_of_them_the_missing_one_is_named(
     assert "Traceback" not in text
 
 
+@pytest.mark.long
 def test_for_the_example_the_printed_policies_are_enough(new_stack: NewStack, sandbox: Sandbox) -> None:
     operator = operate(sandbox, new_stack)
     config: dict[str, Any] = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text())["config"]
@@ -258,7 +259,7 @@ def test_for_the_example_the_printed_policies_are_enough(new_stack: NewStack, sa
         assert (done := operator.run(command)).code == 0, done.text
 
 
-def test_what_the_present_operator_lacks_is_listed(new_stack: NewStack, sandbox: Sandbox) -> None:
+def test_what_the_current_operator_lacks_is_listed(new_stack: NewStack, sandbox: Sandbox) -> None:
     operator = operate(sandbox, new_stack)
     stack, iam = operator.stack, sandbox.client("iam")
     stack.write({"groups": {"test": {"policies": ["AmazonS3FullAccess"]}}, "users": {"ann": {"groups": ["test"]}}})
@@ -285,7 +286,7 @@ def test_what_the_present_operator_lacks_is_listed(new_stack: NewStack, sandbox:
     assert f"lacks iam:AttachGroupPolicy on arn:aws:iam::123456789012:group/test {policy} (" in lines[0]
     assert lines[2] == (
         "arn:aws:iam::123456789012:user/the-operator lacks iam:CreateAccessKey on arn:aws:iam::123456789012:user/ann "
-        "(users and keys). Without it, `pulumi up` fails where it needs this."
+        "(users and keys). Without it, `pulumi up` fails when it needs this."
     )
     printed = access_keys(stack, "permissions", "--for", "report")
     assert (printed.returncode, [line for line in printed.stderr.splitlines() if "lacks" in line]) == (0, [])

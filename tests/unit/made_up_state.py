@@ -18,7 +18,7 @@ class MadeUpState:
         self._types = f"urn:pulumi:dev::{PROJECT}::{parent}{COMPONENT}"
         self.urn = f"{self._types}::{name}"
         self.outputs: dict[str, Any] = {"keys": {}}
-        self._plans: dict[str, Any] = {"plans": {}, "idleDays": {}, "retired": {}}
+        self._plans: dict[str, Any] = {"plans": {}, "idleDays": {}, "retired": {}, "expired": {}, "lost": {}}
         self._resources: dict[str, Any] = {}
 
     def add(self, kinds: str, name: str, outputs: Mapping[str, Any]) -> None:
@@ -46,6 +46,8 @@ class MadeUpState:
         retired: str | None = None,
         groups: Sequence[str] = ("g",),
         boundary: str = "",
+        expired: str | None = None,
+        lost: Sequence[str] = (),
     ) -> "MadeUpState":
         """A user and the keys with these names, newest first.
 
@@ -67,6 +69,10 @@ class MadeUpState:
         self._plans["plans"][user] = list(keys if planned is None else planned)
         if retired:
             self._plans["retired"][user] = retired
+        if expired:
+            self._plans["expired"][user] = expired
+        if lost:
+            self._plans["lost"][user] = list(lost)
         if idle_days:
             self._plans["idleDays"][user] = idle_days
         return self

@@ -389,7 +389,14 @@ def test_only_the_status_of_the_keys_is_registered() -> None:
     assert set(recording.outputs[component.urn]) == {"keys"}, "every other output would be one more copy of a secret"
     assert set(recording.outputs[component.urn]["keys"]) == {"ann", "bob"}
     (plans,) = recording.of(":KeyPlans").values()
-    plan = {"plans": {"ann": ["1"], "bob": ["1"]}, "idleDays": {}, "adopts": {}, "retired": {}}
+    plan = {
+        "plans": {"ann": ["1"], "bob": ["1"]},
+        "idleDays": {},
+        "adopts": {},
+        "retired": {},
+        "expired": {},
+        "lost": {},
+    }
     assert recording.outputs[plans.urn] == plan
     assert resolved(access.keys)
 

@@ -59,11 +59,16 @@ ALL: dict[str, Any] = {"Effect": "Allow", "Action": "*", "Resource": "*"}
         {**ALL, "Action": "iam:*", "Resource": "arn:aws-cn:iam::*:*"},
         {**ALL, "Action": "iam:*", "Resource": "arn:aws:*"},
         {"Effect": "Allow", "NotAction": ["iam:*", "organizations:*"], "Resource": "*"},
+        {"Effect": "Allow", "NotAction": "ec2:RunInstances", "Resource": "arn:aws:*:*:*:*"},
+        {"Effect": "Allow", "NotAction": "ec2:RunInstances", "Resource": "arn:aws:iam::*:user/*"},
+        {**ALL, "Action": ["iam:CreateLoginProfile", "iam:UpdateLoginProfile"]},
+        {**ALL, "Action": "iam:*", "Resource": "arn:aws:iam::9*:*"},
+        {**ALL, "Action": "iam:*", "Resource": "arn:aws:iam::*:user/????*"},
         {"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::data"},
         {"Effect": "Allow", "NotAction": "s3:*", "NotResource": "arn:aws:s3:::data"},
     ],
 )
-def test_a_document_that_lets_its_holder_become_an_administrator_is_recognised(statement: dict[str, Any]) -> None:
+def test_a_document_that_lets_its_holder_become_an_administrator_is_administrative(statement: dict[str, Any]) -> None:
     for statements in (statement, [READ, statement]):
         assert is_administrative({**DOCUMENT, "Statement": statements})
     assert not is_administrative({**DOCUMENT, "Statement": {**statement, "Effect": "Deny"}})
@@ -82,11 +87,11 @@ def test_a_document_that_lets_its_holder_become_an_administrator_is_recognised(s
         {},
     ],
 )
-def test_a_document_with_limits_is_not_an_administrators(statement: dict[str, Any]) -> None:
+def test_a_document_with_limits_is_not_administrative(statement: dict[str, Any]) -> None:
     assert not is_administrative({**DOCUMENT, "Statement": [statement]})
 
 
-def test_the_documents_of_awss_policies_for_administrators_are_an_administrators() -> None:
+def test_awss_policies_for_administrators_are_administrative() -> None:
     policies = json.loads(aws_managed_policies_data)
     found = {name for name, policy in policies.items() if is_administrative(policy["Document"])}
     assert found >= {"AdministratorAccess", "IAMFullAccess", "PowerUserAccess"}

@@ -171,7 +171,7 @@ def test_a_wildcard_in_deny_covers_what_policies_name_within_it() -> None:
         (True, "Deny", {"StringNotLike": {"s3:prefix": "in/*"}}, []),
     ],
 )
-def test_what_depends_on_a_key_that_is_not_set_is_not_proved(
+def test_what_depends_on_a_condition_key_that_is_not_set_is_refused(
     is_allowed: bool, effect: str, condition: Any, expected: list[str]
 ) -> None:
     policy = document(
@@ -323,7 +323,7 @@ def test_a_preview_does_not_confirm(simulator: SimulatingAws) -> None:
 def test_iam_is_given_time_and_then_the_run_fails(simulator: SimulatingAws) -> None:
     with pytest.raises(ExpectationError) as caught:
         run(args())
-    assert f"Everything is applied, but {GROUP_ARN} is not allowed what is expected:" in str(caught.value)
+    assert f"policies are in place, but the permissions of {GROUP_ARN} are not as expected:" in str(caught.value)
     assert f"groups.g.expect: allow s3:GetObject {ARN}data/in/*: s3:GetObject on '{ARN}data/in/*' should be" in str(
         caught.value
     )
@@ -339,10 +339,12 @@ def test_a_policy_that_is_known_later_is_checked_after_the_update(
     run(args(policy_arns={"own": later}))
     assert not simulator.asked["simulate_custom_policy"]
     assert simulator.asked["simulate_principal_policy"]
-    assert "groups.g.expect: own is known only later; checked after the update" in caplog.text
+    assert (
+        "groups.g.expect: checked only after the update, because these policies are not known yet: own" in caplog.text
+    )
 
 
 def test_a_policy_that_does_not_exist_is_named(simulator: SimulatingAws) -> None:
     simulator.missing_policies.add("arn:aws:iam::123456789012:policy/own")
-    with pytest.raises(SettingsError, match="there is no policy 'arn:aws:iam::123456789012:policy/own'"):
+    with pytest.raises(SettingsError, match="IAM has no policy arn:aws:iam::123456789012:policy/own"):
         run(args(policies=["arn:aws:iam::123456789012:policy/own"]))

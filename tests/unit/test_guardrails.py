@@ -1,4 +1,4 @@
-"""The rules of the policy pack, asked as the engine asks them: over gRPC, in the pack's own environment."""
+"""The rules of the policy pack, called as the engine calls them: over gRPC, in the pack's own environment."""
 
 import json
 import os
@@ -231,7 +231,9 @@ def test_a_rule_lets_the_rest_pass(pack: Pack, rule: str, stack: list[messages.A
 
 
 @pytest.mark.parametrize(("rule", "stack"), _each(UNCHECKABLE))
-def test_what_a_rule_cannot_know_breaks_it(pack: Pack, rule: str, stack: list[messages.AnalyzerResource]) -> None:
+def test_a_value_that_is_not_known_breaks_the_rule(
+    pack: Pack, rule: str, stack: list[messages.AnalyzerResource]
+) -> None:
     for level, name in ((messages.MANDATORY, "MANDATORY"), (messages.ADVISORY, "ADVISORY")):
         found = pack.check(rule, *stack, level=level)
         assert [each.level for each in found] == [name], f"it has the rule's own level: {found}"
@@ -254,7 +256,7 @@ def test_a_rule_has_settings(pack: Pack) -> None:
     assert "no setting 'maxDay'. Its settings: maxDays" in pack.check("key-age", maxDay=30)[0].message
 
 
-def test_no_message_has_a_value_of_a_property_in_it(pack: Pack) -> None:
+def test_no_message_contains_the_value_of_a_property(pack: Pack) -> None:
     policy = json.dumps({"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", "Sid": HIDDEN}})
     stack = [
         resource("User", "one", {"name": HIDDEN, "forceDestroy": True, "path": HIDDEN}),
@@ -270,7 +272,7 @@ def test_no_message_has_a_value_of_a_property_in_it(pack: Pack) -> None:
     assert HIDDEN not in str(found)
 
 
-def test_every_rule_names_the_public_rule_that_it_stands_for(pack: Pack) -> None:
+def test_every_rule_names_the_public_rule_to_which_it_corresponds(pack: Pack) -> None:
     documented = (ROOT / "docs" / "guardrails.md").read_text("utf-8")
     for policy in pack.info.policies:
         assert "CIS" in policy.description or "Security Hub" in policy.description

@@ -1,4 +1,4 @@
-"""The operator's permissions: what `access-keys permissions` prints, and what the present operator lacks of it."""
+"""The operator's permissions: what `access-keys permissions` prints, and what the current operator lacks."""
 
 import json
 import re
@@ -235,7 +235,7 @@ def test_the_account_is_the_allowed_one_or_that_of_the_state(run: Run) -> None:
     run.have(one_user())
     _, found, lines = run.asked()
     assert found["Statement"][0]["Resource"] == ["arn:aws:iam::*:group/test"]
-    assert lines[0] == "The account is not known, so the ARNs are for any account. Set aws:allowedAccountIds."
+    assert lines[0] == "The account is not known, so the ARNs match any account. Set aws:allowedAccountIds."
     run.state = {"keys": {}, "userArns": {"ann": f"{IAM}user/ann"}}
     _, found, lines = run.asked()
     assert found["Statement"][0]["Resource"] == [f"{IAM}group/test"]
@@ -273,7 +273,7 @@ def test_a_secret_in_the_settings_is_read_and_not_shown(run: Run) -> None:
     assert (code, text) == (1, "Error: The configuration of stack 'dev' has problems. `pulumi preview` lists them.\n")
 
 
-def test_settings_that_cannot_be_used_are_named(run: Run) -> None:
+def test_settings_that_cannot_be_used_are_reported(run: Run) -> None:
     run.have({"groups": {"test": {"policies": ["AmazonS3FullAcess"]}}, "users": {"ann": {"groups": ["test"]}}})
     code, text = run("permissions")
     assert code == 1
@@ -284,7 +284,7 @@ def test_settings_that_cannot_be_used_are_named(run: Run) -> None:
     assert "so its program sets them itself" in text
 
 
-def test_root_lacks_nothing_and_who_may_not_ask_gets_the_policy(run: Run, aws: FakeAws) -> None:
+def test_root_lacks_nothing_and_an_operator_who_may_not_simulate_still_gets_the_policy(run: Run, aws: FakeAws) -> None:
     run.have(one_user(), allowedAccountIds=["123456789012"])
     aws.caller = f"{IAM}root"
     assert run.asked()[::2] == (0, [])
@@ -292,7 +292,7 @@ def test_root_lacks_nothing_and_who_may_not_ask_gets_the_policy(run: Run, aws: F
     aws.errors["simulate_principal_policy"] = aws_error("AccessDenied")
     code, _, lines = run.asked()
     assert (code, len(lines)) == (0, 1)
-    assert lines[0].startswith("What the present operator lacks is not known: AccessDenied")
+    assert lines[0].startswith("It could not be checked what the current operator lacks: AccessDenied")
 
 
 def test_the_inventory_needs_the_whole_account_and_no_settings(run: Run) -> None:
@@ -306,11 +306,11 @@ def test_the_inventory_needs_the_whole_account_and_no_settings(run: Run) -> None
     assert not [action for one in by_sid.values() for action in one["Action"] if "Create" in action or "Put" in action]
 
 
-def test_an_operator_of_another_account_is_named(run: Run, aws: FakeAws) -> None:
+def test_an_operator_of_another_account_is_reported(run: Run, aws: FakeAws) -> None:
     run.have(one_user(), allowedAccountIds=["210987654321"])
     aws.caller = f"{IAM}user/me"
     code, _, lines = run.asked()
-    text = f"{IAM}user/me is in another account than this stack, which is in 210987654321. Switch accounts."
+    text = f"{IAM}user/me is not in this stack's account, 210987654321. Use credentials of that account."
     assert (code, lines) == (1, [text])
 
 
@@ -322,9 +322,9 @@ def test_each_missing_action_is_a_line_with_the_reason_and_the_effect(run: Run, 
     assert code == 1
     assert lines[1:] == [
         f"{IAM}role/ci/deploy lacks iam:CreateUser on {IAM}user/ann (users and keys). Without it, `pulumi up` fails "
-        "where it needs this.",
+        "when it needs this.",
         f"{IAM}role/ci/deploy lacks iam:ListUsers on * (checks before a new user, group or policy is created). Without "
-        "it, IAM refuses later, what this check refuses before anything is changed.",
+        "it, IAM refuses later what this check refuses before anything is changed.",
     ]
     code, _, lines = run.asked("--for", "report")
     assert (code, len(lines)) == (0, 1), "the report needs neither"

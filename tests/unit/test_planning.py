@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from aws_access_keys.account import Account
-from aws_access_keys.planning import KeyLimitError, UserPlan, plan_users, removed_in_use
+from aws_access_keys.planning import KeyLimitError, UserPlan, plan_users, removed_in_use, still_active
 from aws_access_keys.retire_guard import RetireGuard, UserGuard
+from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules
 from botocore.exceptions import NoCredentialsError
 
@@ -172,7 +173,9 @@ def test_a_key_that_is_too_young_for_aws_to_report_its_use_stays(aws: FakeAws, h
 
 
 @pytest.mark.parametrize(("service", "minutes", "retired"), [("sts", 1, True), ("s3", 1, False), ("sts", 600, False)])
-def test_the_trial_of_a_new_key_is_no_use(aws: FakeAws, service: str, minutes: int, retired: bool) -> None:
+def test_the_verification_of_a_new_key_does_not_count_as_a_use(
+    aws: FakeAws, service: str, minutes: int, retired: bool
+) -> None:
     aws.keys, aws.service = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, service
     aws.created = datetime(2026, 11, 20, tzinfo=timezone.utc)
     aws.used = {"AKIA-ann-1": aws.created + timedelta(minutes=minutes)}
@@ -375,14 +378,14 @@ def test_a_key_that_somebody_deactivated_stays_inactive_as_the_previous_one(aws:
 
 
 @pytest.mark.parametrize(("inactive", "lines"), [(set[str](), 1), ({"AKIA-ann-1"}, 0)])
-def test_a_deleted_key_that_somebody_activated_again_has_its_line(aws: FakeAws, inactive: set[str], lines: int) -> None:
+def test_a_deleted_key_is_listed_if_somebody_activated_it_again(aws: FakeAws, inactive: set[str], lines: int) -> None:
     aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, inactive
     state = MadeUpState().user("ann", "2", "1", inactive=["1"])
     plan = ann(aws, state, KeyRules(serial=2, previous="deleted"), guard=False)
     assert len(plan.retired) == lines
 
 
-def test_a_key_is_not_deactivated_while_a_store_that_goes_holds_it(aws: FakeAws) -> None:
+def test_a_key_is_not_deactivated_while_a_store_to_be_deleted_holds_it(aws: FakeAws) -> None:
     aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
     state, account = MadeUpState().user("ann", "2", "1"), Account(session(aws))
     guard, rules = RetireGuard(TODAY, account, {}), {"ann": KeyRules(serial=2, previous="inactive")}
@@ -420,3 +423,56 @@ def test_a_guard_that_is_lifted_for_one_run_stays_known(aws: FakeAws) -> None:
     guard = RetireGuard(TODAY, Account(session(aws)), {"ann": UserGuard(3, "", is_lifted=True)})
     assert guard.refusal("ann", "AKIA-ann-1", "deleted") is None
     assert guard.idle_days("ann") == 3, "the next run and a plain destroy are guarded again"
+
+
+def test_a_key_that_somebody_deactivated_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    state = MadeUpState().user("ann", "2", "1", inactive=["1"])
+    plan = ann(aws, state, KeyRules(serial=2, previous="inactive"), guard=False)
+    assert plan.retired_key is None, "previous: active would make it work again"
+    expired = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, expires=TODAY), guard=False)
+    assert expired.expired_on == TODAY
+    assert expired.retired_key is None, "nor is one that expired"
+
+
+def test_an_expired_key_is_not_delivered_again_because_of_a_later_day_alone(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    state = MadeUpState().user("ann", "1", inactive=["1"], expired="2026-11-20")
+    later = TODAY + timedelta(days=9)
+    assert ann(aws, state, KeyRules(expires=later)).expired_on == date(2026, 11, 20)
+    assert ann(aws, state, KeyRules(expires=later, status="active")).expired_on is None
+    assert ann(aws, state, KeyRules(serial=2, expires=later)).expired_on is None
+
+
+def test_no_key_is_issued_in_place_of_an_expired_one_that_was_deleted(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    refreshed = MadeUpState().user("ann", "1", inactive=["1"], handed_over=["2", "1"], planned=["2", "1"])
+    plan = ann(aws, refreshed, KeyRules(serial=2, expires=TODAY), guard=False)
+    assert not plan.plan.is_new
+    assert names(plan) == ("1", None)
+
+
+def test_an_expired_key_stays_active_while_a_store_that_goes_holds_it(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    state, account = MadeUpState().user("ann", "1"), Account(session(aws))
+    guard, rules = RetireGuard(TODAY, account, {}), {"ann": KeyRules(expires=TODAY)}
+    plan = plan_users(rules, {}, state.parsed.users, TODAY, guard, account, held={"AKIA-ann-1"})["ann"]
+    assert plan.plan.current.status is None
+    assert plan.expired_on is None
+
+
+def test_a_key_that_works_although_its_user_is_to_have_none_is_named_until_it_does_not(aws: FakeAws) -> None:
+    aws.keys, why = {"ann": ["AKIA-ann-1", "AKIA-theirs"]}, {"ann": "it expired on 2026-11-24"}
+    lost = MadeUpState().user("ann", handed_over=["1"], planned=["1"])
+    problems, warnings = still_active(lost.parsed.users, why, PYTHON, Account(session(aws)))
+    assert [(where, problem.path) for where, problem in problems.items()] == [(("ann", "AKIA-ann-1"), "users.ann.key")]
+    assert "--access-key-id AKIA-ann-1 --status Inactive" in problems["ann", "AKIA-ann-1"].message
+    assert ["AKIA-theirs" in warning for warning in warnings] == [True]
+    again = MadeUpState().user("ann", lost=["AKIA-ann-1"])
+    assert still_active(again.parsed.users, why, PYTHON, Account(session(aws)))[0].keys() == problems.keys()
+    aws.inactive = {"AKIA-ann-1"}
+    assert still_active(again.parsed.users, why, PYTHON, Account(session(aws)))[0] == {}
+    aws.asked.clear()
+    finished = MadeUpState().user("ann", "1", inactive=["1"])
+    assert still_active(finished.parsed.users, why, PYTHON, Account(session(aws))) == ({}, [])
+    assert not aws.asked

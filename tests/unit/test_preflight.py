@@ -91,7 +91,7 @@ def test_credentials_that_aws_does_not_accept_are_no_mistake_in_the_settings(aws
         problems(aws, {"ann": {}})
 
 
-def test_a_policy_is_not_renamed_by_case_only(aws: FakeAws) -> None:
+def test_a_policy_is_not_renamed_by_changing_only_its_case(aws: FakeAws) -> None:
     state = MadeUpState().group("g").user("ann", "1")
     state.add("aws:iam/policy:Policy", "access/Own", {"name": "Own"})
     documents = {"own": {"Version": "2012-10-17", "Statement": []}}
@@ -120,7 +120,7 @@ def test_a_new_policy_that_does_not_exist_is_refused(aws: FakeAws) -> None:
     assert not aws.asked, "nothing of it is new"
 
 
-def test_a_bucket_of_a_new_grant_that_does_not_exist_is_named(aws: FakeAws) -> None:
+def test_a_missing_bucket_of_a_new_grant_is_reported(aws: FakeAws) -> None:
     aws.buckets = {"data"}
     groups = {"g": {"s3": [{"bucket": bucket, "access": "read"} for bucket in ("data", "dta")]}}
     settings, _ = read_section(ComponentSettings, {"groups": groups}, PYTHON)
@@ -138,18 +138,18 @@ def test_a_bucket_of_a_new_grant_that_does_not_exist_is_named(aws: FakeAws) -> N
     assert ask(MadeUpState()) == [], "a bucket that may not be looked at may exist"
 
 
-def test_an_account_without_room_is_named_before_anything_is_created(aws: FakeAws) -> None:
+def test_a_full_account_is_reported_before_anything_is_created(aws: FakeAws) -> None:
     aws.groups = [f"group-{number}" for number in range(300)]
     found = problems(aws, {"ann": {}})
     assert found == {
-        "groups": "the account has 300 groups, and 1 are new; its quota is 300. Delete some that nobody needs, or ask "
-        "AWS to raise the quota."
+        "groups": "the account has 300 groups, and 1 more would be created; its quota is 300. Delete some that nobody "
+        "needs, or ask AWS to raise it."
     }
     aws.attached["get_account_summary"] = {"SummaryMap": {"GroupsQuota": 500}}
     assert problems(aws, {"ann": {}}) == {}, "AWS raised it"
 
 
-def test_attachments_that_would_pass_the_quota_are_refused(aws: FakeAws) -> None:
+def test_attachments_that_would_exceed_the_quota_are_refused(aws: FakeAws) -> None:
     names = ["AmazonS3FullAccess", "AmazonEC2FullAccess"]
     own = {"AmazonS3FullAccess": "arn:aws:iam::aws:policy/AmazonS3FullAccess"}
     foreign = [{"PolicyArn": f"{OWN}{number}"} for number in range(9)]
@@ -158,8 +158,9 @@ def test_attachments_that_would_pass_the_quota_are_refused(aws: FakeAws) -> None
     }
     state = MadeUpState().group("g", **own).user("ann", "1")
     found = problems(aws, {"ann": {}}, state, groups={"g": {"policies": names}})
-    assert "10 managed policies are attached to the group in IAM" in found["groups.g.policies"]
-    assert f"({', '.join(policy['PolicyArn'] for policy in foreign)} not by this stack)" in found["groups.g.policies"]
+    assert "in IAM the group has 10 managed policies (" in found["groups.g.policies"]
+    listed = ", ".join(policy["PolicyArn"] for policy in foreign)
+    assert f"({listed} not attached by this stack)" in found["groups.g.policies"]
     aws.attached["list_attached_group_policies"]["AttachedPolicies"].pop()
     assert problems(aws, {"ann": {}}, state, groups={"g": {"policies": names}}) == {}
     aws.asked.clear()
@@ -167,13 +168,13 @@ def test_attachments_that_would_pass_the_quota_are_refused(aws: FakeAws) -> None
     assert not aws.asked, "nothing is attached"
 
 
-def test_memberships_that_would_pass_the_quota_are_refused(aws: FakeAws) -> None:
+def test_memberships_that_would_exceed_the_quota_are_refused(aws: FakeAws) -> None:
     theirs = [{"GroupName": f"theirs-{number}"} for number in range(9)]
     aws.attached["list_groups_for_user"] = {"Groups": [{"GroupName": "g"}, *theirs]}
     state = MadeUpState().group("g").group("h").user("ann", "1")
     groups: Any = {"g": {}, "h": {}}
     found = problems(aws, {"ann": {"groups": ["g", "h"]}}, state, groups=groups)
-    assert "so it would be in 11; IAM allows at most 10" in found["users.ann.groups"]
+    assert "so it would be in 11 groups; IAM allows at most 10" in found["users.ann.groups"]
     assert problems(aws, {"ann": {"groups": ["h"]}}, state, groups=groups) == {}, "it leaves g before it enters h"
 
 

@@ -85,7 +85,7 @@ def test_an_active_key_is_unused_after_forty_five_days(made: int, used: int | No
     assert [finding.text for finding in stands(made, used).overdue] == ([text] if text else [])
 
 
-def test_the_trial_of_a_new_key_is_no_use() -> None:
+def test_the_verification_of_a_new_key_does_not_count_as_a_use() -> None:
     created = datetime(2026, 10, 1, 12, tzinfo=timezone.utc)
     part = {"current": {"id": "AKIA1", "status": "Active", "created": created.isoformat(), "name": "1", "serial": 1}}
     for minutes, used in ((1, None), (3, created + timedelta(minutes=3))):

@@ -1,6 +1,7 @@
 """The command line: subcommands, options and their help. What they do is imported once one of them runs."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,12 +74,12 @@ def _format_of(file: Path | None) -> str:
       access-keys inventory                        list every user and key of the account
       access-keys credentials ann --stack prod     put Ann's key into the AWS profile 'ann'
       access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
-      access-keys permissions --check              prove what keys may and may not do
+      access-keys permissions --check              check what keys may and may not do
 
     \b
     Exit codes:
       0    success
-      1    error, and the message explains what to do; permissions --check: an expectation failed
+      1    error, and the message explains what to do; permissions: one is missing, or a test failed
       2    usage error
       3    report --fail-on-overdue: a key is overdue; inventory --fail-on: there is such a reason to act
       130  interrupted with Ctrl-C
@@ -211,6 +212,8 @@ def inventory(
       access-keys credentials ann                     into the profile 'ann'
       access-keys credentials ann --profile s3-dev    then: aws s3 ls --profile s3-dev
       access-keys credentials ann --csv ann.csv       for `aws configure import` of AWS CLI 2
+      credential_process = access-keys credentials ann --process --from ssm
+                                                      in a profile of ~/.aws/config: no secret in any file
     """
 )
 @click.argument("user")
@@ -227,17 +230,62 @@ def inventory(
     is_flag=True,
     help="Replace a key that this stack did not issue, or an existing CSV file, and keep a backup.",
 )
+@click.option("--process", is_flag=True, help="Print the key as AWS's tools expect it of credential_process.")
+@click.option(
+    "--from",
+    "source",
+    metavar="STORE[:NAME]",
+    default="stack",
+    show_default=True,
+    help="With --process: where to read the key: stack, secretsManager or ssm, perhaps with a name of its own there.",
+)
+@click.option("--with-profile", metavar="NAME", help="With --from: the AWS profile that may read the store.")
+@click.option("--region", metavar="REGION", help="With --from: the region of the store.")
+@click.option(
+    "--minutes",
+    type=click.IntRange(1, 720),
+    default=30,
+    show_default=True,
+    help="With --process: when AWS's tools ask again.",
+)
 @output_option
 def credentials(
-    user: str, stack: str | None, profile: str | None, file: str | None, csv_file: str | None, force: bool, output: str
+    user: str,
+    stack: str | None,
+    profile: str | None,
+    file: str | None,
+    csv_file: str | None,
+    force: bool,
+    process: bool,
+    source: str,
+    with_profile: str | None,
+    region: str | None,
+    minutes: int,
+    output: str,
 ) -> None:
     """Put a user's key into an AWS profile.
 
     The secret is not shown. The credentials file gets mode 600; other profiles, settings and comments in it stay as
-    they are.
+    they are. With --process, nothing is written: the key is printed for the tool that runs this command.
     """
     from aws_access_keys.cli.credentials import write_csv, write_profile
 
+    if process:
+        from aws_access_keys.cli.process import STORES, as_process_output, from_stack, from_store
+
+        store, _, name = source.partition(":")
+        if profile is not None or file or csv_file:
+            raise click.UsageError("--process cannot be combined with --profile, --file or --csv.")
+        if store not in ("stack", *STORES) or (store == "stack" and name):
+            raise click.UsageError(f"--from is stack, secretsManager[:NAME] or ssm[:NAME], not '{source}'.")
+        if sys.stdout.isatty():
+            raise click.UsageError("--process would show the secret. It is for credential_process in ~/.aws/config.")
+        if store == "stack":
+            key = from_stack(stack or selected_stack(), user)
+        else:
+            key = from_store(user, store, name or None, with_profile, region)
+        click.echo(as_process_output(key, minutes))
+        return
     if csv_file and (profile is not None or file):
         raise click.UsageError("--csv cannot be combined with --profile or --file.")
     stack = stack or selected_stack()
@@ -278,7 +326,7 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
       access-keys permissions > operator.json
       aws iam create-policy --policy-name pulumi-operator --policy-document file://operator.json
       access-keys permissions --for report --stack prod
-      access-keys permissions --check                 prove every expectation of the stack
+      access-keys permissions --check                 check every expectation of the stack
       access-keys permissions --check --output json | jq '.expectations[] | select(.problem)'
     """
 )
@@ -289,20 +337,20 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     type=click.Choice(COMMANDS),
     default="up",
     show_default=True,
-    help="The command that is to be run: report or inventory of access-keys, or one of Pulumi's.",
+    help="The command to run with the policy: report or inventory of access-keys, or one of Pulumi's.",
 )
-@click.option("--check", is_flag=True, help="Prove the stack's permission tests instead; exit with 1 if one fails.")
+@click.option("--check", is_flag=True, help="Run the stack's permission tests instead; exit with 1 if one fails.")
 @output_option
 @click.pass_context
 def permissions(context: click.Context, stack: str | None, command: Command, check: bool, output: str) -> None:
-    """Print the least IAM policy that the operator needs.
+    """Print a least-privilege IAM policy for the operator.
 
-    It covers what the stack file and the state have: to create it, to change it, to rotate its keys and to remove it.
-    Print it again after adding to the file. What the identity that runs this lacks is listed on standard error, and the
-    exit code is 1 then. This asks IAM's simulator, which needs the permission iam:SimulatePrincipalPolicy.
+    It covers everything in the stack file and the state: creating, changing and removing it, and rotating its keys.
+    Print it again after adding to the file. If the identity that runs this command lacks some of the permissions, they
+    are listed on standard error, and the exit code is 1. For this, it needs iam:SimulatePrincipalPolicy.
 
-    With --check, asks IAM's simulator instead whether each group and user that has permission tests (expect) is allowed
-    and denied what the last `pulumi up` proved, with all policies that it has now.
+    With --check, asks IAM's simulator instead whether the permission tests (expect) that passed in the last `pulumi up`
+    still pass with all policies that each group and user has now.
     """
     if not check:
         from aws_access_keys.cli.operator import print_needed

@@ -1,8 +1,8 @@
-"""`access-keys permissions`: the least IAM policy with which the operator can run a command on a stack, and what the
-present operator lacks of it.
+"""`access-keys permissions`: a least-privilege IAM policy with which the operator can run a command on a stack, and
+which of its permissions the current operator lacks.
 
-The policy covers all that the stack file asks for and the state has: to create it, to change it, to rotate its keys and
-to remove it. Reads the stack from the engine, and asks AWS only what the present operator may do.
+The policy covers everything in the stack file and in the state: creating, changing and removing it, and rotating its
+keys. Reads the stack from the engine, and asks AWS only what the current operator may do.
 """
 
 import json
@@ -45,12 +45,12 @@ from aws_access_keys.session import session_for
 if TYPE_CHECKING:
     from aws_access_keys.settings import StackSettings
 
-MAX_RESOURCES = 20  # of one simulation; IAM documents no limit, but refuses what is too much
+MAX_RESOURCES = 20  # of one simulation; IAM documents no limit, but refuses requests that are too large
 _PLANS = "aws-access-keys:index:KeyPlans"
 
 
 def print_needed(stack: str | None, command: Command) -> bool:
-    """Print the policy, and on standard error what the present operator lacks of it. Returns whether that is anything.
+    """Print the policy, and on standard error what the current operator lacks. Returns whether anything is missing.
 
     stack: None only for the inventory, which can do without any. Raises StackError.
     """
@@ -61,7 +61,7 @@ def print_needed(stack: str | None, command: Command) -> bool:
     try:
         lines = list(lacking(asked))
     except AwsQueryError as error:
-        click.echo(f"What the present operator lacks is not known: {error}.", err=True)
+        click.echo(f"It could not be checked what the current operator lacks: {error}.", err=True)
         return False
     for line in lines:
         click.echo(line, err=True)
@@ -96,7 +96,7 @@ def needed(stack: str, command: Command) -> Needed:
     about = resources_of([*planned(settings, place, tags), *state], place)
     notes: list[str] = []
     if place.account == "*":
-        notes.append("The account is not known, so the ARNs are for any account. Set aws:allowedAccountIds.")
+        notes.append("The account is not known, so the ARNs match any account. Set aws:allowedAccountIds.")
     if aws.get("assumeRoles"):
         notes.append(
             "The policy is for the role in aws:assumeRoles. The identity that runs Pulumi needs sts:AssumeRole on it, "
@@ -107,7 +107,10 @@ def needed(stack: str, command: Command) -> Needed:
     found = statements(about, command, place)
     made, is_shortened = document(found)
     if is_shortened:
-        notes.append(f"The names are too long for a policy of {POLICY_LENGTH} characters, so they are shortened to *.")
+        notes.append(
+            f"With all names, the policy would exceed {POLICY_LENGTH} characters. It has only what they begin with, "
+            "and so it covers other names, too."
+        )
     if (characters := length(made)) > POLICY_LENGTH:
         notes.append(f"The policy has {characters} characters; IAM allows {POLICY_LENGTH}. Split it into several.")
     return Needed(command, place.account, found, made, notes, aws)
@@ -127,11 +130,11 @@ def needed_for_account(stack: str | None, command: Command) -> Needed:
 
 
 def lacking(asked: Needed) -> Iterator[str]:
-    """A line about each action that the present operator may not do, by IAM's simulator. Raises AwsQueryError."""
+    """A line about each action that the current operator may not do, by IAM's simulator. Raises AwsQueryError."""
     account = Account(lambda: session_for(asked.aws))
     caller = account.ask("sts", "get_caller_identity")
     if asked.account not in ("*", caller["Account"]):
-        yield f"{caller['Arn']} is in another account than this stack, which is in {asked.account}. Switch accounts."
+        yield f"{caller['Arn']} is not in this stack's account, {asked.account}. Use credentials of that account."
         return
     if caller["Arn"].endswith(":root"):
         return
@@ -144,7 +147,7 @@ def lacking(asked: Needed) -> Iterator[str]:
     for action, (statement, resources) in missing.items():
         more = f" and {len(resources) - 1} more" if len(resources) > 1 else ""
         command = f"access-keys {asked.command}" if asked.command in OWN else f"pulumi {asked.command}"
-        otherwise = statement.row.otherwise or f"`{command}` fails where it needs this"
+        otherwise = statement.row.otherwise or f"`{command}` fails when it needs this"
         yield f"{operator} lacks {action} on {resources[0]}{more} ({statement.row.purpose}). Without it, {otherwise}."
 
 
@@ -163,7 +166,7 @@ def _principal(account: Account, arn: str) -> str:
 def _denied(account: Account, operator: str, owner: str, statement: Statement) -> Iterator[tuple[str, str]]:
     """The actions of a statement that an operator may not do, each with the resource.
 
-    owner: the caller's account, taken where that of the stack is not known.
+    owner: the caller's account, used if that of the stack is not known.
     """
     keys = [(operator, key, value) for operator, found in statement.condition.items() for key, value in found.items()]
     for values in product(*(values for _, _, values in keys)):
@@ -190,9 +193,9 @@ def _simulated(
     while True:
         response = account.ask("iam", "simulate_principal_policy", **parameters)
         if response is None:
-            raise AwsQueryError(ValueError(f"IAM has no {operator}"))
+            raise AwsQueryError(ValueError(f"{operator} does not exist in IAM"))
         for result in response["EvaluationResults"]:
-            # For `*` the decision stands at the top of a result, for ARNs below it.
+            # For `*` the decision is at the top of a result, for ARNs below it.
             for decided in result.get("ResourceSpecificResults") or [result]:
                 if decided.get("EvalResourceDecision", result["EvalDecision"]) != "allowed":
                     yield result["EvalActionName"], decided["EvalResourceName"]
@@ -224,8 +227,8 @@ def _settings(
     given = given_settings(config)
     if "users" not in given and "groups" not in given:
         raise StackError(
-            f"Stack '{stack}' has no {NAMESPACE}:groups and {NAMESPACE}:users in its config, so its program sets them "
-            "itself. The permissions by setting are in docs/security.md, under 'Permissions of the operator'."
+            f"Stack '{stack}' has neither {NAMESPACE}:groups nor {NAMESPACE}:users in its config, so its program sets "
+            "them itself. For the permissions by setting, see 'Permissions of the operator' in docs/security.md."
         )
     settings, problems = read_section(StackSettings, given, STACK_FILE)
     if settings:
@@ -238,13 +241,13 @@ def _settings(
 
 
 def _state(resources: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
-    """What the state has, without what did not become known in a run that failed."""
+    """What the state has, without resources that a failed run left incomplete."""
     for found in resources:
         properties: dict[str, Any] = found.get("outputs") or {}
         if found["type"] in (GROUP, USER, POLICY, SECRET, PARAMETER) and "arn" not in properties:
             continue
         if found["type"] == SECRET:
-            # AWS appends six characters, others when the secret is made again.
+            # AWS appends six characters, which change when the secret is created again.
             yield Resource(SECRET, {**properties, "arn": re.sub(r"-\w{6}$", "-??????", properties["arn"])})
         elif found["type"] == _PLANS:
             for user in _mapping(properties.get("idleDays")):
@@ -285,7 +288,7 @@ def _backend(deployment: Mapping[str, Any], place: Place) -> dict[str, list[str]
 
 
 def _decoded(text: Any) -> Any:
-    """What a config value holds; text that is not JSON as it is."""
+    """The decoded value of a config key; text that is not JSON is returned as it is."""
     try:
         return json.loads(text) if isinstance(text, str) else text
     except ValueError:

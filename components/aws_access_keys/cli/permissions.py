@@ -1,4 +1,4 @@
-"""`access-keys permissions --check`: whether IAM still decides as the stack's permission tests (`expect`) say.
+"""`access-keys permissions --check`: whether the stack's permission tests (`expect`) still pass.
 
 Reads what the last `pulumi up` recorded in the state, and asks IAM's simulator about each group and user as it is now.
 """
@@ -18,7 +18,7 @@ from aws_access_keys.simulation import simulate_principal
 
 
 class Result(NamedTuple):
-    """One expectation, and whether IAM decides so."""
+    """One expectation, and whether it holds."""
 
     owner: str
     """`groups.NAME` or `users.NAME`, where two components have one: `COMPONENT/groups.NAME`."""
@@ -31,7 +31,7 @@ class Result(NamedTuple):
 
 
 def check_expectations(stack: str) -> list[Result]:
-    """Every expectation of a stack, proved against AWS. Raises StackError."""
+    """Every expectation of a stack, checked against AWS. Raises StackError."""
     owners, config = stack_expectations(stack), stack_config(stack, "aws")
     account = Account(lambda: session_for(config))
     results: list[Result] = []
@@ -43,7 +43,7 @@ def check_expectations(stack: str) -> list[Result]:
             cure = error.cure("iam:SimulatePrincipalPolicy")
             raise StackError(f"The expectations of {owner} could not be checked: {error}. {cure}") from None
         for check in checks:
-            problem = "IAM does not have it" if decisions is None else check_problem(check, decisions)
+            problem = "IAM has no such group or user" if decisions is None else check_problem(check, decisions)
             results.append(Result(owner, check.text, len(check.questions), problem))
     return results
 
@@ -69,5 +69,5 @@ def as_text(results: list[Result]) -> str:
     console = Console(file=text, width=None if to_people else 400, highlight=False, markup=False, color_system=None)
     console.print(table)
     failed, decisions = sum(row.problem is not None for row in results), sum(row.questions for row in results)
-    console.print(f"\nExpectations: {len(results)}, failed: {failed}. Decisions of IAM: {decisions}.")
+    console.print(f"\nExpectations: {len(results)}, failed: {failed}. IAM decisions: {decisions}.")
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines()).rstrip("\n")

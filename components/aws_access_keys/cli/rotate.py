@@ -35,7 +35,7 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     unprefixed = user.removeprefix(prefix)
     if user != unprefixed and {user, unprefixed} <= users.keys():
         raise StackError(
-            f"'{user}' can be the user {unprefixed} or {user} of {path}, because all names in IAM begin with "
+            f"'{user}' can mean the user {unprefixed} or {user} in {path}, because all names in IAM begin with "
             f"{prefix}. Write {unprefixed} or {prefix}{user}."
         )
     user = user if user in users else unprefixed

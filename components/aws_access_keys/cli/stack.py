@@ -158,8 +158,8 @@ def stack_expectations(stack: str) -> dict[str, tuple[str | None, list[dict[str,
     }
     if not expectations:
         raise StackError(
-            f"Stack '{stack}' has no expectations. Add expect to a group or user and run `pulumi up --stack {stack}`; "
-            "if it failed, run it again."
+            f"The state of stack '{stack}' has no expectations. Add expect to a group or user and run "
+            f"`pulumi up --stack {stack}`; if the last update failed, run it again."
         )
     count = Counter(owner for _, owner in expectations)
     return {

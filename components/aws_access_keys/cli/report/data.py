@@ -54,7 +54,7 @@ class Row:
     last_used_known: bool
     """False where AWS did not answer; the next four are None then."""
     last_used: datetime | None
-    """None for a key that was never used since its verification, and so are the next three."""
+    """None for a key that has not been used since its verification; the same for the next three."""
     last_used_service: str | None
     last_used_region: str | None
     idle_days: int | None

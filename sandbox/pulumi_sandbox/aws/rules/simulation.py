@@ -1,7 +1,7 @@
 """SimulateCustomPolicy and SimulatePrincipalPolicy, decided as real calls are (policy_evaluation.py).
 
-Sources: both actions, EvaluationResult and ResourceSpecificResult in the IAM API reference. The wording of errors is
-not seen on AWS.
+Sources: both actions, EvaluationResult and ResourceSpecificResult in the IAM API reference. The wording of errors
+was not compared with AWS's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pulumi_sandbox.aws.rules.rule import Context, groups_of, rule
 
 DECISIONS = {Verdict.ALLOWED: "allowed", Verdict.DENIED: "explicitDeny", Verdict.SILENT: "implicitDeny"}
 BOUNDARY = "PermissionsBoundaryPolicyInputList"
-# What is not simulated is refused, so that nobody takes the result for one that considers it.
+# What is not simulated is refused, so that nobody mistakes the result for one that considers it.
 UNSUPPORTED = ("ResourcePolicy", "ResourceOwner", "ResourceHandlingOption", "OrderedOrganizationPolicyInputList")
 
 
@@ -77,7 +77,7 @@ def _attached(kind: str, holder: Any) -> Iterator[Source]:
 
 def _is_excluded(policy: Source, exclusions: Sequence[Mapping[str, Any]]) -> bool:
     if any("*" in str(exclusion) or exclusion.get("PolicyType") == "permission-boundary" for exclusion in exclusions):
-        raise AwsError("NotImplemented", "The sandbox excludes only policies that are named without wildcards.")
+        raise AwsError("NotImplemented", "The sandbox can exclude only policies named without wildcards.")
     return any(policy.names.get(kind) == value for exclusion in exclusions for kind, value in exclusion.items())
 
 
@@ -121,7 +121,7 @@ def _simulated(
     results: list[dict[str, Any]] = []
     for action in given["ActionNames"]:
         decided = [_decided(policies, limits, AccessRequest(action, resource, keys)) for resource in resources]
-        # Of several resources, the most restrictive decision stands at the top.
+        # The most restrictive decision on the resources is at the top.
         worst = min(decided, key=lambda one: ["explicitDeny", "implicitDeny", "allowed"].index(one["EvalDecision"]))
         together = [statement for one in decided for statement in one["MatchedStatements"]]
         # The resource at the top is the ARN template of the action, or `*`; which template, the sandbox does not know.

@@ -1,0 +1,134 @@
+"""`credential_process`: profiles that hold a command and no secret, used by the AWS CLI and boto3 through rotations."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lifecycle.helpers import NewStack, config, keys_in_iam
+from tests.lifecycle.stack import Sandbox, Stack
+
+BIN = Path(sys.executable).parent
+SOURCES = ("stack", "secretsManager", "ssm")
+STORES = {"deliver": {"secretsManager": {}, "ssm": {}}}
+
+
+def consumer(stack: Stack, folder: Path, minutes: int = 30) -> dict[str, str]:
+    """The environment of a consumer with a profile for each source, all without a secret."""
+    lines: list[str] = []
+    for source in SOURCES:
+        command = f"{BIN}/access-keys credentials test-user --process --from {source} --minutes {minutes}"
+        where = f"cd {stack.folder} && {command} --stack {stack.name}" if source == "stack" else command
+        run = f'sh -c "{where}"' if source == "stack" else f"{command} --region ap-northeast-2"
+        lines += [f"[profile {source}]", "region = ap-northeast-2", f"credential_process = {run}"]
+    (folder / "config").write_text("\n".join(lines) + "\n")
+    return {**stack.sandbox.environment, **stack.environment, "AWS_CONFIG_FILE": str(folder / "config")}
+
+
+def list_buckets(environment: Mapping[str, str], profile: str) -> "subprocess.CompletedProcess[str]":
+    """The AWS CLI with a profile, which is also the one in the environment."""
+    command = [BIN / "aws", "s3api", "list-buckets", "--profile", profile]
+    return subprocess.run(command, env={**environment, "AWS_PROFILE": profile}, capture_output=True, text=True)
+
+
+def test_the_aws_cli_follows_a_rotation_without_a_secret_in_a_file(
+    new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stack = new_stack()
+    environment = consumer(stack, tmp_path)
+    for serial in (1, 2):
+        stack.write({**config(serial=serial, previous="deleted"), **STORES})
+        stack.up()
+        (key,) = keys_in_iam(sandbox)
+        for source in SOURCES:
+            sandbox.control.clear_calls()
+            done = list_buckets(environment, source)
+            assert done.returncode == 0, done.stderr
+            used = {call.key for call in sandbox.control.calls() if call.action == "ListBuckets"}
+            assert used == {key}, f"the profile that reads from {source} has the current key"
+    stack.write({**config(serial=2, status="inactive"), **STORES})
+    stack.up()
+    refused = list_buckets(environment, "stack")
+    assert f"The access key {key} of test-user is inactive" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+CLIENT = """
+import json, os, sys, time
+import boto3
+from botocore.config import Config
+session = boto3.Session(profile_name=sys.argv[1])
+config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+made, keys = 0, set()
+while not os.path.exists(sys.argv[2]):
+    key = session.get_credentials().get_frozen_credentials()
+    keys.add(key.access_key)
+    own = {"aws_access_key_id": key.access_key, "aws_secret_access_key": key.secret_key}
+    s3 = session.client("s3", config=config, **own)
+    for _ in range(5):
+        s3.list_buckets()
+        made += 1
+    time.sleep(float(sys.argv[3]))
+print(json.dumps([made, sorted(keys)]))
+"""
+
+
+def follow(new_stack: NewStack, sandbox: Sandbox, folder: Path, rotations: int, clients: int, fresh: int) -> int:
+    """Long-lived boto3 clients and fresh processes of the AWS CLI, while keys are rotated. Returns the calls made."""
+    stack = new_stack()
+    stack.write({**config(), **STORES})
+    stack.up()
+    # AWS's SDK for Python renews what expires in less than 15 minutes whenever it is asked for it.
+    environment = consumer(stack, folder, minutes=14)
+    environment = {name: value for name, value in environment.items() if name != "AWS_PROFILE"}
+    end = folder / "end"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLIENT, ("ssm", "secretsManager")[number % 2], end, "0.05"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(clients)
+    ]
+    failed: list[str] = []
+
+    def once() -> None:
+        for number in range(fresh):
+            done = list_buckets(environment, SOURCES[1 + number % 2])
+            if done.returncode:
+                failed.append(done.stderr)
+
+    thread = threading.Thread(target=once)
+    thread.start()
+    for serial in range(2, rotations + 2):
+        stack.write({**config(serial=serial), **STORES})
+        stack.up()
+        time.sleep(2)
+    thread.join()
+    end.touch()
+    ended = [process.communicate() for process in running]
+    assert failed == [], "fresh processes always get a key that works"
+    assert [process.returncode for process in running] == [0] * clients, "\n".join(err for _, err in ended)
+    found: list[Any] = [json.loads(out) for out, _ in ended]
+    assert all(len(keys) > 1 for _, keys in found), "each client changed to a new key on its own"
+    return sum(made for made, _ in found) + fresh
+
+
+def test_clients_follow_a_rotation(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
+    made = follow(new_stack, sandbox, tmp_path, rotations=1, clients=2, fresh=2)
+    print(f"credential_process: {made} calls through 1 rotation")
+
+
+@pytest.mark.long
+def test_a_thousand_calls_through_three_rotations(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
+    made = follow(new_stack, sandbox, tmp_path, rotations=3, clients=4, fresh=50)
+    print(f"credential_process: {made} calls through 3 rotations")
+    assert made >= 1000
