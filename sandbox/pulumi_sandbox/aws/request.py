@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+READING = ("Get", "List", "Head", "Describe", "Simulate", "Lookup")
+"""How the names of actions begin that change nothing."""
 ALGORITHM = "AWS4-HMAC-SHA256"
 
 # Wire protocol by signing name, from the "protocol" entry of botocore's service models.
@@ -95,7 +97,7 @@ class ApiRequest:
     @property
     def reads(self) -> bool:
         """Whether the action, going by its name, changes nothing."""
-        return (self.action or "").startswith(("Get", "List", "Head", "Describe", "Simulate", "Lookup"))
+        return (self.action or "").startswith(READING)
 
     def header(self, name: str, default: str = "") -> str:
         """A header by its lower-case name; WSGI does not tell dashes and underscores apart."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
-from base64 import b32encode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
+from pulumi_sandbox.aws import account
 from pulumi_sandbox.credentials import Credentials
 
 
@@ -33,7 +33,9 @@ class UserSession:
 
 def new_key_id() -> str:
     """The key id of temporary credentials."""
-    return f"ASIA{b32encode(secrets.token_bytes(10)).decode()}"
+    from moto.iam.utils import generate_access_key_id_from_account_id
+
+    return generate_access_key_id_from_account_id(account.ACCOUNT_ID, "ASIA")
 
 
 def credentials(root: Credentials, session: UserSession) -> Credentials:

@@ -13,6 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pulumi_sandbox.aws import account
 from pulumi_sandbox.aws.call_log import LoggedCall
+from pulumi_sandbox.aws.request import READING
 from pulumi_sandbox.aws.response import ApiResponse, AwsError
 from pulumi_sandbox.aws.rules.rule import Context, rule
 
@@ -21,7 +22,6 @@ PAGE = 50  # events at most
 KEPT = 90 * 86400  # seconds
 TYPES = {"user": "IAMUser", "assumed-role": "AssumedRole", "federated-user": "FederatedUser"}
 """The kind of a principal in its ARN → userIdentity.type."""
-READS = ("Get", "List", "Head", "Describe", "Simulate", "Lookup")
 
 
 @rule("LookupEvents", service="cloudtrail")
@@ -83,7 +83,7 @@ def _event(number: int, call: LoggedCall) -> dict[str, Any] | None:
         "requestParameters": {"roleArn": call.role} if call.role else None,
         "responseElements": {"credentials": {"accessKeyId": call.session}} if call.session else None,
         "eventID": event_id,
-        "readOnly": call.action.startswith(READS),
+        "readOnly": call.service == "sts" or call.action.startswith(READING),
         "eventType": "AwsApiCall",
         "managementEvent": True,
         "recipientAccountId": account.ACCOUNT_ID,
