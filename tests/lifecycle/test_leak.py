@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,8 @@ class Session:
         try:
             self.client("s3").list_buckets()
         except ClientError as error:
-            assert error.response["Error"]["Code"] == "AccessDenied", error
+            if error.response["Error"]["Code"] != "AccessDenied":
+                raise
             return False
         return True
 
@@ -112,3 +115,172 @@ def test_after_it_neither_key_nor_session_opens_s3_and_no_update_revives_them(sa
     assert works(sandbox, stack.key("test-user")), "the new key works, the deny is about sessions only"
     assert not works(sandbox, key)
     assert stack.up().changes == {}
+
+
+def deny(sandbox: Sandbox, user: str) -> list[str]:
+    """The keys on account of which a user's sessions are denied."""
+    iam = sandbox.client("iam")
+    if "AccessKeysLeakDeny" not in iam.list_user_policies(UserName=user)["PolicyNames"]:
+        return []
+    document = iam.get_user_policy(UserName=user, PolicyName="AccessKeysLeakDeny")["PolicyDocument"]
+    return [statement["Sid"].removeprefix("Leak") for statement in document["Statement"]]
+
+
+@pytest.fixture
+def ann(sandbox: Sandbox, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The key of a user that no stack has ever seen."""
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="ann")
+    iam.put_user_policy(UserName="ann", PolicyName="own", PolicyDocument=json.dumps(ALLOW))
+    key = iam.create_access_key(UserName="ann")["AccessKey"]
+    yield key["AccessKeyId"], key["SecretAccessKey"]
+    sandbox.control.clear_faults()
+    sandbox.control.reset()
+
+
+def test_it_works_with_no_stack_can_be_run_again_and_undone(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    sessions = sessions_of(sandbox, ann)
+    done = leak(sandbox, tmp_path, ann[0], "--new-key")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not works(sandbox, ann)
+    assert not any(session.opens_s3() for session in sessions)
+    assert "aws iam create-access-key --user-name ann" in done.stdout, "it never prints a secret itself"
+    before = sandbox.client("iam").get_user_policy(UserName="ann", PolicyName="AccessKeysLeakDeny")
+    again = leak(sandbox, tmp_path, ann[0], "--output", "json")
+    assert [step["status"] for step in json.loads(again.stdout)["steps"]] == ["already done", "already done"]
+    after = sandbox.client("iam").get_user_policy(UserName="ann", PolicyName="AccessKeysLeakDeny")
+    assert after["PolicyDocument"] == before["PolicyDocument"], "the time of a deny stays while the key is off"
+
+    other = sandbox.client("iam").create_access_key(UserName="ann")["AccessKey"]["AccessKeyId"]
+    leak(sandbox, tmp_path, other)
+    assert deny(sandbox, "ann") == [ann[0], other]
+    undone = leak(sandbox, tmp_path, other, "--undo")
+    assert undone.returncode == 0, undone.stdout + undone.stderr
+    assert deny(sandbox, "ann") == [ann[0]], "one leak is undone without the other"
+    assert keys_in_iam(sandbox, "ann") == {ann[0]: "Inactive", other: "Active"}
+    leak(sandbox, tmp_path, ann[0], "--undo")
+    assert deny(sandbox, "ann") == []
+    assert works(sandbox, ann)
+    assert all(session.opens_s3() for session in sessions)
+    again = leak(sandbox, tmp_path, ann[0], "--undo", "--output", "json")
+    assert [step["status"] for step in json.loads(again.stdout)["steps"]] == ["already done", "already done"]
+
+
+@pytest.mark.parametrize("action", ["GetAccessKeyInfo", "UpdateAccessKey", "PutUserPolicy", "LookupEvents"])
+def test_killed_at_any_step_and_run_again_it_ends_the_same(sandbox: Sandbox, stack: Stack, action: str) -> None:
+    key = stack.key("test-user")
+    sessions = sessions_of(sandbox, key)
+    sandbox.control.hold(action)
+    command = [ACCESS_KEYS, "leak", key[0], "--new-key", "--stack", stack.name]
+    running = subprocess.Popen(command, cwd=stack.folder, env=sandbox.environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not sandbox.control.held():
+            assert running.poll() is None, "it is under way when it is killed"
+            assert time.monotonic() < deadline, f"{action} is called within 30 seconds"
+            time.sleep(0.05)
+    finally:
+        running.kill()
+        running.wait()
+    sandbox.control.clear_faults()
+    done = leak(sandbox, stack.folder, key[0], "--new-key", "--stack", stack.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not works(sandbox, key)
+    assert not any(session.opens_s3() for session in sessions)
+    assert deny(sandbox, "test-user") == [key[0]]
+    users = yaml.safe_load(stack.file.read_text())["config"]["aws-access-keys:users"]
+    assert users["test-user"]["key"] == {"serial": 2, "previous": "inactive"}
+    assert keys_in_iam(sandbox) == {key[0]: "Inactive"}
+
+
+def test_a_quarantine_of_awss_is_named_with_the_command_that_ends_it(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    arn = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3"
+    sandbox.client("iam").attach_user_policy(UserName="ann", PolicyArn=arn)
+    done = leak(sandbox, tmp_path, ann[0], "--dry-run")
+    assert f"aws iam detach-user-policy --user-name ann --policy-arn {arn}" in done.stdout
+
+
+def test_what_it_cannot_do_is_named_and_the_rest_is_done(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="the-responder")
+    key = iam.create_access_key(UserName="the-responder")["AccessKey"]
+    allowed = ["iam:GetAccessKeyLastUsed", "iam:ListAccessKeys", "iam:UpdateAccessKey", "iam:GetUserPolicy"]
+    statement = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="the-responder", PolicyName="own", PolicyDocument=document)
+    credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    done = subprocess.run(
+        [ACCESS_KEYS, "leak", ann[0]],
+        cwd=tmp_path,
+        env={**sandbox.environment, **credentials},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert not works(sandbox, ann), "the key is off, whatever else failed"
+    for permission in ("PutUserPolicy", "GetAccessKeyInfo", "ListAttachedUserPolicies", "LookupEvents"):
+        assert permission in done.stdout, done.stdout
+    command = next(line for line in done.stdout.splitlines() if "aws iam put-user-policy" in line)
+    printed = command.partition("--policy-document ")[2].partition("}'")[0].lstrip("'") + "}"
+    assert json.loads(printed)["Statement"][0]["Sid"] == f"Leak{ann[0]}"
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_keys_that_it_cannot_stop_are_named_with_what_to_do(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    root = sandbox.secrets.root_access_key_id
+    cases = {
+        "ASIAY34FZKBOKMUTVV7A": "cannot be switched off one by one",
+        "AKIAY34FZKBOKMUTVV7A": "belongs to the AWS account 609629065308",
+        f"{ann[0][:-4]}ZZZZ": "sign in as the root user",
+        root: "is the key that this command would use itself",
+        "AIDAY34FZKBOKMUTVV7A": "is not an access key id",
+    }
+    sandbox.control.clear_calls()
+    for key_id, text in cases.items():
+        done = leak(sandbox, tmp_path, key_id)
+        assert done.returncode == 1
+        assert text in done.stdout + done.stderr, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    named = leak(sandbox, tmp_path, ann[0], "--user", "eve")
+    assert "does not have the access key" in named.stderr, named.stdout + named.stderr
+    called = {call.action for call in sandbox.control.calls()}
+    reading = {"GetCallerIdentity", "GetAccessKeyInfo", "GetAccessKeyLastUsed", "GetAccountSummary", "ListAccessKeys"}
+    assert called <= reading, "nothing is changed"
+
+
+def test_who_uses_the_keys_of_a_user_is_reported(sandbox: Sandbox, stack: Stack) -> None:
+    key = stack.key("test-user")
+    sandbox.client("sts", key).get_caller_identity()
+    sandbox.client("s3", key, region="eu-west-1").list_buckets()
+    for named in ("test-user", key[0]):
+        done = subprocess.run(
+            [ACCESS_KEYS, "report", "--stack", stack.name, "--who", named, "--output", "json"],
+            cwd=stack.folder,
+            env=sandbox.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        assert document["regions"] == ["us-east-1", "ap-northeast-2"]
+        (found,) = document["keys"]
+        assert found["id"] == key[0]
+        assert [action["name"] for action in found["actions"]] == ["GetCallerIdentity"]
+        assert found["sources"][0]["address"] == "127.0.0.1"
+    more = subprocess.run(
+        [ACCESS_KEYS, "report", "--stack", stack.name, "--who", "test-user", "--regions", "eu-west-1"],
+        cwd=stack.folder,
+        env=sandbox.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "s3:ListBuckets" in more.stdout
+    assert "data events" in more.stdout

@@ -127,15 +127,16 @@ def report(
     iam:ListAccessKeys and iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report for another day.
 
     --who asks CloudTrail about the last 90 days: addresses, user agents and calls. This needs the permission
-    cloudtrail:LookupEvents.
+    cloudtrail:LookupEvents; the exit code is 1 if something could not be read.
     """
     if who is not None:
         from aws_access_keys.cli.leak import who as who_uses
 
         if output in ("html", "csv") or file or fail_on_overdue:
             raise click.UsageError("--who prints text or JSON: --output text or --output json.")
-        _print(output or "text", *who_uses(stack, who, _regions(regions)))
-        return
+        data, text = who_uses(stack, who, _regions(regions))
+        _print(output or "text", data, text)
+        context.exit(1 if data["problems"] else 0)
     from aws_access_keys.cli.report import make_report, put_report
     from aws_access_keys.cli.report.data import Limits
 
@@ -232,7 +233,7 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     type=click.Choice(COMMANDS),
     default="up",
     show_default=True,
-    help="The command that is to be run: access-keys report, or one of Pulumi's.",
+    help="The command that is to be run: access-keys report or leak, or one of Pulumi's.",
 )
 @click.option("--check", is_flag=True, help="Prove the stack's permission tests instead; exit with 1 if one fails.")
 @output_option

@@ -79,7 +79,7 @@ class _Answer:
         self.in_project = _in_project()
         self.stack = stack
         if self.in_project and not stack:
-            with suppress(StackError):  # the stacks of the project are looked through all the same
+            with suppress(StackError):  # all stacks of the project are searched anyway
                 self.stack = selected_stack()
         config: Mapping[str, Any] | None = None
         if self.stack:
@@ -100,6 +100,8 @@ class _Answer:
         self.active: bool | None = None
         self.document: Mapping[str, Any] | None = None
         """Of the policy that denies sessions."""
+        self.is_read = True
+        """Whether that policy could be read."""
         self.owner: Owner | None = None
         self.before: datetime | None = None
 
@@ -151,7 +153,9 @@ class _Answer:
         return found.active
 
     def _deny_policy(self) -> Mapping[str, Any] | None:
+        problems = len(self.data["problems"])
         response = self._ask("iam", "get_user_policy", UserName=self.user, PolicyName=rules.DENY_NAME)
+        self.is_read = len(self.data["problems"]) == problems
         return response and response["PolicyDocument"]
 
     # ---- the steps in IAM
@@ -161,7 +165,9 @@ class _Answer:
         decide = rules.undo_steps if self.request.undo else rules.steps
         self.before = rules.denied_before(self.document, self.key_id)
         for step in decide(self.key_id, self.active, self.document):
-            if not step.is_due:
+            if self.request.undo and step.name == "sessions" and not self.is_read:
+                self._step(step.name, "FAILED", f"{step.what}: with other credentials, {self._command(step)}")
+            elif not step.is_due:
                 self._step(step.name, "already done", step.what)
             elif self.request.dry_run:
                 self._step(step.name, "would", step.what)

@@ -127,7 +127,7 @@ def lacking(asked: Needed) -> Iterator[str]:
             resources += [resource] * (resource not in resources)
     for action, (statement, resources) in missing.items():
         more = f" and {len(resources) - 1} more" if len(resources) > 1 else ""
-        command = f"access-keys {asked.command}" if asked.command == "report" else f"pulumi {asked.command}"
+        command = f"access-keys {asked.command}" if asked.command in ("report", "leak") else f"pulumi {asked.command}"
         otherwise = statement.row.otherwise or f"`{command}` fails where it needs this"
         yield f"{operator} lacks {action} on {resources[0]}{more} ({statement.row.purpose}). Without it, {otherwise}."
 

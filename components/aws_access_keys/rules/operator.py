@@ -20,9 +20,9 @@ from aws_access_keys.rules.s3_grants import grant_policies
 if TYPE_CHECKING:
     from aws_access_keys.settings import AccessSettings
 
-Command = Literal["preview", "up", "refresh", "destroy", "report"]
+Command = Literal["preview", "up", "refresh", "destroy", "report", "leak"]
 COMMANDS: tuple[Command, ...] = get_args(Command)
-"""`access-keys report` and Pulumi's. The other commands ask AWS nothing, except `access-keys permissions` itself."""
+"""`access-keys report`, `leak` and Pulumi's. The other commands ask AWS nothing, except `access-keys permissions`."""
 
 SHOWN = {
     "any": "`*`",
@@ -57,6 +57,7 @@ class Row(NamedTuple):
     refresh: str = ""
     destroy: str = ""
     report: str = ""
+    leak: str = ""
     permissions: str = ""
     """What `access-keys permissions` needs. It asks only what it may."""
     only: tuple[str, str, str] | None = None
@@ -67,7 +68,7 @@ class Row(NamedTuple):
     @property
     def actions(self) -> list[str]:
         """The names of all actions, in the table's order."""
-        every = (self.up, self.preview, self.refresh, self.destroy, self.report, self.permissions)
+        every = (self.up, self.preview, self.refresh, self.destroy, self.report, self.leak, self.permissions)
         return list(dict.fromkeys(action for actions in every for action in actions.split()))
 
 
@@ -289,6 +290,38 @@ ROWS = (
         report="GetAccessKeyLastUsed",
         otherwise=_LESS,
     ),
+    Row(
+        "`access-keys leak`",
+        "Leak",
+        "every user",
+        "iam",
+        leak="ListAccessKeys UpdateAccessKey GetUserPolicy PutUserPolicy DeleteUserPolicy ListAttachedUserPolicies",
+    ),
+    Row(
+        "`access-keys leak`",
+        "LeakOwner",
+        "every user",
+        "iam",
+        leak="GetAccessKeyLastUsed",
+        otherwise="the user is known only if a stack of the project has the key, or from `--user`",
+    ),
+    Row("`access-keys leak`", "LeakAccount", "any:users", "sts", leak="GetAccessKeyInfo"),
+    Row(
+        "`access-keys leak` of a key that may be the root user's",
+        "LeakRoot",
+        "any:users",
+        "iam",
+        leak="GetAccountSummary",
+        otherwise="whether the root user has a key is not known",
+    ),
+    Row(
+        "`access-keys leak`, `access-keys report --who`",
+        "Events",
+        "any:users",
+        "cloudtrail",
+        report="LookupEvents",
+        leak="LookupEvents",
+    ),
     Row(_USED, "DestroyGuardedLastUse", "user:with a retire guard", "iam", destroy="GetAccessKeyLastUsed"),
     Row("`users.NAME.forceDestroy`", "ForceDestroy", "user:to force", "iam", up=_STRIPPED, destroy=_STRIPPED),
     Row(
@@ -394,6 +427,7 @@ ROWS = (
         refresh="ListBucket",
         destroy="ListBucket",
         report="ListBucket",
+        leak="ListBucket",
     ),
     Row(
         "state in S3",
@@ -405,6 +439,7 @@ ROWS = (
         refresh=_STATE,
         destroy=_STATE,
         report="GetObject",
+        leak="GetObject",
     ),
     Row(
         "secrets under KMS",
