@@ -130,7 +130,7 @@ class _Answer:
             summary = self._ask("iam", "get_account_summary")
             has_keys = summary and bool(summary["SummaryMap"].get("AccountAccessKeysPresent"))
             raise StackError(rules.of_nobody(self.key_id, account, reason, has_keys))
-        if self._is_session and caller["Arn"].endswith((f":user/{self.user}", f"/{self.user}")):
+        if self._is_session and ":user/" in caller["Arn"] and caller["Arn"].rpartition("/")[2] == self.user:
             raise StackError(
                 f"You are signed in as {self.user}, whose sessions are about to be denied. Use other credentials, for "
                 "example AWS_PROFILE=admin."
@@ -168,7 +168,7 @@ class _Answer:
             if self.request.undo and step.name == "sessions" and not self.is_read:
                 self._step(step.name, "FAILED", f"{step.what}: with other credentials, {self._command(step)}")
             elif not step.is_due:
-                self._step(step.name, "already done", step.what)
+                self._step(step.name, "already done", step.past)
             elif self.request.dry_run:
                 self._step(step.name, "would", step.what)
             else:
@@ -179,7 +179,7 @@ class _Answer:
                     text = f"{step.what}: {error}. With other credentials: {self._command(step)}"
                     self._step(step.name, "FAILED", text)
                 else:
-                    self._step(step.name, "done", step.what, None if self.request.undo else self._undo)
+                    self._step(step.name, "done", step.past, None if self.request.undo else self._undo)
 
     @property
     def _undo(self) -> str:

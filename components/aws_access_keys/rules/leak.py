@@ -24,6 +24,8 @@ MARGIN = timedelta(minutes=1)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ELSEWHERE = "Report an abuse of it to AWS: https://support.aws.amazon.com/#/contacts/report-abuse"
 
+_SESSIONS = "the sessions that it made, and all of its user's of that time"
+
 StepName = Literal["key", "sessions"]
 
 
@@ -35,6 +37,8 @@ class Step(NamedTuple):
     """Whether it is to be done; False where it is done already."""
     what: str
     """In the infinitive: `deactivate the key`."""
+    past: str
+    """The same once it is done: `deactivated the key`."""
 
 
 def key_problem(key_id: str) -> str | None:
@@ -89,16 +93,16 @@ def steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) 
     # A key that is on can have made sessions since the last run.
     denied = denied_before(document, key_id)
     return [
-        Step("key", on, "deactivate the key"),
-        Step("sessions", on or denied is None, "deny the sessions that it made, and all older ones of its user"),
+        Step("key", on, "deactivate the key", "deactivated the key"),
+        Step("sessions", on or denied is None, f"deny {_SESSIONS}", f"denied {_SESSIONS}"),
     ]
 
 
 def undo_steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
     """The same backwards."""
     return [
-        Step("sessions", denied_before(document, key_id) is not None, "allow the user's sessions again"),
-        Step("key", active is not True, "activate the key"),
+        Step("sessions", denied_before(document, key_id) is not None, f"allow {_SESSIONS}", f"allowed {_SESSIONS}"),
+        Step("key", active is not True, "activate the key", "activated the key"),
     ]
 
 
