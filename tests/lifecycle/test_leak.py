@@ -284,3 +284,17 @@ def test_who_uses_the_keys_of_a_user_is_reported(sandbox: Sandbox, stack: Stack)
     )
     assert "s3:ListBuckets" in more.stdout
     assert "data events" in more.stdout
+
+
+def test_where_there_is_no_room_for_the_deny_another_way_is_named(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    padding = [
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{'x' * 68}{n}"} for n in range(13)
+    ]
+    full = json.dumps({"Version": "2012-10-17", "Statement": padding}, separators=(",", ":"))
+    sandbox.client("iam").put_user_policy(UserName="ann", PolicyName="padding", PolicyDocument=full)
+    done = leak(sandbox, tmp_path, ann[0])
+    assert done.returncode == 1
+    assert not works(sandbox, ann)
+    assert "attach-user-policy --user-name ann --policy-arn arn:aws:iam::aws:policy/AWSDenyAll" in done.stdout

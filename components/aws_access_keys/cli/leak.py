@@ -176,7 +176,7 @@ class _Answer:
                     {"key": self._switch_key, "sessions": self._deny_sessions}[step.name]()
                 except AwsQueryError as error:
                     self.failed = True
-                    text = f"{step.what}: {error}. With other credentials: {self._command(step)}"
+                    text = f"{step.what}: {error}. {self._remedy(step, error)}"
                     self._step(step.name, "FAILED", text)
                 else:
                     self._step(step.name, "done", step.past, None if self.request.undo else self._undo)
@@ -209,6 +209,15 @@ class _Answer:
             self.account.ask("iam", "delete_user_policy", **named)
         elif not self.account.ask("iam", "put_user_policy", **named, PolicyDocument=rules.as_text(document)):
             raise AwsQueryError(ValueError(f"IAM does not have the user {self.user} any more"))
+
+    def _remedy(self, step: rules.Step, error: AwsQueryError) -> str:
+        if error.code == "LimitExceeded":
+            return (
+                "The user's inline policies have no room for it. Delete one and run this again; or deny the user "
+                f"everything: aws iam attach-user-policy --user-name {quote(self.user)} --policy-arn "
+                f"{rules.deny_all(self.session.region_name)}"
+            )
+        return f"With other credentials: {self._command(step)}"
 
     def _command(self, step: rules.Step) -> str:
         if step.name == "key":

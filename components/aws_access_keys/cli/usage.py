@@ -19,6 +19,7 @@ from aws_access_keys.rules.usage import DATA_EVENTS, KEPT_DAYS, Seen, Usage
 PAUSE = 0.5  # seconds between two look-ups
 MAX_EVENTS = 2500  # read of one key in one region, the newest; 50 in each look-up
 MAX_SESSIONS = 20  # whose own events are read
+MAX_AGENT = 60  # characters of a user agent that people are shown
 MAX_SHOWN = 15  # lines of each list
 HOME = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 """Partition → the region whose CloudTrail has IAM's events, and those of STS's global endpoint."""
@@ -161,7 +162,9 @@ def _lines(usage: Usage) -> Iterator[str]:
         return
     yield f"{usage.key_id}{who}: {_times(usage.total)}"
     yield "  From"
-    yield from _some(f"    {source.address}  {_times(seen)}  {source.agent}" for source, seen in _newest(usage.sources))
+    yield from _some(
+        f"    {source.address}  {_times(seen)}  {source.agent[:MAX_AGENT]}" for source, seen in _newest(usage.sources)
+    )
     yield "  Called"
     yield from _some(
         f"    {action.service}:{action.name}  {_times(seen)}"

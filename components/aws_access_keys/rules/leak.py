@@ -12,6 +12,7 @@ from shlex import quote
 from typing import Any, Literal, NamedTuple, cast
 
 from aws_access_keys.rules.documents import VERSION
+from aws_access_keys.rules.policies import partition_of, policy_arn
 
 DENY_NAME = "AccessKeysLeakDeny"
 """The user's inline policy that denies older sessions."""
@@ -143,6 +144,11 @@ def revoke_command(role: str, before: datetime) -> str:
         f"aws iam put-role-policy --role-name {quote(role)} --policy-name {REVOKE_NAME} "
         f"--policy-document {quote(document)}"
     )
+
+
+def deny_all(region: str | None) -> str:
+    """The ARN of AWS's policy that denies everything, in a region's partition."""
+    return policy_arn("AWSDenyAll", partition_of(region or ""))
 
 
 def as_text(document: Mapping[str, Any]) -> str:
