@@ -32,7 +32,9 @@ class Looked(NamedTuple):
     """Of each key that was asked for, then of the sessions that they got, if that was wanted."""
     regions: list[str]
     problems: list[str]
-    """What is missing from it, in one sentence each."""
+    """Which regions did not answer."""
+    notes: list[str]
+    """What was not read, because it is too much."""
 
 
 def regions_of(session: Any, more: Sequence[str]) -> list[str]:
@@ -45,7 +47,8 @@ def look_up(
     session: Any, key_ids: Collection[str], more_regions: Sequence[str] = (), *, follow: bool = False
 ) -> Looked:
     """Ask CloudTrail about keys, and with `follow` about the sessions that they got. Raises nothing of the SDK's."""
-    regions, problems, usages = regions_of(session, more_regions), list[str](), list[Usage]()
+    regions, usages = regions_of(session, more_regions), list[Usage]()
+    problems, notes = list[str](), list[str]()
     waiting, known = list(key_ids), set(key_ids)
     lookups, refused = Lookups(session), set[str]()
     console = Console(stderr=True)
@@ -61,25 +64,26 @@ def look_up(
 
                 if region not in refused:
                     try:
-                        problem = lookups.add_to(usage, region, show)
+                        note = lookups.add_to(usage, region, show)
+                        notes += [note] if note else []
                     except sdk_errors() as error:
                         refused.add(region)
                         problem = f"CloudTrail did not answer in {region}: {format_error(error)}."
                         if AwsQueryError(error).is_denied:
                             problem += " The permission cloudtrail:LookupEvents is needed for it."
-                    problems += [problem] if problem else []
+                        problems.append(problem)
                 progress.advance(task)
             new = sorted(usage.sessions - known) if follow else []
             room = max(0, len(key_ids) + MAX_SESSIONS - len(known))
             if len(new) > room:
-                problems.append(
+                notes.append(
                     f"{usage.key_id} got {len(new)} sessions; the events of {len(new) - room} of them were not read. "
                     f"Read those of one with: access-keys report --who {new[-1]}"
                 )
             waiting += new[:room]
             known |= set(new[:room])
             progress.update(task, total=(len(usages) + len(waiting)) * len(regions))
-    return Looked(usages, regions, problems)
+    return Looked(usages, regions, problems, notes)
 
 
 class Lookups:
@@ -91,14 +95,14 @@ class Lookups:
         self._last = 0.0
 
     def add_to(self, usage: Usage, region: str, progress: Callable[[], object] = lambda: None) -> str | None:
-        """Add a region's events of a key to its usage. Returns what is missing. Raises what the SDK raises."""
+        """Add a region's events of a key to its usage. Returns what was not read. Raises what the SDK raises."""
         oldest: datetime | None = None
         count = 0
         for event in self._events(usage.key_id, region):
             if count >= MAX_EVENTS:
                 return (
                     f"{usage.key_id} has more than {MAX_EVENTS} events in {region}; those before "
-                    f"{oldest:%Y-%m-%d %H:%M} UTC were not read."
+                    f"{oldest:%Y-%m-%d %H:%M} UTC were not read. Sessions last 36 hours at most."
                 )
             usage.add(event)
             oldest, count = event["EventTime"], count + 1
@@ -143,7 +147,13 @@ def as_data(looked: Looked) -> dict[str, Any]:
         }
         for usage in looked.usages
     ]
-    return {"regions": looked.regions, "days": KEPT_DAYS, "problems": looked.problems, "keys": keys}
+    return {
+        "regions": looked.regions,
+        "days": KEPT_DAYS,
+        "problems": looked.problems,
+        "notes": looked.notes,
+        "keys": keys,
+    }
 
 
 def as_text(looked: Looked) -> str:
@@ -151,7 +161,7 @@ def as_text(looked: Looked) -> str:
     lines = [f"CloudTrail, last {KEPT_DAYS} days, in {', '.join(looked.regions)}"]
     for usage in looked.usages:
         lines += ["", *_lines(usage)]
-    lines += ["", *looked.problems, DATA_EVENTS, "Other regions: --regions REGION,REGION"]
+    lines += ["", *looked.problems, *looked.notes, DATA_EVENTS, "Other regions: --regions REGION,REGION"]
     return "\n".join(lines)
 
 
