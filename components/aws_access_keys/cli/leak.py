@@ -168,7 +168,7 @@ class _Answer:
             if self.request.undo and step.name == "sessions" and not self.is_read:
                 self._step(step.name, "FAILED", f"{step.what}: with other credentials, {self._command(step)}")
             elif not step.is_due:
-                self._step(step.name, "already done", step.past)
+                self._step(step.name, "already done", self._past(step))
             elif self.request.dry_run:
                 self._step(step.name, "would", step.what)
             else:
@@ -179,11 +179,13 @@ class _Answer:
                     text = f"{step.what}: {error}. {self._remedy(step, error)}"
                     self._step(step.name, "FAILED", text)
                 else:
-                    self._step(step.name, "done", step.past, None if self.request.undo else self._undo)
+                    undo = None if self.request.undo else f"access-keys leak {self.key_id} --undo"
+                    self._step(step.name, "done", self._past(step), undo)
 
-    @property
-    def _undo(self) -> str:
-        return f"access-keys leak {self.key_id} --undo"
+    def _past(self, step: rules.Step) -> str:
+        if step.name == "key" or self.request.undo or not self.before:
+            return step.past
+        return f"{step.past}, issued before {self.before:%Y-%m-%d %H:%M:%S} UTC"
 
     def _switch_key(self) -> None:
         status = "Active" if self.request.undo else "Inactive"
@@ -364,7 +366,9 @@ class _Answer:
 
     def _step(self, name: str, status: str, what: str, undo: str | None = None) -> None:
         self.data["steps"].append({"step": name, "status": status, "what": what, "undo": undo})
-        self.say(f"  {status:12} {what}" + (f". Undo: {undo}" if undo else ""))
+        self.say(f"  {status:12} {what}")
+        if undo:
+            self.say(f"  {'':12} Undo: {undo}")
 
 
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
