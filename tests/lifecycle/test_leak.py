@@ -108,6 +108,8 @@ def test_after_it_neither_key_nor_session_opens_s3_and_no_update_revives_them(sa
     iam.put_role_policy(RoleName="deploy", PolicyName="AWSRevokeOlderSessions", PolicyDocument=document)
     assert not assumed.opens_s3(), "the command that is printed revokes it"
 
+    hint = leak(sandbox, stack.folder, key[0], "--undo", "--dry-run").stdout
+    assert f"It has serial: 2, with which `pulumi up --stack {stack.name}` replaces" in hint
     settings = yaml.safe_load(stack.file.read_text())["config"]["aws-access-keys:users"]["test-user"]["key"]
     assert settings == {"serial": 2, "previous": "inactive"}
     stack.up()

@@ -80,6 +80,13 @@ def test_the_stack_file_is_changed_so_that_no_update_revives_the_key(
     assert leak.stack_settings(role, 2, settings, new_key) == changed
 
 
+def test_what_stands_in_the_way_of_an_undo_is_known() -> None:
+    assert leak.settings_against("current", 1, {"serial": 2, "previous": "inactive"}) == ["serial: 2"]
+    assert leak.settings_against("current", 2, {"serial": 2, "status": "Inactive"}) == ["status: inactive"]
+    assert leak.settings_against("previous", 2, {"serial": 2, "previous": "inactive"}) == ["previous: inactive"]
+    assert leak.settings_against("current", 1, {}) == []
+
+
 @pytest.mark.parametrize(
     ("key_id", "text"),
     [

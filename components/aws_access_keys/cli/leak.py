@@ -273,10 +273,11 @@ class _Answer:
             entry = entry_of(owner.stack, owner.user)
             serial = int(owner.keys["current"]["serial"])
             if request.undo:
-                self.say(
-                    f"  {entry.path} was not changed. If it has `status: inactive`, or `previous: inactive` for a "
-                    f"previous key, `{up}` deactivates the key again: undo that in version control."
-                )
+                if against := rules.settings_against(owner.role, serial, entry.settings):
+                    self.say(
+                        f"  {entry.path} was not changed. It has {', '.join(against)}, with which `{up}` replaces or "
+                        f"deactivates the key: git restore {entry.path}"
+                    )
                 return
             values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key)
             diff = edit(owner.stack, entry, values, request.dry_run)

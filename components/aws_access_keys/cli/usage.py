@@ -115,7 +115,7 @@ class Lookups:
         from botocore.config import Config
 
         if region not in self._clients:
-            retries = {"mode": "standard", "total_max_attempts": 8}
+            retries = {"mode": "standard", "total_max_attempts": 5}
             self._clients[region] = self._session.client(
                 "cloudtrail", region_name=region, config=Config(retries=retries)
             )

@@ -25,7 +25,7 @@ MARGIN = timedelta(minutes=1)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ELSEWHERE = "Report an abuse of it to AWS: https://support.aws.amazon.com/#/contacts/report-abuse"
 
-_SESSIONS = "the sessions that it made, and all of its user's of that time"
+_SESSIONS = "the older sessions of its user"
 
 StepName = Literal["key", "sessions"]
 
@@ -95,7 +95,7 @@ def steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) 
     denied = denied_before(document, key_id)
     return [
         Step("key", on, "deactivate the key", "deactivated the key"),
-        Step("sessions", on or denied is None, f"deny {_SESSIONS}", f"denied {_SESSIONS}"),
+        Step("sessions", on or denied is None, f"deny {_SESSIONS}, which would outlive it", f"denied {_SESSIONS}"),
     ]
 
 
@@ -187,3 +187,12 @@ def stack_settings(
     if previous not in ("inactive", "deleted" if role == "previous" else "inactive"):
         changed["previous"] = "inactive"
     return changed
+
+
+def settings_against(role: Literal["current", "previous"], serial: int, settings: Mapping[str, Any]) -> list[str]:
+    """The settings with which an update deactivates a key again that was a false alarm: `status: inactive`."""
+    name = {"current": "status", "previous": "previous"}[role]
+    found = [f"{name}: inactive"] if str(settings.get(name)).lower() == "inactive" else []
+    if role == "current" and int(settings.get("serial", 1)) > serial:
+        found.append(f"serial: {settings['serial']}")
+    return found
