@@ -10,18 +10,17 @@ from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.planning import delete_command, in_parallel
+from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import PARAMETER, SECRET, USER, ComponentState, UserState, urn_below
 
-_QUARANTINE = "AWSCompromisedKeyQuarantine"
-
 _Found = Callable[[Any], Iterator[str]]
 _ATTACHED: dict[str, _Found] = {
     "get_login_profile": lambda _: iter(["a console password"]),
     "list_mfa_devices": lambda found: (f"the MFA device {device['SerialNumber']}" for device in found["MFADevices"]),
-    "list_user_policies": lambda found: (f"the inline policy '{name}'" for name in found["PolicyNames"]),
+    "list_user_policies": lambda found: (_inline(name) for name in found["PolicyNames"]),
     "list_attached_user_policies": lambda found: (_attached(p["PolicyName"]) for p in found["AttachedPolicies"]),
     "list_signing_certificates": lambda found: (
         f"the signing certificate {certificate['CertificateId']}" for certificate in found["Certificates"]
@@ -161,7 +160,12 @@ def lost_users(
     return problems, warnings
 
 
+def _inline(policy: str) -> str:
+    leaked = ", by which `access-keys leak` denies the sessions of a leaked key" if policy == DENY_NAME else ""
+    return f"the inline policy '{policy}'{leaked}"
+
+
 def _attached(policy: str) -> str:
-    if policy.startswith(_QUARANTINE):
+    if policy.startswith(QUARANTINE):
         return f"the policy {policy}, which AWS attaches when it finds one of the user's keys exposed publicly"
     return f"the attached policy {policy}"

@@ -83,7 +83,7 @@ class RetireGuard:
             return None
         return (
             f"the access key {key_id} of user {user} {verb} in use and is not {action}: {reason}. Find out who uses it "
-            f"and give them another key; or, to retire it anyway, {override}."
+            f"(access-keys report --who {key_id}) and give them another key; or, to retire it anyway, {override}."
         )
 
     @property

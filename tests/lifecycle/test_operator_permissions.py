@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.lifecycle.helpers import NewStack, in_days
+from tests.lifecycle.helpers import NewStack, in_days, keys_in_iam
 from tests.lifecycle.stack import CHECKOUT, Done, Sandbox, Stack
 
 ACCESS_KEYS = Path(sys.executable).with_name("access-keys")
@@ -100,7 +100,7 @@ class Operator:
         control, key = self.stack.sandbox.control, self.stack.environment["AWS_ACCESS_KEY_ID"]
         control.clear_calls()
         if command in OWN:
-            done = access_keys(self.stack, command)
+            done = access_keys(self.stack, command, *arguments)
             result = Done(done.returncode, done.stdout + done.stderr, {})
         else:
             result = getattr(self.stack, command)(*arguments, check=False)
@@ -170,6 +170,10 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     yield operator.run("up")
     yield operator.run("report")
     yield operator.run("inventory")  # the credential report of the first one does not have the new keys
+    yield operator.run("report", "--who", "ann")
+    (leaked,) = keys_in_iam(stack.sandbox, "ann")
+    yield operator.run("leak", leaked)
+    yield operator.run("leak", leaked, "--undo")
     documents |= {name: statement("s3:GetBucketLocation") for name in documents}
     groups["readers"] = {"policies": ["AmazonS3FullAccess", "own"], "path": "/data/"}
     groups["readers"] |= {"allowFrom": ["203.0.113.0/24"], "inline": {"own": documents["own"]}}

@@ -211,6 +211,7 @@ def test_keys_in_use_of_removed_users_are_problems(aws: FakeAws) -> None:
     (problem,) = removed_in_use(state.parsed.users, ["ann", "bob", "eve"], guard)
     assert problem.path == "users.ann", "bob's key was idle long enough, eve's was never used"
     assert "AKIA-ann-1 of user ann is still in use and is not deleted" in problem.message
+    assert "access-keys report --who AKIA-ann-1" in problem.message, "the command that finds out who is named"
 
 
 # ---- what IAM has and the state has not, and the other way round

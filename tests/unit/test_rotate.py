@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from aws_access_keys.cli.rotate import with_serial
+from aws_access_keys.cli.rotate import with_setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,7 +161,7 @@ def test_whatever_the_file_holds_one_serial_changes_or_none(
     stack = {"config": {"aws:region": "x", "aws-access-keys:users": users}, "encryptionsalt": "v1:x"}
     text = yaml.safe_dump(stack, default_flow_style=flow, sort_keys=False)
     user = data.draw(st.sampled_from(sorted(users)))
-    edited = with_serial(text, yaml.safe_load(text), user, 100)
+    edited = with_setting(text, yaml.safe_load(text), user, "serial", 100)
     key = users[user].get("key")
     assert edited or key == {}, f"only an empty mapping has no place for it: {text}"
     if edited:

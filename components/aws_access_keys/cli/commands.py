@@ -26,6 +26,13 @@ output_option = click.option(
     help="Format of the result.",
 )
 
+regions_option = click.option(
+    "--regions",
+    metavar="REGION,...",
+    default="",
+    help="Ask CloudTrail in these regions, too. It is asked in us-east-1 and the stack's region.",
+)
+
 
 def listing_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of the report and of the inventory."""
@@ -75,11 +82,13 @@ def _format_of(file: Path | None) -> str:
       access-keys credentials ann --stack prod     put Ann's key into the AWS profile 'ann'
       access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
       access-keys permissions --check              check what keys may and may not do
+      access-keys leak AKIA...                     stop a key that has leaked, and its sessions
 
     \b
     Exit codes:
       0    success
-      1    error, and the message explains what to do; permissions: one is missing, or a test failed
+      1    error, and the message explains what to do; permissions: one is missing, or a test failed;
+           leak: a step could not be done, or something could not be read
       2    usage error
       3    report --fail-on-overdue: a key is overdue; inventory --fail-on: there is such a reason to act
       130  interrupted with Ctrl-C
@@ -96,7 +105,7 @@ def access_keys() -> None:
     """Report, hand over, rotate and check the AWS access keys of a Pulumi stack.
 
     Run it in the folder of the Pulumi program, in an environment in which `pulumi up` works: it runs `pulumi` to
-    read the stack. It never prints a secret and changes nothing in AWS.
+    read the stack. It never prints a secret, and only `leak` changes anything in AWS.
     """
 
 
@@ -108,9 +117,12 @@ def access_keys() -> None:
       access-keys report --stack prod --fail-on-overdue --max-age-days 60
       access-keys report --output json | jq '.keys[] | select(.overdue != [])'
       ACCESS_KEYS_TODAY=2027-06-20 access-keys report
+      access-keys report --who ann                     who uses Ann's keys, by CloudTrail
     """
 )
 @stack_option
+@click.option("--who", metavar="USER|KEYID", help="Instead, show who uses a key, or all keys of a user.")
+@regions_option
 @listing_options
 @click.option(
     "--fail-on-overdue", is_flag=True, help="Exit with 3 if a key is overdue, with 1 if that cannot be determined."
@@ -119,6 +131,8 @@ def access_keys() -> None:
 def report(
     context: click.Context,
     stack: str | None,
+    who: str | None,
+    regions: str,
     output: str | None,
     file: Path | None,
     max_age_days: int,
@@ -131,7 +145,18 @@ def report(
     for --idle-days (IAM.22), or if its rotation date has passed. Keys of the stack's users that the stack does not
     manage are listed, too. AWS is asked for these keys and for last uses, which needs the permissions
     iam:ListAccessKeys and iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report for another day.
+
+    --who asks CloudTrail about the last 90 days: addresses, user agents and calls. This needs the permission
+    cloudtrail:LookupEvents; the exit code is 1 if something could not be read.
     """
+    if who is not None:
+        from aws_access_keys.cli.leak import who as who_uses
+
+        if output in ("html", "csv") or file or fail_on_overdue:
+            raise click.UsageError("--who prints text or JSON: --output text or --output json.")
+        data, text = who_uses(stack, who, _regions(regions))
+        _print(output or "text", data, text)
+        context.exit(1 if data["problems"] else 0)
     from aws_access_keys.cli.report import make_report, put_listing
     from aws_access_keys.rules.findings import Limits
 
@@ -337,7 +362,7 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     type=click.Choice(COMMANDS),
     default="up",
     show_default=True,
-    help="The command to run with the policy: report or inventory of access-keys, or one of Pulumi's.",
+    help="The command to run with the policy: report, inventory or leak of access-keys, or one of Pulumi's.",
 )
 @click.option("--check", is_flag=True, help="Run the stack's permission tests instead; exit with 1 if one fails.")
 @output_option
@@ -365,6 +390,59 @@ def permissions(context: click.Context, stack: str | None, command: Command, che
     _print(output, as_data(stack, results), as_text(results))
     if any(result.problem for result in results):
         context.exit(1)
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys leak AKIA... --dry-run              show what would be done
+      access-keys leak AKIA...                        do it
+      access-keys leak AKIA... --new-key && pulumi up     and give the user another key
+      access-keys leak AKIA... --undo                 it was no leak: activate key and sessions again
+    """
+)
+@click.argument("key_id", metavar="KEYID")
+@stack_option
+@click.option("--user", metavar="NAME", help="The IAM user who has the key. Default: asked of IAM.")
+@click.option("--dry-run", is_flag=True, help="Only show whose key it is and what would be done.")
+@click.option("--undo", is_flag=True, help="Activate the key and allow the user's sessions again.")
+@click.option("--new-key", is_flag=True, help="Also request a new key for the user in the stack file.")
+@regions_option
+@output_option
+@click.pass_context
+def leak(
+    context: click.Context,
+    key_id: str,
+    stack: str | None,
+    user: str | None,
+    dry_run: bool,
+    undo: bool,
+    new_key: bool,
+    regions: str,
+    output: str,
+) -> None:
+    """Stop an access key that has leaked.
+
+    Deactivates the key in IAM, then denies the sessions that were made with it, which would outlive it. In the folder
+    of a Pulumi project, edits the stack file, so that no update makes the key active again. Then shows what the key
+    did, and the roles that it assumed. Needs no stack. Every step can be undone, and run again.
+    """
+    from aws_access_keys.cli.leak import Request
+    from aws_access_keys.cli.leak import leak as stop
+
+    if undo and new_key:
+        raise click.UsageError("--undo cannot be combined with --new-key.")
+    request = Request(key_id, user, dry_run, undo, new_key, _regions(regions))
+    data, is_done = stop(request, stack, click.echo if output == "text" else lambda _: None)
+    if output == "json":
+        click.echo(json.dumps(data, indent=2))
+    if not is_done:
+        context.exit(1)
+
+
+def _regions(given: str) -> list[str]:
+    return [region for region in given.replace(",", " ").split() if region]
 
 
 def _print(output: str, data: dict[str, Any], text: str) -> None:

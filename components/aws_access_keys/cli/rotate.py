@@ -6,11 +6,11 @@ and some comments; it is the advice where the one place cannot be changed alone.
 
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from difflib import unified_diff
 from pathlib import Path
 from shlex import quote
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -19,13 +19,50 @@ from aws_access_keys.cli.stack import StackError, require_user, stack_keys
 from aws_access_keys.rules.problem import NAMESPACE
 
 
+class Entry(NamedTuple):
+    """A user in a stack file."""
+
+    path: Path
+    text: str
+    """What is in the file."""
+    data: dict[str, Any]
+    """What YAML reads in it."""
+    user: str
+    """The name in the file."""
+    name: str
+    """The name in IAM."""
+    settings: dict[str, Any]
+    """Those in force for the user's key."""
+
+
 def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     """Raise a user's serial in the stack file above that of the current key. Raises StackError.
 
     Returns what was done, as data and as text. A serial that is above the current key's already is left as it is, so
     that a second call before `pulumi up` requests no second key.
     """
-    path, command = stack_file(stack), f"pulumi up --stack {quote(stack)}"
+    entry, command = entry_of(stack, user), f"pulumi up --stack {quote(stack)}"
+    path, user, settings = entry.path, entry.user, entry.settings
+    old = settings.get("serial", 1)
+    if not isinstance(old, int):
+        raise StackError(f"{path}: the serial of {user} is {old!r}. Use a whole number.")
+    keys: dict[str, Any] = stack_keys(stack)["keys"].get(entry.name) or {}
+    if not keys.get("current"):
+        raise StackError(f"{user} has no access key in stack '{stack}' yet. `{command}` creates the first one.")
+    new = max(old, int(keys["current"]["serial"]) + 1)
+    diff = edit(stack, entry, {"serial": new} if new != old else {}, dry_run)
+    warnings = list(update_warnings(keys, settings))
+    result = {"user": user, "stack": stack, "file": str(path), "changed": bool(diff) and not dry_run}
+    result |= {"oldSerial": old, "newSerial": new, "diff": diff, "warnings": warnings, "next": command}
+    lines = diff or [f"{path}: the serial of {user} is already {old}, and that key has not been issued yet."]
+    if not dry_run:
+        lines = [*lines, *(f"Warning: {warning}" for warning in warnings), f"Next: {command}"]
+    return result, "\n".join(lines)
+
+
+def entry_of(stack: str, user: str) -> Entry:
+    """A user in the stack file, by its name there or in IAM. Raises StackError."""
+    path = stack_file(stack)
     text, data = _read(path) if path.exists() else ("", {})
     config = _mapping(data.get("config"))
     if f"{NAMESPACE}:users" not in config:
@@ -41,34 +78,31 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     user = user if user in users else unprefixed
     require_user(user, users, str(path))
     settings = _mapping(config.get(f"{NAMESPACE}:keyDefaults")) | _mapping(_mapping(users[user]).get("key"))
-    old = settings.get("serial", 1)
-    if not isinstance(old, int):
-        raise StackError(f"{path}: the serial of {user} is {old!r}. Use a whole number.")
-    keys: dict[str, Any] = stack_keys(stack)["keys"].get(prefix + user) or {}
-    if not keys.get("current"):
-        raise StackError(f"{user} has no access key in stack '{stack}' yet. `{command}` creates the first one.")
-    new = max(old, int(keys["current"]["serial"]) + 1)
-    edited = text if new == old else with_serial(text, data, user, new)
-    if edited is None:
-        setting = quote(f'{NAMESPACE}:users["{user}"].key.serial')
-        raise StackError(
-            f"{path} was not changed: the serial of {user} cannot be set without changing more (an alias, a merge key "
-            "or an unusual layout). Edit the file, or let Pulumi rewrite it:\n"
-            f"  pulumi config set --path {setting} {new} --stack {quote(stack)}"
-        )
-    if edited != text and not dry_run:
+    return Entry(path, text, data, user, prefix + user, settings)
+
+
+def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: bool) -> list[str]:
+    """Set settings of a user's key in the stack file. Returns the difference. Raises StackError."""
+    path, edited, data = entry.path, entry.text, entry.data
+    for setting, value in values.items():
+        changed = with_setting(edited, data, entry.user, setting, value)
+        if changed is None:
+            key = f'{NAMESPACE}:users["{entry.user}"].key'
+            commands = [
+                f"\n  pulumi config set --path {quote(f'{key}.{setting}')} {value} --stack {quote(stack)}"
+                for setting, value in values.items()
+            ]
+            raise StackError(
+                f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more (an alias, "
+                f"a merge key or an unusual layout). Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
+            )
+        edited, data = changed, _mapping(yaml.safe_load(changed))
+    if edited != entry.text and not dry_run:
         try:
             write_file(Path(os.path.realpath(path)), edited.encode(), stat.S_IMODE(path.stat().st_mode))
         except OSError as error:
             raise StackError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
-    diff = list(unified_diff(text.splitlines(), edited.splitlines(), str(path), str(path), lineterm=""))
-    warnings = list(_warnings(keys, settings))
-    result = {"user": user, "stack": stack, "file": str(path), "changed": edited != text and not dry_run}
-    result |= {"oldSerial": old, "newSerial": new, "diff": diff, "warnings": warnings, "next": command}
-    lines = diff or [f"{path}: the serial of {user} is already {old}, and that key has not been issued yet."]
-    if not dry_run:
-        lines = [*lines, *(f"Warning: {warning}" for warning in warnings), f"Next: {command}"]
-    return result, "\n".join(lines)
+    return list(unified_diff(entry.text.splitlines(), edited.splitlines(), str(path), str(path), lineterm=""))
 
 
 def _in_program(stack: str, user: str, path: Path) -> StackError:
@@ -83,7 +117,7 @@ def _in_program(stack: str, user: str, path: Path) -> StackError:
     )
 
 
-def _warnings(keys: dict[str, Any], settings: dict[str, Any]) -> Generator[str]:
+def update_warnings(keys: dict[str, Any], settings: dict[str, Any]) -> Generator[str]:
     """What the next update takes away. keys: the user's in the output `keys`. settings: those of the user's key."""
     if previous := keys.get("previous"):
         which = f"the previous access key {previous['id']} ({previous['status']})"
@@ -108,12 +142,12 @@ def stack_file(stack: str) -> Path:
     raise StackError("There is no Pulumi.yaml here. Run this in the folder of the Pulumi program.")
 
 
-def with_serial(text: str, data: dict[str, Any], user: str, serial: int) -> str | None:
-    """The text of a stack file with a user's serial set and all else as it is; None where that cannot be done.
+def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value: int | str) -> str | None:
+    """The text of a stack file with a setting of a user's key set, all else as it is; None where that cannot be done.
 
     data: what YAML reads in the text.
     """
-    missing = ["config", f"{NAMESPACE}:users", user, "key", "serial"]
+    missing = ["config", f"{NAMESPACE}:users", user, "key", setting]
     name, node = None, cast("Any", yaml).compose(text)
     while missing and isinstance(node, yaml.MappingNode):
         found = next((pair for pair in cast("Any", node).value if pair[0].value == missing[0]), None)
@@ -121,9 +155,9 @@ def with_serial(text: str, data: dict[str, Any], user: str, serial: int) -> str 
             break
         name, node = found
         missing.pop(0)
-    entry = f"key: {{serial: {serial}}}" if len(missing) == 2 else f"serial: {serial}"
+    entry = f"key: {{{setting}: {value}}}" if len(missing) == 2 else f"{setting}: {value}"
     if not missing:
-        start, end, new = node.start_mark.index, node.end_mark.index, str(serial)
+        start, end, new = node.start_mark.index, node.end_mark.index, str(value)
     elif not isinstance(node, yaml.MappingNode) or not node.value or len(missing) > 2 or name is None:
         return None
     elif node.flow_style:
@@ -134,13 +168,13 @@ def with_serial(text: str, data: dict[str, Any], user: str, serial: int) -> str 
         line_end = "\r\n" if text[:start].endswith("\r\n") else "\n"
         new = f"{' ' * node.value[0][0].start_mark.column}{entry}{line_end}"
     edited = text[:start] + new + text[end:]
-    return edited if _differ_in_serial_only(edited, data, user, serial) else None
+    return edited if _differ_in_setting_only(edited, data, user, {setting: value}) else None
 
 
-def _differ_in_serial_only(edited: str, data: dict[str, Any], user: str, serial: int) -> bool:
+def _differ_in_setting_only(edited: str, data: dict[str, Any], user: str, setting: dict[str, int | str]) -> bool:
     users = data["config"][f"{NAMESPACE}:users"]
     entry = _mapping(users.get(user))
-    entry = {**entry, "key": {**_mapping(entry.get("key")), "serial": serial}}
+    entry = {**entry, "key": {**_mapping(entry.get("key")), **setting}}
     expected = {**data, "config": {**data["config"], f"{NAMESPACE}:users": {**users, user: entry}}}
     try:
         return yaml.safe_load(edited) == expected

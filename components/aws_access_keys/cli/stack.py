@@ -41,6 +41,11 @@ def selected_stack() -> str:
     return pulumi("stack", "--show-name").strip()
 
 
+def project_stacks() -> list[str]:
+    """The names of all stacks of this project. Raises StackError."""
+    return [str(found["name"]) for found in json.loads(pulumi("stack", "ls", "--json"))]
+
+
 def stack_outputs(stack: str, required: str, *options: str) -> dict[str, Any]:
     """Output → value; secrets only with the option --show-secrets. Raises StackError where `required` is missing."""
     outputs: dict[str, Any] = json.loads(pulumi("stack", "output", "--json", "--stack", stack, *options))

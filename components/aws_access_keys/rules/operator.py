@@ -20,10 +20,10 @@ from aws_access_keys.rules.s3_grants import grant_policies
 if TYPE_CHECKING:
     from aws_access_keys.settings import AccessSettings
 
-Command = Literal["preview", "up", "refresh", "destroy", "report", "inventory"]
+Command = Literal["preview", "up", "refresh", "destroy", "report", "inventory", "leak"]
 COMMANDS: tuple[Command, ...] = get_args(Command)
-"""Pulumi's, and two of `access-keys`. Its other commands ask AWS nothing, except `access-keys permissions` itself."""
-OWN: tuple[Command, ...] = ("report", "inventory")
+"""Pulumi's, and three of `access-keys`. Its other commands ask AWS nothing, except `access-keys permissions` itself."""
+OWN: tuple[Command, ...] = ("report", "inventory", "leak")
 """Those of `access-keys`."""
 
 SHOWN = {
@@ -60,6 +60,7 @@ class Row(NamedTuple):
     destroy: str = ""
     report: str = ""
     inventory: str = ""
+    leak: str = ""
     permissions: str = ""
     """What `access-keys permissions` needs. It asks only what it may."""
     only: tuple[str, str, str] | None = None
@@ -293,6 +294,38 @@ ROWS = (
         report="GetAccessKeyLastUsed",
         inventory="GetAccessKeyLastUsed",
         otherwise=_LESS,
+    ),
+    Row(
+        "`access-keys leak`",
+        "Leak",
+        "every user",
+        "iam",
+        leak="ListAccessKeys UpdateAccessKey GetUserPolicy PutUserPolicy DeleteUserPolicy ListAttachedUserPolicies",
+    ),
+    Row(
+        "`access-keys leak`",
+        "LeakOwner",
+        "every user",
+        "iam",
+        leak="GetAccessKeyLastUsed",
+        otherwise="the user is known only if a stack of the project has the key, or from `--user`",
+    ),
+    Row("`access-keys leak`", "LeakAccount", "any:users", "sts", leak="GetAccessKeyInfo"),
+    Row(
+        "`access-keys leak` of a key that may be the root user's",
+        "LeakRoot",
+        "any:users",
+        "iam",
+        leak="GetAccountSummary",
+        otherwise="whether the root user has a key is not known",
+    ),
+    Row(
+        "`access-keys leak`, `access-keys report --who`",
+        "Events",
+        "any:users",
+        "cloudtrail",
+        report="LookupEvents",
+        leak="LookupEvents",
     ),
     Row(_USED, "DestroyGuardedLastUse", "user:with a retire guard", "iam", destroy="GetAccessKeyLastUsed"),
     Row("`users.NAME.forceDestroy`", "ForceDestroy", "user:to force", "iam", up=_STRIPPED, destroy=_STRIPPED),

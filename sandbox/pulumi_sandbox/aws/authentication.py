@@ -22,9 +22,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials as SigningCredentials
 
-from pulumi_sandbox.aws import account
+from pulumi_sandbox.aws import account, sessions
 from pulumi_sandbox.aws.request import EC2, JSON, QUERY, REST, S3, ApiRequest, Signature
 from pulumi_sandbox.aws.response import AwsError
+from pulumi_sandbox.aws.sessions import UserSession
 from pulumi_sandbox.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -40,17 +41,28 @@ _TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 
 @dataclass(frozen=True)
 class Caller:
-    """The principal of a request: the account's root, an IAM user, or an assumed role."""
+    """The principal of a request: the account's root, an IAM user, or an assumed role.
+
+    `session`: what a user calls with, if not with an access key of its own.
+    """
 
     arn: str
     key_id: str
     user: User | None = None
     role: AssumedRole | None = None
+    session: UserSession | None = None
 
     @property
     def is_root(self) -> bool:
         """Root is allowed everything."""
         return self.user is None and self.role is None
+
+    @property
+    def issued(self) -> datetime | None:
+        """When the temporary credentials that it calls with were issued, in UTC."""
+        if self.session is not None:
+            return datetime.fromtimestamp(int(self.session.issued), timezone.utc)
+        return self.role.access_key.create_date.replace(tzinfo=timezone.utc) if self.role is not None else None
 
 
 def authenticate(request: ApiRequest, root: Credentials, now: float, has_propagated: Callable[[str], bool]) -> Caller:
@@ -81,6 +93,8 @@ def _principal(
             raise _invalid_token(request)
         return Caller(f"arn:{partition}:iam::{account.ACCOUNT_ID}:root", key_id), root.secret_access_key
     store = account.iam(request.region)
+    if token and (found := sessions.read(root, key_id, token)):
+        return _of_session(request, *found, now)
     key = store.access_keys.get(key_id)
     if key is None or key.status != "Active" or not has_propagated(key_id):
         raise _unknown_key(request, key_id)
@@ -99,6 +113,21 @@ def _principal(
     if role.expiration.replace(tzinfo=timezone.utc).timestamp() < now:
         raise _expired_token(request)
     return Caller(role.arn, key_id, role=role), role.secret_access_key
+
+
+def _of_session(request: ApiRequest, session: UserSession, secret: str, now: float) -> tuple[Caller, str]:
+    """A session outlives the access key that it was made with, but not its user.
+
+    Without MFA it opens nothing of IAM's. Sources: GetSessionToken and GetFederationToken in the STS API reference.
+    """
+    store = account.iam(request.region)
+    user = next((user for user in store.users.values() if user.id == session.user_id), None)
+    if user is None or request.service == "iam":
+        raise _invalid_token(request)
+    if session.expires < now:
+        raise _expired_token(request)
+    federated = f"arn:{store.partition}:sts::{account.ACCOUNT_ID}:federated-user/{session.name}"
+    return Caller(federated if session.name else user.arn, session.key_id, user=user, session=session), secret
 
 
 class _Verifier(SigV4Auth):

@@ -1,7 +1,8 @@
 """What a caller may do: its policies decide on the permissions that a request needs (permissions.py).
 
 Root may do everything. A user's policies are its own and those of its groups, bounded by its permissions boundary; an
-assumed role's are the role's. Of resource-based policies only a bucket policy's deny counts, as far as moto knows it.
+assumed role's are the role's. A federated user may do what both its user and its session policies allow. Of
+resource-based policies only a bucket policy's deny counts, as far as moto knows it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
             raise _refusal(request, caller, access, f"because no identity-based policy allows the {action} action")
         elif verdict is Verdict.DENIED:
             raise _refusal(request, caller, access, "with an explicit deny in an identity-based policy")
+        if caller.session and caller.session.name and evaluate(caller.session.policies, access) is not Verdict.ALLOWED:
+            raise _refusal(request, caller, access, f"because no session policy allows the {action} action")
 
 
 def denied_by_bucket_policy(request: ApiRequest, caller: Caller) -> AwsError:
@@ -85,6 +88,8 @@ def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[s
         "aws:currenttime": (now,),
         "aws:useragent": (request.header("user-agent"),),
     }
+    if caller.issued:
+        context["aws:tokenissuetime"] = (f"{caller.issued:%Y-%m-%dT%H:%M:%SZ}",)
     if caller.user:
         context["aws:username"] = (caller.user.name,)
         context["aws:userid"] = (caller.user.id,)

@@ -30,7 +30,9 @@ class LoggedCall:
     """One API call. `time` is the sandbox's, in ISO 8601; `key` the caller's access key id; `status` the HTTP status.
 
     `code` is AWS's error code, None for success. `milliseconds` is the time to the response. `dropped`: whether
-    the response was dropped on demand.
+    the response was dropped on demand. `caller` is the ARN behind the key, None where AWS accepts no such caller;
+    `address` and `agent` are where the call came from. `role` is the role that the call assumed, and `session` the key
+    id of the temporary credentials that it got.
     """
 
     time: str
@@ -42,6 +44,11 @@ class LoggedCall:
     code: str | None
     milliseconds: float
     dropped: bool = False
+    caller: str | None = None
+    address: str = ""
+    agent: str = ""
+    role: str | None = None
+    session: str | None = None
 
     @property
     def outcome(self) -> str:

@@ -94,7 +94,7 @@ class FaultInjector:
         settings = self._settings
         if settings.latency:
             time.sleep(settings.latency)
-        if settings.throttle and not self._take_token(request.service, settings.throttle):
+        if settings.throttle and not self.take_token(request.service, settings.throttle):
             raise AwsError(*THROTTLED[request.protocol])
         failure = self._due_failure(request)
         if failure is None:
@@ -119,8 +119,9 @@ class FaultInjector:
                         due = failure
         return due
 
-    def _take_token(self, service: str, rate: float) -> bool:
-        """A token bucket per service: `rate` calls per second, a burst of as many (at least one)."""
+    def take_token(self, service: str, rate: float) -> bool:
+        """Whether a token bucket, here one per service, has a token: `rate` per second, a burst of as many (at least
+        one)."""
         burst = max(1.0, rate)
         with self._lock:
             now = time.monotonic()

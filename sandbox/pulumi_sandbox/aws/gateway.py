@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 # Bytes of a request body by wire protocol. The longest parameter of IAM, a policy document, is 131,072 characters.
 MAX_BODY = {QUERY: 1024 * 1024, EC2: 1024 * 1024, JSON: 70 * 1024 * 1024}
 
+_ISSUED = re.compile(rb"<AccessKeyId>(\w+)</AccessKeyId>")  # in a response of STS
+
 
 class Gateway:
     """The WSGI application that responds as AWS does. `changed` is called for each request that changes the account."""
@@ -75,6 +77,8 @@ class Gateway:
             log.error("%s failed in the sandbox: %s at %s", what, type(error).__name__, where)
             text = "The sandbox failed; the reason is in its log."
             response = error_response(request, AwsError("InternalFailure", text, 500))
+        issues = response.status == 200 and request.service == "sts"
+        session = _ISSUED.search(response.body) if issues and request.action != "GetAccessKeyInfo" else None
         self._log.add(
             LoggedCall(
                 time=moment,
@@ -86,6 +90,11 @@ class Gateway:
                 code=response.code,
                 milliseconds=round((time.perf_counter() - began) * 1000, 3),
                 dropped=request.drop_response,
+                caller=request.caller,
+                address=request.environ.get("REMOTE_ADDR", ""),
+                agent=request.header("user-agent")[:200],
+                role=request.form.get("RoleArn") if session else None,
+                session=session[1].decode() if session else None,
             )
         )
         if request.hold_response:
@@ -100,11 +109,12 @@ class Gateway:
         self._identify(request)
         self._faults.inject(request)
         caller = authentication.authenticate(request, self._root, clock.now(), self._faults.has_propagated)
+        request.caller = caller.arn
         validation.validate(request)
         with self._lock:
             self._note_use(request, caller)
             authorize(request, caller, clock.iso())
-            context = rules.Context(request, caller, self._root, self._quotas, self._faults)
+            context = rules.Context(request, caller, self._root, self._quotas, self._faults, self._log)
             return rules.apply(context) or self._to_moto(request, caller)
 
     def _identify(self, request: ApiRequest) -> None:
@@ -125,7 +135,7 @@ class Gateway:
 
     def _note_use(self, request: ApiRequest, caller: Caller) -> None:
         """Record when, where and for what a key was last used. AWS does so for every request that it authenticates."""
-        if caller.user is not None:
+        if caller.user is not None and caller.session is None:
             account.note_use(caller.key_id, request.service, request.region)
             self._changed()
             return

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+READING = ("Get", "List", "Head", "Describe", "Simulate", "Lookup")
+"""How the names of actions begin that change nothing."""
 ALGORITHM = "AWS4-HMAC-SHA256"
 
 # Wire protocol by signing name, from the "protocol" entry of botocore's service models.
@@ -25,11 +27,17 @@ PROTOCOLS = {
     "secretsmanager": JSON,
     "ssm": JSON,
     "kms": JSON,
+    "cloudtrail": JSON,
 }
 
 # What names the service of an unsigned request: its API version, or the prefix of its X-Amz-Target header.
 SERVICE_BY_VERSION = {"2010-05-08": "iam", "2011-06-15": "sts", "2016-11-15": "ec2"}
-SERVICE_BY_TARGET = {"secretsmanager": "secretsmanager", "AmazonSSM": "ssm", "TrentService": "kms"}
+SERVICE_BY_TARGET = {
+    "secretsmanager": "secretsmanager",
+    "AmazonSSM": "ssm",
+    "TrentService": "kms",
+    "CloudTrail_20131101": "cloudtrail",
+}
 
 _KEY_ID = re.compile(r"[A-Z0-9]{16,32}")
 
@@ -69,6 +77,8 @@ class ApiRequest:
     protocol: str
     action: str | None
     parameters: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    caller: str | None = None
+    """The ARN of the principal, once it is known."""
     drop_response: bool = False
     """Whether to carry the request out and close the connection without a response."""
     hold_response: bool = False
@@ -87,7 +97,7 @@ class ApiRequest:
     @property
     def reads(self) -> bool:
         """Whether the action, going by its name, changes nothing."""
-        return (self.action or "").startswith(("Get", "List", "Head", "Describe", "Simulate"))
+        return (self.action or "").startswith(READING)
 
     def header(self, name: str, default: str = "") -> str:
         """A header by its lower-case name; WSGI does not tell dashes and underscores apart."""

@@ -1,7 +1,7 @@
-"""AWS's rules for IAM, STS and Secrets Manager that moto does not have, by subject."""
+"""AWS's rules for IAM, STS, Secrets Manager and CloudTrail that moto does not have, by subject."""
 
 # Each registers its rules when imported.
-from pulumi_sandbox.aws.rules import access_keys, account_reports, lists, policies, secrets, simulation, users
+from pulumi_sandbox.aws.rules import access_keys, account_reports, events, lists, policies, secrets, simulation, users
 from pulumi_sandbox.aws.rules.rule import RULES, Context, apply
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "access_keys",
     "account_reports",
     "apply",
+    "events",
     "lists",
     "policies",
     "secrets",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b32decode
+from datetime import datetime, timezone
 from typing import Any
 
-from pulumi_sandbox.aws import account
+from pulumi_sandbox.aws import account, clock, sessions
 from pulumi_sandbox.aws.policy_evaluation import AccessRequest, Verdict, evaluate
 from pulumi_sandbox.aws.response import ApiResponse, AwsError
 from pulumi_sandbox.aws.rules.rule import Context, check_quota, rule, user_details
@@ -95,20 +97,59 @@ def get_caller_identity(context: Context) -> ApiResponse:
     caller = context.caller
     if caller.user is not None:
         identity = caller.user.id
+        if caller.session and caller.session.name:
+            identity = f"{account.ACCOUNT_ID}:{caller.session.name}"
     else:
         identity = caller.role.user_id if caller.role is not None else account.ACCOUNT_ID
     return context.success({"Arn": caller.arn, "UserId": identity, "Account": account.ACCOUNT_ID})
 
 
 @rule("GetSessionToken", "GetFederationToken", service="sts")
-def session_token(context: Context) -> ApiResponse | None:
-    """moto answers these with fixed example credentials that open nothing."""
-    raise AwsError("NotImplemented", f"The sandbox has no {context.request.action}; use the key itself, or AssumeRole.")
+def session_token(context: Context) -> ApiResponse:
+    """moto answers these with fixed example credentials that open nothing. Managed policies as session policies of a
+    federated user are not supported."""
+    caller, given, action = context.caller, context.given, context.request.action
+    if caller.session or caller.role:
+        raise AwsError("AccessDenied", f"Cannot call {action} with session credentials")
+    if caller.user is None or "PolicyArns" in given:
+        raise AwsError("NotImplemented", f"The sandbox has no {action} for root, and none with PolicyArns.")
+    name, policies = given.get("Name"), (given["Policy"],) if "Policy" in given else ()
+    begin = clock.now()
+    expires = begin + given.get("DurationSeconds", 43200)
+    made = sessions.UserSession(sessions.new_key_id(), caller.user.id, begin, expires, name, policies)
+    issued = sessions.credentials(context.root, made)
+    content: dict[str, Any] = {
+        "Credentials": {
+            "AccessKeyId": issued.access_key_id,
+            "SecretAccessKey": issued.secret_access_key,
+            "SessionToken": issued.session_token,
+            "Expiration": datetime.fromtimestamp(expires, timezone.utc),
+        }
+    }
+    if name:
+        arn = f"arn:{context.store.partition}:sts::{account.ACCOUNT_ID}:federated-user/{name}"
+        content["FederatedUser"] = {"FederatedUserId": f"{account.ACCOUNT_ID}:{name}", "Arn": arn}
+    return context.success(content)
+
+
+@rule("GetAccessKeyInfo", service="sts")
+def get_access_key_info(context: Context) -> ApiResponse:
+    """AWS reads the account from the key id, of which it is a part; it does not look whether there is such a key."""
+    key_id = context.given["AccessKeyId"]
+    if key_id == context.root.access_key_id:
+        return context.success({"Account": account.ACCOUNT_ID})
+    try:
+        number = int.from_bytes(b32decode(key_id[4:20])[:6], "big")
+    except ValueError:
+        raise AwsError("ValidationError", f"Invalid access key id: {key_id}") from None
+    return context.success({"Account": f"{(number & 0x7FFFFFFFFF80) >> 7:012d}"})
 
 
 @rule("AssumeRole", service="sts")
 def assume_role(context: Context) -> None:
-    """The role must exist and trust the caller; root may assume none."""
+    """The role must exist and trust the caller; root and federated users may assume none."""
+    if context.caller.session and context.caller.session.name:
+        raise AwsError("AccessDenied", "Cannot call AssumeRole with federated user credentials")
     if context.caller.is_root:
         raise AwsError("AccessDenied", "Roles may not be assumed by root accounts.")
     arn = context.given["RoleArn"]

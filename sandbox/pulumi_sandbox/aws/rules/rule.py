@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pulumi_sandbox.aws import account
 from pulumi_sandbox.aws.authentication import Caller
+from pulumi_sandbox.aws.call_log import CallLog
 from pulumi_sandbox.aws.faults import FaultInjector
 from pulumi_sandbox.aws.request import ApiRequest
 from pulumi_sandbox.aws.response import ApiResponse, AwsError, success_response
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """One IAM or STS request with all that rules need to decide on it. `given` are its parameters by model name."""
+    """One request with all that rules need to decide on it. `given` are its parameters by model name."""
 
     request: ApiRequest
     caller: Caller
     root: Credentials
     quotas: Quotas
     faults: FaultInjector
+    calls: CallLog
 
     @property
     def given(self) -> dict[str, Any]:

@@ -1,0 +1,410 @@
+"""`access-keys leak`: stop an access key that has leaked, and the sessions that it made; say what it did.
+
+Each step is done whatever became of the others, and a second run does what the first one did not. Works with no stack,
+too. `pulumi up` is never run.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from shlex import quote
+from typing import Any, Literal, NamedTuple
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli.rotate import edit, entry_of, stack_file, update_warnings
+from aws_access_keys.cli.stack import (
+    StackError,
+    name_in_iam,
+    project_stacks,
+    selected_stack,
+    stack_config,
+    stack_keys,
+)
+from aws_access_keys.cli.usage import Looked, as_data, as_text, look_up
+from aws_access_keys.iam import format_error, sdk_errors
+from aws_access_keys.rules import leak as rules
+from aws_access_keys.session import session_for
+
+Say = Callable[[str], None]
+"""Prints a line, as soon as what it is about is done."""
+
+
+class Request(NamedTuple):
+    """What is asked for."""
+
+    key_id: str
+    user: str | None
+    dry_run: bool
+    undo: bool
+    new_key: bool
+    regions: Sequence[str]
+
+
+class Owner(NamedTuple):
+    """Where a stack has the key."""
+
+    stack: str
+    user: str
+    """The name in IAM."""
+    role: Literal["current", "previous"]
+    keys: dict[str, Any]
+    """The user's part of the output `keys`."""
+
+
+def leak(request: Request, stack: str | None, say: Say) -> tuple[dict[str, Any], bool]:
+    """Do what is asked for, a line for each step. Returns the same as data, and whether all of it was done.
+
+    Raises StackError where nothing can be done, and nothing was.
+    """
+    if problem := rules.key_problem(request.key_id):
+        raise StackError(problem)
+    answer = _Answer(request, stack, say)
+    answer.identify()
+    answer.do_steps()
+    answer.find_stack()
+    answer.edit_file()
+    answer.look_around()
+    return answer.data, not answer.failed
+
+
+class _Answer:
+    """One run."""
+
+    def __init__(self, request: Request, stack: str | None, say: Say) -> None:
+        self.request, self.key_id, self.say = request, request.key_id, say
+        self.data: dict[str, Any] = {"key": request.key_id, "dryRun": request.dry_run, "steps": [], "problems": []}
+        self.failed = False
+        self.in_project = _in_project()
+        self.stack = stack
+        if self.in_project and not stack:
+            with suppress(StackError):  # all stacks of the project are searched anyway
+                self.stack = selected_stack()
+        config: Mapping[str, Any] | None = None
+        if self.stack:
+            config = self._tried(lambda: stack_config(str(self.stack), "aws"))
+        try:
+            self.session: Any = session_for(config or {})
+            credentials = self.session.get_credentials()
+        except (*sdk_errors(), ValueError) as error:
+            raise StackError(f"AWS cannot be asked: {format_error(error)}.") from None
+        if credentials and credentials.access_key == self.key_id:
+            raise StackError(
+                f"{self.key_id} is the key that this command would use itself. Use other credentials, for example "
+                "AWS_PROFILE=admin."
+            )
+        self._is_session = bool(credentials and credentials.token)
+        self.account = Account(lambda: self.session)
+        self.user: str = request.user or ""
+        self.active: bool | None = None
+        self.document: Mapping[str, Any] | None = None
+        """Of the policy that denies sessions."""
+        self.is_read = True
+        """Whether that policy could be read."""
+        self.owner: Owner | None = None
+        self.before: datetime | None = None
+
+    # ---- whose it is
+
+    def identify(self) -> None:
+        """Find the account and the user. Raises StackError."""
+        try:
+            caller = self.account.ask("sts", "get_caller_identity")
+        except AwsQueryError as error:
+            raise StackError(f"AWS cannot be asked: {error}. {error.cure('sts:GetCallerIdentity')}") from None
+        found = self._ask("sts", "get_access_key_info", AccessKeyId=self.key_id)
+        account = found["Account"] if found else caller["Account"]
+        if account != caller["Account"]:
+            raise StackError(rules.elsewhere(self.key_id, account, caller["Account"], caller["Arn"]))
+        reason = "IAM does not have it"
+        if not self.user:
+            try:
+                response = self.account.ask("iam", "get_access_key_last_used", AccessKeyId=self.key_id)
+                self.user = response.get("UserName", "") if response else ""
+            except AwsQueryError as error:
+                reason = str(error)
+                self.find_stack()
+                self.user = self.owner.user if self.owner else ""
+        if not self.user:
+            summary = self._ask("iam", "get_account_summary")
+            has_keys = summary and bool(summary["SummaryMap"].get("AccountAccessKeysPresent"))
+            raise StackError(rules.of_nobody(self.key_id, account, reason, has_keys))
+        if self._is_session and ":user/" in caller["Arn"] and caller["Arn"].rpartition("/")[2] == self.user:
+            raise StackError(
+                f"You are signed in as {self.user}, whose sessions are about to be denied. Use other credentials, for "
+                "example AWS_PROFILE=admin."
+            )
+        self.active = self._is_active()
+        self.document = self._deny_policy()
+        self.data |= {"account": account, "user": self.user}
+        self.say(f"{self.key_id} is an access key of user {self.user} in AWS account {account}.")
+
+    def _is_active(self) -> bool | None:
+        try:
+            listed = self.account.list_access_keys(self.user)
+        except AwsQueryError as error:
+            self._problem(f"Whether the key is active is not known: {error}.")
+            return None
+        found = next((key for key in listed if key.id == self.key_id), None)
+        if found is None:
+            has = ", ".join(key.id for key in listed) or "none"
+            raise StackError(f"The user {self.user} does not have the access key {self.key_id} (its keys: {has}).")
+        return found.active
+
+    def _deny_policy(self) -> Mapping[str, Any] | None:
+        problems = len(self.data["problems"])
+        response = self._ask("iam", "get_user_policy", UserName=self.user, PolicyName=rules.DENY_NAME)
+        self.is_read = len(self.data["problems"]) == problems
+        return response and response["PolicyDocument"]
+
+    # ---- the steps in IAM
+
+    def do_steps(self) -> None:
+        """Do what is due, or say what would be done."""
+        decide = rules.undo_steps if self.request.undo else rules.steps
+        self.before = rules.denied_before(self.document, self.key_id)
+        for step in decide(self.key_id, self.active, self.document):
+            if self.request.undo and step.name == "sessions" and not self.is_read:
+                self._step(step.name, "FAILED", f"{step.what}: with other credentials, {self._command(step)}")
+            elif not step.is_due:
+                self._step(step.name, "already done", self._past(step))
+            elif self.request.dry_run:
+                self._step(step.name, "would", step.what)
+            else:
+                try:
+                    {"key": self._switch_key, "sessions": self._deny_sessions}[step.name]()
+                except AwsQueryError as error:
+                    self.failed = True
+                    text = f"{step.what}: {error}. {self._remedy(step, error)}"
+                    self._step(step.name, "FAILED", text)
+                else:
+                    undo = None if self.request.undo else f"access-keys leak {self.key_id} --undo"
+                    self._step(step.name, "done", self._past(step), undo)
+
+    def _past(self, step: rules.Step) -> str:
+        if step.name == "key" or self.request.undo or not self.before:
+            return step.past
+        return f"{step.past}, issued before {self.before:%Y-%m-%d %H:%M:%S} UTC"
+
+    def _switch_key(self) -> None:
+        status = "Active" if self.request.undo else "Inactive"
+        response = self.account.ask(
+            "iam", "update_access_key", UserName=self.user, AccessKeyId=self.key_id, Status=status
+        )
+        if response is None:
+            raise AwsQueryError(ValueError(f"IAM does not have the key or the user {self.user} any more"))
+        # By AWS's clock, too: the one of this machine may be behind.
+        date = response["ResponseMetadata"]["HTTPHeaders"].get("date")
+        self._now = max(datetime.now(timezone.utc), parsedate_to_datetime(date) if date else _EARLIEST)
+
+    _now: datetime | None = None
+
+    def _deny_sessions(self) -> None:
+        if self.request.undo:
+            document = rules.without_deny(self.document, self.key_id)
+        else:
+            self.before = (self._now or datetime.now(timezone.utc)) + rules.MARGIN
+            document = rules.with_deny(self.document, self.key_id, self.before)
+        named = {"UserName": self.user, "PolicyName": rules.DENY_NAME}
+        if document is None:
+            self.account.ask("iam", "delete_user_policy", **named)
+        elif not self.account.ask("iam", "put_user_policy", **named, PolicyDocument=rules.as_text(document)):
+            raise AwsQueryError(ValueError(f"IAM does not have the user {self.user} any more"))
+
+    def _remedy(self, step: rules.Step, error: AwsQueryError) -> str:
+        if error.code == "LimitExceeded":
+            return (
+                "The user's inline policies have no room for it. Delete one and run this again; or deny the user "
+                f"everything: aws iam attach-user-policy --user-name {quote(self.user)} --policy-arn "
+                f"{rules.deny_all(self.session.region_name)}"
+            )
+        return f"With other credentials: {self._command(step)}"
+
+    def _command(self, step: rules.Step) -> str:
+        if step.name == "key":
+            status = "Active" if self.request.undo else "Inactive"
+            return (
+                f"aws iam update-access-key --user-name {quote(self.user)} --access-key-id {self.key_id} "
+                f"--status {status}"
+            )
+        command = "delete-user-policy" if self.request.undo else "put-user-policy"
+        text = f"aws iam {command} --user-name {quote(self.user)} --policy-name {rules.DENY_NAME}"
+        if self.request.undo or not self.before:
+            return text
+        return f"{text} --policy-document {quote(rules.as_text(rules.with_deny(None, self.key_id, self.before)))}"
+
+    # ---- the stack
+
+    def find_stack(self) -> None:
+        """Look for the key in the selected stack and in the others of this project."""
+        if self.owner or not (self.in_project or self.stack):
+            return
+        others: list[str] = (self._tried(project_stacks) if self.in_project else None) or []
+        stacks = [*([self.stack] if self.stack else []), *(stack for stack in others if stack != self.stack)]
+        for stack in stacks:
+            try:
+                keys: dict[str, Any] = stack_keys(stack)["keys"]
+            except StackError as error:
+                if "no access keys yet" not in error.message:
+                    self._problem(f"Stack {stack} cannot be read: {error.message}")
+                continue
+            for user, part in keys.items():
+                for role in ("current", "previous"):
+                    if part and part.get(role) and part[role]["id"] == self.key_id:
+                        self.owner = Owner(stack, user.rpartition("/")[2], role, part)
+                        return
+
+    def edit_file(self) -> None:
+        """Change the stack file so that no update makes the key active again."""
+        owner, request = self.owner, self.request
+        if owner is None:
+            where = "No stack of this project has the key." if self.in_project else "There is no Pulumi project here."
+            self.say(f"  {where}")
+            if request.new_key:
+                self.say(
+                    f"  For a new key: aws iam create-access-key --user-name {quote(self.user)} (it prints the secret)"
+                )
+            return
+        up = f"pulumi up --stack {quote(owner.stack)}"
+        self.data["stack"] = {"name": owner.stack, "role": owner.role}
+        self.say(f"  It is the {owner.role} key of {owner.user} in stack {owner.stack}.")
+        try:
+            entry = entry_of(owner.stack, owner.user)
+            serial = int(owner.keys["current"]["serial"])
+            if request.undo:
+                if against := rules.settings_against(owner.role, serial, entry.settings):
+                    self.say(
+                        f"  {entry.path} was not changed. It has {', '.join(against)}, with which `{up}` replaces or "
+                        f"deactivates the key: git restore {entry.path}"
+                    )
+                return
+            values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key)
+            diff = edit(owner.stack, entry, values, request.dry_run)
+        except (StackError, ValueError) as error:
+            text = getattr(error, "message", str(error))
+            if not request.new_key:
+                text = f"{text.partition('Set the serial')[0]} See that no setting makes the key active again."
+            self.failed |= not request.undo
+            self._problem(text)
+            return
+        what = ", ".join(f"{name}: {value}" for name, value in values.items()) or "nothing in it revives the key"
+        status = "would" if request.dry_run and diff else "done" if diff else "already done"
+        self._step("file", status, f"{entry.path}: {what}", f"git restore {entry.path}" if diff else None)
+        self.data["diff"] = diff
+        for line in diff:
+            self.say(f"      {line}")
+        if "serial" in values and not request.dry_run:
+            for warning in update_warnings(owner.keys, {}):
+                self.say(f"  Warning: {warning}")
+        if request.new_key and owner.role == "previous":
+            self.say("  The current key is another one, so no new one was asked for.")
+        self.data["next"] = up
+        self.say(f"  Next: {up}")
+
+    # ---- what it did
+
+    def look_around(self) -> None:
+        """Quarantine, what the key did, and the roles that it assumed."""
+        response = self._ask("iam", "list_attached_user_policies", UserName=self.user)
+        attached: list[dict[str, str]] = response["AttachedPolicies"] if response else []
+        found = {
+            one["PolicyName"]: one["PolicyArn"] for one in attached if one["PolicyName"].startswith(rules.QUARANTINE)
+        }
+        self.data["quarantine"] = list(found)
+        for name, arn in found.items():
+            self.say(
+                f"AWS found the leak, too, and attached {name} to the user. Detach it when all is done: "
+                f"aws iam detach-user-policy --user-name {quote(self.user)} --policy-arn {arn}"
+            )
+        if self.request.dry_run or self.request.undo:
+            return
+        regions = list(self.request.regions)
+        if self.owner and self.owner.stack != self.stack:
+            config: Mapping[str, Any] = (
+                self._tried(lambda: stack_config(str(self.owner and self.owner.stack), "aws")) or {}
+            )
+            regions += [config["region"]] if config.get("region") else []
+        looked = look_up(self.session, [self.key_id], regions, follow=True)
+        self.data["usage"] = as_data(looked)
+        self.failed |= bool(looked.problems)
+        self.say("")
+        self.say(as_text(looked))
+        self._roles(looked)
+
+    def _roles(self, looked: Looked) -> None:
+        before = self.before or datetime.now(timezone.utc)
+        roles = sorted({role for usage in looked.usages for role in usage.roles})
+        self.data["roles"] = [{"arn": arn, "revoke": _revoke(arn, before)} for arn in roles]
+        if roles:
+            self.say("\nRoles that it assumed. This revokes the sessions that each has now, also those of others:")
+        for arn in roles:
+            other = "" if f":{self.data['account']}:" in arn else f"  with credentials of its account, {arn}:\n"
+            self.say(f"{other}  {_revoke(arn, before)}")
+
+    # ---- what all of them use
+
+    def _ask(self, service: str, operation: str, **parameters: Any) -> Any:
+        """A response; None where AWS has no such thing or does not answer, which is said."""
+        try:
+            return self.account.ask(service, operation, **parameters)
+        except AwsQueryError as error:
+            name = "".join(word.capitalize() for word in operation.split("_"))
+            self._problem(f"{service}:{name} was not answered: {error}.")
+            return None
+
+    def _tried(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except StackError as error:
+            self._problem(error.message)
+            return None
+
+    def _problem(self, text: str) -> None:
+        self.failed = True
+        self.data["problems"].append(text)
+        self.say(f"  Problem: {text}")
+
+    def _step(self, name: str, status: str, what: str, undo: str | None = None) -> None:
+        self.data["steps"].append({"step": name, "status": status, "what": what, "undo": undo})
+        self.say(f"  {status:12} {what}")
+        if undo:
+            self.say(f"  {'':12} Undo: {undo}")
+
+
+_EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
+
+
+def _revoke(arn: str, before: datetime) -> str:
+    return rules.revoke_command(arn.rpartition("/")[2], before)
+
+
+def _in_project() -> bool:
+    try:
+        stack_file("any")
+    except StackError as error:
+        return "no Pulumi.yaml" not in error.message
+    return True
+
+
+def who(stack: str | None, named: str, regions: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Who uses a key, or the keys of a user, as data and as text. Raises StackError."""
+    is_key = re.fullmatch(r"A[KS]IA[A-Z0-9]{12,124}", named)
+    stack = stack or (selected_stack() if _in_project() or not is_key else None)
+    try:
+        session = session_for(stack_config(stack, "aws") if stack else {})
+        key_ids = [named] if is_key else _keys_of(str(stack), named, Account(lambda: session))
+        looked = look_up(session, key_ids, regions)
+    except (*sdk_errors(), ValueError) as error:
+        raise StackError(f"AWS cannot be asked: {format_error(error)}.") from None
+    return as_data(looked), as_text(looked)
+
+
+def _keys_of(stack: str, user: str, account: Account) -> list[str]:
+    """The ids of a user's keys: those of the stack, and others that IAM has."""
+    keys: dict[str, Any] = stack_keys(stack)["keys"]
+    name = name_in_iam(stack, user, keys)
+    found = [keys[name][role]["id"] for role in ("current", "previous") if keys[name].get(role)]
+    with suppress(AwsQueryError):  # those of the stack are known
+        found += [key.id for key in account.list_access_keys(name.rpartition("/")[2])]
+    return list(dict.fromkeys(found))

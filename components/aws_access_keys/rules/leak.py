@@ -1,0 +1,198 @@
+"""What to do with an access key that has leaked, in which order, and how each step is undone.
+
+Sources: IAM user guide, "Disabling permissions for temporary security credentials" and "Revoking IAM role temporary
+security credentials"; STS API reference, GetAccessKeyInfo.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from shlex import quote
+from typing import Any, Literal, NamedTuple, cast
+
+from aws_access_keys.rules.documents import VERSION
+from aws_access_keys.rules.policies import partition_of, policy_arn
+
+DENY_NAME = "AccessKeysLeakDeny"
+"""The user's inline policy that denies older sessions."""
+REVOKE_NAME = "AWSRevokeOlderSessions"
+"""The inline policy with which the AWS console revokes a role's sessions."""
+QUARANTINE = "AWSCompromisedKeyQuarantine"
+"""How the names of the policies begin that AWS attaches to a user whose key it found in public."""
+MARGIN = timedelta(minutes=1)
+"""Sessions issued until this long after the key was switched off are denied, too: IAM needs some seconds for that."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_ELSEWHERE = "Report an abuse of it to AWS: https://support.aws.amazon.com/#/contacts/report-abuse"
+
+_SESSIONS = "the older sessions of its user"
+
+StepName = Literal["key", "sessions"]
+
+
+class Step(NamedTuple):
+    """A step on the way."""
+
+    name: StepName
+    is_due: bool
+    """Whether it is to be done; False where it is done already."""
+    what: str
+    """In the infinitive: `deactivate the key`."""
+    past: str
+    """The same once it is done: `deactivated the key`."""
+
+
+def key_problem(key_id: str) -> str | None:
+    """Why a text is not the id of an access key that can be switched off, and what to do instead."""
+    if re.fullmatch(r"ASIA[A-Z0-9]{12,124}", key_id):
+        return (
+            f"{key_id} belongs to temporary credentials, which cannot be switched off one by one. "
+            f"`access-keys report --who {key_id}` names the user or role behind them. For a user's, run "
+            "`access-keys leak` with the access key that they came from (the one that called GetSessionToken); for a "
+            f"role's, revoke the role's older sessions: {revoke_command('ROLE', datetime.max)}".replace(
+                f"{datetime.max:{_TIME}}", "NOW"
+            )
+        )
+    if re.fullmatch(r"AKIA[A-Z0-9]{12,124}", key_id):
+        return None
+    shown = f"'{key_id}'" if re.fullmatch(r"[A-Z0-9]{1,24}", key_id) else "This"  # it may be a secret
+    return (
+        f"{shown} is not an access key id. Access key ids are AKIA followed by at least 12 capital letters or digits."
+    )
+
+
+def elsewhere(key_id: str, account: str, caller_account: str, caller: str) -> str:
+    """What to do with a key of another account."""
+    return (
+        f"{key_id} belongs to the AWS account {account}; these credentials ({caller}) are of {caller_account}. Nothing "
+        f"was changed. If {account} is yours, run this again with credentials of it, for example AWS_PROFILE=NAME. If "
+        f"not, tell its owner. {_ELSEWHERE}"
+    )
+
+
+def of_nobody(key_id: str, account: str, error: str, root_has_keys: bool | None) -> str:
+    """What to do with a key of which IAM names no user."""
+    root = {
+        True: "The root user of the account has an access key, which may be this one: sign in as the root user and "
+        "deactivate it under 'Security credentials'; its sessions end with its deletion only.",
+        False: "The root user of the account has no access key, so the key was deleted, or never existed.",
+        None: "It was deleted, or it is the root user's: sign in as the root user and look under 'Security "
+        "credentials'.",
+    }[root_has_keys]
+    return (
+        f"{key_id} is not known to belong to a user of the account {account} ({error}). {root} If these credentials "
+        "lack iam:GetAccessKeyLastUsed, name the user: --user NAME. Nothing was changed."
+    )
+
+
+def steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
+    """What is to be done, the fastest and most effective first. A second run finds what is done already.
+
+    active: whether IAM has the key switched on; None where that is not known. document: of the user's policy DENY_NAME.
+    """
+    on = active is not False
+    # A key that is on can have made sessions since the last run.
+    denied = denied_before(document, key_id)
+    return [
+        Step("key", on, "deactivate the key", "deactivated the key"),
+        Step("sessions", on or denied is None, f"deny {_SESSIONS}, which would outlive it", f"denied {_SESSIONS}"),
+    ]
+
+
+def undo_steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
+    """The same backwards."""
+    return [
+        Step("sessions", denied_before(document, key_id) is not None, f"allow {_SESSIONS}", f"allowed {_SESSIONS}"),
+        Step("key", active is not True, "activate the key", "activated the key"),
+    ]
+
+
+def sid(key_id: str) -> str:
+    """The statement of one key in the policy DENY_NAME, so that one key's is undone without another's."""
+    return f"Leak{key_id}"
+
+
+def denied_before(document: Mapping[str, Any] | None, key_id: str) -> datetime | None:
+    """Until when sessions are denied on account of a key; None where they are not."""
+    for statement in _statements(document):
+        if statement.get("Sid") == sid(key_id):
+            try:
+                return datetime.strptime(
+                    f"{statement['Condition']['DateLessThan']['aws:TokenIssueTime']}+0000", f"{_TIME}%z"
+                )
+            except (KeyError, TypeError, ValueError):
+                return None
+    return None
+
+
+def with_deny(document: Mapping[str, Any] | None, key_id: str, before: datetime) -> dict[str, Any]:
+    """The policy DENY_NAME with one key's statement added or renewed."""
+    others = [statement for statement in _statements(document) if statement.get("Sid") != sid(key_id)]
+    return {"Version": VERSION, "Statement": [*others, {"Sid": sid(key_id), **_deny(before)}]}
+
+
+def without_deny(document: Mapping[str, Any] | None, key_id: str) -> dict[str, Any] | None:
+    """The policy without a key's statement; None where nothing is left of it."""
+    others = [statement for statement in _statements(document) if statement.get("Sid") != sid(key_id)]
+    return {"Version": VERSION, "Statement": others} if others else None
+
+
+def revoke_command(role: str, before: datetime) -> str:
+    """The command that revokes the sessions that a role issued until now. role: its name."""
+    document = as_text({"Version": VERSION, "Statement": [_deny(before)]})
+    return (
+        f"aws iam put-role-policy --role-name {quote(role)} --policy-name {REVOKE_NAME} "
+        f"--policy-document {quote(document)}"
+    )
+
+
+def deny_all(region: str | None) -> str:
+    """The ARN of AWS's policy that denies everything, in a region's partition."""
+    return policy_arn("AWSDenyAll", partition_of(region or ""))
+
+
+def as_text(document: Mapping[str, Any]) -> str:
+    """A policy document as a parameter."""
+    return json.dumps(document, separators=(",", ":"))
+
+
+def _deny(before: datetime) -> dict[str, Any]:
+    """A request that is signed with an access key has no token, so this denies it nothing."""
+    condition = {"DateLessThan": {"aws:TokenIssueTime": f"{before:{_TIME}}"}}
+    return {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": condition}
+
+
+def _statements(document: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    found: Any = (document or {}).get("Statement", [])
+    return cast("list[dict[str, Any]]", found if isinstance(found, list) else [found])
+
+
+def stack_settings(
+    role: Literal["current", "previous"], serial: int, settings: Mapping[str, Any], new_key: bool
+) -> dict[str, int | str]:
+    """The settings under `users.NAME.key` to change, so that no update makes the leaked key active again.
+
+    role, serial: of the leaked key. settings: those in force for the user's key. new_key: whether to ask for another.
+    """
+    status, previous = (str(settings.get(name)).lower() for name in ("status", "previous"))
+    changed: dict[str, int | str] = {}
+    if role == "current" and not new_key:
+        return {"status": "inactive"} if status == "active" else {}
+    if role == "current":
+        if int(settings.get("serial", 1)) <= serial:
+            changed["serial"] = serial + 1
+        if status == "inactive":
+            changed["status"] = "active"  # of the new key
+    # The leaked key is kept, as evidence and for `leak --undo`, unless it is about to go.
+    if previous not in ("inactive", "deleted" if role == "previous" else "inactive"):
+        changed["previous"] = "inactive"
+    return changed
+
+
+def settings_against(role: Literal["current", "previous"], serial: int, settings: Mapping[str, Any]) -> list[str]:
+    """The settings with which an update deactivates a key again that was a false alarm: `status: inactive`."""
+    name = {"current": "status", "previous": "previous"}[role]
+    found = [f"{name}: inactive"] if str(settings.get(name)).lower() == "inactive" else []
+    if role == "current" and int(settings.get("serial", 1)) > serial:
+        found.append(f"serial: {settings['serial']}")
+    return found

@@ -1,0 +1,302 @@
+"""The leak drill: after `access-keys leak`, neither the key nor a session that it made opens S3."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
+from tests.lifecycle.stack import Sandbox, Stack
+
+ACCESS_KEYS = Path(sys.executable).with_name("access-keys")
+ALLOW = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*", "sts:*"], "Resource": "*"}]}
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
+}
+
+
+def leak(sandbox: Sandbox, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`access-keys leak ARGUMENTS` in a folder, as the account's root."""
+    return subprocess.run(
+        [ACCESS_KEYS, "leak", *arguments], cwd=folder, env=sandbox.environment, capture_output=True, text=True
+    )
+
+
+class Session:
+    """Temporary credentials, as STS gives them."""
+
+    def __init__(self, sandbox: Sandbox, answer: dict[str, Any]) -> None:
+        self.sandbox, self.made = sandbox, answer["Credentials"]
+
+    @property
+    def id(self) -> str:
+        return self.made["AccessKeyId"]
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            region_name="ap-northeast-2",
+            endpoint_url=self.sandbox.running.endpoint_url,
+            aws_access_key_id=self.id,
+            aws_secret_access_key=self.made["SecretAccessKey"],
+            aws_session_token=self.made["SessionToken"],
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, proxies={}),
+        )
+
+    def opens_s3(self) -> bool:
+        try:
+            self.client("s3").list_buckets()
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDenied":
+                raise
+            return False
+        return True
+
+
+def sessions_of(sandbox: Sandbox, key: tuple[str, str]) -> list[Session]:
+    """A session of each kind that a user's key makes, and not of a role."""
+    sts = sandbox.client("sts", key)
+    return [
+        Session(sandbox, sts.get_session_token()),
+        Session(sandbox, sts.get_federation_token(Name="eve", Policy=json.dumps(ALLOW))),
+    ]
+
+
+@pytest.fixture
+def stack(new_stack: NewStack, sandbox: Sandbox) -> Stack:
+    """A stack with one user, who may use S3 and STS."""
+    made = new_stack()
+    made.write({**config(previous="active"), "groups": {"test": {"inline": {"own": ALLOW}}}})
+    made.up()
+    return made
+
+
+def test_after_it_neither_key_nor_session_opens_s3_and_no_update_revives_them(sandbox: Sandbox, stack: Stack) -> None:
+    key = stack.key("test-user")
+    iam = sandbox.client("iam")
+    iam.create_role(RoleName="deploy", AssumeRolePolicyDocument=json.dumps(TRUST))
+    iam.put_role_policy(RoleName="deploy", PolicyName="own", PolicyDocument=json.dumps(ALLOW))
+    role = "arn:aws:iam::123456789012:role/deploy"
+    sessions = sessions_of(sandbox, key)
+    assumed = Session(sandbox, sessions[0].client("sts").assume_role(RoleArn=role, RoleSessionName="by-session"))
+    assert works(sandbox, key)
+    assert all(session.opens_s3() for session in [*sessions, assumed])
+    text = stack.file.read_text()
+    dry = leak(sandbox, stack.folder, key[0], "--new-key", "--dry-run")
+    assert dry.returncode == 0, dry.stdout + dry.stderr
+    assert works(sandbox, key), "a dry run changes nothing"
+    assert stack.file.read_text() == text
+
+    done = leak(sandbox, stack.folder, key[0], "--new-key")
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not works(sandbox, key)
+    assert [session.opens_s3() for session in sessions] == [False, False]
+    command = next(line.strip() for line in done.stdout.splitlines() if "put-role-policy" in line)
+    assert assumed.opens_s3(), "a role's session is not the user's"
+    document = command.partition("--policy-document ")[2].strip("'")
+    iam.put_role_policy(RoleName="deploy", PolicyName="AWSRevokeOlderSessions", PolicyDocument=document)
+    assert not assumed.opens_s3(), "the command that is printed revokes it"
+
+    hint = leak(sandbox, stack.folder, key[0], "--undo", "--dry-run").stdout
+    assert f"It has serial: 2, with which `pulumi up --stack {stack.name}` replaces" in hint
+    settings = yaml.safe_load(stack.file.read_text())["config"]["aws-access-keys:users"]["test-user"]["key"]
+    assert settings == {"serial": 2, "previous": "inactive"}
+    stack.up()
+    assert keys_in_iam(sandbox)[key[0]] == "Inactive"
+    assert works(sandbox, stack.key("test-user")), "the new key works, the deny is about sessions only"
+    assert not works(sandbox, key)
+    assert stack.up().changes == {}
+
+
+def deny(sandbox: Sandbox, user: str) -> list[str]:
+    """The keys on account of which a user's sessions are denied."""
+    iam = sandbox.client("iam")
+    if "AccessKeysLeakDeny" not in iam.list_user_policies(UserName=user)["PolicyNames"]:
+        return []
+    document = iam.get_user_policy(UserName=user, PolicyName="AccessKeysLeakDeny")["PolicyDocument"]
+    return [statement["Sid"].removeprefix("Leak") for statement in document["Statement"]]
+
+
+@pytest.fixture
+def ann(sandbox: Sandbox, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The key of a user that no stack has ever seen."""
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="ann")
+    iam.put_user_policy(UserName="ann", PolicyName="own", PolicyDocument=json.dumps(ALLOW))
+    key = iam.create_access_key(UserName="ann")["AccessKey"]
+    yield key["AccessKeyId"], key["SecretAccessKey"]
+    sandbox.control.clear_faults()
+    sandbox.control.reset()
+
+
+def test_it_works_with_no_stack_can_be_run_again_and_undone(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    sessions = sessions_of(sandbox, ann)
+    done = leak(sandbox, tmp_path, ann[0], "--new-key")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not works(sandbox, ann)
+    assert not any(session.opens_s3() for session in sessions)
+    assert "aws iam create-access-key --user-name ann" in done.stdout, "it never prints a secret itself"
+    before = sandbox.client("iam").get_user_policy(UserName="ann", PolicyName="AccessKeysLeakDeny")
+    again = leak(sandbox, tmp_path, ann[0], "--output", "json")
+    assert [step["status"] for step in json.loads(again.stdout)["steps"]] == ["already done", "already done"]
+    after = sandbox.client("iam").get_user_policy(UserName="ann", PolicyName="AccessKeysLeakDeny")
+    assert after["PolicyDocument"] == before["PolicyDocument"], "the time of a deny stays while the key is off"
+
+    other = sandbox.client("iam").create_access_key(UserName="ann")["AccessKey"]["AccessKeyId"]
+    leak(sandbox, tmp_path, other)
+    assert deny(sandbox, "ann") == [ann[0], other]
+    undone = leak(sandbox, tmp_path, other, "--undo")
+    assert undone.returncode == 0, undone.stdout + undone.stderr
+    assert deny(sandbox, "ann") == [ann[0]], "one leak is undone without the other"
+    assert keys_in_iam(sandbox, "ann") == {ann[0]: "Inactive", other: "Active"}
+    leak(sandbox, tmp_path, ann[0], "--undo")
+    assert deny(sandbox, "ann") == []
+    assert works(sandbox, ann)
+    assert all(session.opens_s3() for session in sessions)
+    again = leak(sandbox, tmp_path, ann[0], "--undo", "--output", "json")
+    assert [step["status"] for step in json.loads(again.stdout)["steps"]] == ["already done", "already done"]
+
+
+@pytest.mark.parametrize("action", ["GetAccessKeyInfo", "UpdateAccessKey", "PutUserPolicy", "LookupEvents"])
+def test_killed_at_any_step_and_run_again_it_ends_the_same(sandbox: Sandbox, stack: Stack, action: str) -> None:
+    key = stack.key("test-user")
+    sessions = sessions_of(sandbox, key)
+    sandbox.control.hold(action)
+    command = [ACCESS_KEYS, "leak", key[0], "--new-key", "--stack", stack.name]
+    running = subprocess.Popen(command, cwd=stack.folder, env=sandbox.environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not sandbox.control.held():
+            assert running.poll() is None, "it is under way when it is killed"
+            assert time.monotonic() < deadline, f"{action} is called within 30 seconds"
+            time.sleep(0.05)
+    finally:
+        running.kill()
+        running.wait()
+    sandbox.control.clear_faults()
+    done = leak(sandbox, stack.folder, key[0], "--new-key", "--stack", stack.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not works(sandbox, key)
+    assert not any(session.opens_s3() for session in sessions)
+    assert deny(sandbox, "test-user") == [key[0]]
+    users = yaml.safe_load(stack.file.read_text())["config"]["aws-access-keys:users"]
+    assert users["test-user"]["key"] == {"serial": 2, "previous": "inactive"}
+    assert keys_in_iam(sandbox) == {key[0]: "Inactive"}
+
+
+def test_a_quarantine_of_awss_is_named_with_the_command_that_ends_it(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    arn = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3"
+    sandbox.client("iam").attach_user_policy(UserName="ann", PolicyArn=arn)
+    done = leak(sandbox, tmp_path, ann[0], "--dry-run")
+    assert f"aws iam detach-user-policy --user-name ann --policy-arn {arn}" in done.stdout
+
+
+def test_what_it_cannot_do_is_named_and_the_rest_is_done(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="the-responder")
+    key = iam.create_access_key(UserName="the-responder")["AccessKey"]
+    allowed = ["iam:GetAccessKeyLastUsed", "iam:ListAccessKeys", "iam:UpdateAccessKey", "iam:GetUserPolicy"]
+    statement = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="the-responder", PolicyName="own", PolicyDocument=document)
+    credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    done = subprocess.run(
+        [ACCESS_KEYS, "leak", ann[0]],
+        cwd=tmp_path,
+        env={**sandbox.environment, **credentials},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert not works(sandbox, ann), "the key is off, whatever else failed"
+    for permission in ("PutUserPolicy", "GetAccessKeyInfo", "ListAttachedUserPolicies", "LookupEvents"):
+        assert permission in done.stdout, done.stdout
+    command = next(line for line in done.stdout.splitlines() if "aws iam put-user-policy" in line)
+    printed = command.partition("--policy-document ")[2].partition("}'")[0].lstrip("'") + "}"
+    assert json.loads(printed)["Statement"][0]["Sid"] == f"Leak{ann[0]}"
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_keys_that_it_cannot_stop_are_named_with_what_to_do(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    root = sandbox.secrets.root_access_key_id
+    cases = {
+        "ASIAY34FZKBOKMUTVV7A": "cannot be switched off one by one",
+        "AKIAY34FZKBOKMUTVV7A": "belongs to the AWS account 609629065308",
+        f"{ann[0][:-4]}ZZZZ": "sign in as the root user",
+        root: "is the key that this command would use itself",
+        "AIDAY34FZKBOKMUTVV7A": "is not an access key id",
+    }
+    sandbox.control.clear_calls()
+    for key_id, text in cases.items():
+        done = leak(sandbox, tmp_path, key_id)
+        assert done.returncode == 1
+        assert text in done.stdout + done.stderr, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    named = leak(sandbox, tmp_path, ann[0], "--user", "eve")
+    assert "does not have the access key" in named.stderr, named.stdout + named.stderr
+    called = {call.action for call in sandbox.control.calls()}
+    reading = {"GetCallerIdentity", "GetAccessKeyInfo", "GetAccessKeyLastUsed", "GetAccountSummary", "ListAccessKeys"}
+    assert called <= reading, "nothing is changed"
+
+
+def test_who_uses_the_keys_of_a_user_is_reported(sandbox: Sandbox, stack: Stack) -> None:
+    key = stack.key("test-user")
+    sandbox.client("sts", key).get_caller_identity()
+    sandbox.client("s3", key, region="eu-west-1").list_buckets()
+    for named in ("test-user", key[0]):
+        done = subprocess.run(
+            [ACCESS_KEYS, "report", "--stack", stack.name, "--who", named, "--output", "json"],
+            cwd=stack.folder,
+            env=sandbox.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        assert document["regions"] == ["us-east-1", "ap-northeast-2"]
+        (found,) = document["keys"]
+        assert found["id"] == key[0]
+        assert [action["name"] for action in found["actions"]] == ["GetCallerIdentity"]
+        assert found["sources"][0]["address"] == "127.0.0.1"
+    more = subprocess.run(
+        [ACCESS_KEYS, "report", "--stack", stack.name, "--who", "test-user", "--regions", "eu-west-1"],
+        cwd=stack.folder,
+        env=sandbox.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "s3:ListBuckets" in more.stdout
+    assert "data events" in more.stdout
+
+
+def test_where_there_is_no_room_for_the_deny_another_way_is_named(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    padding = [
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{'x' * 68}{n}"} for n in range(13)
+    ]
+    full = json.dumps({"Version": "2012-10-17", "Statement": padding}, separators=(",", ":"))
+    sandbox.client("iam").put_user_policy(UserName="ann", PolicyName="padding", PolicyDocument=full)
+    done = leak(sandbox, tmp_path, ann[0])
+    assert done.returncode == 1
+    assert not works(sandbox, ann)
+    assert "attach-user-policy --user-name ann --policy-arn arn:aws:iam::aws:policy/AWSDenyAll" in done.stdout
