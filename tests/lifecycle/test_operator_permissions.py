@@ -276,7 +276,8 @@ def test_what_the_current_operator_lacks_is_listed(new_stack: NewStack, sandbox:
     keys["Action"].remove("iam:CreateAccessKey")
     attach = next(found for found in document["Statement"] if found["Sid"] == "GroupPolicies")
     attach["Condition"]["ArnEquals"]["iam:PolicyARN"] = "arn:aws:iam::aws:policy/AmazonEC2FullAccess"
-    document["Statement"].append(statement("iam:SimulatePrincipalPolicy")["Statement"][0])
+    for action in ("iam:SimulatePrincipalPolicy", "cloudtrail:LookupEvents"):  # the latter is for report --who
+        document["Statement"] += statement(action)["Statement"]
     grant(iam, document)
     printed = access_keys(stack, "permissions")
     assert printed.returncode == 1
