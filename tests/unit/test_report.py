@@ -103,6 +103,18 @@ def test_the_limits_can_be_others() -> None:
     assert rules(stands(10, 2, limits)) == []
 
 
+@pytest.mark.parametrize(("day", "late"), [("2026-11-22", True), ("2026-11-23", False), ("2026-11-24", False)])
+def test_an_active_key_past_its_expiry_is_overdue(day: str, late: bool) -> None:
+    assert rules(stands(1, 0, expires=day)) == (["rotation"] if late else [])
+    assert rules(stands(1, 0, expires=day, status="Inactive")) == []
+
+
+def test_a_user_without_a_managed_key_who_has_another_is_listed() -> None:
+    other = {"id": "AKIA9", "status": "Active", "created": "2026-11-01T00:00:00+00:00"}
+    (row,) = report_of("dev", {"keys": {}}, {}, DAY, Limits(), unmanaged={"eve": [other]}).keys
+    assert (row.user, row.id, row.role) == ("eve", "AKIA9", "unmanaged")
+
+
 def test_an_inactive_key_is_neither_too_old_nor_unused() -> None:
     row = stands(1000, None, status="Inactive")
     assert (rules(row), row.unknown) == ([], False)

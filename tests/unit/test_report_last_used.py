@@ -4,7 +4,7 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from aws_access_keys.cli.report.last_used import NO_SUCH_KEY, fetch_last_used, fetch_unmanaged
+from aws_access_keys.cli.report.last_used import NO_SUCH_KEY, fetch_keys, fetch_last_used
 from aws_access_keys.iam import LastUse
 from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
 from botocore.parsers import ResponseParserError
@@ -148,13 +148,13 @@ class Users:
         return {"AccessKeyMetadata": found}
 
 
-def test_keys_that_the_stack_does_not_know_are_found() -> None:
-    users = {"AKIA1": "ann", "AKIA2": "bob", "AKIA3": "gone", "AKIA4": "prod/eve"}
+def test_the_keys_that_iam_has_are_found() -> None:
+    users = ["ann", "bob", "gone", "prod/eve"]
     iam = Users({"ann": ["AKIA1", "AKIA9"], "bob": ["AKIA2"], "eve": ["AKIA4", "AKIA8"]})
-    assert fetch_unmanaged(users, lambda: iam) == (
+    assert fetch_keys(users, lambda: iam) == (
         {
-            "ann": [{"id": "AKIA9", "status": "Active", "created": AT.isoformat()}],
-            "prod/eve": [{"id": "AKIA8", "status": "Active", "created": AT.isoformat()}],
+            user: [{"id": key, "status": "Active", "created": AT.isoformat()} for key in keys]
+            for user, keys in {"ann": ["AKIA1", "AKIA9"], "bob": ["AKIA2"], "prod/eve": ["AKIA4", "AKIA8"]}.items()
         },
         None,
     )
@@ -163,10 +163,10 @@ def test_keys_that_the_stack_does_not_know_are_found() -> None:
 
 def test_who_may_not_list_keys_asks_once_and_the_report_says_so() -> None:
     iam = Users({}, refused("AccessDenied", "not authorized on resource: user ann"))
-    found, problem = fetch_unmanaged({"AKIA1": "ann", "AKIA2": "bob"}, lambda: iam)
+    found, problem = fetch_keys(["ann", "bob"], lambda: iam)
     assert (found, iam.calls) == ({}, 1)
     assert problem is not None
     assert problem.startswith(
         "Access keys that this stack does not manage may be missing from this report: AccessDenied"
     )
-    assert fetch_unmanaged({}, lambda: iam) == ({}, None)
+    assert fetch_keys([], lambda: iam) == ({}, None)

@@ -94,6 +94,9 @@ def stack_keys(stack: str) -> dict[str, Any]:
             result["keys"][name] = part
             if (urn, user) in arns:
                 result["userArns"][name] = arns[urn, user]
+    for (urn, user), arn in arns.items():  # also of users who have no key
+        if urn in components and user not in components[urn]:
+            result["userArns"].setdefault(user, arn)
     return result
 
 

@@ -34,12 +34,20 @@ class Finding:
 
 
 def overdue_findings(
-    limits: Limits, *, age_days: int | None, unused_days: int | None, was_used: bool, due: date | None, day: date
+    limits: Limits,
+    *,
+    age_days: int | None,
+    unused_days: int | None,
+    was_used: bool,
+    due: date | None,
+    day: date,
+    expires: date | None = None,
 ) -> list[Finding]:
     """What is overdue with an active key.
 
     age_days: None where it is not to be judged by its age. unused_days: since its last use, or since its creation if it
-    was never used; None where that is not known. due: when its schedule replaces it.
+    was never used; None where that is not known. due: when its schedule replaces it. expires: when it is to stop
+    working.
     """
     found: list[Finding] = []
     if age_days is not None and age_days > limits.max_age_days:
@@ -51,4 +59,6 @@ def overdue_findings(
         found.append(Finding(rule="unused", text=f"{text}; the limit is {limits.idle_days}"))
     if due and due < day:
         found.append(Finding(rule="rotation", text=f"its rotation was due on {due}: run `pulumi up`"))
+    if expires and expires < day:
+        found.append(Finding(rule="rotation", text=f"it expired on {expires}, but is active: run `pulumi up`"))
     return found

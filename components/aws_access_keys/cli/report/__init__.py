@@ -15,7 +15,7 @@ from rich.progress import Progress
 from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_listing
 from aws_access_keys.cli.report.data import Listing, Report, as_csv, as_json, report_of
-from aws_access_keys.cli.report.last_used import LastUses, fetch_last_used, fetch_unmanaged
+from aws_access_keys.cli.report.last_used import LastUses, fetch_keys, fetch_last_used
 from aws_access_keys.cli.stack import StackError, stack_config, stack_keys
 from aws_access_keys.clock import today
 from aws_access_keys.rules.findings import Limits
@@ -35,7 +35,14 @@ def make_report(stack: str, limits: Limits) -> Report:
         for role in ("current", "previous")
         if part.get(role)
     }
-    unmanaged, problem = fetch_unmanaged(users, lambda: session_for(config))
+    # Also those whose keys expired: somebody may have given them one.
+    in_iam, problem = fetch_keys({*users.values(), *outputs["userArns"]}, lambda: session_for(config))
+    statuses = {key["id"]: key["status"] for keys in in_iam.values() for key in keys}
+    for part in outputs["keys"].values():
+        for role in ("current", "previous"):
+            if part.get(role):  # the state does not know what somebody changed in IAM
+                part[role]["status"] = statuses.get(part[role]["id"], part[role]["status"])
+    unmanaged = {user: [key for key in keys if key["id"] not in users] for user, keys in in_iam.items()}
     users |= {key["id"]: user for user, keys in unmanaged.items() for key in keys}
     with progress_of(len(users)) as progress:
         task = progress.add_task("asking AWS for last uses", total=len(users))

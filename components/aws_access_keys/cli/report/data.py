@@ -220,7 +220,10 @@ def report_of(
     where a key is missing, its last use is unknown. unmanaged: user → other keys that IAM has.
     """
     rows: list[Row] = []
-    for user, part in sorted(outputs["keys"].items()):
+    managed: Mapping[str, Mapping[str, Any]] = outputs["keys"]
+    users: list[str] = sorted(managed.keys() | (unmanaged or {}).keys())
+    for user in users:
+        part: Mapping[str, Any] = managed.get(user, {})
         parts = [(role, part) for role in ("current", "previous") if part.get(role)]
         parts += [("unmanaged", {"unmanaged": key}) for key in (unmanaged or {}).get(user, ())]
         rows += [Row(**key_facts(user, role, part, used, day, limits)) for role, part in parts]
@@ -265,6 +268,7 @@ def key_facts(
         unused_days=(idle if use else age) if judged and known else None,
         was_used=use is not None,
         due=due,
+        expires=date.fromisoformat(expires) if active and expires else None,
         day=day,
     )
     return {

@@ -2,7 +2,7 @@
 have in IAM that the stack does not manage."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from typing import Any, NamedTuple, TypeVar
@@ -54,26 +54,26 @@ def fetch_last_used(
     return result
 
 
-def fetch_unmanaged(
-    users: Mapping[str, str], session: Callable[[], Any]
+def fetch_keys(
+    users: Collection[str], session: Callable[[], Any]
 ) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
-    """User → `id`, `status` and `created` of each key in IAM that is not in `users`; and why some may be missing.
+    """User → `id`, `status` and `created` of each of its keys in IAM; and why some may be missing.
 
-    users: key id → its user. Raises nothing that AWS or its SDK answers.
+    Raises nothing that AWS or its SDK answers.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     errors: list[str] = []
     try:
-        for number, (user, answer, _) in enumerate(_ask_each(sorted(set(users.values())), _listed, session)):
+        for number, (user, answer, _) in enumerate(_ask_each(sorted(users), _listed, session)):
             if isinstance(answer, Exception):
                 if not (isinstance(answer, ClientError) and error_code(answer) == "NoSuchEntity"):
                     errors.append(format_error(answer))
                     if number == 0:
                         break
-            elif unmanaged := [key for key in answer if key["AccessKeyId"] not in users]:
+            elif answer:
                 found[user] = [
                     {"id": key["AccessKeyId"], "status": key["Status"], "created": key["CreateDate"].isoformat()}
-                    for key in unmanaged
+                    for key in answer
                 ]
     except _NotAcceptedError as error:
         errors.append(str(error))
