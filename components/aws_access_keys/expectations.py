@@ -20,8 +20,19 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.rules.documents import Document
-from aws_access_keys.rules.expectations import Check, check_problem, open_keys, to_check
-from aws_access_keys.rules.networks import ALLOW_FROM, address_in, allow_from_document, common_networks
+from aws_access_keys.rules.expectations import (
+    SOURCE_IP,
+    Check,
+    Decision,
+    Policies,
+    Question,
+    check_problem,
+    least_favorable,
+    open_keys,
+    sources,
+    to_check,
+)
+from aws_access_keys.rules.networks import ALLOW_FROM, Network, allow_from_document, common_networks
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.s3_grants import grant_policies
@@ -100,28 +111,47 @@ class Expectations:
                 boundary = document
         assert not isinstance(boundary, str)
         common = common_networks(found.limits)
-        address = address_in(common[0]) if common else None
-        known = {"aws:username": owner[1]} if owner[0] == "users" and "aws:username" in json.dumps(policies) else {}
-        pairs = [(one, to_check(one, policies, boundary, known, address)) for one in self._expected[owner]]
-        self._checks[owner] = [check for _, check in pairs]
+        names_user = owner[0] == "users" and "aws:username" in json.dumps([policies, boundary]).casefold()
+        known = {"aws:username": owner[1]} if names_user else {}
+        checks = {one.place: to_check(one, policies, boundary, known, common) for one in self._expected[owner]}
+        self._checks[owner] = list(checks.values())
         if found.later:
             names = ", ".join(found.later)
             text = f"checked only after the update, because these policies are not known yet: {names}"
             pulumi.log.info(f"{self._spell.prefix}{where}: {text}")
             return
-        decisions = simulate_policies(self._account, policies, boundary, self._checks[owner])
-        for one, check in pairs:
-            keys = open_keys(check, decisions, policies, boundary, "Allow")
-            hint = f" It depends on {', '.join(keys)}: set a value under context." if keys and one.is_allowed else ""
+        networks = {checks[one.place]: sources(one, common) for one in self._expected[owner]}
+        worst = self._in_the_worst_case(policies, boundary, networks)
+        doubtful = [check for check in networks if check_problem(check, worst[check])]
+        decisions = simulate_policies(self._account, policies, boundary, doubtful) if doubtful else {}
+        for one in self._expected[owner]:
+            check = checks[one.place]
+            if check not in doubtful:
+                continue
+            keys = open_keys(check, worst[check], decisions, policies, boundary, networks[check])
+            setting = "from and context" if SOURCE_IP in keys and len(keys) > 1 else "context"
+            setting = "from" if keys == [SOURCE_IP] else setting
+            hint = f" It depends on {', '.join(keys)}: set a value under {setting}." if keys and one.is_allowed else ""
             if problem := check_problem(check, decisions, hint):
                 yield Problem(one.place, f"{problem} Change the policies or the expectation.")
-                continue
-            if one.is_allowed:
-                keys = open_keys(check, decisions, policies, boundary, "Deny")
-            if keys:
+            else:
                 what = "allowed" if one.is_allowed else "denied"
-                cure = "Set a value under context, or narrow the expectation."
+                cure = f"Set a value under {setting}, or narrow the expectation."
                 yield Problem(one.place, f"whether it is {what} depends on {', '.join(keys)}. {cure}")
+
+    def _in_the_worst_case(
+        self, policies: Policies, boundary: Document | None, networks: Mapping[Check, Sequence[Network]]
+    ) -> dict[Check, dict[Question, Decision]]:
+        """The decisions on each check in the least favorable case. networks: where its calls come from."""
+        cases: dict[str, tuple[Policies, Document | None, list[Check]]] = {}
+        for check, found in networks.items():
+            least = least_favorable(policies, check, found)
+            limit = least_favorable({"": boundary}, check, found).get("", {}) if boundary is not None else None
+            cases.setdefault(json.dumps([least, limit]), (least, limit, []))[2].append(check)
+        worst: dict[Check, dict[Question, Decision]] = {}
+        for least, limit, checks in cases.values():
+            worst |= dict.fromkeys(checks, simulate_policies(self._account, least, limit, checks))
+        return worst
 
     def confirmed(
         self,
