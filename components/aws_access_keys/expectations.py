@@ -3,10 +3,11 @@
 IAM is asked only about groups and users where an expectation, or something that decides it, differs from what the last
 finished run recorded in the component's output `expectations`:
 
-    {"groups.readers": {"of": "3f1c...", "checks": [...]}}
+    {"groups.readers": {"of": "3f1c...", "tested": 2, "checks": [...]}}
 
-`of` is a digest of all that decides, as far as it is known without AWS. The checks, in the form of `Check.record`, are
-what `access-keys permissions --check` asks again at any time.
+`of` is a digest of all that decides, as far as it is known without AWS. `tested` counts the runs that had to test it;
+each registers the count in KeyPlans before it changes anything, so that after a failed run the test is repeated. The
+checks, in the form of `Check.record`, are what `access-keys permissions --check` asks again at any time.
 """
 
 import asyncio
@@ -82,8 +83,17 @@ class Expectations:
     @property
     def changed(self) -> list[Owner]:
         """The groups and users whose expectations are not those that passed in the last run."""
-        recorded = self._state.expectations
-        return [owner for owner, of in self._of.items() if recorded.get(".".join(owner), {}).get("of") != of]
+        return [owner for owner, of in self._of.items() if not self._has_passed(".".join(owner), of)]
+
+    def _has_passed(self, name: str, of: str) -> bool:
+        recorded, last = self._state.expectations.get(name, {}), self._state.tested.get(name, 0)
+        return recorded.get("of") == of and int(recorded.get("tested", 0)) == last
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """Group or user → how many runs have tested it, together with this one."""
+        before = self._state.tested
+        return {".".join(owner): before.get(".".join(owner), 0) + (owner in self._checks) for owner in self._of}
 
     def problems(self) -> Iterator[Problem]:
         """Expectations that the settings do not meet. Asks AWS only if something has changed."""
@@ -168,7 +178,7 @@ class Expectations:
             if owner not in self._checks:
                 records[name] = dict(self._state.expectations[name])
                 continue
-            record = {"of": of, "checks": [check.record for check in self._checks[owner]]}
+            record = {"of": of, "tested": self.tested[name], "checks": [check.record for check in self._checks[owner]]}
             done = pulumi.Output.all(arns[owner], *(resource.urn for resource in after[owner]))
             records[name] = record if pulumi.runtime.is_dry_run() else self._once_confirmed(owner, done, record)
         return records

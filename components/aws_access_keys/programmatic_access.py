@@ -138,7 +138,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
         adopts = {user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt}
         retired = {user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)}
-        KeyPlans(name, {user: plan.plan for user, plan in plans.items()}, idle_days, adopts, retired, child)
+        names = {user: plan.plan for user, plan in plans.items()}
+        KeyPlans(name, names, idle_days, adopts, retired, self._expectations.tested, child)
         self._register_all(run, state, guard, plans)
 
     @classmethod

@@ -224,5 +224,16 @@ def test_an_update_fails_where_iam_decides_otherwise_afterwards(new_stack: NewSt
         "deny iam:CreateUser: iam:CreateUser on '*' should be denied, but it is allowed by group_readers_outside"
         in refused.text
     )
+    stack.write({"groups": {"readers": {**READERS, "expect": {"deny": ["iam:CreateUser", "ec2:*"]}}}, "users": USERS})
     sandbox.client("iam").delete_group_policy(GroupName="readers", PolicyName="outside")
     stack.up()
+    attach_everything(sandbox, "readers")
+    stack.write({"groups": {"readers": {**READERS, "expect": {"deny": ["iam:CreateUser"]}}}, "users": USERS})
+    assert stack.up(check=False).code != 0
+    stack.write({"groups": {"readers": {**READERS, "expect": {"deny": ["iam:CreateUser", "ec2:*"]}}}, "users": USERS})
+    assert stack.up(check=False).code != 0, "an expectation that failed is tested again, though the edit is reverted"
+    sandbox.client("iam").delete_group_policy(GroupName="readers", PolicyName="outside")
+    stack.up()
+    simulations(sandbox)
+    assert stack.up().changes == {}
+    assert simulations(sandbox) == {}

@@ -28,6 +28,7 @@ from aws_access_keys.rules.expectations import (
 )
 from aws_access_keys.rules.networks import Network, allow_from_document
 from aws_access_keys.simulation import simulate_policies
+from aws_access_keys.state import PLANS, urn_below
 from aws_access_keys.validation import SettingsError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -426,6 +427,9 @@ def run(given: Any, state: Recording | None = None, preview: bool = False) -> Re
             one.urn: {"type": "", "outputs": state.outputs.get(one.urn, one.inputs | {"id": one.name})}
             for one in state.resources
         }
+        (component,) = state.of(":ProgrammaticAccess").values()
+        (plans,) = state.of(":KeyPlans").values()
+        known[urn_below(component.urn, PLANS)] = known.pop(plans.urn)  # the mocks' URNs have one parent only
     return deploy(lambda: ProgrammaticAccess("access", given), state=known, preview=preview)
 
 
@@ -449,6 +453,21 @@ def test_only_a_change_of_what_decides_is_asked_about(simulator: SimulatingAws) 
     assert second.outputs[urn]["expectations"] == first.outputs[urn]["expectations"], "it stays known"
     run(args(allow_from=["203.0.113.0/24"]), first)
     assert simulator.asked["simulate_custom_policy"]
+
+
+def test_a_test_that_failed_after_the_update_is_repeated_though_the_edit_is_reverted(simulator: SimulatingAws) -> None:
+    granted(simulator)
+    passed = run(args())
+    (plans,) = [one.urn for one in passed.resources if one.token.endswith(":KeyPlans")]
+    assert passed.outputs[plans]["tested"] == {"groups.g": 1}
+    passed.outputs[plans]["tested"] = {"groups.g": 2}  # by a run that failed afterwards
+    simulator.asked.clear()
+    repeated = run(args(), passed)
+    assert simulator.asked["simulate_principal_policy"]
+    assert repeated.outputs[plans]["tested"] == {"groups.g": 3}, "if it fails as well, it is repeated once more"
+    simulator.asked.clear()
+    assert run(args(), repeated).outputs[plans]["tested"] == {"groups.g": 3}
+    assert not simulator.asked["simulate_principal_policy"]
 
 
 def test_a_preview_does_not_confirm(simulator: SimulatingAws) -> None:
