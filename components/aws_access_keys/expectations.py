@@ -192,15 +192,18 @@ class Expectations:
     async def _confirm(self, owner: Owner, arn: str, record: Any) -> Any:
         """The record, once IAM decides as expected. Raises ExpectationError after CONFIRM_TIMEOUT seconds."""
         where = self._spell(f"{owner[0]}.{{}}.expect", owner[1])
-        checks, removed = self._checks[owner], list(self._removed(owner))
+        checks, removed = self._checks[owner], None
+        permissions = "iam:SimulatePrincipalPolicy, iam:ListEntitiesForPolicy and iam:ListGroupsForUser"
         began, pause = time.monotonic(), 0.2
         while True:
             try:
+                if removed is None:
+                    removed = await asyncio.to_thread(lambda: list(self._removed(owner)))
                 decisions = await asyncio.to_thread(simulate_principal, self._account, arn, checks, removed)
             except AwsQueryError as error:
                 raise ExpectationError(
                     f"{self._spell.prefix}{where}: the stack's policies are in place, but could not be checked in IAM: "
-                    f"{error}. {error.cure('iam:SimulatePrincipalPolicy')}"
+                    f"{error}. {error.cure(permissions)}"
                 ) from None
             found = ["IAM has no such group or user"]
             if decisions is not None:
@@ -218,7 +221,10 @@ class Expectations:
             pause = min(pause * 2, 5.0)
 
     def _removed(self, owner: Owner) -> Iterator[dict[str, Any]]:
-        """Policies that the stack removes, which the engine does only at the end, as IAM's PolicyIdentifier."""
+        """Policies that the stack removes, which the engine does only at the end, as IAM's PolicyIdentifier.
+
+        Excluding a managed policy excludes it for all that have it. So AWS is asked who else has one that is removed.
+        """
         settings, state = self._settings, self._state
         kind, name = owner
         holders: dict[tuple[str, str], frozenset[str]] = {}
@@ -227,19 +233,30 @@ class Expectations:
         groups = {name} if kind == "groups" else {*settings.users[name].groups, *state.user(name).groups}
         holders |= {("group", group): state.group_policies.get(group, frozenset[str]()) for group in groups}
         stays = {holder: self._policies_of(*holder) for holder in holders}
-        if kind == "users":
-            for group in groups - set(settings.users[name].groups):
-                stays["group", group] = set()
+        remaining = settings.users[name].groups if kind == "users" else groups
+        left = {("group", group) for group in groups - set(remaining)}
+        stays |= {group: set[str]() for group in left}
         everywhere = {policy for policies in stays.values() for policy in policies}
         for (attached_to, holder), policies in sorted(holders.items()):
             for policy in sorted(policies):
                 if policy.startswith("arn:"):
                     # A policy that is not known yet cannot be told from one that is removed.
-                    if not self._deciding[owner].later and not {policy, policy.rpartition("/")[2]} & everywhere:
+                    may_stay = self._deciding[owner].later or {policy, policy.rpartition("/")[2]} & everywhere
+                    going = {one for one, found in holders.items() if policy in found or one in left}
+                    if not may_stay and not self._is_held(owner, policy, going):
                         yield {"PolicyArn": policy}
                 elif policy not in stays[attached_to, holder]:
                     where = {"PolicyName": policy, "AttachmentType": attached_to, "AttachmentName": holder}
                     yield {"InlinePolicyIdentifier": where}
+
+    def _is_held(self, owner: Owner, policy: str, going: "set[tuple[str, str]]") -> bool:
+        """Whether a user has a policy from elsewhere than from what is going: attached by somebody else."""
+        kind, name = owner
+        if kind == "groups":  # it has no policies from elsewhere, and IAM attaches each to it once
+            return False
+        others = self._account.holders(policy) - going
+        groups = {holder for attached_to, holder in others if attached_to == "group"}
+        return ("user", name) in others or bool(groups and groups & self._account.groups_of(name))
 
     def _policies_of(self, kind: str, name: str) -> set[str]:
         """What the stack gives a user or group: the ARNs of policies, the names of its own and of inline ones."""

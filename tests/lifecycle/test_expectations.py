@@ -237,3 +237,21 @@ def test_an_update_fails_where_iam_decides_otherwise_afterwards(new_stack: NewSt
     simulations(sandbox)
     assert stack.up().changes == {}
     assert simulations(sandbox) == {}
+
+
+@pytest.mark.long
+def test_a_policy_that_the_stack_removes_counts_if_somebody_attached_it_to_the_user(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    groups = {"readers": {**READERS, "policies": ["IAMFullAccess"]}}
+    stack.write({"groups": groups, "users": USERS})
+    stack.up()
+    attached = {"UserName": "ann", "PolicyArn": "arn:aws:iam::aws:policy/IAMFullAccess"}
+    sandbox.client("iam").attach_user_policy(**attached)
+    ann = {"groups": ["readers"], "expect": {"deny": ["iam:CreateUser"]}}
+    stack.write({"groups": {"readers": READERS}, "users": {"ann": ann}})
+    refused = stack.up(check=False)
+    assert "user/ann are not as expected" in refused.text
+    sandbox.client("iam").detach_user_policy(**attached)
+    stack.up()

@@ -27,8 +27,11 @@ from aws_access_keys.rules.expectations import (
     to_check,
 )
 from aws_access_keys.rules.networks import Network, allow_from_document
+from aws_access_keys.rules.problem import PYTHON
+from aws_access_keys.setting_types import read_section
+from aws_access_keys.settings import AccessSettings
 from aws_access_keys.simulation import simulate_policies
-from aws_access_keys.state import PLANS, urn_below
+from aws_access_keys.state import PLANS, ComponentState, UserState, urn_below
 from aws_access_keys.validation import SettingsError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -468,6 +471,40 @@ def test_a_test_that_failed_after_the_update_is_repeated_though_the_edit_is_reve
     simulator.asked.clear()
     assert run(args(), repeated).outputs[plans]["tested"] == {"groups.g": 3}
     assert not simulator.asked["simulate_principal_policy"]
+
+
+ADMINISTRATORS = "arn:aws:iam::aws:policy/AdministratorAccess"
+
+
+@pytest.mark.parametrize(
+    ("users", "groups", "groups_of_ann", "is_excluded"),
+    [
+        ([], ["g"], ["g"], True),
+        (["bob"], ["g", "others"], ["g"], True),
+        (["ann"], ["g"], ["g"], False),
+        ([], ["g", "others"], ["g", "others"], False),
+    ],
+)
+def test_a_policy_that_is_removed_counts_if_the_user_has_it_from_elsewhere(
+    simulator: SimulatingAws, users: list[str], groups: list[str], groups_of_ann: list[str], is_excluded: bool
+) -> None:
+    held = {
+        "PolicyUsers": [{"UserName": name} for name in users],
+        "PolicyGroups": [{"GroupName": name} for name in groups],
+    }
+    simulator.list_entities_for_policy = lambda **_: held  # pyright: ignore[reportAttributeAccessIssue]
+    listed = {"Groups": [{"GroupName": name} for name in groups_of_ann]}
+    simulator.list_groups_for_user = lambda **_: listed  # pyright: ignore[reportAttributeAccessIssue]
+    given = {"groups": {"g": {}}, "users": {"ann": {"groups": ["g"], "expect": {"deny": ["iam:*"]}}}}
+    found, problems = read_section(AccessSettings, given, PYTHON)
+    assert found, problems
+    ann = UserState(exists=True, groups=frozenset({"g"}))
+    before = ComponentState(
+        "", False, {"ann": ann}, frozenset({"g"}), group_policies={"g": frozenset({ADMINISTRATORS})}
+    )
+    tests = expectations.Expectations(found, PYTHON, "aws", before, Account(lambda: simulator))  # pyright: ignore
+    removed = list(tests._removed(("users", "ann")))  # pyright: ignore[reportPrivateUsage]
+    assert removed == ([{"PolicyArn": ADMINISTRATORS}] if is_excluded else [])
 
 
 def test_a_preview_does_not_confirm(simulator: SimulatingAws) -> None:
