@@ -139,15 +139,17 @@ class Expectations:
             if check not in doubtful:
                 continue
             keys = open_keys(check, worst[check], decisions, policies, boundary, networks[check])
-            setting = "from and context" if SOURCE_IP in keys and len(keys) > 1 else "context"
-            setting = "from" if keys == [SOURCE_IP] else setting
-            hint = f" It depends on {', '.join(keys)}: set a value under {setting}." if keys and one.is_allowed else ""
+            of_address = [key for key in keys if key.casefold() == SOURCE_IP.casefold()]
+            cures = ["set a network under from that the policies treat as a whole"] if of_address else []
+            cures += ["set a value under context"] if len(keys) > len(of_address) else []
+            cure = " and ".join(cures)
+            hint = f" It depends on {', '.join(keys)}: {cure}." if keys and one.is_allowed else ""
             if problem := check_problem(check, decisions, hint):
                 yield Problem(one.place, f"{problem} Change the policies or the expectation.")
             else:
                 what = "allowed" if one.is_allowed else "denied"
-                cure = f"Set a value under {setting}, or narrow the expectation."
-                yield Problem(one.place, f"whether it is {what} depends on {', '.join(keys)}. {cure}")
+                text = f"whether it is {what} depends on {', '.join(keys)}"
+                yield Problem(one.place, f"{text}. {cure.capitalize()}, or narrow the expectation.")
 
     def _in_the_worst_case(
         self, policies: Policies, boundary: Document | None, networks: Mapping[Check, Sequence[Network]]

@@ -538,16 +538,19 @@ def test_a_policy_that_is_known_later_is_checked_after_the_update(
 
 
 def test_the_message_names_the_keys_and_the_setting_for_their_values(simulator: SimulatingAws) -> None:
-    for condition, keys, setting in (
-        ({"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}, "aws:SourceIp", "from"),
-        ({"StringNotEquals": {"aws:SourceVpc": "vpc-1"}}, "aws:SourceVpc", "context"),
+    network = "Set a network under from that the policies treat as a whole"
+    for condition, why in (
+        ({"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}, f"aws:SourceIp. {network}, or"),
+        ({"StringNotEquals": {"aws:SourceVpc": "vpc-1"}}, "aws:SourceVpc. Set a value under context, or"),
+        (
+            {"NotIpAddress": {"aws:sourceip": "192.0.2.0/24"}, "Null": {"s3:prefix": "true"}},
+            f"aws:sourceip, s3:prefix. {network} and set a value under context, or",
+        ),
     ):
-        deny = statement("Deny", Condition=condition)
-        inline = {"own": document(statement("Allow", "iam:*"), deny)}
+        inline = {"own": document(statement("Allow", "iam:*"), statement("Deny", Condition=condition))}
         with pytest.raises(SettingsError) as caught:
             run(args(inline=inline, expect={"deny": ["iam:*"]}))
-        why = f"groups.g.expect.deny[0]: whether it is denied depends on {keys}. Set a value under {setting}, or"
-        assert why in str(caught.value)
+        assert f"groups.g.expect.deny[0]: whether it is denied depends on {why}" in str(caught.value)
 
 
 def test_a_policy_that_does_not_exist_is_named(simulator: SimulatingAws) -> None:
