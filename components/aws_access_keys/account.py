@@ -1,6 +1,6 @@
 """The operator's view of AWS for one run: questions that the Pulumi provider cannot answer, asked with AWS's SDK."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,6 +65,7 @@ class Account:
         self._policies: dict[str, Any] = {}
         self._documents: dict[str, Any] = {}
         """ARN of a managed policy → its document, once it is known."""
+        self._holders: dict[str, set[tuple[str, str]]] = {}
         self._keys: dict[str, list[AccessKeyMetadata]] = {}
         self._entities: dict[str, Mapping[str, str]] = {}
 
@@ -138,14 +139,18 @@ class Account:
         return self._entities[kind]
 
     def _list_entities(self, kind: str) -> dict[str, str]:
-        found: dict[str, str] = {}
         kinds, scope = ("policies", {"Scope": "Local"}) if kind == "policy" else (f"{kind}s", {})
+        pages = self._pages(f"list_{kinds}", **scope)
+        listed = [entity for page in pages for entity in page[kinds.capitalize()]]
+        return {entity[f"{kind.capitalize()}Name"]: entity["Arn"] for entity in listed}
+
+    def _pages(self, operation: str, **parameters: str) -> Iterator[dict[str, Any]]:
+        """The pages of a list that IAM has; none where it has no such entity."""
         marker: dict[str, str] = {}
-        while True:
-            response = self.ask("iam", f"list_{kinds}", MaxItems=1000, **scope, **marker)
-            found |= {entity[f"{kind.capitalize()}Name"]: entity["Arn"] for entity in response[kinds.capitalize()]}
+        while response := self.ask("iam", operation, MaxItems=1000, **parameters, **marker):
+            yield response
             if not response.get("IsTruncated"):
-                return found
+                return
             marker = {"Marker": response["Marker"]}
 
     def policy_document(self, arn: str) -> Mapping[str, Any] | None:
@@ -163,6 +168,21 @@ class Account:
             response: dict[str, Any] | None = self.ask("iam", "get_policy", PolicyArn=arn)
             self._policies[arn] = response and response["Policy"]
         return self._policies[arn]
+
+    def holders(self, policy: str) -> set[tuple[str, str]]:
+        """`user` or `group`, and the name, of each user and group to which a managed policy (ARN) is attached."""
+        if policy not in self._holders:
+            pages = list(self._pages("list_entities_for_policy", PolicyArn=policy))
+            users = {("user", str(one["UserName"])) for page in pages for one in page["PolicyUsers"]}
+            self._holders[policy] = users | {
+                ("group", str(one["GroupName"])) for page in pages for one in page["PolicyGroups"]
+            }
+        return self._holders[policy]
+
+    def groups_of(self, user: str) -> set[str]:
+        """The names of all groups that a user is in; none where there is no such user."""
+        pages = self._pages("list_groups_for_user", UserName=user)
+        return {str(group["GroupName"]) for page in pages for group in page["Groups"]}
 
     def tag_user(self, user: str, tags: Mapping[str, str], remove: Sequence[str]) -> None:
         """Put tags on a user, and remove others."""

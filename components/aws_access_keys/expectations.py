@@ -3,10 +3,11 @@
 IAM is asked only about groups and users where an expectation, or something that decides it, differs from what the last
 finished run recorded in the component's output `expectations`:
 
-    {"groups.readers": {"of": "3f1c...", "checks": [...]}}
+    {"groups.readers": {"of": "3f1c...", "tested": 2, "checks": [...]}}
 
-`of` is a digest of all that decides, as far as it is known without AWS. The checks, in the form of `Check.record`, are
-what `access-keys permissions --check` asks again at any time.
+`of` is a digest of all that decides, as far as it is known without AWS. `tested` counts the runs that had to test it;
+each registers the count in KeyPlans before it changes anything, so that after a failed run the test is repeated. The
+checks, in the form of `Check.record`, are what `access-keys permissions --check` asks again at any time.
 """
 
 import asyncio
@@ -20,8 +21,19 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.rules.documents import Document
-from aws_access_keys.rules.expectations import Check, check_problem, open_keys, to_check
-from aws_access_keys.rules.networks import ALLOW_FROM, address_in, allow_from_document, common_networks
+from aws_access_keys.rules.expectations import (
+    SOURCE_IP,
+    Check,
+    Decision,
+    Policies,
+    Question,
+    check_problem,
+    least_favorable,
+    open_keys,
+    sources,
+    to_check,
+)
+from aws_access_keys.rules.networks import ALLOW_FROM, Network, allow_from_document, common_networks
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.s3_grants import grant_policies
@@ -71,8 +83,17 @@ class Expectations:
     @property
     def changed(self) -> list[Owner]:
         """The groups and users whose expectations are not those that passed in the last run."""
-        recorded = self._state.expectations
-        return [owner for owner, of in self._of.items() if recorded.get(".".join(owner), {}).get("of") != of]
+        return [owner for owner, of in self._of.items() if not self._has_passed(".".join(owner), of)]
+
+    def _has_passed(self, name: str, of: str) -> bool:
+        recorded, last = self._state.expectations.get(name, {}), self._state.tested.get(name, 0)
+        return recorded.get("of") == of and int(recorded.get("tested", 0)) == last
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """Group or user → how many runs have tested it, together with this one."""
+        before = self._state.tested
+        return {".".join(owner): before.get(".".join(owner), 0) + (owner in self._checks) for owner in self._of}
 
     def problems(self) -> Iterator[Problem]:
         """Expectations that the settings do not meet. Asks AWS only if something has changed."""
@@ -100,28 +121,49 @@ class Expectations:
                 boundary = document
         assert not isinstance(boundary, str)
         common = common_networks(found.limits)
-        address = address_in(common[0]) if common else None
-        known = {"aws:username": owner[1]} if owner[0] == "users" and "aws:username" in json.dumps(policies) else {}
-        pairs = [(one, to_check(one, policies, boundary, known, address)) for one in self._expected[owner]]
-        self._checks[owner] = [check for _, check in pairs]
+        names_user = owner[0] == "users" and "aws:username" in json.dumps([policies, boundary]).casefold()
+        known = {"aws:username": owner[1]} if names_user else {}
+        checks = {one.place: to_check(one, policies, boundary, known, common) for one in self._expected[owner]}
+        self._checks[owner] = list(checks.values())
         if found.later:
             names = ", ".join(found.later)
             text = f"checked only after the update, because these policies are not known yet: {names}"
             pulumi.log.info(f"{self._spell.prefix}{where}: {text}")
             return
-        decisions = simulate_policies(self._account, policies, boundary, self._checks[owner])
-        for one, check in pairs:
-            keys = open_keys(check, decisions, policies, boundary, "Allow")
-            hint = f" It depends on {', '.join(keys)}: set a value under context." if keys and one.is_allowed else ""
+        networks = {checks[one.place]: sources(one, common) for one in self._expected[owner]}
+        worst = self._in_the_worst_case(policies, boundary, networks)
+        doubtful = [check for check in networks if check_problem(check, worst[check])]
+        decisions = simulate_policies(self._account, policies, boundary, doubtful) if doubtful else {}
+        for one in self._expected[owner]:
+            check = checks[one.place]
+            if check not in doubtful:
+                continue
+            keys = open_keys(check, worst[check], decisions, policies, boundary, networks[check])
+            of_address = [key for key in keys if key.casefold() == SOURCE_IP.casefold()]
+            cures = ["set a network under from that the policies treat as a whole"] if of_address else []
+            cures += ["set a value under context"] if len(keys) > len(of_address) else []
+            cure = " and ".join(cures)
+            hint = f" It depends on {', '.join(keys)}: {cure}." if keys and one.is_allowed else ""
             if problem := check_problem(check, decisions, hint):
                 yield Problem(one.place, f"{problem} Change the policies or the expectation.")
-                continue
-            if one.is_allowed:
-                keys = open_keys(check, decisions, policies, boundary, "Deny")
-            if keys:
+            else:
                 what = "allowed" if one.is_allowed else "denied"
-                cure = "Set a value under context, or narrow the expectation."
-                yield Problem(one.place, f"whether it is {what} depends on {', '.join(keys)}. {cure}")
+                text = f"whether it is {what} depends on {', '.join(keys)}"
+                yield Problem(one.place, f"{text}. {cure.capitalize()}, or narrow the expectation.")
+
+    def _in_the_worst_case(
+        self, policies: Policies, boundary: Document | None, networks: Mapping[Check, Sequence[Network]]
+    ) -> dict[Check, dict[Question, Decision]]:
+        """The decisions on each check in the least favorable case. networks: where its calls come from."""
+        cases: dict[str, tuple[Policies, Document | None, list[Check]]] = {}
+        for check, found in networks.items():
+            least = least_favorable(policies, check, found)
+            limit = least_favorable({"": boundary}, check, found).get("", {}) if boundary is not None else None
+            cases.setdefault(json.dumps([least, limit]), (least, limit, []))[2].append(check)
+        worst: dict[Check, dict[Question, Decision]] = {}
+        for least, limit, checks in cases.values():
+            worst |= dict.fromkeys(checks, simulate_policies(self._account, least, limit, checks))
+        return worst
 
     def confirmed(
         self,
@@ -138,7 +180,7 @@ class Expectations:
             if owner not in self._checks:
                 records[name] = dict(self._state.expectations[name])
                 continue
-            record = {"of": of, "checks": [check.record for check in self._checks[owner]]}
+            record = {"of": of, "tested": self.tested[name], "checks": [check.record for check in self._checks[owner]]}
             done = pulumi.Output.all(arns[owner], *(resource.urn for resource in after[owner]))
             records[name] = record if pulumi.runtime.is_dry_run() else self._once_confirmed(owner, done, record)
         return records
@@ -152,15 +194,18 @@ class Expectations:
     async def _confirm(self, owner: Owner, arn: str, record: Any) -> Any:
         """The record, once IAM decides as expected. Raises ExpectationError after CONFIRM_TIMEOUT seconds."""
         where = self._spell(f"{owner[0]}.{{}}.expect", owner[1])
-        checks, removed = self._checks[owner], list(self._removed(owner))
+        checks, removed = self._checks[owner], None
+        permissions = "iam:SimulatePrincipalPolicy, iam:ListEntitiesForPolicy and iam:ListGroupsForUser"
         began, pause = time.monotonic(), 0.2
         while True:
             try:
+                if removed is None:
+                    removed = await asyncio.to_thread(lambda: list(self._removed(owner)))
                 decisions = await asyncio.to_thread(simulate_principal, self._account, arn, checks, removed)
             except AwsQueryError as error:
                 raise ExpectationError(
                     f"{self._spell.prefix}{where}: the stack's policies are in place, but could not be checked in IAM: "
-                    f"{error}. {error.cure('iam:SimulatePrincipalPolicy')}"
+                    f"{error}. {error.cure(permissions)}"
                 ) from None
             found = ["IAM has no such group or user"]
             if decisions is not None:
@@ -178,7 +223,10 @@ class Expectations:
             pause = min(pause * 2, 5.0)
 
     def _removed(self, owner: Owner) -> Iterator[dict[str, Any]]:
-        """Policies that the stack removes, which the engine does only at the end, as IAM's PolicyIdentifier."""
+        """Policies that the stack removes, which the engine does only at the end, as IAM's PolicyIdentifier.
+
+        Excluding a managed policy excludes it for all that have it. So AWS is asked who else has one that is removed.
+        """
         settings, state = self._settings, self._state
         kind, name = owner
         holders: dict[tuple[str, str], frozenset[str]] = {}
@@ -187,19 +235,30 @@ class Expectations:
         groups = {name} if kind == "groups" else {*settings.users[name].groups, *state.user(name).groups}
         holders |= {("group", group): state.group_policies.get(group, frozenset[str]()) for group in groups}
         stays = {holder: self._policies_of(*holder) for holder in holders}
-        if kind == "users":
-            for group in groups - set(settings.users[name].groups):
-                stays["group", group] = set()
+        remaining = settings.users[name].groups if kind == "users" else groups
+        left = {("group", group) for group in groups - set(remaining)}
+        stays |= {group: set[str]() for group in left}
         everywhere = {policy for policies in stays.values() for policy in policies}
         for (attached_to, holder), policies in sorted(holders.items()):
             for policy in sorted(policies):
                 if policy.startswith("arn:"):
                     # A policy that is not known yet cannot be told from one that is removed.
-                    if not self._deciding[owner].later and not {policy, policy.rpartition("/")[2]} & everywhere:
+                    may_stay = self._deciding[owner].later or {policy, policy.rpartition("/")[2]} & everywhere
+                    going = {one for one, found in holders.items() if policy in found or one in left}
+                    if not may_stay and not self._is_held(owner, policy, going):
                         yield {"PolicyArn": policy}
                 elif policy not in stays[attached_to, holder]:
                     where = {"PolicyName": policy, "AttachmentType": attached_to, "AttachmentName": holder}
                     yield {"InlinePolicyIdentifier": where}
+
+    def _is_held(self, owner: Owner, policy: str, going: "set[tuple[str, str]]") -> bool:
+        """Whether a user has a policy from elsewhere than from what is going: attached by somebody else."""
+        kind, name = owner
+        if kind == "groups":  # it has no policies from elsewhere, and IAM attaches each to it once
+            return False
+        others = self._account.holders(policy) - going
+        groups = {holder for attached_to, holder in others if attached_to == "group"}
+        return ("user", name) in others or bool(groups and groups & self._account.groups_of(name))
 
     def _policies_of(self, kind: str, name: str) -> set[str]:
         """What the stack gives a user or group: the ARNs of policies, the names of its own and of inline ones."""

@@ -146,7 +146,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         retired = {user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)}
         expired = {user: plan.expired_on for user, plan in plans.items() if plan.expired_on}
         of_users = {user: plan.plan for user, plan in plans.items()}
-        KeyPlans(name, of_users, idle_days, adopts, retired, expired, list(left), child)
+        KeyPlans(name, of_users, idle_days, adopts, retired, expired, list(left), self._expectations.tested, child)
         self._register_all(run, state, guard, plans)
 
     @classmethod

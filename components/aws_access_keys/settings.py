@@ -83,7 +83,7 @@ class ExpectationSettings(Section):
 setattr(  # a keyword of Python
     ExpectationSettings,
     "from",
-    setting(Text(), "Network from which the call comes. Default: one of allowFrom.", default=None),
+    setting(Text(), "Network from which the call comes. Default: any of allowFrom.", default=None),
 )
 
 

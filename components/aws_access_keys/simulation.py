@@ -22,6 +22,8 @@ def simulate_policies(
     account: Account, policies: Policies, boundary: Document | None, checks: Sequence[Check]
 ) -> dict[Question, Decision]:
     """What policies would allow the user or group that has them. Raises AwsQueryError."""
+    if not policies or (boundary is not None and not _statements(boundary)):  # which IAM does not take
+        return {question: Decision("implicitDeny") for check in checks for question in check.questions}
     texts = {name: _text(document) for name, document in policies.items()}
     given: dict[str, Any] = {"PolicyInputList": list(texts.values())}
     limit = _text(boundary) if boundary else ""

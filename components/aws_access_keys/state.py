@@ -124,6 +124,8 @@ class ComponentState:
     """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
     expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """`groups.NAME` or `users.NAME` → its permission tests that passed in the last finished run: expectations.py."""
+    tested: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The same → how many runs have tested it, including one that failed afterwards."""
 
     @property
     def component(self) -> str:
@@ -169,8 +171,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         }
 
     last_run = outputs(PLANS).get("", {})
-    plans, idle_days, adopts, retired, expired, lost = (
-        _mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts", "retired", "expired", "lost")
+    plans, idle_days, adopts, retired, expired, lost, tested = (
+        _mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts", "retired", "expired", "lost", "tested")
     )
     keys: dict[str, list[Key]] = {}
     encrypted: set[tuple[str, KeyName]] = set()
@@ -242,7 +244,17 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     of_groups = {name: frozenset(found) for name, found in group_policies.items()}
     expectations = {name: _mapping(found) for name, found in _mapping(own.get("expectations")).items()}
     return ComponentState(
-        urn, is_new, users, groups, customer_managed, attached, copies, others, of_groups, expectations
+        urn,
+        is_new,
+        users,
+        groups,
+        customer_managed,
+        attached,
+        copies,
+        others,
+        of_groups,
+        expectations,
+        {name: int(runs) for name, runs in tested.items()},
     )
 
 
@@ -331,16 +343,17 @@ class KeyPlans(pulumi.ComponentResource):
         retired: Mapping[str, str],
         expired: Mapping[str, date],
         lost: Collection[tuple[str, str]],
+        tested: Mapping[str, int],
         opts: pulumi.ResourceOptions,
     ) -> None:
         """idle_days: user → idle days that the retire guard asks for, also of users that are being removed. adopts:
         user → id of the existing key that is taken over with the user. retired: user → name of the previous key that
-        the settings make inactive. expired: user → day on which the keys expired.
-        lost: user and id of each key that works in IAM although it should not, and that the state lost.
+        the settings make inactive. expired: user → day on which the keys expired. lost: user and id of each key that
+        works in IAM although it should not, and that the state lost. tested: see ComponentState.
         """
         super().__init__(PLANS, name, None, opts)
         names = {user: [str(key.name) for key in (plan.current, plan.previous) if key] for user, plan in plans.items()}
         outputs = {"plans": names, "idleDays": dict(idle_days), "adopts": dict(adopts), "retired": dict(retired)}
         outputs["expired"] = {user: day.isoformat() for user, day in expired.items()}
         outputs["lost"] = {user: [key_id for owner, key_id in lost if owner == user] for user, _ in lost}
-        self.register_outputs(outputs)
+        self.register_outputs(outputs | ({"tested": dict(tested)} if tested else {}))

@@ -224,5 +224,34 @@ def test_an_update_fails_where_iam_decides_otherwise_afterwards(new_stack: NewSt
         "deny iam:CreateUser: iam:CreateUser on '*' should be denied, but it is allowed by group_readers_outside"
         in refused.text
     )
+    stack.write({"groups": {"readers": {**READERS, "expect": {"deny": ["iam:CreateUser", "ec2:*"]}}}, "users": USERS})
     sandbox.client("iam").delete_group_policy(GroupName="readers", PolicyName="outside")
+    stack.up()
+    attach_everything(sandbox, "readers")
+    stack.write({"groups": {"readers": {**READERS, "expect": {"deny": ["iam:CreateUser"]}}}, "users": USERS})
+    assert stack.up(check=False).code != 0
+    stack.write({"groups": {"readers": {**READERS, "expect": {"deny": ["iam:CreateUser", "ec2:*"]}}}, "users": USERS})
+    assert stack.up(check=False).code != 0, "an expectation that failed is tested again, though the edit is reverted"
+    sandbox.client("iam").delete_group_policy(GroupName="readers", PolicyName="outside")
+    stack.up()
+    simulations(sandbox)
+    assert stack.up().changes == {}
+    assert simulations(sandbox) == {}
+
+
+@pytest.mark.long
+def test_a_policy_that_the_stack_removes_counts_if_somebody_attached_it_to_the_user(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    groups = {"readers": {**READERS, "policies": ["IAMFullAccess"]}}
+    stack.write({"groups": groups, "users": USERS})
+    stack.up()
+    attached = {"UserName": "ann", "PolicyArn": "arn:aws:iam::aws:policy/IAMFullAccess"}
+    sandbox.client("iam").attach_user_policy(**attached)
+    ann = {"groups": ["readers"], "expect": {"deny": ["iam:CreateUser"]}}
+    stack.write({"groups": {"readers": READERS}, "users": {"ann": ann}})
+    refused = stack.up(check=False)
+    assert "user/ann are not as expected" in refused.text
+    sandbox.client("iam").detach_user_policy(**attached)
     stack.up()

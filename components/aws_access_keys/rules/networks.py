@@ -83,6 +83,25 @@ def common_networks(lists: Sequence[Sequence[str]]) -> list[Network]:
     return common
 
 
+def same_for_all(networks: Sequence[Network], values: Sequence[str]) -> bool:
+    """Whether either all addresses of the networks are in one of the values, or none is."""
+    try:
+        listed = [ip_network(value, strict=False) for value in values]
+    except ValueError:
+        return False
+    together = [
+        *collapse_addresses(network for network in listed if isinstance(network, IPv4Network)),
+        *collapse_addresses(network for network in listed if isinstance(network, IPv6Network)),
+    ]
+    within: set[bool] = set()
+    for network in networks:
+        overlapping = [value for value in together if _overlap(network, value)]
+        if any(value.prefixlen > network.prefixlen for value in overlapping):
+            return False
+        within.add(bool(overlapping))
+    return len(within) == 1
+
+
 def address_in(network: Network) -> str:
     """An address of a host in a network."""
     return str(network[1] if network.num_addresses > 2 else network[0])

@@ -207,6 +207,13 @@ ROWS = (
         up="SimulatePrincipalPolicy",
     ),
     Row(
+        "`users.NAME.expect`, when a managed policy is removed",
+        "Holders",
+        "any:users with expectations",
+        "iam",
+        up="ListEntitiesForPolicy",
+    ),
+    Row(
         "users and keys",
         "Users",
         "user",
@@ -678,6 +685,8 @@ def _of_expectations(expected: Mapping[str, Any], _: Place) -> Findings:
     owner = "group" if "group" in expected else "user"
     yield f"{owner}:with expectations", [expected[owner]]
     yield "any:expectations", ["*"]
+    if owner == "user":
+        yield "any:users with expectations", ["*"]
     yield "policy:expected", expected["policies"]
 
 
