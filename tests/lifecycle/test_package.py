@@ -163,7 +163,7 @@ def test_what_was_refused_is_done_once_it_may(example: Program, sandbox: Sandbox
 def test_a_wrong_arg_is_refused_before_anything_is_made(example: Program, sandbox: Sandbox) -> None:
     for right, wrong, message in (
         (FIRST, "key: { serial: 1.5 }", "users.ann.key.serial: expected a whole number, got 1.5."),
-        (FIRST, "key: { statuss: active }", "users.ann.key.statuss: unknown name."),
+        (FIRST, 'key: { statuss: "active" }', "users.ann.key.statuss: unknown name."),
         ("AmazonS3ReadOnlyAccess", "S3ReadOnlyAccess", "Did you mean 'AmazonS3ReadOnlyAccess'?"),
     ):
         example.write(right, wrong)
