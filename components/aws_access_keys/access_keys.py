@@ -148,7 +148,8 @@ class UserKeys:
         adopt = self.settings.adopt
         if secret is None and adopt is not None and key_id == adopt.id:
             secret = adopted_secret
-        before = next((key for key in self.state.keys if key.id == key_id and self.state.was_handed_over(key)), None)
+        known = {key.id for key in self.state.handed_over}  # one that is only delivered is from a run that failed
+        before = next((key for key in self.state.keys if key.id == key_id and key_id in known), None)
         # A key that was inactive so far may never have been tried, and AWS takes a moment to activate one.
         is_verified = before is not None and before.active
         if pulumi.runtime.is_dry_run() or is_verified:

@@ -132,7 +132,7 @@ def _retired_key(account: Account, user: str, key: Key, action: Retirement, why:
     that does not work; somebody may have activated a key that is inactive in the state.
     """
     try:
-        if not key.active and not any(found.id == key.id and found.active for found in account.list_access_keys(user)):
+        if not {found.id: found.active for found in account.list_access_keys(user)}.get(key.id, key.active):
             return None
         used = account.last_use(key.id)
         use = used.text if used else "never used"
@@ -225,13 +225,16 @@ class _Planner:
         }
         self.skipped += [why for name, why in in_use.items() if name != self.blocking]
         keep = {key.name for key in keys} if self.keeps_all else set(in_use) | self._held(plan, keys)
+        if not new and not self.keeps_all:
+            keep |= self._kept_for_current(plan, keys)
         if keep:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
         actions = retirements(plan, keys)
         retired = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
         lines = tuple(line for line in retired if line)
         previous = next((key for key in keys if plan.previous and key.name == plan.previous.name), None)
-        retires = previous and previous.active and plan.previous and plan.previous.status == "inactive"
+        retires = plan.previous and plan.previous.status == "inactive" and previous and previous.active
+        retires = retires and previous and self._works(previous)  # or somebody deactivated it before
         is_retired = previous and (previous.is_retired or (retires and not self._has_expired))
         retired_key = previous if is_retired else None
         expired_on = self.rules.expires if self._has_expired and plan.current.status == "inactive" else None
@@ -242,6 +245,28 @@ class _Planner:
     @property
     def _has_expired(self) -> bool:
         return self.rules.have_expired(self.today)
+
+    def _works(self, key: Key) -> bool | None:
+        """Whether IAM has a key, and it is active; None where IAM does not tell."""
+        try:
+            found = self.account.list_access_keys(self.user)
+        except AwsQueryError:
+            return None
+        return any(one.id == key.id and one.active for one in found)
+
+    def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
+        """Previous keys that would be retired although the current one does not work and is not suspended."""
+        retired = {name for name in retirements(plan, keys) if name != plan.current.name}
+        current = next(key for key in keys if key.name == plan.current.name)
+        is_activated = plan.current.status == "active" and not current.active
+        if not retired or plan.current.status == "inactive" or is_activated or self._works(current) is not False:
+            return set()
+        self._skip(
+            f"the previous access key is not retired, because the current one, {current.id}, does not work: it is "
+            f"inactive, or IAM no longer has it. Run `pulumi refresh`, then `pulumi up`; if it is inactive, set status "
+            f"to active, or raise serial to {current.name.serial + 1} for a new key."
+        )
+        return retired
 
     def _held(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """Keys that are deactivated in the next run: this one deletes a store that holds them, which comes last.

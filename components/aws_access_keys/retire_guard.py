@@ -74,7 +74,7 @@ class RetireGuard:
             return None
         if used and not was_trial(found.created, used):
             idle = (self._today - used.on.date()).days
-            in_use, verb = idle < required, "is still"
+            in_use, verb = self._now - used.on < timedelta(days=required), "is still"
             reason = f"it was {used.text}, {_ago(idle)}; the retire guard requires {required} idle days"
         else:
             in_use, verb = self._now - found.created < _USAGE_REPORT_DELAY, "may be"

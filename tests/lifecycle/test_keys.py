@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
+from tests.lifecycle.helpers import NewStack, config, in_days, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
 
 
@@ -233,3 +233,26 @@ def test_a_key_that_somebody_switched_off_stays_off_until_the_stack_file_asks(
     stack.write(config(serial=2))
     stack.up()
     assert works(sandbox, stack.key("test-user")), "a new serial gives the user a working key"
+
+
+def test_a_previous_key_is_not_retired_while_the_current_one_does_not_work(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    """As after an incident in the overlap: the nightly update must not take the only key that works."""
+    stack = new_stack()
+    rotation = {"start": in_days(0), "everyDays": 30, "overlapDays": 5}
+    stack.write(config(rotation=rotation))
+    stack.up()
+    (first,) = keys_in_iam(sandbox)
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(30)
+    stack.up()
+    (second,) = keys_in_iam(sandbox).keys() - {first}
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=second, Status="Inactive")
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(36)
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert f"because the current one, {second}, does not work" in failed.text
+    assert keys_in_iam(sandbox)[first] == "Active"
+    stack.write(config(rotation=rotation, serial=2))
+    stack.up()
+    assert list(keys_in_iam(sandbox).values()).count("Active") >= 1, "a new key ends it"

@@ -1,6 +1,7 @@
 """What the rules plan is compared with AWS only where it matters; AWS is a fake that counts the questions."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
@@ -9,7 +10,7 @@ from aws_access_keys.account import Account
 from aws_access_keys.planning import KeyLimitError, UserPlan, plan_users, removed_in_use, still_active
 from aws_access_keys.retire_guard import RetireGuard, UserGuard
 from aws_access_keys.rules.problem import PYTHON
-from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules
+from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules, Retired
 from botocore.exceptions import NoCredentialsError
 
 from tests.unit.fake_aws import CREATED, USED, FakeAws, aws_error
@@ -150,6 +151,7 @@ def test_the_verification_of_a_new_key_is_not_taken_for_a_use(aws: FakeAws) -> N
     ],
 )
 def test_each_key_that_stops_working_is_named_with_the_reason(aws: FakeAws, rules: KeyRules, why: str) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
     (line,) = ann(aws, MadeUpState().user("ann", "2", "1"), rules, guard=False).retired
     assert why in line
 
@@ -477,3 +479,26 @@ def test_a_key_that_works_although_its_user_is_to_have_none_is_named_until_it_do
     finished = MadeUpState().user("ann", "1", inactive=["1"])
     assert still_active(finished.parsed.users, why, PYTHON, Account(session(aws))) == ({}, [])
     assert not aws.asked
+
+
+@pytest.mark.parametrize(("in_iam", "inactive"), [(["AKIA-ann-1"], ""), (["AKIA-ann-1", "AKIA-ann-2"], "AKIA-ann-2")])
+@pytest.mark.parametrize("previous", ["inactive", "deleted"])
+def test_a_previous_key_is_not_retired_while_the_current_one_does_not_work(
+    aws: FakeAws, in_iam: list[str], inactive: str, previous: Retired
+) -> None:
+    aws.keys, aws.inactive = {"ann": in_iam}, {inactive}
+    state, rules = MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous=previous)
+    plan = ann(aws, state, rules, guard=False)
+    assert plan.plan.previous is not None
+    assert plan.plan.previous.status is None
+    assert "because the current one, AKIA-ann-2, does not work" in plan.skipped[0]
+    assert not plan.retired
+    suspended = ann(aws, state, replace(rules, status="inactive"), guard=False)
+    assert not suspended.skipped, "the settings suspend it"
+
+
+def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:
+    aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-1"}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="inactive"), guard=False)
+    assert plan.retired_key is None
+    assert not plan.retired, "it stopped working before"
