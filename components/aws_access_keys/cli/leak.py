@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import partial
 from shlex import quote
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.cli.rotate import edit, entry_of, stack_file, update_warnings
 from aws_access_keys.cli.stack import (
     StackError,
+    keys_in_state,
     name_in_iam,
     project_stacks,
     selected_stack,
@@ -103,6 +105,8 @@ class _Answer:
         self.is_read = True
         """Whether that policy could be read."""
         self.owner: Owner | None = None
+        self.unfinished = ""
+        """The stack whose state has the key from an update that failed."""
         self.before: datetime | None = None
 
     # ---- whose it is
@@ -254,10 +258,19 @@ class _Answer:
                     if part and part.get(role) and part[role]["id"] == self.key_id:
                         self.owner = Owner(stack, user.rpartition("/")[2], role, part)
                         return
+            if self.key_id in (self._tried(partial(keys_in_state, stack)) or {}):
+                self.unfinished = stack
 
     def edit_file(self) -> None:
         """Change the stack file so that no update makes the key active again."""
         owner, request = self.owner, self.request
+        if owner is None and self.unfinished:
+            self._problem(
+                f"Stack {self.unfinished} has the key from an update that failed, and the next one would complete it. "
+                "Delete the key first; then `pulumi refresh` and `pulumi up` issue another one: aws iam "
+                f"delete-access-key --user-name {quote(self.user)} --access-key-id {self.key_id}"
+            )
+            return
         if owner is None:
             where = "No stack of this project has the key." if self.in_project else "There is no Pulumi project here."
             self.say(f"  {where}")
