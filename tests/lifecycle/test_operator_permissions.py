@@ -177,7 +177,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     documents |= {name: statement("s3:GetBucketLocation") for name in documents}
     groups["readers"] = {"policies": ["AmazonS3FullAccess", "own"], "path": "/data/"}
     groups["readers"] |= {"allowFrom": ["203.0.113.0/24"], "inline": {"own": documents["own"]}}
-    users["bob"] = {"policies": ["AmazonS3ReadOnlyAccess"]}
+    users["bob"] = {"policies": ["AmazonS3ReadOnlyAccess"], "expect": expect}
     key: dict[str, Any] = {"serial": 2, "previous": "inactive"}
     users["ann"] = {"groups": ["writers"], "tags": {"team": "web", "room": ""}, "path": "/data/", "key": key}
     users["ann"]["permissionsBoundary"] = "own"
