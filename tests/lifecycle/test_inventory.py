@@ -333,6 +333,7 @@ def test_a_key_that_is_newer_than_the_report_is_there(
     assert inventory(stack)["credentialReport"] > document["credentialReport"], "an expired report is made again"
 
 
+@pytest.mark.long
 def test_aws_that_is_busy_is_waited_for(new_stack: NewStack, sandbox: Sandbox, made: dict[str, str]) -> None:
     stack = new_stack()
     sandbox.control.fail("GenerateCredentialReport", "LimitExceeded", times=2)

@@ -170,7 +170,13 @@ def test_it_works_with_no_stack_can_be_run_again_and_undone(
     assert [step["status"] for step in json.loads(again.stdout)["steps"]] == ["already done", "already done"]
 
 
-@pytest.mark.parametrize("action", ["GetAccessKeyInfo", "UpdateAccessKey", "PutUserPolicy", "LookupEvents"])
+@pytest.mark.parametrize(
+    "action",
+    [
+        "PutUserPolicy",
+        *(pytest.param(one, marks=pytest.mark.long) for one in ("GetAccessKeyInfo", "UpdateAccessKey", "LookupEvents")),
+    ],
+)
 def test_killed_at_any_step_and_run_again_it_ends_the_same(sandbox: Sandbox, stack: Stack, action: str) -> None:
     key = stack.key("test-user")
     sessions = sessions_of(sandbox, key)
