@@ -173,6 +173,10 @@ def test_the_result_can_be_had_as_json(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"],
+            "Stack 'dev' has no user of this name, which may be a secret. Its",
+        ),
         (["bo"], "Stack 'dev' has no user 'bo'. Its users: ann, bob, cid, d,e, eve. Did you mean 'bob'?"),
         (["bob", "--stack", "nope"], "Error: no stack named 'nope' found"),
         (["ann"], "encrypted to the PGP key f1f2f3, and only the owner of that key can read it"),

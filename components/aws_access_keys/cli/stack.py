@@ -1,6 +1,7 @@
 """What the Pulumi engine reports of a stack: outputs, config and resources."""
 
 import json
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Collection
@@ -221,4 +222,6 @@ def require_user(user: str, known: Collection[str], place: str) -> None:
         names = sorted(known)
         more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
         listed = f"Its users: {', '.join(names[:MAX_NAMES_SHOWN])}{more}." if names else "It has no users."
-        raise StackError(f"{place} has no user '{user}'. {listed}{did_you_mean(user, names)}")
+        # Secrets have 40 such characters; one that was pasted by mistake does not get into a log.
+        shown = "of this name, which may be a secret" if re.fullmatch(r"[A-Za-z0-9/+]{40}", user) else f"'{user}'"
+        raise StackError(f"{place} has no user {shown}. {listed}{did_you_mean(user, names)}")
