@@ -18,18 +18,19 @@ from typing import Any, Protocol, cast
 
 from aws_access_keys.rules.documents import Document, allowing_statements, is_administrative
 from aws_access_keys.rules.policies import administrator_warning, only_denies
+from aws_access_keys.rules.resource_types import (
+    GROUP_MEMBERSHIP,
+    GROUP_POLICY,
+    GROUP_POLICY_ATTACHMENT,
+    KEY,
+    MEMBERSHIP,
+    POLICY,
+    POLICY_ATTACHMENT,
+    USER,
+    USER_POLICY,
+    USER_POLICY_ATTACHMENT,
+)
 from pulumi_policy.proxy import UnknownValueError
-
-USER = "aws:iam/user:User"
-KEY = "aws:iam/accessKey:AccessKey"
-POLICY = "aws:iam/policy:Policy"
-USER_POLICY = "aws:iam/userPolicy:UserPolicy"
-GROUP_POLICY = "aws:iam/groupPolicy:GroupPolicy"
-USER_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
-GROUP_ATTACHMENT = "aws:iam/groupPolicyAttachment:GroupPolicyAttachment"
-POLICY_ATTACHMENT = "aws:iam/policyAttachment:PolicyAttachment"
-USER_MEMBERSHIP = "aws:iam/userGroupMembership:UserGroupMembership"
-GROUP_MEMBERSHIP = "aws:iam/groupMembership:GroupMembership"
 
 Settings = Mapping[str, Any]
 
@@ -55,7 +56,7 @@ class Stack:
         """The names of the users that this stack adds to a group."""
         found: set[str] = set()
         for resource in self.resources:
-            if resource.resource_type == USER_MEMBERSHIP and len(resource.props["groups"]):
+            if resource.resource_type == MEMBERSHIP and len(resource.props["groups"]):
                 found.add(resource.props["user"])
             if resource.resource_type == GROUP_MEMBERSHIP:
                 found.update(resource.props["users"])
@@ -121,7 +122,7 @@ def violations(rule: Rule, stack: Stack, given: Settings) -> Iterator[tuple[str,
             yield str(error), resource.urn
 
 
-@rule(USER_POLICY, USER_ATTACHMENT, POLICY_ATTACHMENT)
+@rule(USER_POLICY, USER_POLICY_ATTACHMENT, POLICY_ATTACHMENT)
 def no_policy_on_user_in_group(resource: Resource, stack: Stack, _: Settings) -> Iterator[str]:
     """A user in a group has no policy of its own that allows anything
     (CIS 1.15, Security Hub IAM.2, checkov CKV_AWS_40, Prowler iam_policy_attached_only_to_group_or_roles).
@@ -130,7 +131,7 @@ def no_policy_on_user_in_group(resource: Resource, stack: Stack, _: Settings) ->
         yield "The user is in a group, but this policy gives it more permissions. Attach the policy to a group instead."
 
 
-@rule(USER_POLICY, GROUP_POLICY, USER_ATTACHMENT, GROUP_ATTACHMENT, POLICY_ATTACHMENT)
+@rule(USER_POLICY, GROUP_POLICY, USER_POLICY_ATTACHMENT, GROUP_POLICY_ATTACHMENT, POLICY_ATTACHMENT)
 def no_administrator(resource: Resource, stack: Stack, _: Settings) -> Iterator[str]:
     """No policy gives the permissions of an administrator
     (CIS 1.16, Security Hub IAM.1, checkov CKV_AWS_62, CKV_AWS_274, CKV_AWS_286,

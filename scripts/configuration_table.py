@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from aws_access_keys.rules import operator
+from aws_access_keys.rules import operator_rows
 from aws_access_keys.rules.problem import STACK_FILE
 from aws_access_keys.setting_types import (
     Choice,
@@ -95,7 +95,7 @@ def _type(kind: SettingType) -> str:
 
 TABLES = {
     DOCS / "configuration.md": (BEGIN.format("settings' classes"), table),
-    DOCS / "security.md": (BEGIN.format("rows in rules/operator.py"), operator.table),
+    DOCS / "security.md": (BEGIN.format("rows in rules/operator_rows.py"), operator_rows.table),
 }
 """Document → the line before its table, and what makes the table."""
 

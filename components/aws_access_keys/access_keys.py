@@ -12,7 +12,8 @@ from pulumi_aws import iam
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.delivery import expired_content, key_content
 from aws_access_keys.descriptions import KeyDescriptions
-from aws_access_keys.planning import UserPlan, unmanaged_key
+from aws_access_keys.key_endings import unmanaged_key
+from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.pgp import public_key
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Key, PlannedKey
@@ -74,7 +75,7 @@ class UserKeys:
             delivered = self.deliver(partial(key_content, current, secret, self.user_name, self.spell), [current])
         self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
-        kept = {key.name for key in (plan.current, plan.previous) if key} | {plan.replaced}
+        kept = {key.name for key in plan.keys} | {plan.replaced}
         self.all_accepted.apply(
             lambda done: None if done else self._restore([key for key in self.state.keys if key.name not in kept])
         )

@@ -5,19 +5,18 @@ a user who has a key gets another (is there room for it?), and where the last ru
 must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pulumi
 
-from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
-from aws_access_keys.iam import was_trial
+from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
+from aws_access_keys.key_endings import delete_command, expiry, in_parallel, retired_line, unmanaged_key
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.limits import KEYS_PER_USER
-from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
+from aws_access_keys.rules.problem import PYTHON, Spelling
 from aws_access_keys.rules.rotation import (
     Key,
     KeyName,
@@ -31,9 +30,6 @@ from aws_access_keys.rules.rotation import (
     retirements,
 )
 from aws_access_keys.state import HandedOver, UserState
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class KeyLimitError(pulumi.RunError):
@@ -80,82 +76,6 @@ def plan_users(
     return dict(zip(users, in_parallel(plan, users), strict=True))
 
 
-def removed_in_use(
-    states: Mapping[str, UserState], removed: Sequence[str], guard: RetireGuard, spell: Spelling = PYTHON
-) -> list[Problem]:
-    """Keys in use of users that were removed from the settings, or whose keys were."""
-    keys = [(user, key.id) for user in sorted(removed) for key in states[user].keys]
-    refusals = in_parallel(lambda key: guard.refusal(*key, "deleted"), keys)
-    return [Problem(spell("users.{}", user), why) for (user, _), why in zip(keys, refusals, strict=True) if why]
-
-
-def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], account: Account) -> list[str]:
-    """A line about each key that is deleted with its user, or because the user is to have none. removed: user → why."""
-    keys = [(user, key) for user in removed for key in states[user].keys]
-    lines = in_parallel(lambda key: _retired_key(account, *key, "deleted", removed[key[0]]), keys)
-    return [line for line in lines if line]
-
-
-def still_active(
-    states: Mapping[str, UserState], ended: Mapping[str, str], spell: Spelling, account: Account
-) -> tuple[dict[tuple[str, str], Problem], list[str]]:
-    """Keys that work in IAM although their user is to have none that does, and that the stack cannot retire: user and
-    id of those that its state lost → the problem, and a warning for each one that it never had.
-
-    ended: user → why. AWS is asked where a key ends in this run, or the state lacks one that was handed over.
-    """
-    problems: dict[tuple[str, str], Problem] = {}
-    warnings: list[str] = []
-    for user, why in sorted(ended.items()):
-        state = states.get(user, UserState())
-        known, handed_over = {key.id for key in state.keys}, {key.id for key in state.handed_over} | state.lost
-        if not state.exists or not (handed_over - known or any(key.active for key in state.keys)):
-            continue
-        try:
-            found = [key for key in account.list_access_keys(user) if key.active and key.id not in known]
-        except AwsQueryError as error:
-            cure = error.cure("iam:ListAccessKeys")
-            warnings.append(f"whether {user} has other access keys that work is unknown ({error}). {cure}")
-            continue
-        for key in found:
-            if key.id in handed_over:
-                text = f"the access key {key.id} of {user} still works, although {why}: the state lost it. Deactivate"
-                command = f"aws iam update-access-key --user-name {user} --access-key-id {key.id} --status Inactive"
-                problems[user, key.id] = Problem(spell("users.{}.key", user), f"{text} it: {command}")
-            else:
-                warnings.append(unmanaged_key(user, key.describe(None), key.id))
-    return problems, warnings
-
-
-def _retired_key(account: Account, user: str, key: Key, action: Retirement, why: str) -> str | None:
-    """A line about a key that stops working: whose it is, when it was last used, and why it is retired. None for one
-    that does not work; somebody may have activated a key that is inactive in the state.
-    """
-    try:
-        if not {found.id: found.active for found in account.list_access_keys(user)}.get(key.id, key.active):
-            return None
-        used = account.last_use(key.id)
-        use = used.text if used else "never used"
-        if used and used.service == "sts":
-            in_iam = {found.id: found.created for found in account.list_access_keys(user)}
-            if key.id in in_iam and was_trial(in_iam[key.id], used):
-                use = "not used since its verification"
-    except AwsQueryError:
-        use = "last use unknown"
-    return f"the access key {key.id} of {user} ({use}) is {action}: {why}"
-
-
-def expiry(rules: KeyRules) -> str:
-    """Why a key that has expired is retired."""
-    return f"it expired on {rules.expires}"
-
-
-def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """What each item gives, in order."""
-    with ThreadPoolExecutor(MAX_WORKERS) as pool:
-        return list(pool.map(ask, items))
-
-
 @dataclass
 class _Planner:
     """Makes the plan of one user."""
@@ -200,11 +120,28 @@ class _Planner:
                 keys, new, replaced = self._compare(in_iam, new)
         if not keys and not new:
             raise KeyLimitError(f"{self.place}: {' '.join(self.skipped)} Nothing was changed.")
-        self.warnings += notes(self.rules, keys, self.today)
-        if new and self.rules.status == "inactive":
-            self.warnings.append("status is inactive, so the new key is created inactive, and nobody can use it yet.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
-        wanted = {key.name: key.status for key in (plan.current, plan.previous) if key}
+        self._warn(plan, keys)
+        if keep := self._kept(plan, keys):
+            plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
+        actions = retirements(plan, keys)
+        lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
+        return UserPlan(
+            plan,
+            tuple(self.skipped),
+            tuple(self.warnings),
+            tuple(line for line in lines if line),
+            takes_over,
+            self._expired_on(plan, keys),
+            self._retired_key(plan, keys),
+        )
+
+    def _warn(self, plan: KeyPlan, keys: Sequence[Key]) -> None:
+        """Settings that do less, or more, than they seem to."""
+        self.warnings += notes(self.rules, keys, self.today)
+        if plan.is_new and self.rules.status == "inactive":
+            self.warnings.append("status is inactive, so the new key is created inactive, and nobody can use it yet.")
+        wanted = {key.name: key.status for key in plan.keys}
         self.warnings += [
             f"the access key {key.id} is inactive and becomes active again, because the settings ask for it. If it was "
             f"deactivated because it is not to be used, {_undo(key.name == plan.current.name)}."
@@ -218,29 +155,35 @@ class _Planner:
                 for key in keys
                 if key.name == plan.previous.name and not key.active
             ]
+
+    def _kept(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
+        """The keys that stay as they are, whatever the plan is; each is reported."""
         in_use = {
             name: why
             for name, action in retirements(plan, keys).items()
-            if name != replaced and (why := self._in_use(keys, name, action))
+            if name != plan.replaced and (why := self._in_use(keys, name, action))
         }
         self.skipped += [why for name, why in in_use.items() if name != self.blocking]
-        keep = {key.name for key in keys} if self.keeps_all else set(in_use) | self._held(plan, keys)
-        if not new and not self.keeps_all:
-            keep |= self._kept_for_current(plan, keys)
-        if keep:
-            plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
-        actions = retirements(plan, keys)
-        retired = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
-        lines = tuple(line for line in retired if line)
+        if self.keeps_all:
+            return {key.name for key in keys}
+        kept = set(in_use) | self._held(plan, keys)
+        return kept if plan.is_new else kept | self._kept_for_current(plan, keys)
+
+    def _expired_on(self, plan: KeyPlan, keys: Sequence[Key]) -> date | None:
+        if self._has_expired:
+            return self.rules.expires if plan.current.status == "inactive" else None
+        if not plan.is_new and not keys[0].active and plan.current.status != "active":
+            return self.state.expired_on  # a later day alone does not put an inactive key into the stores again
+        return None
+
+    def _retired_key(self, plan: KeyPlan, keys: Sequence[Key]) -> Key | None:
+        """The previous key, if the settings make or made it inactive."""
         previous = next((key for key in keys if plan.previous and key.name == plan.previous.name), None)
-        retires = plan.previous and plan.previous.status == "inactive" and previous and previous.active
-        retires = retires and previous and self._works(previous)  # or somebody deactivated it before
-        is_retired = previous and (previous.is_retired or (retires and not self._has_expired))
-        retired_key = previous if is_retired else None
-        expired_on = self.rules.expires if self._has_expired and plan.current.status == "inactive" else None
-        if not self._has_expired and not new and not keys[0].active and plan.current.status != "active":
-            expired_on = self.state.expired_on  # a later day alone does not put an inactive key into the stores again
-        return UserPlan(plan, tuple(self.skipped), tuple(self.warnings), lines, takes_over, expired_on, retired_key)
+        if previous is None or previous.is_retired:
+            return previous
+        retires = plan.previous is not None and plan.previous.status == "inactive" and previous.active
+        # Otherwise it expires, or somebody deactivated it before.
+        return previous if retires and not self._has_expired and self._works(previous) else None
 
     @property
     def _has_expired(self) -> bool:
@@ -296,7 +239,7 @@ class _Planner:
             why = f"its overlap with key {plan.current.name} ended on {plan.previous_until}"
         else:
             why = f"it is the previous key, and previous is {'deleted' if action == 'deleted' else 'inactive'}"
-        return _retired_key(self.account, self.user, key, action, why)
+        return retired_line(self.account, self.user, key, action, why)
 
     def _adopted_name(self) -> KeyName:
         """The name of a key that is taken over: its own, or under a schedule one that serves from this day on."""
@@ -411,16 +354,3 @@ class _Planner:
 
 def _undo(is_current: bool) -> str:
     return "remove status and raise serial" if is_current else "set previous to inactive or deleted"
-
-
-def unmanaged_key(user: str, described: str, key_id: str) -> str:
-    """The warning about a key that IAM has and the stack does not know."""
-    return (
-        f"IAM has an access key of {user} that this stack does not manage: {described}. Somebody created it, or AWS's "
-        f"response to an earlier run got lost. If nobody uses it, delete it: {delete_command(user, key_id)}"
-    )
-
-
-def delete_command(user: str, key_id: str) -> str:
-    """The command that deletes an access key."""
-    return f"aws iam delete-access-key --user-name {user} --access-key-id {key_id}"

@@ -15,9 +15,10 @@ from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.rules.resource_types import GROUP, USER
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import GROUP, USER, ComponentState
+from aws_access_keys.state import ComponentState
 
 
 def preflight(

@@ -18,18 +18,20 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.expectations import Expectations
 from aws_access_keys.identities import Identities, once_known
-from aws_access_keys.planning import UserPlan, expiry, plan_users, removed_in_use, removed_keys, still_active
+from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, still_active
+from aws_access_keys.planning import UserPlan, plan_users
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.policies import administrator_warning, partition_of
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
+from aws_access_keys.rules.resource_types import COMPONENT
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import AccessSettings, ComponentSettings, KeySettings, StackSettings
-from aws_access_keys.state import COMPONENT, ComponentState, KeyPlans, read_state
+from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, read_state
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
 
@@ -139,14 +141,17 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             rotated = [user for user, plan in plans.items() if plan.plan.is_new and state.user(user).keys]
             for line in kept_items(rotated, state.users, self._account):
                 pulumi.log.info(line)
-        idle_days = {user: days for user in [*plans, *removed, *keyless] if (days := guard.idle_days(user))}
-        child = pulumi.ResourceOptions(parent=self)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
-        adopts = {user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt}
-        retired = {user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)}
-        expired = {user: plan.expired_on for user, plan in plans.items() if plan.expired_on}
-        of_users = {user: plan.plan for user, plan in plans.items()}
-        KeyPlans(name, of_users, idle_days, adopts, retired, expired, list(left), self._expectations.tested, child)
+        record = RunRecord(
+            plans={user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
+            idle_days={user: days for user in [*plans, *removed, *keyless] if (days := guard.idle_days(user))},
+            adopts={user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt},
+            retired={user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)},
+            expired={user: plan.expired_on.isoformat() for user, plan in plans.items() if plan.expired_on},
+            lost={user: [key_id for owner, key_id in left if owner == user] for user, _ in left},
+            tested=self._expectations.tested,
+        )
+        KeyPlans(name, record, pulumi.ResourceOptions(parent=self))
         self._register_all(run, state, guard, plans)
 
     @classmethod

@@ -17,6 +17,7 @@ from aws_access_keys.rules.limits import (
 )
 from aws_access_keys.rules.policies import policy_arn, policy_key
 from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState
 
@@ -29,6 +30,7 @@ _DEFAULTS = {
     "GroupsPerUserQuota": GROUPS_PER_USER,
 }
 """Quota, as GetAccountSummary names it → its value unless AWS has raised it."""
+_CURE = "Delete some that nobody needs, or ask AWS to raise it."
 
 
 def quota_problems(
@@ -58,29 +60,21 @@ def quota_problems(
         if count + len(names) > quota:
             text = f"the account has {count} {kinds}, and {len(names)} more would be created; its quota is {quota}"
             yield Problem(policies[names[0]] if kind == "policy" else kinds, f"{text}. {_CURE}")
-    yield from _attachment_problems(settings, spell, state, policies, partition, account)
+    yield from _attachment_problems(settings, spell, state, partition, account)
     yield from _membership_problems(settings, spell, state, account)
 
 
-_CURE = "Delete some that nobody needs, or ask AWS to raise it."
-
-
 def _attachment_problems(
-    settings: AccessSettings,
-    spell: Spelling,
-    state: ComponentState,
-    policies: Mapping[str, str],
-    partition: str,
-    account: Account,
+    settings: AccessSettings, spell: Spelling, state: ComponentState, partition: str, account: Account
 ) -> Iterator[Problem]:
     """Managed policies on groups and users that exist, where some are new."""
     for name, group in settings.groups.items():
         had = state.attached.get(name, {})
-        own = [policy for policy in group.policies if policy in settings.policy_documents]
-        grants = [
-            policy.removeprefix(f"{name}-") for policy, at in policies.items() if at == spell("groups.{}.s3", name)
-        ]
-        wanted = {*own, *grants, *group.policy_arns, *(_keys(set(group.policies) - set(own), partition))}
+        wanted = {
+            policy if policy in settings.policy_documents else policy_key(policy_arn(policy, partition))
+            for policy in group.policies
+        }
+        wanted |= {*grant_policies([asked.grant() for asked in group.s3], partition), *group.policy_arns}
         if name in state.groups and (new := wanted - had.keys()):
             where = spell("groups.{}.policies", name)
             yield from _attached(where, "group", name, len(new), set(had.values()), account)
@@ -91,10 +85,6 @@ def _attachment_problems(
         if state.user(name).exists and (new := arns - state.user(name).policies):
             where = spell("users.{}.policies", name)
             yield from _attached(where, "user", name, len(new), state.user(name).policies, account)
-
-
-def _keys(policies: "set[str]", partition: str) -> Iterator[str]:
-    return (policy_key(policy_arn(policy, partition)) for policy in policies)
 
 
 def _attached(

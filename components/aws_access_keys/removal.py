@@ -9,12 +9,13 @@ from contextlib import suppress
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.planning import delete_command, in_parallel
+from aws_access_keys.key_endings import delete_command, in_parallel
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.rules.resource_types import PARAMETER, SECRET, USER
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import PARAMETER, SECRET, USER, ComponentState, UserState, urn_below
+from aws_access_keys.state import ComponentState, UserState, urn_below
 
 _Found = Callable[[Any], Iterator[str]]
 _ATTACHED: dict[str, _Found] = {

@@ -10,8 +10,9 @@ import pulumi
 
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
+from aws_access_keys.rules.resource_types import KEY, USER
 from aws_access_keys.rules.rotation import Retirement
-from aws_access_keys.state import KEY, USER, component_name, owner_of_key, parse_state
+from aws_access_keys.state import component_name, owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"

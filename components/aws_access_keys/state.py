@@ -14,31 +14,35 @@ things stand in outputs:
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pulumi
 
 from aws_access_keys import clock
+from aws_access_keys.rules.problem import OTHER_LANGUAGES
+from aws_access_keys.rules.resource_types import (
+    COMPONENT,
+    GROUP,
+    GROUP_POLICY,
+    GROUP_POLICY_ATTACHMENT,
+    KEY,
+    MEMBERSHIP,
+    PARAMETER,
+    PLANS,
+    POLICY,
+    SECRET,
+    SECRET_VERSION,
+    USER,
+    USER_POLICY,
+    USER_POLICY_ATTACHMENT,
+)
 from aws_access_keys.rules.rotation import Key, KeyName, KeyPlan
 
-COMPONENT = "aws-access-keys:index:ProgrammaticAccess"
-PLANS = "aws-access-keys:index:KeyPlans"
-USER = "aws:iam/user:User"
-GROUP = "aws:iam/group:Group"
-KEY = "aws:iam/accessKey:AccessKey"
-SECRET = "aws:secretsmanager/secret:Secret"
-PARAMETER = "aws:ssm/parameter:Parameter"
-STORED = {SECRET: ("aws:secretsmanager/secretVersion:SecretVersion", "secretString"), PARAMETER: (PARAMETER, "value")}
-"""Type of a store → type of the resource of the same name that holds the delivered key, and the output that has it."""
-POLICY = "aws:iam/policy:Policy"
-USER_POLICY = "aws:iam/userPolicy:UserPolicy"
-USER_POLICY_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
-MEMBERSHIP = "aws:iam/userGroupMembership:UserGroupMembership"
-GROUP_POLICY = "aws:iam/groupPolicy:GroupPolicy"
-GROUP_POLICY_ATTACHMENT = "aws:iam/groupPolicyAttachment:GroupPolicyAttachment"
+STORED = {SECRET: (SECRET_VERSION, "secretString"), PARAMETER: (PARAMETER, "value")}
+"""Type of a store → type of the resource of the same name that holds the delivered key, and its output that does."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,37 @@ class HandedOver:
 
     id: str
     name: KeyName
+
+
+class RunRecord(NamedTuple):
+    """What a run registers before it touches a key (KeyPlans), for the next one: by user, if not stated otherwise."""
+
+    plans: Mapping[str, list[str]]
+    """The names of the keys that it wants."""
+    idle_days: Mapping[str, int]
+    """Idle days that the retire guard asks for, also of users that are being removed."""
+    adopts: Mapping[str, str]
+    """The id of the existing key that is taken over with the user."""
+    retired: Mapping[str, str]
+    """The name of the previous key that the settings make inactive."""
+    expired: Mapping[str, str]
+    """The day on which the keys expired."""
+    lost: Mapping[str, list[str]]
+    """The ids of keys that work in IAM although they should not, and that the state lost."""
+    tested: Mapping[str, int]
+    """See ComponentState."""
+
+    @staticmethod
+    def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
+        """The record in a state. Numbers come back as floats."""
+        return RunRecord(*(_mapping(outputs.get(OTHER_LANGUAGES(name))) for name in RunRecord._fields))
+
+    def as_outputs(self) -> dict[str, Any]:
+        """The record as the state has it."""
+        found = {name: dict(value) for name, value in self._asdict().items()}
+        if not self.tested:
+            del found["tested"]  # without expectations, states stay as they were
+        return {OTHER_LANGUAGES(name): value for name, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -171,9 +206,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         }
 
     last_run = outputs(PLANS).get("", {})
-    plans, idle_days, adopts, retired, expired, lost, tested = (
-        _mapping(last_run.get(name)) for name in ("plans", "idleDays", "adopts", "retired", "expired", "lost", "tested")
-    )
+    record = RunRecord.of_outputs(last_run)
     keys: dict[str, list[Key]] = {}
     encrypted: set[tuple[str, KeyName]] = set()
     for key_path, found in outputs(USER, KEY).items():
@@ -182,7 +215,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             if found.get("keyFingerprint"):
                 encrypted.add((user, parsed))
             is_active = found.get("status") != "Inactive"
-            is_retired = not is_active and retired.get(user) == key_name
+            is_retired = not is_active and record.retired.get(user) == key_name
             keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired))
     copies = {
         (store, path): key_id
@@ -210,15 +243,15 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             keys=tuple(of_user := sorted(keys.get(user, []), key=lambda key: key.name, reverse=True)),
             handed_over=(known := handed_over_keys.get(user, ())),
             delivered=delivered,
-            planned=tuple(plans[user]) if user in plans else None,
-            idle_days=int(idle_days.get(user, 0)),  # numbers come back as floats
-            adopting=None if adopts.get(user) in {key.id for key in known} else adopts.get(user),
+            planned=tuple(record.plans[user]) if user in record.plans else None,
+            idle_days=int(record.idle_days.get(user, 0)),
+            adopting=None if record.adopts.get(user) in {key.id for key in known} else record.adopts.get(user),
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
             policies=frozenset(policies.get(user, ())),
             groups=frozenset(map(str, memberships.get(user, {}).get("groups") or ())),
-            lost=frozenset(lost.get(user, ())),
-            expired_on=date.fromisoformat(expired[user]) if user in expired else None,
+            lost=frozenset(record.lost.get(user, ())),
+            expired_on=date.fromisoformat(record.expired[user]) if user in record.expired else None,
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
         )
         for user in {*keys, *exist, *handed_over}
@@ -254,7 +287,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         others,
         of_groups,
         expectations,
-        {name: int(runs) for name, runs in tested.items()},
+        {name: int(runs) for name, runs in record.tested.items()},
     )
 
 
@@ -334,26 +367,6 @@ def _resource_outputs(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
 class KeyPlans(pulumi.ComponentResource):
     """What a run is about to do, in the state before any key is touched."""
 
-    def __init__(
-        self,
-        name: str,
-        plans: Mapping[str, KeyPlan],
-        idle_days: Mapping[str, int],
-        adopts: Mapping[str, str],
-        retired: Mapping[str, str],
-        expired: Mapping[str, date],
-        lost: Collection[tuple[str, str]],
-        tested: Mapping[str, int],
-        opts: pulumi.ResourceOptions,
-    ) -> None:
-        """idle_days: user → idle days that the retire guard asks for, also of users that are being removed. adopts:
-        user → id of the existing key that is taken over with the user. retired: user → name of the previous key that
-        the settings make inactive. expired: user → day on which the keys expired. lost: user and id of each key that
-        works in IAM although it should not, and that the state lost. tested: see ComponentState.
-        """
+    def __init__(self, name: str, run: RunRecord, opts: pulumi.ResourceOptions) -> None:
         super().__init__(PLANS, name, None, opts)
-        names = {user: [str(key.name) for key in (plan.current, plan.previous) if key] for user, plan in plans.items()}
-        outputs = {"plans": names, "idleDays": dict(idle_days), "adopts": dict(adopts), "retired": dict(retired)}
-        outputs["expired"] = {user: day.isoformat() for user, day in expired.items()}
-        outputs["lost"] = {user: [key_id for owner, key_id in lost if owner == user] for user, _ in lost}
-        self.register_outputs(outputs | ({"tested": dict(tested)} if tested else {}))
+        self.register_outputs(run.as_outputs())

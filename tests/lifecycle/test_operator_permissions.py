@@ -1,6 +1,6 @@
-"""What the operator needs (`rules/operator.py`), tested from both sides: whole lives of a stack under an operator who
-has exactly what `access-keys permissions` prints for each command; each action is used, and without any one of them a
-life fails or does less."""
+"""What the operator needs (`rules/operator_rows.py`), tested from both sides: whole lives of a stack under an operator
+who has exactly what `access-keys permissions` prints for each command; each action is used, and without any one of
+them a life fails or does less."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from aws_access_keys.rules.operator import COMMANDS, OWN, ROWS, Command
+from aws_access_keys.rules.operator_rows import COMMANDS, OWN, ROWS, Command
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

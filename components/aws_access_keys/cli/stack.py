@@ -10,12 +10,10 @@ from typing import Any, NamedTuple, cast
 from click import ClickException
 
 from aws_access_keys.rules.problem import NAMESPACE, did_you_mean
+from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, USER
 
 MAX_NAMES_SHOWN = 20  # users in a message
-# As in state.py, which needs the Pulumi SDK, and that takes long to load.
-_COMPONENT, _USER = "aws-access-keys:index:ProgrammaticAccess", "aws:iam/user:User"
-_KEY = "aws:iam/accessKey:AccessKey"
-_OWNERS = {_USER: "users", "aws:iam/group:Group": "groups"}
+_OWNERS = {USER: "users", GROUP: "groups"}
 
 
 class StackError(ClickException):
@@ -74,7 +72,7 @@ def stack_keys(stack: str) -> dict[str, Any]:
         found["urn"]: found["outputs"]["keys"]
         for found in resources
         # What did not become known in a run that failed is not a mapping.
-        if found["type"] == _COMPONENT and isinstance(found.get("outputs", {}).get("keys"), dict)
+        if found["type"] == COMPONENT and isinstance(found.get("outputs", {}).get("keys"), dict)
     }
     if not components:
         raise StackError(
@@ -83,7 +81,7 @@ def stack_keys(stack: str) -> dict[str, Any]:
     arns: dict[tuple[str, str], str] = {
         (found.get("parent", ""), found["outputs"]["name"]): found["outputs"]["arn"]
         for found in resources
-        if found["type"] == _USER and "arn" in found.get("outputs", {})
+        if found["type"] == USER and "arn" in found.get("outputs", {})
     }
     count = Counter(user for keys in components.values() for user in keys)
     result: dict[str, dict[str, Any]] = {"keys": {}, "userArns": {}}
@@ -127,7 +125,7 @@ def keys_in_state(stack: str) -> dict[str, KeyInState]:
     records: dict[str, tuple[str, dict[str, Any]]] = {}
     for found in resources:
         for part in _mapping(
-            _mapping(found.get("outputs")).get("keys") if found["type"] == _COMPONENT else None
+            _mapping(found.get("outputs")).get("keys") if found["type"] == COMPONENT else None
         ).values():
             for role in ("current", "previous"):
                 if key_id := _mapping(_mapping(part).get(role)).get("id"):
@@ -137,7 +135,7 @@ def keys_in_state(stack: str) -> dict[str, KeyInState]:
             stack, _mapping(found.get("outputs")).get("user"), *records.get(found["id"], ("managed", {}))
         )
         for found in resources
-        if found["type"] == _KEY and isinstance(found.get("id"), str)
+        if found["type"] == KEY and isinstance(found.get("id"), str)
     }
 
 
@@ -161,7 +159,7 @@ def stack_expectations(stack: str) -> dict[str, tuple[str | None, list[dict[str,
     expectations: dict[tuple[str, str], list[dict[str, Any]]] = {
         (found["urn"], owner): record["checks"]
         for found in resources
-        if found["type"] == _COMPONENT and isinstance(found.get("outputs", {}).get("expectations"), dict)
+        if found["type"] == COMPONENT and isinstance(found.get("outputs", {}).get("expectations"), dict)
         for owner, record in found["outputs"]["expectations"].items()
         if isinstance(record, dict)
     }

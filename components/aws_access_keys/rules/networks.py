@@ -52,11 +52,11 @@ def network_problems(where: str, networks: Sequence[str]) -> Iterator[Problem]:
             address = given.partition("/")[0]
             cure = f"Write '{network}', or '{address}/{network.max_prefixlen}' for this address."
             yield Problem(place, f"'{given}' has bits set beyond its prefix length. {cure}")
-        elif any(_overlap(network, never) and network.prefixlen >= never.prefixlen for never in _NEVER_SEEN):
+        elif any(overlaps(network, never) and network.prefixlen >= never.prefixlen for never in _NEVER_SEEN):
             text = f"AWS never sees '{given}': it sees the public address from which the call leaves your network"
             yield Problem(place, f"{text}. Write that one.")
         else:
-            within = next((other for other in known if _overlap(network, other)), None)
+            within = next((other for other in known if overlaps(network, other)), None)
             if within:
                 yield Problem(place, f"'{given}' overlaps with '{within}'. Remove one of the two.")
             known.append(network)
@@ -79,7 +79,7 @@ def common_networks(lists: Sequence[Sequence[str]]) -> list[Network]:
     common: list[Network] = [ip_network(network) for network in lists[0]] if lists else []
     for networks in lists[1:]:
         pairs = product(common, map(ip_network, networks))
-        common = [max(pair, key=lambda network: network.prefixlen) for pair in pairs if _overlap(*pair)]
+        common = [max(pair, key=lambda network: network.prefixlen) for pair in pairs if overlaps(*pair)]
     return common
 
 
@@ -95,7 +95,7 @@ def same_for_all(networks: Sequence[Network], values: Sequence[str]) -> bool:
     ]
     within: set[bool] = set()
     for network in networks:
-        overlapping = [value for value in together if _overlap(network, value)]
+        overlapping = [value for value in together if overlaps(network, value)]
         if any(value.prefixlen > network.prefixlen for value in overlapping):
             return False
         within.add(bool(overlapping))
@@ -114,5 +114,6 @@ def _network(text: str) -> Network | None:
         return None
 
 
-def _overlap(one: Network, other: Network) -> bool:
+def overlaps(one: Network, other: Network) -> bool:
+    """Whether two networks have an address in common. If so, the one with the longer prefix is within the other."""
     return one.version == other.version and one.overlaps(other)  # pyright: ignore[reportArgumentType]

@@ -115,6 +115,11 @@ class KeyPlan:
     previous_until: date | None = None
     """The day on which the previous key's overlap ends."""
 
+    @property
+    def keys(self) -> "list[PlannedKey]":
+        """The current key, and the previous one if there is one."""
+        return [key for key in (self.current, self.previous) if key]
+
 
 def due_key(rules: KeyRules, keys: Sequence[Key], today: date) -> KeyName | None:
     """The name of the key that has to be issued today, or None. keys: those that exist, newest first.

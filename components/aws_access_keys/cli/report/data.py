@@ -7,6 +7,7 @@ The classes are the shape of the JSON document, whose names are in camelCase. Da
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
@@ -118,7 +119,7 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class Listing(ABC):
     """What is shown of keys, whatever they have in common: the report of a stack, or the inventory of an account."""
 
     NAME: ClassVar[str]
@@ -142,17 +143,17 @@ class Listing:
     """What is unknown and why, in one line."""
 
     @property
-    def title(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def title(self) -> str: ...
 
     @property
+    @abstractmethod
     def headline(self) -> str:
         """One line on all of it."""
-        raise NotImplementedError
 
     @property
-    def rows(self) -> Sequence[Row]:
-        raise NotImplementedError
+    @abstractmethod
+    def rows(self) -> Sequence[Row]: ...
 
     @property
     def notes(self) -> list[str]:

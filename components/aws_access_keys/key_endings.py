@@ -1,0 +1,104 @@
+"""What is reported of keys that stop working, and of keys that work although they should not."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from aws_access_keys.account import MAX_WORKERS, Account, AwsQueryError
+from aws_access_keys.iam import was_trial
+from aws_access_keys.retire_guard import RetireGuard
+from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
+from aws_access_keys.rules.rotation import Key, KeyRules, Retirement
+from aws_access_keys.state import UserState
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """What each item gives, in order."""
+    with ThreadPoolExecutor(MAX_WORKERS) as pool:
+        return list(pool.map(ask, items))
+
+
+def removed_in_use(
+    states: Mapping[str, UserState], removed: Sequence[str], guard: RetireGuard, spell: Spelling = PYTHON
+) -> list[Problem]:
+    """Keys in use of users that were removed from the settings, or whose keys were."""
+    keys = [(user, key.id) for user in sorted(removed) for key in states[user].keys]
+    refusals = in_parallel(lambda key: guard.refusal(*key, "deleted"), keys)
+    return [Problem(spell("users.{}", user), why) for (user, _), why in zip(keys, refusals, strict=True) if why]
+
+
+def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], account: Account) -> list[str]:
+    """A line about each key that is deleted with its user, or because the user is to have none. removed: user → why."""
+    keys = [(user, key) for user in removed for key in states[user].keys]
+    lines = in_parallel(lambda key: retired_line(account, *key, "deleted", removed[key[0]]), keys)
+    return [line for line in lines if line]
+
+
+def still_active(
+    states: Mapping[str, UserState], ended: Mapping[str, str], spell: Spelling, account: Account
+) -> tuple[dict[tuple[str, str], Problem], list[str]]:
+    """Keys that work in IAM although their user is to have none that does, and that the stack cannot retire: user and
+    id of those that its state lost → the problem, and a warning for each one that it never had.
+
+    ended: user → why. AWS is asked where a key ends in this run, or the state lacks one that was handed over.
+    """
+    problems: dict[tuple[str, str], Problem] = {}
+    warnings: list[str] = []
+    for user, why in sorted(ended.items()):
+        state = states.get(user, UserState())
+        known, handed_over = {key.id for key in state.keys}, {key.id for key in state.handed_over} | state.lost
+        if not state.exists or not (handed_over - known or any(key.active for key in state.keys)):
+            continue
+        try:
+            found = [key for key in account.list_access_keys(user) if key.active and key.id not in known]
+        except AwsQueryError as error:
+            cure = error.cure("iam:ListAccessKeys")
+            warnings.append(f"whether {user} has other access keys that work is unknown ({error}). {cure}")
+            continue
+        for key in found:
+            if key.id in handed_over:
+                text = f"the access key {key.id} of {user} still works, although {why}: the state lost it. Deactivate"
+                command = f"aws iam update-access-key --user-name {user} --access-key-id {key.id} --status Inactive"
+                problems[user, key.id] = Problem(spell("users.{}.key", user), f"{text} it: {command}")
+            else:
+                warnings.append(unmanaged_key(user, key.describe(None), key.id))
+    return problems, warnings
+
+
+def retired_line(account: Account, user: str, key: Key, action: Retirement, why: str) -> str | None:
+    """A line about a key that stops working: whose it is, when it was last used, and why it is retired. None for one
+    that does not work; somebody may have activated a key that is inactive in the state.
+    """
+    try:
+        if not {found.id: found.active for found in account.list_access_keys(user)}.get(key.id, key.active):
+            return None
+        used = account.last_use(key.id)
+        use = used.text if used else "never used"
+        if used and used.service == "sts":
+            in_iam = {found.id: found.created for found in account.list_access_keys(user)}
+            if key.id in in_iam and was_trial(in_iam[key.id], used):
+                use = "not used since its verification"
+    except AwsQueryError:
+        use = "last use unknown"
+    return f"the access key {key.id} of {user} ({use}) is {action}: {why}"
+
+
+def expiry(rules: KeyRules) -> str:
+    """Why a key that has expired is retired."""
+    return f"it expired on {rules.expires}"
+
+
+def unmanaged_key(user: str, described: str, key_id: str) -> str:
+    """The warning about a key that IAM has and the stack does not know."""
+    return (
+        f"IAM has an access key of {user} that this stack does not manage: {described}. Somebody created it, or AWS's "
+        f"response to an earlier run got lost. If nobody uses it, delete it: {delete_command(user, key_id)}"
+    )
+
+
+def delete_command(user: str, key_id: str) -> str:
+    """The command that deletes an access key."""
+    return f"aws iam delete-access-key --user-name {user} --access-key-id {key_id}"
