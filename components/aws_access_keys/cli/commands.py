@@ -150,7 +150,7 @@ def report(
     cloudtrail:LookupEvents; the exit code is 1 if something could not be read.
     """
     if who is not None:
-        from aws_access_keys.cli.leak import who as who_uses
+        from aws_access_keys.cli.usage import who as who_uses
 
         if output in ("html", "csv") or file or fail_on_overdue:
             raise click.UsageError("--who prints text or JSON: --output text or --output json.")

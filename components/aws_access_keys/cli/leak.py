@@ -4,7 +4,6 @@ Each step is done whatever became of the others, and a second run does what the 
 too. `pulumi up` is never run.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -14,12 +13,11 @@ from shlex import quote
 from typing import Any, Literal, NamedTuple
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.cli.rotate import edit, entry_of, stack_file, update_warnings
+from aws_access_keys.cli.rotate import edit, entry_of, in_project, update_warnings
 from aws_access_keys.cli.stack import (
     StackError,
     keys_in_state,
-    name_in_iam,
-    project_stacks,
+    list_stacks,
     selected_stack,
     stack_config,
     stack_keys,
@@ -78,7 +76,7 @@ class _Answer:
         self.request, self.key_id, self.say = request, request.key_id, say
         self.data: dict[str, Any] = {"key": request.key_id, "dryRun": request.dry_run, "steps": [], "problems": []}
         self.failed = False
-        self.in_project = _in_project()
+        self.in_project = in_project()
         self.stack = stack
         if self.in_project and not stack:
             with suppress(StackError):  # all stacks of the project are searched anyway
@@ -244,7 +242,7 @@ class _Answer:
         """Look for the key in the selected stack and in the others of this project."""
         if self.owner or not (self.in_project or self.stack):
             return
-        others: list[str] = (self._tried(project_stacks) if self.in_project else None) or []
+        others: list[str] = (self._tried(list_stacks) if self.in_project else None) or []
         stacks = [*([self.stack] if self.stack else []), *(stack for stack in others if stack != self.stack)]
         for stack in stacks:
             try:
@@ -390,34 +388,3 @@ _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 def _revoke(arn: str, before: datetime) -> str:
     return rules.revoke_command(arn.rpartition("/")[2], before)
-
-
-def _in_project() -> bool:
-    try:
-        stack_file("any")
-    except StackError as error:
-        return "no Pulumi.yaml" not in error.message
-    return True
-
-
-def who(stack: str | None, named: str, regions: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """Who uses a key, or the keys of a user, as data and as text. Raises StackError."""
-    is_key = re.fullmatch(r"A[KS]IA[A-Z0-9]{12,124}", named)
-    stack = stack or (selected_stack() if _in_project() or not is_key else None)
-    try:
-        session = session_for(stack_config(stack, "aws") if stack else {})
-        key_ids = [named] if is_key else _keys_of(str(stack), named, Account(lambda: session))
-        looked = look_up(session, key_ids, regions)
-    except (*sdk_errors(), ValueError) as error:
-        raise StackError(f"AWS cannot be asked: {format_error(error)}.") from None
-    return as_data(looked), as_text(looked)
-
-
-def _keys_of(stack: str, user: str, account: Account) -> list[str]:
-    """The ids of a user's keys: those of the stack, and others that IAM has."""
-    keys: dict[str, Any] = stack_keys(stack)["keys"]
-    name = name_in_iam(stack, user, keys)
-    found = [keys[name][role]["id"] for role in ("current", "previous") if keys[name].get(role)]
-    with suppress(AwsQueryError):  # those of the stack are known
-        found += [key.id for key in account.list_access_keys(name.rpartition("/")[2])]
-    return list(dict.fromkeys(found))

@@ -142,6 +142,15 @@ def stack_file(stack: str) -> Path:
     raise StackError("There is no Pulumi.yaml here. Run this in the folder of the Pulumi program.")
 
 
+def in_project() -> bool:
+    """Whether this runs in the folder of a Pulumi program."""
+    try:
+        stack_file("any")
+    except StackError as error:
+        return "no Pulumi.yaml" not in error.message
+    return True
+
+
 def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value: int | str) -> str | None:
     """The text of a stack file with a setting of a user's key set, all else as it is; None where that cannot be done.
 

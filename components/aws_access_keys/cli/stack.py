@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from click import ClickException
@@ -40,11 +40,6 @@ def selected_stack() -> str:
     return pulumi("stack", "--show-name").strip()
 
 
-def project_stacks() -> list[str]:
-    """The names of all stacks of this project. Raises StackError."""
-    return [str(found["name"]) for found in json.loads(pulumi("stack", "ls", "--json"))]
-
-
 def stack_outputs(stack: str, required: str, *options: str) -> dict[str, Any]:
     """Output → value; secrets only with the option --show-secrets. Raises StackError where `required` is missing."""
     outputs: dict[str, Any] = json.loads(pulumi("stack", "output", "--json", "--stack", stack, *options))
@@ -78,23 +73,19 @@ def stack_keys(stack: str) -> dict[str, Any]:
         raise StackError(
             f"Stack '{stack}' has no access keys yet: run `pulumi up --stack {stack}` first, or again if it failed."
         )
-    arns: dict[tuple[str, str], str] = {
-        (found.get("parent", ""), found["outputs"]["name"]): found["outputs"]["arn"]
-        for found in resources
-        if found["type"] == USER and "arn" in found.get("outputs", {})
-    }
-    count = Counter(user for keys in components.values() for user in keys)
+    arns = _arns(resources)
+    names = _names((urn, user) for urn, keys in components.items() for user in keys)
     result: dict[str, dict[str, Any]] = {"keys": {}, "userArns": {}}
     for urn, keys in components.items():
         for user, part in keys.items():
             if not isinstance(part, dict):
                 continue
-            name = user if count[user] == 1 else f"{urn.rpartition('::')[2]}/{user}"
-            result["keys"][name] = part
-            if (urn, user) in arns:
-                result["userArns"][name] = arns[urn, user]
-    for (urn, user), arn in arns.items():  # also of users who have no key
-        if urn in components and user not in components[urn]:
+            result["keys"][names[urn, user]] = part
+            if arn := arns.get((urn, f"users.{user}")):
+                result["userArns"][names[urn, user]] = arn
+    for (urn, owner), arn in arns.items():  # also of users who have no key
+        kind, _, user = owner.partition(".")
+        if kind == "users" and urn in components and user not in components[urn]:
             result["userArns"].setdefault(user, arn)
     return result
 
@@ -151,11 +142,7 @@ def stack_expectations(stack: str) -> dict[str, tuple[str | None, list[dict[str,
     user. Raises StackError where there are no expectations.
     """
     resources = _resources(stack)
-    arns = {
-        (found.get("parent", ""), f"{_OWNERS[found['type']]}.{found['outputs']['name']}"): found["outputs"]["arn"]
-        for found in resources
-        if found["type"] in _OWNERS and "arn" in found.get("outputs", {})
-    }
+    arns = _arns(resources)
     expectations: dict[tuple[str, str], list[dict[str, Any]]] = {
         (found["urn"], owner): record["checks"]
         for found in resources
@@ -168,11 +155,24 @@ def stack_expectations(stack: str) -> dict[str, tuple[str | None, list[dict[str,
             f"The state of stack '{stack}' has no expectations. Add expect to a group or user and run "
             f"`pulumi up --stack {stack}`; if the last update failed, run it again."
         )
-    count = Counter(owner for _, owner in expectations)
+    names = _names(expectations)
+    return {names[owner]: (arns.get(owner), checks) for owner, checks in expectations.items()}
+
+
+def _arns(resources: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """URN of the component, and `groups.NAME` or `users.NAME` → ARN."""
     return {
-        owner if count[owner] == 1 else f"{urn.rpartition('::')[2]}/{owner}": (arns.get((urn, owner)), checks)
-        for (urn, owner), checks in expectations.items()
+        (found.get("parent", ""), f"{_OWNERS[found['type']]}.{found['outputs']['name']}"): found["outputs"]["arn"]
+        for found in resources
+        if found["type"] in _OWNERS and "arn" in found.get("outputs", {})
     }
+
+
+def _names(owners: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """URN of the component and name → the name, as COMPONENT/NAME where two components have it."""
+    listed = list(owners)
+    count = Counter(name for _, name in listed)
+    return {(urn, name): name if count[name] == 1 else f"{urn.rpartition('::')[2]}/{name}" for urn, name in listed}
 
 
 def _resources(stack: str) -> list[dict[str, Any]]:

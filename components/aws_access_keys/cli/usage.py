@@ -3,18 +3,23 @@
 AWS allows two look-ups per second, account and region; all are made at that pace, one after the other.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
-from aws_access_keys.account import AwsQueryError
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli.rotate import in_project
+from aws_access_keys.cli.stack import StackError, name_in_iam, selected_stack, stack_config, stack_keys
 from aws_access_keys.iam import format_error, sdk_errors
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.usage import DATA_EVENTS, KEPT_DAYS, Seen, Usage
+from aws_access_keys.session import session_for
 
 PAUSE = 0.5  # seconds between two look-ups
 MAX_EVENTS = 2500  # read of one key in one region, the newest; 50 in each look-up
@@ -208,3 +213,26 @@ def _times(seen: Seen) -> str:
 def _seen(seen: Seen) -> dict[str, Any]:
     first, last = (moment and f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (seen.first, seen.last))
     return {"events": seen.count, "first": first, "last": last}
+
+
+def who(stack: str | None, named: str, regions: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Who uses a key, or the keys of a user, as data and as text. Raises StackError."""
+    is_key = re.fullmatch(r"A[KS]IA[A-Z0-9]{12,124}", named)
+    stack = stack or (selected_stack() if in_project() or not is_key else None)
+    try:
+        session = session_for(stack_config(stack, "aws") if stack else {})
+        key_ids = [named] if is_key else _keys_of(str(stack), named, Account(lambda: session))
+        looked = look_up(session, key_ids, regions)
+    except (*sdk_errors(), ValueError) as error:
+        raise StackError(f"AWS cannot be asked: {format_error(error)}.") from None
+    return as_data(looked), as_text(looked)
+
+
+def _keys_of(stack: str, user: str, account: Account) -> list[str]:
+    """The ids of a user's keys: those of the stack, and others that IAM has."""
+    keys: dict[str, Any] = stack_keys(stack)["keys"]
+    name = name_in_iam(stack, user, keys)
+    found = [keys[name][role]["id"] for role in ("current", "previous") if keys[name].get(role)]
+    with suppress(AwsQueryError):  # those of the stack are known
+        found += [key.id for key in account.list_access_keys(name.rpartition("/")[2])]
+    return list(dict.fromkeys(found))
