@@ -22,9 +22,9 @@ from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
 from aws_access_keys.verification import wait_until_accepted
 
-Delivery = Callable[[Callable[[], "pulumi.Output[str]"], list[pulumi.Resource]], list[pulumi.Resource]]
-"""Puts a value into the user's stores. Takes a function that makes the value, called only if there is a store, and what
-is deleted after the stores; returns the resources that hold the value."""
+Delivery = Callable[[Callable[[], "pulumi.Output[str]"], list[pulumi.Resource], bool], list[pulumi.Resource]]
+"""Puts a value into the user's stores. Takes a function that makes the value, called only if there is a store, what is
+deleted after the stores, and whether only a new store gets the value; returns the resources that hold the value."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,14 @@ class UserKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
         plan = self.plan.plan
         if self.plan.expired_on:  # the copies go first
-            delivered = self.deliver(partial(expired_content, self.plan.expired_on), [])
+            delivered = self.deliver(partial(expired_content, self.plan.expired_on), [], False)
             current = self._key(plan.current, False, delivered)
             secret = self._accepted_secret(current)
         else:
             current = self._key(plan.current, plan.is_new)
             secret = self._accepted_secret(current)
-            delivered = self.deliver(partial(key_content, current, secret, self.user_name, self.spell), [current])
+            content = partial(key_content, current, secret, self.user_name, self.spell)
+            delivered = self.deliver(content, [current], self._is_off(plan.current))
         self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
         kept = {key.name for key in plan.keys} | {plan.replaced}
@@ -85,6 +86,10 @@ class UserKeys:
                 f"{self.name}/descriptions", self.user, self.user.name, ids, self.settings.description
             )
         return RegisteredKeys(current, secret, self._status(current, previous, secret))
+
+    def _is_off(self, planned: PlannedKey) -> bool:
+        """Whether a key was deactivated, though not by the settings: it takes no other key's place in a store."""
+        return planned.status is None and any(key.name == planned.name and not key.active for key in self.state.keys)
 
     def _restore(self, keys: Sequence[Key]) -> None:
         """Register keys that were to be deleted: the engine deletes what the program does not register."""
@@ -140,7 +145,12 @@ class UserKeys:
         def start(values: "list[Any]") -> "asyncio.Future[str | None]":
             return asyncio.ensure_future(self._accept(*values))
 
-        secret = pulumi.Output.all(self.user.name, key.id, key.secret, key.status, known).apply(start)
+        # An adopted key has no secret in the state, which to a preview would be one that is not known yet.
+        is_adopted = adopt is not None and any(
+            of_state.id == adopt.id and of_state.name == self.plan.plan.current.name for of_state in self.state.keys
+        )
+        issued = pulumi.Output.from_input(None) if is_adopted else key.secret
+        secret = pulumi.Output.all(self.user.name, key.id, issued, key.status, known).apply(start)
         return pulumi.Output.secret(secret)
 
     async def _accept(

@@ -162,6 +162,11 @@ class Account:
             self._documents[arn] = found["PolicyVersion"]["Document"] if found else None
         return self._documents[arn]
 
+    def user_policy(self, user: str, name: str) -> Mapping[str, Any] | None:
+        """The document of an inline policy of a user; None where there is none."""
+        response: dict[str, Any] | None = self.ask("iam", "get_user_policy", UserName=user, PolicyName=name)
+        return response and response["PolicyDocument"]
+
     def policy(self, arn: str) -> Mapping[str, Any] | None:
         """A managed policy as GetPolicy describes it; None where there is no such policy."""
         if arn not in self._policies:

@@ -42,13 +42,14 @@ def deliver(
     settings: DeliverSettings,
     parent: pulumi.Resource,
     after: list[pulumi.Resource],
+    keeps: bool,
     hooks: pulumi.ResourceHookBinding | None,
     registered: Callable[[str], None],
 ) -> list[pulumi.Resource]:
     """Put a value into a user's stores. Returns the resources that hold it.
 
-    after: what is deleted after the stores. hooks: of the secret or parameter. registered: is called with the URN of
-    each.
+    after: what is deleted after the stores. keeps: whether a store that exists keeps its value. hooks: of the secret or
+    parameter. registered: is called with the URN of each.
 
     The resources are named after their names in the store, so a name that moves from one user to another is an update.
     """
@@ -71,7 +72,9 @@ def deliver(
             secret_string=value,
             # The same order as that of the keys: a mixture of both orders lets the engine destroy its state
             # (https://github.com/pulumi/pulumi/issues/13848). AWS keeps the old value until the new one is there.
-            opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
+            opts=pulumi.ResourceOptions(
+                parent=parent, delete_before_replace=True, ignore_changes=["secretString"] if keeps else None
+            ),
         )
         made.append(version)
     if store := settings.ssm:
@@ -83,7 +86,7 @@ def deliver(
             description=f"Access key of IAM user {user}",
             key_id=store.kms_key,
             value=value,
-            opts=pulumi.ResourceOptions(parent=parent, hooks=hooks),
+            opts=pulumi.ResourceOptions(parent=parent, hooks=hooks, ignore_changes=["value"] if keeps else None),
         )
         parameter.urn.apply(registered)
         made.append(parameter)

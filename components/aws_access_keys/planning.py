@@ -15,6 +15,7 @@ import pulumi
 from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.key_endings import delete_command, expiry, in_parallel, retired_line, unmanaged_key
 from aws_access_keys.retire_guard import RetireGuard
+from aws_access_keys.rules import leak
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import PYTHON, Spelling
 from aws_access_keys.rules.rotation import (
@@ -121,9 +122,10 @@ class _Planner:
         if not keys and not new:
             raise KeyLimitError(f"{self.place}: {' '.join(self.skipped)} Nothing was changed.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
-        self._warn(plan, keys)
-        if keep := self._kept(plan, keys):
+        leaked = self._leaked(plan, keys)
+        if keep := self._kept(plan, keys) | leaked:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
+        self._warn(plan, [key for key in keys if key.name not in leaked])
         actions = retirements(plan, keys)
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
         return UserPlan(
@@ -155,6 +157,31 @@ class _Planner:
                 for key in keys
                 if key.name == plan.previous.name and not key.active
             ]
+
+    def _leaked(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
+        """The keys that the settings would activate, and that `access-keys leak` deactivated; each is reported."""
+        found: set[KeyName] = set()
+        for key in keys:
+            if key.active or PlannedKey(key.name, "active") not in plan.keys:
+                continue
+            stays = (
+                f"the access key {key.id} of {self.user} stays inactive, although the settings ask for an active one"
+            )
+            remove = _undo(key.name == plan.current.name)
+            try:
+                is_leaked = leak.is_denied(self.account.user_policy(self.user, leak.DENY_NAME), key.id)
+            except AwsQueryError as error:
+                cure = error.cure("iam:GetUserPolicy")
+                self._skip(f"{stays}: whether it has leaked could not be asked ({error}). {cure} Or {remove}.")
+                found.add(key.name)
+                continue
+            if is_leaked:
+                self._skip(
+                    f"{stays}: `access-keys leak` recorded that it has leaked. If that was a false alarm, run "
+                    f"`access-keys leak {key.id} --undo`, `pulumi refresh` and `pulumi up`; otherwise {remove}."
+                )
+                found.add(key.name)
+        return found
 
     def _kept(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """The keys that stay as they are, whatever the plan is; each is reported."""
@@ -244,7 +271,9 @@ class _Planner:
     def _adopted_name(self) -> KeyName:
         """The name of a key that is taken over: its own, or under a schedule one that serves from this day on."""
         own = next((key.name for key in self.state.handed_over if key.id == self.adopted), None)
-        return own or KeyName(self.rules.serial, self.today if self.rules.rotation else date.min)
+        after = max((key.name.serial + 1 for key in self.state.keys), default=0)
+        serial = max(self.rules.serial, after)
+        return own or KeyName(serial, self.today if self.rules.rotation else date.min)
 
     def _compare(
         self, in_iam: Sequence[AccessKeyMetadata], new: KeyName | None
@@ -319,6 +348,14 @@ class _Planner:
                         "was changed."
                     )
                 self.warnings.append(f"{text}; if not, {delete}")
+        for key_id in sorted(self.state.strays & ids):
+            raise KeyLimitError(
+                f"{self.place}: the state does not have the access key {key_id} of {self.user}, but IAM does, and a "
+                "secret or parameter of this stack holds it: the state is older than the key. The store would get an "
+                f"older key. To take it into the state, set adopt to {{id: {key_id}, secret: ...}} in this key, with "
+                f"the secret that the store holds, and run `pulumi up`; or, if nobody uses it, delete it: "
+                f"{self._delete_command(key_id)}. Nothing was changed."
+            )
 
     def _in_place_of(self, current: HandedOver, new: KeyName | None) -> KeyName | None:
         """The name of the new key where the current one was deleted in IAM."""

@@ -309,7 +309,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         settings = self._settings.effective_deliver(user)
 
-        def put(content: "Callable[[], pulumi.Output[str]]", after: list[pulumi.Resource]) -> list[pulumi.Resource]:
+        def put(
+            content: "Callable[[], pulumi.Output[str]]", after: list[pulumi.Resource], keeps: bool
+        ) -> list[pulumi.Resource]:
             if settings is None:
                 return []
             hooks = pulumi.ResourceHookBinding(before_delete=[run.hook]) if guard.idle_days(user) else None
@@ -317,7 +319,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             def registered(store: str) -> None:
                 run.stores[store] = (urn, user)
 
-            return deliver(self._name, user, content(), settings, self.users[user], after, hooks, registered)
+            return deliver(self._name, user, content(), settings, self.users[user], after, keeps, hooks, registered)
 
         return put
 

@@ -96,6 +96,8 @@ class UserState:
     """The current key of the last finished run, and the previous one if there was one."""
     delivered: frozenset[str] = frozenset()
     """The ids of the keys that secrets and parameters of the component hold."""
+    strays: frozenset[str] = frozenset()
+    """Those of them that no key in the component's state has: the state may be older than the stores."""
     planned: tuple[str, ...] | None = None
     """The names of the keys that the last run wanted; None where no run wanted any."""
     idle_days: int = 0
@@ -119,15 +121,17 @@ class UserState:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the last run finished with these very keys."""
+        """Whether the last run finished with these very keys, and the stores hold no others."""
         handed_over = {key.id: str(key.name) for key in self.handed_over}
         known = {key.id: str(key.name) for key in self.keys}
-        return known == handed_over and (self.planned is None or set(self.planned) == set(known.values()))
+        is_finished = known == handed_over and (self.planned is None or set(self.planned) == set(known.values()))
+        return is_finished and not self.strays
 
     def takes_over(self, adopted: str | None) -> bool:
         """Whether an existing key is still to be taken into the state: the first key, or one that the state lost."""
         known = {key.id for key in (*self.keys, *self.handed_over[1:])}  # a previous key never becomes the current one
-        return adopted is not None and adopted not in known and (not self.keys or adopted in self._handed_over_ids)
+        lost = self._handed_over_ids | self.strays
+        return adopted is not None and adopted not in known and (not self.keys or adopted in lost)
 
     @property
     def _handed_over_ids(self) -> set[str]:
@@ -224,6 +228,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         if (key_id := _delivered_id(found.get(content)))
     }
     delivered = frozenset(copies.values())
+    strays = delivered - {key.id for of_user in keys.values() for key in of_user}
     policies, group_policies = dict[str, set[str]](), dict[str, set[str]]()
     for owner, kind, which, known in (
         (USER, USER_POLICY, "name", policies),
@@ -243,6 +248,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             keys=tuple(of_user := sorted(keys.get(user, []), key=lambda key: key.name, reverse=True)),
             handed_over=(known := handed_over_keys.get(user, ())),
             delivered=delivered,
+            strays=strays,
             planned=tuple(record.plans[user]) if user in record.plans else None,
             idle_days=int(record.idle_days.get(user, 0)),
             adopting=None if record.adopts.get(user) in {key.id for key in known} else record.adopts.get(user),

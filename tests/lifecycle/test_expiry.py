@@ -6,6 +6,7 @@ import pytest
 
 from tests.lifecycle.helpers import NewStack, config, in_days, keys_in_iam
 from tests.lifecycle.stack import Sandbox
+from tests.lifecycle.test_operations import report
 
 STORES = {"deliver": {"ssm": {}, "secretsManager": {}}}
 
@@ -45,6 +46,12 @@ def test_an_expired_key_is_deactivated_after_its_copies_were_replaced(new_stack:
     calls = order(sandbox, "PutSecretValue", "PutParameter", "UpdateAccessKey")
     assert sorted(calls[:2]) == ["PutParameter", "PutSecretValue"], "no store ever holds a key that does not work"
     assert stack.preview().changes == {}
+    key_id = stack.outputs()["accessKeyIds"]["test-user"]
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=key_id, Status="Active")
+    assert [finding["rule"] for key in report(stack)["keys"] for finding in key["overdue"]] == ["reactivated"]
+    stack.refresh()
+    stack.up()
+    assert set(keys_in_iam(sandbox).values()) == {"Inactive"}, "what the report says deactivates it again"
     stack.write({**config(expires=in_days(60), serial=3), **STORES})
     stack.up()
     assert "Active" in keys_in_iam(sandbox).values(), "a later day and a new serial give the user a key again"

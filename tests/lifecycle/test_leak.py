@@ -125,7 +125,7 @@ def deny(sandbox: Sandbox, user: str) -> list[str]:
     if "AccessKeysLeakDeny" not in iam.list_user_policies(UserName=user)["PolicyNames"]:
         return []
     document = iam.get_user_policy(UserName=user, PolicyName="AccessKeysLeakDeny")["PolicyDocument"]
-    return [statement["Sid"].removeprefix("Leak") for statement in document["Statement"]]
+    return [statement["Sid"].removeprefix("Leak").removeprefix("OfInactive") for statement in document["Statement"]]
 
 
 @pytest.fixture
@@ -168,6 +168,32 @@ def test_it_works_with_no_stack_can_be_run_again_and_undone(
     assert all(session.opens_s3() for session in sessions)
     again = leak(sandbox, tmp_path, ann[0], "--undo", "--output", "json")
     assert [step["status"] for step in json.loads(again.stdout)["steps"]] == ["already done", "already done"]
+
+
+def test_undo_activates_no_key_that_was_inactive_before(sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path) -> None:
+    sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=ann[0], Status="Inactive")
+    leak(sandbox, tmp_path, ann[0])
+    assert deny(sandbox, "ann") == [ann[0]]
+    undone = leak(sandbox, tmp_path, ann[0], "--undo")
+    assert undone.returncode == 0, undone.stdout + undone.stderr
+    assert "the key was not active before, and stays inactive" in undone.stdout
+    assert f"To activate it: aws iam update-access-key --user-name ann --access-key-id {ann[0]}" in undone.stdout
+    assert (deny(sandbox, "ann"), keys_in_iam(sandbox, "ann")) == ([], {ann[0]: "Inactive"})
+
+
+def test_no_setting_activates_a_leaked_key(sandbox: Sandbox, stack: Stack) -> None:
+    key = stack.key("test-user")
+    leak(sandbox, stack.folder, key[0])
+    stack.refresh()
+    stack.write({**config(status="active"), "groups": {"test": {"inline": {"own": ALLOW}}}})
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert "`access-keys leak` recorded that it has leaked. If that was a false alarm, run" in refused.text
+    assert keys_in_iam(sandbox) == {key[0]: "Inactive"}
+    leak(sandbox, stack.folder, key[0], "--undo")
+    stack.refresh()
+    stack.up()
+    assert works(sandbox, key)
 
 
 @pytest.mark.parametrize(

@@ -382,6 +382,50 @@ def test_a_key_that_the_state_lost_is_named_and_can_be_taken_back(new_stack: New
     assert key_id in keys_in_iam(sandbox), "the key that was taken back is the previous one now"
 
 
+def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({**config(), **DELIVERED})
+    stack.up()
+    backup = stack.folder / "backup.json"
+    stack.run("stack", "export", "--file", str(backup))
+    stack.write({**config(serial=2, previous="inactive"), **DELIVERED})
+    stack.up()
+    in_use = stored(sandbox, "test-user")
+    stack.run("stack", "import", "--file", str(backup))
+    stack.refresh()
+    stack.write({**config(), **DELIVERED})  # with the backup came the file of that day
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
+    assert stored(sandbox, "test-user") == in_use, "the store keeps the key that works"
+    stack.write({**config(adopt={"id": in_use[0]}), **DELIVERED})
+    path = "aws-access-keys:users.test-user.key.adopt.secret"
+    stack.run("config", "set", "--secret", "--path", path, in_use[1])
+    stack.up()
+    assert stack.key("test-user") == in_use
+    assert stored(sandbox, "test-user") == in_use
+    assert sorted(keys_in_iam(sandbox).values()) == ["Active", "Inactive"], "nothing was issued, deleted or revived"
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_a_key_that_somebody_deactivated_takes_no_other_keys_place_in_a_store(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write({**config(), **DELIVERED})
+    stack.up()
+    iam, ssm = sandbox.client("iam"), sandbox.client("ssm")
+    iam.update_access_key(UserName="test-user", AccessKeyId=stack.key("test-user")[0], Status="Inactive")
+    works_elsewhere = json.dumps({"aws_access_key_id": "AKIAELSEWHERE0000001", "aws_secret_access_key": "s" * 40})
+    ssm.put_parameter(Name="/access-keys/test-user", Value=works_elsewhere, Type="SecureString", Overwrite=True)
+    stack.refresh()
+    stack.up()
+    assert stored(sandbox, "test-user")[0] == "AKIAELSEWHERE0000001"
+    stack.write({**config(serial=2), **DELIVERED})
+    stack.up()
+    assert stored(sandbox, "test-user") == stack.key("test-user"), "a new key is delivered again"
+
+
 def test_a_user_of_somebody_else_is_refused_before_anything_is_made(new_stack: NewStack, sandbox: Sandbox) -> None:
     iam = sandbox.client("iam")
     iam.create_user(UserName="Ann")

@@ -154,6 +154,16 @@ def test_an_inactive_key_is_handed_over_with_a_warning(run: Run) -> None:
     assert "the key is inactive: AWS refuses it until users.eve.key.status is active again." in run("eve")[1]
 
 
+def test_an_inactive_key_takes_another_keys_place_only_when_forced(run: Run) -> None:
+    content = "[eve]\naws_access_key_id = AKIABOBOLD\naws_secret_access_key = old\n"
+    run.have(content)
+    code, text = run("eve")
+    assert code == 1
+    assert "eve's current key AKIAEVE0000000000005 is inactive: AWS refuses it until users.eve.key.status is" in text
+    assert run.file.read_text() == content
+    assert run("eve", "--force")[0] == 0
+
+
 def test_the_result_can_be_had_as_json(run: Run) -> None:
     code, text = run("bob", "--stack", "prod", "--output", "json")
     assert code == 0

@@ -177,7 +177,8 @@ def test_rows_are_in_order_of_their_most_urgent_reason() -> None:
     ]
     shuffled = ordered[::-1]
     assert sorted(shuffled) == ordered
-    assert set(RULES) == {"root", "quarantine", "administrator", "unused", "age", "rotation", "second", "mfa"}
+    strongest = ("root", "quarantine", "administrator", "reactivated", "unused", "age", "rotation", "second", "mfa")
+    assert strongest == RULES
 
 
 def key(key_id: str, days: int = 0, active: bool = True) -> AccessKeyMetadata:

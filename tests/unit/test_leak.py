@@ -29,10 +29,11 @@ def test_the_key_goes_first_and_what_is_done_is_not_done_again() -> None:
     assert due(leak.steps(KEY, False, DENIED)) == []
 
 
-def test_undone_is_what_is_there_in_reverse_order() -> None:
-    assert due(leak.undo_steps(KEY, False, DENIED)) == ["sessions", "key"]
+def test_undone_is_what_is_recorded_and_the_record_goes_last() -> None:
+    assert due(leak.undo_steps(KEY, False, DENIED)) == ["key", "sessions"]
     assert due(leak.undo_steps(KEY, True, DENIED)) == ["sessions"]
-    assert due(leak.undo_steps(KEY, False, None)) == ["key"]
+    assert due(leak.undo_steps(KEY, False, leak.with_deny(None, KEY, NOW, was_active=False))) == ["sessions"]
+    assert due(leak.undo_steps(KEY, False, None)) == [], "nobody knows that the key was active"
     assert due(leak.undo_steps(KEY, True, None)) == []
 
 
@@ -44,6 +45,9 @@ def test_each_key_has_a_deny_of_its_own() -> None:
     assert leak.denied_before(renewed, KEY) == NOW + timedelta(days=2)
     assert len(renewed["Statement"]) == 2, "a renewed deny takes the place of the old one"
     assert leak.without_deny(both, OTHER) == DENIED
+    inactive = leak.with_deny(DENIED, KEY, NOW, was_active=False)
+    assert len(inactive["Statement"]) == 1, "a key has one statement"
+    assert leak.denied_before(inactive, KEY) == NOW
     assert leak.without_deny(DENIED, KEY) is None, "nothing is left of the policy"
 
 

@@ -58,7 +58,8 @@ def stands(days: int | None, used: int | str | None = "unknown", limits: Limits 
 
     created = None if days is None else ago(days).strftime("%Y-%m-%dT%H:%M:%SZ")
     uses = {} if isinstance(used, str) else {"AKIA1": None if used is None else LastUse(ago(used), "s3", None)}
-    part = {"current": key("AKIA1", 1, created, more.pop("status", "Active")), **more}
+    recorded = {"recorded": more.pop("recorded")} if "recorded" in more else {}
+    part = {"current": key("AKIA1", 1, created, more.pop("status", "Active")) | recorded, **more}
     return report_of("dev", {"keys": {"ann": part}}, uses, DAY, limits or Limits()).keys[0]
 
 
@@ -107,6 +108,11 @@ def test_the_limits_can_be_others() -> None:
 def test_an_active_key_past_its_expiry_is_overdue(day: str, late: bool) -> None:
     assert rules(stands(1, 0, expires=day)) == (["rotation"] if late else [])
     assert rules(stands(1, 0, expires=day, status="Inactive")) == []
+
+
+def test_a_key_that_somebody_activated_after_the_stack_left_it_inactive_is_overdue() -> None:
+    assert rules(stands(1, 0, recorded="Inactive", expires="2026-11-01")) == ["reactivated"], "and nothing else of it"
+    assert rules(stands(1, 0, recorded="Inactive", status="Inactive")) == []
 
 
 def test_a_user_without_a_managed_key_who_has_another_is_listed() -> None:

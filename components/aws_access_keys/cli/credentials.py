@@ -97,6 +97,12 @@ def put_profile(path: Path, profile: str, key: CurrentKey, force: bool = False) 
         with locked(path.parent):
             text = path.read_bytes().decode() if path.exists() else ""
             edited = with_profile(text, profile, key.id, key.secret)
+            if edited.replaced not in (None, key.id) and not key.active and not force:
+                raise ProfileError(
+                    f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, and "
+                    f"{key.user}'s current key {key.id} is inactive: AWS refuses it until users.{key.user}.key.status "
+                    "is active again. Choose another profile with --profile, or replace the key with --force."
+                )
             foreign = edited.replaced is not None and edited.replaced not in key.issued
             if foreign and not force:
                 raise ProfileError(

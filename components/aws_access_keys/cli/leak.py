@@ -167,10 +167,12 @@ class _Answer:
         decide = rules.undo_steps if self.request.undo else rules.steps
         self.before = rules.denied_before(self.document, self.key_id)
         for step in decide(self.key_id, self.active, self.document):
-            if self.request.undo and step.name == "sessions" and not self.is_read:
+            if self.request.undo and not self.is_read:
                 self._step(step.name, "FAILED", f"{step.what}: with other credentials, {self._command(step)}")
             elif not step.is_due:
                 self._step(step.name, "already done", self._past(step))
+                if self.request.undo and step.name == "key" and not self.active:
+                    self.say(f"  {'':12} To activate it: {self._command(step)}")
             elif self.request.dry_run:
                 self._step(step.name, "would", step.what)
             else:
@@ -207,7 +209,8 @@ class _Answer:
             document = rules.without_deny(self.document, self.key_id)
         else:
             self.before = (self._now or datetime.now(timezone.utc)) + rules.MARGIN
-            document = rules.with_deny(self.document, self.key_id, self.before)
+            was_active = self.active is not False or rules.was_active(self.document, self.key_id)
+            document = rules.with_deny(self.document, self.key_id, self.before, was_active)
         named = {"UserName": self.user, "PolicyName": rules.DENY_NAME}
         if document is None:
             self.account.ask("iam", "delete_user_policy", **named)

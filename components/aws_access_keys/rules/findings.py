@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-Rule = Literal["root", "quarantine", "administrator", "unused", "age", "rotation", "second", "mfa"]
+Rule = Literal["root", "quarantine", "administrator", "reactivated", "unused", "age", "rotation", "second", "mfa"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,18 @@ def overdue_findings(
     due: date | None,
     day: date,
     expires: date | None = None,
+    is_reactivated: bool = False,
 ) -> list[Finding]:
     """What is overdue with an active key.
 
     age_days: None where it is not to be judged by its age. unused_days: since its last use, or since its creation if it
     was never used; None where that is not known. due: when its schedule replaces it. expires: when it is to stop
-    working.
+    working. is_reactivated: whether the stack left it inactive.
     """
     found: list[Finding] = []
+    if is_reactivated:
+        text = "active in IAM, although the stack left it inactive: run `pulumi refresh`, then `pulumi up`"
+        found.append(Finding(rule="reactivated", text=text))
     if age_days is not None and age_days > limits.max_age_days:
         found.append(Finding(rule="age", text=f"{age_days} days old; the limit is {limits.max_age_days}"))
     if unused_days is not None and unused_days >= limits.idle_days:
@@ -59,6 +63,6 @@ def overdue_findings(
         found.append(Finding(rule="unused", text=f"{text}; the limit is {limits.idle_days}"))
     if due and due < day:
         found.append(Finding(rule="rotation", text=f"its rotation was due on {due}: run `pulumi up`"))
-    if expires and expires < day:
+    if expires and expires < day and not is_reactivated:
         found.append(Finding(rule="rotation", text=f"it expired on {expires}, but is active: run `pulumi up`"))
     return found

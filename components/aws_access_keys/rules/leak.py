@@ -100,22 +100,37 @@ def steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) 
 
 
 def undo_steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
-    """The same backwards."""
+    """How they are undone; the record of what the key was goes last. A key that was inactive before stays so."""
+    was = was_active(document, key_id)
+    past = "activated the key" if active or was else "the key was not active before, and stays inactive"
     return [
-        Step("sessions", denied_before(document, key_id) is not None, f"allow {_SESSIONS}", f"allowed {_SESSIONS}"),
-        Step("key", active is not True, "activate the key", "activated the key"),
+        Step("key", was and active is not True, "activate the key", past),
+        Step("sessions", is_denied(document, key_id), f"allow {_SESSIONS}", f"allowed {_SESSIONS}"),
     ]
 
 
-def sid(key_id: str) -> str:
-    """The statement of one key in the policy DENY_NAME, so that one key's is undone without another's."""
-    return f"Leak{key_id}"
+def sid(key_id: str, was_active: bool = True) -> str:
+    """The statement of one key in the policy DENY_NAME, so that one key's is undone without another's.
+
+    was_active: whether the key was active before, and is to be so again when the leak is undone.
+    """
+    return f"Leak{key_id}" if was_active else f"LeakOfInactive{key_id}"
+
+
+def was_active(document: Mapping[str, Any] | None, key_id: str) -> bool:
+    """Whether the policy DENY_NAME records that a key was active before `access-keys leak` deactivated it."""
+    return any(statement.get("Sid") == sid(key_id) for statement in _statements(document))
+
+
+def is_denied(document: Mapping[str, Any] | None, key_id: str) -> bool:
+    """Whether the policy DENY_NAME has a statement on account of a key."""
+    return any(_is_of(statement, key_id) for statement in _statements(document))
 
 
 def denied_before(document: Mapping[str, Any] | None, key_id: str) -> datetime | None:
     """Until when sessions are denied on account of a key; None where they are not."""
     for statement in _statements(document):
-        if statement.get("Sid") == sid(key_id):
+        if _is_of(statement, key_id):
             try:
                 return datetime.strptime(
                     f"{statement['Condition']['DateLessThan']['aws:TokenIssueTime']}+0000", f"{_TIME}%z"
@@ -125,15 +140,17 @@ def denied_before(document: Mapping[str, Any] | None, key_id: str) -> datetime |
     return None
 
 
-def with_deny(document: Mapping[str, Any] | None, key_id: str, before: datetime) -> dict[str, Any]:
+def with_deny(
+    document: Mapping[str, Any] | None, key_id: str, before: datetime, was_active: bool = True
+) -> dict[str, Any]:
     """The policy DENY_NAME with one key's statement added or renewed."""
-    others = [statement for statement in _statements(document) if statement.get("Sid") != sid(key_id)]
-    return {"Version": VERSION, "Statement": [*others, {"Sid": sid(key_id), **_deny(before)}]}
+    others = [statement for statement in _statements(document) if not _is_of(statement, key_id)]
+    return {"Version": VERSION, "Statement": [*others, {"Sid": sid(key_id, was_active), **_deny(before)}]}
 
 
 def without_deny(document: Mapping[str, Any] | None, key_id: str) -> dict[str, Any] | None:
     """The policy without a key's statement; None where nothing is left of it."""
-    others = [statement for statement in _statements(document) if statement.get("Sid") != sid(key_id)]
+    others = [statement for statement in _statements(document) if not _is_of(statement, key_id)]
     return {"Version": VERSION, "Statement": others} if others else None
 
 
@@ -160,6 +177,10 @@ def _deny(before: datetime) -> dict[str, Any]:
     """A request that is signed with an access key has no token, so this denies it nothing."""
     condition = {"DateLessThan": {"aws:TokenIssueTime": f"{before:{_TIME}}"}}
     return {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": condition}
+
+
+def _is_of(statement: Mapping[str, Any], key_id: str) -> bool:
+    return statement.get("Sid") in (sid(key_id), sid(key_id, was_active=False))
 
 
 def _statements(document: Mapping[str, Any] | None) -> list[dict[str, Any]]:

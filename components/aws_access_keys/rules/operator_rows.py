@@ -292,6 +292,15 @@ ROWS = (
         otherwise=_LESS,
     ),
     Row(
+        "`status: active`, `previous: active` of a key that was inactive: whether it has leaked",
+        "ActivatedKey",
+        "user:with a key",
+        "iam",
+        up="GetUserPolicy",
+        preview="GetUserPolicy",
+        otherwise="the key stays inactive",
+    ),
+    Row(
         "`access-keys leak`",
         "Leak",
         "every user",

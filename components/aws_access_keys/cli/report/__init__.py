@@ -40,8 +40,8 @@ def make_report(stack: str, limits: Limits) -> Report:
     statuses = {key["id"]: key["status"] for keys in in_iam.values() for key in keys}
     for part in outputs["keys"].values():
         for role in ("current", "previous"):
-            if part.get(role):  # the state does not know what somebody changed in IAM
-                part[role]["status"] = statuses.get(part[role]["id"], part[role]["status"])
+            if key := part.get(role):  # the state does not know what somebody changed in IAM
+                key |= {"recorded": key["status"], "status": statuses.get(key["id"], key["status"])}
     unmanaged = {user: [key for key in keys if key["id"] not in users] for user, keys in in_iam.items()}
     users |= {key["id"]: user for user, keys in unmanaged.items() for key in keys}
     with progress_of(len(users)) as progress:

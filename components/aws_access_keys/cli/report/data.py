@@ -270,6 +270,7 @@ def key_facts(
         was_used=use is not None,
         due=due,
         expires=date.fromisoformat(expires) if active and expires else None,
+        is_reactivated=active and key.get("recorded") == "Inactive",
         day=day,
     )
     return {
