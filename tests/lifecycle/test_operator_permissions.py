@@ -186,6 +186,9 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     yield operator.run("preview")
     yield operator.run("up")
     yield operator.run("refresh")
+    key["previous"] = "active"  # has the key leaked?
+    stack.write(settings)
+    yield operator.run("preview")
     give_everything(stack.sandbox, "fay")
     del users["bob"], users["fay"], groups["former"], documents["former"]
     key |= {"serial": 3, "previous": "deleted", "retireGuard": {"idleDays": 1}}
