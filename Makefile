@@ -18,7 +18,7 @@ export PYTHONSAFEPATH :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
-        test test-long test-unit test-sandbox policy-setup policy-check bench lint format schema lock clean
+        test test-long test-unit test-sandbox policy-setup policy-check bench session lint format schema lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,8 +103,11 @@ policy-check: engine policy-setup ## pulumi preview of every stack in the sandbo
 	    pulumi preview --stack $$0 --policy-pack policy --policy-pack-config policy/$$0.json' "$$stack" || exit 1; \
 	done
 
-bench: engine ## time and AWS calls against a program without the component (ARGS="--users 1 20 --rounds 5")
-	@$(BIN)/python -m bench $(ARGS)
+bench: engine ## this program beside boto3, a flat Pulumi program and Terraform (ARGS="--users 1 20", BENCH=full: 1,000 users)
+	@$(BIN)/python -m bench $(if $(filter full,$(BENCH)),--full) $(ARGS)
+
+session: engine ## the picture of a terminal session, docs/session.svg
+	@$(BIN)/python scripts/session.py
 
 lint: setup ## run ruff and a strict type checker
 	@$(BIN)/ruff check .
