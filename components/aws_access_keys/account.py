@@ -68,6 +68,7 @@ class Account:
         self._holders: dict[str, set[tuple[str, str]]] = {}
         self._keys: dict[str, list[AccessKeyMetadata]] = {}
         self._entities: dict[str, Mapping[str, str]] = {}
+        self._no_users: set[str] = set()
 
     def client(self, service: str) -> Any:
         """A boto3 client of a service, made once."""
@@ -122,10 +123,17 @@ class Account:
             self._keys[user] = self.list_access_keys_now(user)
         return self._keys[user]
 
+    def has_user(self, user: str) -> bool:
+        """Whether IAM has a user."""
+        self.list_access_keys(user)
+        return user not in self._no_users
+
     def list_access_keys_now(self, user: str | None) -> list[AccessKeyMetadata]:
         """The same, asked again: this run has created a key. user: None for the caller's own, as root has them."""
         of_user = {"UserName": user} if user else {}
         response: dict[str, Any] | None = self.ask("iam", "list_access_keys", **of_user)
+        if user and response is None:
+            self._no_users.add(user)
         listed: list[dict[str, Any]] = response["AccessKeyMetadata"] if response else []
         return [
             AccessKeyMetadata(found["AccessKeyId"], found["Status"] == "Active", found["CreateDate"])

@@ -37,6 +37,43 @@ def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], ac
     return [line for line in lines if line]
 
 
+def stray_keys(
+    states: Mapping[str, UserState], adopted: Mapping[str, str], spell: Spelling, account: Account
+) -> list[Problem]:
+    """Keys that IAM and a secret or parameter of the stack have, and its state has not: it is older than they are, as
+    one that was restored. The store would get an older key, or go. adopted: user → id of the key that is taken over.
+    """
+    users = sorted(user for user, state in states.items() if state.exists and state.strays)
+    problems: list[Problem] = []
+    for user, found in zip(users, in_parallel(lambda user: _strays(user, states[user], account), users), strict=True):
+        place = spell("users.{}.key", user)
+        if isinstance(found, AwsQueryError):
+            cure = found.cure("iam:ListAccessKeys")
+            text = "a secret or parameter of this stack holds a key that its state does not have. Whether it is one of"
+            problems.append(Problem(place, f"{text} {user} could not be asked ({found}). {cure}"))
+            continue
+        problems += [
+            Problem(
+                place,
+                f"the state does not have the access key {key_id} of {user}, but IAM does, and a secret or parameter "
+                "of this stack holds it: the state is older than the key, and the store would get an older one, or be "
+                f"deleted. To take the key into the state, set adopt to {{id: {key_id}, secret: ...}} here, with the "
+                "secret that the store holds, and run `pulumi up`; or, if nobody uses it, delete it: "
+                f"{delete_command(user, key_id)}",
+            )
+            for key_id in found
+            if adopted.get(user) != key_id
+        ]
+    return problems
+
+
+def _strays(user: str, state: UserState, account: Account) -> "list[str] | AwsQueryError":
+    try:
+        return [key.id for key in account.list_access_keys(user) if key.id in state.strays]
+    except AwsQueryError as error:
+        return error
+
+
 def still_active(
     states: Mapping[str, UserState], ended: Mapping[str, str], spell: Spelling, account: Account
 ) -> tuple[dict[tuple[str, str], Problem], list[str]]:
@@ -49,7 +86,10 @@ def still_active(
     warnings: list[str] = []
     for user, why in sorted(ended.items()):
         state = states.get(user, UserState())
-        known, handed_over = {key.id for key in state.keys}, {key.id for key in state.handed_over} | state.lost
+        known, handed_over = (
+            {key.id for key in state.keys},
+            {key.id for key in state.handed_over} | state.lost | state.strays,
+        )
         if not state.exists or not (handed_over - known or any(key.active for key in state.keys)):
             continue
         try:

@@ -122,7 +122,8 @@ class _Planner:
         if not keys and not new:
             raise KeyLimitError(f"{self.place}: {' '.join(self.skipped)} Nothing was changed.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
-        leaked = self._leaked(plan, keys)
+        if leaked := self._leaked(plan, keys):
+            plan = plan_keys(self.rules, keys, self.today, new, replaced, leaked)
         if keep := self._kept(plan, keys) | leaked:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
         self._warn(plan, [key for key in keys if key.name not in leaked])
@@ -169,7 +170,7 @@ class _Planner:
             )
             remove = _undo(key.name == plan.current.name)
             try:
-                is_leaked = leak.is_denied(self.account.user_policy(self.user, leak.DENY_NAME), key.id)
+                is_leaked = self.account.user_policy(self.user, f"{leak.DENY_NAME}{key.id}") is not None
             except AwsQueryError as error:
                 cure = error.cure("iam:GetUserPolicy")
                 self._skip(f"{stays}: whether it has leaked could not be asked ({error}). {cure} Or {remove}.")
@@ -210,32 +211,41 @@ class _Planner:
             return previous
         retires = plan.previous is not None and plan.previous.status == "inactive" and previous.active
         # Otherwise it expires, or somebody deactivated it before.
-        return previous if retires and not self._has_expired and self._works(previous) else None
+        if not retires or self._has_expired:
+            return None
+        try:
+            return previous if self._works(previous) else None
+        except AwsQueryError:
+            return None
 
     @property
     def _has_expired(self) -> bool:
         return self.rules.have_expired(self.today)
 
-    def _works(self, key: Key) -> bool | None:
-        """Whether IAM has a key, and it is active; None where IAM does not tell."""
-        try:
-            found = self.account.list_access_keys(self.user)
-        except AwsQueryError:
-            return None
-        return any(one.id == key.id and one.active for one in found)
+    def _works(self, key: Key) -> bool:
+        """Whether IAM has a key, and it is active. Raises AwsQueryError."""
+        return any(one.id == key.id and one.active for one in self.account.list_access_keys(self.user))
 
     def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """Previous keys that would be retired although the current one does not work and is not suspended."""
         retired = {name for name in retirements(plan, keys) if name != plan.current.name}
         current = next(key for key in keys if key.name == plan.current.name)
         is_activated = plan.current.status == "active" and not current.active
-        if not retired or plan.current.status == "inactive" or is_activated or self._works(current) is not False:
+        if not retired or plan.current.status == "inactive" or is_activated:
             return set()
-        self._skip(
-            f"the previous access key is not retired, because the current one, {current.id}, does not work: it is "
-            f"inactive, or IAM no longer has it. Run `pulumi refresh`, then `pulumi up`; if it is inactive, set status "
-            f"to active, or raise serial to {current.name.serial + 1} for a new key."
-        )
+        stays = f"the previous access key is not retired, because the current one, {current.id},"
+        try:
+            if self._works(current):
+                return set()
+        except AwsQueryError as error:
+            cure = error.cure("iam:ListAccessKeys")
+            self._skip(f"{stays} may not work: the access keys of {self.user} could not be listed ({error}). {cure}")
+        else:
+            self._skip(
+                f"{stays} does not work: it is inactive, or IAM no longer has it. Run `pulumi refresh`, then `pulumi "
+                f"up`; if it is inactive, set status to active, or raise serial to {current.name.serial + 1} for a new "
+                "key."
+            )
         return retired
 
     def _held(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
@@ -348,14 +358,6 @@ class _Planner:
                         "was changed."
                     )
                 self.warnings.append(f"{text}; if not, {delete}")
-        for key_id in sorted(self.state.strays & ids):
-            raise KeyLimitError(
-                f"{self.place}: the state does not have the access key {key_id} of {self.user}, but IAM does, and a "
-                "secret or parameter of this stack holds it: the state is older than the key. The store would get an "
-                f"older key. To take it into the state, set adopt to {{id: {key_id}, secret: ...}} in this key, with "
-                f"the secret that the store holds, and run `pulumi up`; or, if nobody uses it, delete it: "
-                f"{self._delete_command(key_id)}. Nothing was changed."
-            )
 
     def _in_place_of(self, current: HandedOver, new: KeyName | None) -> KeyName | None:
         """The name of the new key where the current one was deleted in IAM."""

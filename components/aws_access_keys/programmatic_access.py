@@ -18,7 +18,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.expectations import Expectations
 from aws_access_keys.identities import Identities, once_known
-from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, still_active
+from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, still_active, stray_keys
 from aws_access_keys.planning import UserPlan, plan_users
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
@@ -248,6 +248,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._expectations = Expectations(settings, spell, self._partition, state, self._account)
         problems += self._expectations.problems()
         renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
+        adopted = {user: key.adopt.id for user, key in keys.items() if key.adopt}
+        problems += stray_keys(state.users, adopted, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
         for warning in [*warnings, *missing_buckets(settings, spell, state, self._account)]:
             pulumi.log.warn(warning)
@@ -267,7 +269,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             pulumi.log.info(line)
         return plan_users(
             {user: key.rules() for user, key in keys.items()},
-            {user: key.adopt.id for user, key in keys.items() if key.adopt},
+            adopted,
             state.users,
             self._today,
             guard,

@@ -162,7 +162,7 @@ def lost_users(
 
 
 def _inline(policy: str) -> str:
-    leaked = ", by which `access-keys leak` denies the sessions of a leaked key" if policy == DENY_NAME else ""
+    leaked = ", by which `access-keys leak` denies the sessions of a leaked key" if policy.startswith(DENY_NAME) else ""
     return f"the inline policy '{policy}'{leaked}"
 
 

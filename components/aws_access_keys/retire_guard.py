@@ -32,11 +32,12 @@ class RetireGuard:
     """Knows which keys may not be retired.
 
     The planned retirements are checked before anything is registered (planning.py). The hook (run.py) is for those that
-    no plan has: `pulumi destroy`, a component that was removed from the program, a key that came into use in between.
+    no plan has: `pulumi destroy`, and a component that was removed from the program.
     """
 
     def __init__(self, today: date, account: Account, users: Mapping[str, UserGuard], must_exist: bool = False) -> None:
-        """must_exist: whether a key that IAM does not list may not be retired: it can belong to another account."""
+        """must_exist: whether a key that IAM does not list may not be retired: it can belong to another account. So it
+        can where IAM does not have its user."""
         self._today, self._account, self._users, self._must_exist = today, account, users, must_exist
 
     def of_removed(self, component: str, idle_days: Mapping[str, int]) -> "RetireGuard":
@@ -65,10 +66,11 @@ class RetireGuard:
                 f"({error}). The identity running Pulumi needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed for "
                 f"the retire guard. To retire the key without checking its last use, {override}."
             )
-        if found is None and self._must_exist:
+        if found is None and (self._must_exist or not self._account.has_user(user)):
             return (
-                f"the access key {key_id} of user {user} is not {action}, because it does not exist in the account "
-                f"that this run uses, so its last use is unknown. To retire the key anyway, {override}."
+                f"the access key {key_id} of user {user} is not {action}, because the account in which this run asks "
+                "does not have it, so its last use is unknown. If it was deleted in IAM, run `pulumi refresh`; if it "
+                f"is in another account, give the component a session of that. To retire the key anyway, {override}."
             )
         if found is None or not found.active:
             return None

@@ -16,6 +16,7 @@ from aws_access_keys.state import component_name, owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
+STATE_HOOK = "aws-access-keys state"
 ALREADY_REPORTED_EXIT_CODE = 32
 """By this exit code a program tells Pulumi's language host that it has reported its error itself. Source:
 `pulumi-language-python-exec` in the Pulumi SDK."""
@@ -41,6 +42,9 @@ class Run:
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
         self.hook = pulumi.ResourceHook(HOOK, self._check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
         self.issue_hook = pulumi.ResourceHook(ISSUE_HOOK, self._check_issue)
+        self.state_hook = pulumi.ResourceHook(
+            STATE_HOOK, self._check_state, opts=pulumi.ResourceHookOptions(on_dry_run=True)
+        )
 
     @classmethod
     def current(cls) -> "Run":
@@ -92,7 +96,8 @@ class Run:
     def hooks(self, is_guarded: bool) -> pulumi.ResourceHookBinding:
         """The hooks of a user's keys."""
         guard = [self.hook] if is_guarded else []
-        return pulumi.ResourceHookBinding(before_create=[self.issue_hook], before_update=guard, before_delete=guard)
+        update = [self.state_hook, *guard]
+        return pulumi.ResourceHookBinding(before_create=[self.issue_hook], before_update=update, before_delete=guard)
 
     def _check_issue(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to issue a key that nobody asked for: the state had it when the run began.
@@ -107,6 +112,22 @@ class Run:
                 "one. For a new key, raise the serial instead of using --replace. If IAM no longer has the "
                 "key, run `pulumi refresh`, then `pulumi up`."
             )
+
+    async def _check_state(self, args: pulumi.ResourceHookArgs) -> None:
+        """Refuse to activate a key, or to fill a store, that changed since the plan was made: `pulumi up --refresh`.
+
+        The plan knows the state before that refresh, and not what somebody deactivated or delivered.
+        """
+        if args.type == KEY and args.new_inputs is not None and args.new_inputs.get("status") == "Inactive":
+            return
+        known: Mapping[str, Any] = self.resources.get(args.urn, {}).get("outputs", {})
+        for name in {"status", "value"} & known.keys():
+            now = await pulumi.Output.from_input((args.old_outputs or {}).get(name)).future()
+            if now != known[name]:
+                raise InUseError(
+                    f"{args.name} was changed in AWS, and this run learned it only after its plan was made. Run "
+                    "`pulumi refresh`, then `pulumi up` without --refresh."
+                )
 
     def _check(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to delete or deactivate a key in use, and to delete the secret or parameter that holds it."""

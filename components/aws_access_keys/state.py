@@ -104,6 +104,8 @@ class UserState:
     """Idle days that the user's retire guard asked for; 0 without one."""
     adopting: str | None = None
     """The id of the key that the last run was to take over, with a user who existed before; None once it finished."""
+    adopted: str | None = None
+    """The id of the key that the settings of the last run adopted."""
     force_destroy: bool = False
     """Whether the user is deleted with everything that the stack does not manage."""
     is_encrypted: bool = False
@@ -121,17 +123,19 @@ class UserState:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the last run finished with these very keys, and the stores hold no others."""
+        """Whether the last run finished with these very keys."""
         handed_over = {key.id: str(key.name) for key in self.handed_over}
         known = {key.id: str(key.name) for key in self.keys}
-        is_finished = known == handed_over and (self.planned is None or set(self.planned) == set(known.values()))
-        return is_finished and not self.strays
+        return known == handed_over and (self.planned is None or set(self.planned) == set(known.values()))
 
     def takes_over(self, adopted: str | None) -> bool:
-        """Whether an existing key is still to be taken into the state: the first key, or one that the state lost."""
+        """Whether an existing key is still to be taken into the state: the first key, one that the state lost, or one
+        in place of a current key that does not work."""
         known = {key.id for key in (*self.keys, *self.handed_over[1:])}  # a previous key never becomes the current one
         lost = self._handed_over_ids | self.strays
-        return adopted is not None and adopted not in known and (not self.keys or adopted in lost)
+        was_adopted = adopted == self.adopted and self.is_certain
+        is_needed = not self.keys or adopted in lost or (not self.keys[0].active and not was_adopted)
+        return adopted is not None and adopted not in known and is_needed
 
     @property
     def _handed_over_ids(self) -> set[str]:
@@ -252,6 +256,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             planned=tuple(record.plans[user]) if user in record.plans else None,
             idle_days=int(record.idle_days.get(user, 0)),
             adopting=None if record.adopts.get(user) in {key.id for key in known} else record.adopts.get(user),
+            adopted=record.adopts.get(user),
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
             policies=frozenset(policies.get(user, ())),

@@ -121,11 +121,9 @@ def test_after_it_neither_key_nor_session_opens_s3_and_no_update_revives_them(sa
 
 def deny(sandbox: Sandbox, user: str) -> list[str]:
     """The keys on account of which a user's sessions are denied."""
-    iam = sandbox.client("iam")
-    if "AccessKeysLeakDeny" not in iam.list_user_policies(UserName=user)["PolicyNames"]:
-        return []
-    document = iam.get_user_policy(UserName=user, PolicyName="AccessKeysLeakDeny")["PolicyDocument"]
-    return [statement["Sid"].removeprefix("Leak").removeprefix("OfInactive") for statement in document["Statement"]]
+    begin = "AccessKeysLeakDeny-"
+    names = sandbox.client("iam").list_user_policies(UserName=user)["PolicyNames"]
+    return [name.removeprefix(begin) for name in names if name.startswith(begin)]
 
 
 @pytest.fixture
@@ -149,15 +147,15 @@ def test_it_works_with_no_stack_can_be_run_again_and_undone(
     assert not works(sandbox, ann)
     assert not any(session.opens_s3() for session in sessions)
     assert "aws iam create-access-key --user-name ann" in done.stdout, "it never prints a secret itself"
-    before = sandbox.client("iam").get_user_policy(UserName="ann", PolicyName="AccessKeysLeakDeny")
+    before = sandbox.client("iam").get_user_policy(UserName="ann", PolicyName=f"AccessKeysLeakDeny-{ann[0]}")
     again = leak(sandbox, tmp_path, ann[0], "--output", "json")
     assert [step["status"] for step in json.loads(again.stdout)["steps"]] == ["already done", "already done"]
-    after = sandbox.client("iam").get_user_policy(UserName="ann", PolicyName="AccessKeysLeakDeny")
+    after = sandbox.client("iam").get_user_policy(UserName="ann", PolicyName=f"AccessKeysLeakDeny-{ann[0]}")
     assert after["PolicyDocument"] == before["PolicyDocument"], "the time of a deny stays while the key is off"
 
     other = sandbox.client("iam").create_access_key(UserName="ann")["AccessKey"]["AccessKeyId"]
     leak(sandbox, tmp_path, other)
-    assert deny(sandbox, "ann") == [ann[0], other]
+    assert sorted(deny(sandbox, "ann")) == sorted([ann[0], other])
     undone = leak(sandbox, tmp_path, other, "--undo")
     assert undone.returncode == 0, undone.stdout + undone.stderr
     assert deny(sandbox, "ann") == [ann[0]], "one leak is undone without the other"
@@ -194,6 +192,36 @@ def test_no_setting_activates_a_leaked_key(sandbox: Sandbox, stack: Stack) -> No
     stack.refresh()
     stack.up()
     assert works(sandbox, key)
+
+
+def test_a_leaked_current_key_does_not_cost_the_previous_one(sandbox: Sandbox, stack: Stack) -> None:
+    previous = stack.key("test-user")
+    groups = {"test": {"inline": {"own": ALLOW}}}
+    stack.write({**config(serial=2), "groups": groups})
+    stack.up()
+    current = stack.key("test-user")
+    leak(sandbox, stack.folder, current[0])
+    stack.write({**config(serial=2, status="active"), "groups": groups})
+    refused = stack.up("--refresh", check=False)
+    assert "Run `pulumi refresh`, then `pulumi up` without --refresh" in refused.text, "its plan knows the old state"
+    assert keys_in_iam(sandbox) == {previous[0]: "Active", current[0]: "Inactive"}
+    stack.refresh()
+    stack.write({**config(serial=2, status="active", previous="deleted"), "groups": groups})
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert works(sandbox, previous), "the only key that works is not deleted"
+    assert keys_in_iam(sandbox)[current[0]] == "Inactive"
+
+
+def test_the_record_of_one_leaked_key_outlives_the_leak_of_another(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    other = sandbox.client("iam").create_access_key(UserName="ann")["AccessKey"]["AccessKeyId"]
+    leak(sandbox, tmp_path, ann[0])
+    sandbox.control.fail("iam:GetUserPolicy", "AccessDenied", times=50)
+    leak(sandbox, tmp_path, other)
+    sandbox.control.clear_faults()
+    assert sorted(deny(sandbox, "ann")) == sorted([ann[0], other])
 
 
 @pytest.mark.parametrize(
@@ -262,7 +290,7 @@ def test_what_it_cannot_do_is_named_and_the_rest_is_done(
         assert permission in done.stdout, done.stdout
     command = next(line for line in done.stdout.splitlines() if "aws iam put-user-policy" in line)
     printed = command.partition("--policy-document ")[2].partition("}'")[0].lstrip("'") + "}"
-    assert json.loads(printed)["Statement"][0]["Sid"] == f"Leak{ann[0]}"
+    assert json.loads(printed)["Statement"][0]["Sid"] == "LeakOfActiveKey"
     assert "Traceback" not in done.stdout + done.stderr
 
 

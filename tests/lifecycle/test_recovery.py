@@ -408,6 +408,40 @@ def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sa
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+def test_no_store_goes_with_a_key_that_a_restored_state_does_not_have(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({**config(), **DELIVERED})
+    stack.up()
+    backup = stack.folder / "backup.json"
+    stack.run("stack", "export", "--file", str(backup))
+    stack.write({**config(serial=2, previous="inactive"), **DELIVERED})
+    stack.up()
+    in_use = stored(sandbox, "test-user")
+    stack.run("stack", "import", "--file", str(backup))
+    stack.refresh()
+    keyless = {"groups": GROUPS, "users": {"test-user": {"groups": ["test"], "key": None}}}
+    stack.write({**keyless, **DELIVERED})
+    refused = stack.up(check=False)
+    assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
+    assert stored(sandbox, "test-user") == in_use
+
+
+def test_without_an_answer_about_the_current_key_the_previous_one_stays(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    for serial in (1, 2):
+        stack.write(config(serial=serial))
+        stack.up()
+    iam, current = sandbox.client("iam"), stack.key("test-user")[0]
+    iam.update_access_key(UserName="test-user", AccessKeyId=current, Status="Inactive")
+    stack.write(config(serial=2, previous="deleted"))
+    sandbox.control.fail("iam:ListAccessKeys", "AccessDenied", times=50)
+    refused = stack.up(check=False)
+    sandbox.control.clear_faults()
+    assert refused.code != 0
+    assert "may not work: the access keys of test-user could not be listed" in refused.text
+    assert sorted(keys_in_iam(sandbox).values()) == ["Active", "Inactive"]
+
+
 def test_a_key_that_somebody_deactivated_takes_no_other_keys_place_in_a_store(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

@@ -287,7 +287,8 @@ def test_only_a_guarded_key_has_the_hook() -> None:
     for settings, hooks in (({}, []), ({"retire_guard": {"idle_days": 3}}, ["aws-access-keys retire guard"])):
         recording, _ = made(key(**settings))
         request = recording.of("AccessKey")["access/ann/1"].request
-        assert list(request.hooks.before_delete) == list(request.hooks.before_update) == hooks
+        assert list(request.hooks.before_delete) == hooks
+        assert list(request.hooks.before_update) == ["aws-access-keys state", *hooks]
 
 
 def test_an_adopted_key_and_its_user_are_imported_once(aws: FakeAws) -> None:

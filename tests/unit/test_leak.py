@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 KEY, OTHER = "AKIAIOSFODNN7EXAMPLE", "AKIAI44QH8DHBEXAMPLE"
 NOW = datetime(2026, 11, 26, 7, 0, tzinfo=timezone.utc)
-DENIED = leak.with_deny(None, KEY, NOW)
+DENIED = leak.deny_document(NOW)
 
 
 def due(steps: list[leak.Step]) -> list[str]:
@@ -21,47 +21,28 @@ def due(steps: list[leak.Step]) -> list[str]:
 
 
 def test_the_key_goes_first_and_what_is_done_is_not_done_again() -> None:
-    assert due(leak.steps(KEY, True, None)) == ["key", "sessions"]
-    assert due(leak.steps(KEY, None, DENIED)) == ["key", "sessions"], "a key that may be on is switched off"
-    assert due(leak.steps(KEY, True, DENIED)) == ["key", "sessions"], "a key that was on can have made new sessions"
-    assert due(leak.steps(KEY, False, None)) == ["sessions"], "the first run was killed in between"
-    assert due(leak.steps(KEY, False, leak.with_deny(None, OTHER, NOW))) == ["sessions"], "that deny is of another key"
-    assert due(leak.steps(KEY, False, DENIED)) == []
+    assert due(leak.steps(True, None)) == ["key", "sessions"]
+    assert due(leak.steps(None, DENIED)) == ["key", "sessions"], "a key that may be on is switched off"
+    assert due(leak.steps(True, DENIED)) == ["key", "sessions"], "a key that was on can have made new sessions"
+    assert due(leak.steps(False, None)) == ["sessions"], "the first run was killed in between"
+    assert due(leak.steps(False, DENIED)) == []
 
 
 def test_undone_is_what_is_recorded_and_the_record_goes_last() -> None:
-    assert due(leak.undo_steps(KEY, False, DENIED)) == ["key", "sessions"]
-    assert due(leak.undo_steps(KEY, True, DENIED)) == ["sessions"]
-    assert due(leak.undo_steps(KEY, False, leak.with_deny(None, KEY, NOW, was_active=False))) == ["sessions"]
-    assert due(leak.undo_steps(KEY, False, None)) == [], "nobody knows that the key was active"
-    assert due(leak.undo_steps(KEY, True, None)) == []
+    assert due(leak.undo_steps(False, DENIED)) == ["key", "sessions"]
+    assert due(leak.undo_steps(True, DENIED)) == ["sessions"]
+    assert due(leak.undo_steps(False, leak.deny_document(NOW, was_active=False))) == ["sessions"]
+    assert due(leak.undo_steps(False, None)) == [], "nobody knows that the key was active"
+    assert due(leak.undo_steps(True, None)) == []
 
 
-def test_each_key_has_a_deny_of_its_own() -> None:
-    both = leak.with_deny(DENIED, OTHER, NOW + timedelta(days=1))
-    assert leak.denied_before(both, KEY) == NOW
-    assert leak.denied_before(both, OTHER) == NOW + timedelta(days=1)
-    renewed = leak.with_deny(both, KEY, NOW + timedelta(days=2))
-    assert leak.denied_before(renewed, KEY) == NOW + timedelta(days=2)
-    assert len(renewed["Statement"]) == 2, "a renewed deny takes the place of the old one"
-    assert leak.without_deny(both, OTHER) == DENIED
-    inactive = leak.with_deny(DENIED, KEY, NOW, was_active=False)
-    assert len(inactive["Statement"]) == 1, "a key has one statement"
-    assert leak.denied_before(inactive, KEY) == NOW
-    assert leak.without_deny(DENIED, KEY) is None, "nothing is left of the policy"
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        {"Sid": leak.sid(KEY)},
-        {"Sid": leak.sid(KEY), "Condition": {"DateLessThan": {"aws:TokenIssueTime": "yesterday"}}},
-        {"Sid": leak.sid(KEY), "Condition": "none"},
-    ],
-)
-def test_a_deny_that_somebody_changed_counts_as_none_and_is_written_again(statement: dict[str, Any]) -> None:
-    assert leak.denied_before({"Statement": statement}, KEY) is None
-    assert leak.with_deny({"Statement": statement}, KEY, NOW) == DENIED
+@pytest.mark.parametrize("condition", [{}, {"DateLessThan": {"aws:TokenIssueTime": "yesterday"}}, "none"])
+def test_a_deny_that_somebody_changed_counts_as_none_and_is_written_again(condition: Any) -> None:
+    document = leak.deny_document(NOW)
+    assert leak.denied_before(document) == NOW
+    document["Statement"][0]["Condition"] = condition
+    assert leak.denied_before(document) is None
+    assert due(leak.steps(False, document)) == ["sessions"]
 
 
 @pytest.mark.parametrize(
@@ -85,10 +66,15 @@ def test_the_stack_file_is_changed_so_that_no_update_revives_the_key(
 
 
 def test_what_stands_in_the_way_of_an_undo_is_known() -> None:
-    assert leak.settings_against("current", 1, {"serial": 2, "previous": "inactive"}) == ["serial: 2"]
-    assert leak.settings_against("current", 2, {"serial": 2, "status": "Inactive"}) == ["status: inactive"]
-    assert leak.settings_against("previous", 2, {"serial": 2, "previous": "inactive"}) == ["previous: inactive"]
-    assert leak.settings_against("current", 1, {}) == []
+    def against(role: Any, serial: int, settings: dict[str, Any], **keys: str) -> list[str]:
+        return leak.settings_against(role, serial, settings, keys, "2026-11-26")
+
+    assert against("current", 1, {"serial": 2, "previous": "inactive"}) == ["serial: 2"]
+    assert against("current", 2, {"serial": 2, "status": "Inactive"}) == ["status: inactive"]
+    assert against("previous", 2, {"serial": 2, "previous": "inactive"}) == ["previous: inactive"]
+    assert against("current", 1, {}, expires="2026-11-26") == ["expires 2026-11-26"]
+    assert against("previous", 2, {}, previousUntil="2026-11-25") == ["an overlap that ended on 2026-11-25"]
+    assert against("current", 1, {}, expires="2026-11-27", previousUntil="2026-11-25") == []
 
 
 @pytest.mark.parametrize(

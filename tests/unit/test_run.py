@@ -11,7 +11,7 @@ import pulumi_aws
 import pytest
 from aws_access_keys import ProgrammaticAccess
 from aws_access_keys.retire_guard import InUseError
-from aws_access_keys.rules.problem import STACK_FILE, Problem
+from aws_access_keys.rules.problem import STACK_FILE, Problem, as_lines, masked
 from aws_access_keys.run import Run, _exit
 from aws_access_keys.validation import SettingsError
 
@@ -204,6 +204,14 @@ def test_the_hook_lets_the_keys_of_a_user_without_a_guard_go(aws: FakeAws) -> No
     assert not aws.asked["get_access_key_last_used"]
 
 
+def test_a_text_is_shown_without_what_may_be_a_secret() -> None:
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    problem = Problem(f"users.{secret}", f"'{secret}' is not a user")
+    assert as_lines([problem]) == "  users.[secret]: '[secret]' is not a user"
+    for harmless in ("arn:aws:iam::123456789012:policy/team/ReadTheReportsOfTheLastYear", "a" * 40, f"{secret}x"):
+        assert masked(harmless) == harmless
+
+
 def test_a_component_that_was_removed_from_the_program_is_still_guarded(aws: FakeAws) -> None:
     removed = MadeUpState("old").user("bob", "1", idle_days=3.0)
     run = guarded(aws, removed)
@@ -216,7 +224,7 @@ def test_a_component_that_was_removed_from_the_program_is_still_guarded(aws: Fak
     run = guarded(aws, removed)
     aws.keys = {}
     with pytest.raises(
-        InUseError, match=r"it does not exist in the account that this run uses, so its last use is unknown"
+        InUseError, match=r"the account in which this run asks does not have it, so its last use is unknown"
     ):
         run._check(deletion(removed, "bob"))
 

@@ -6,7 +6,7 @@ too. `pulumi up` is never run.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
 from shlex import quote
@@ -154,9 +154,14 @@ class _Answer:
             raise StackError(f"The user {self.user} does not have the access key {self.key_id} (its keys: {has}).")
         return found.active
 
+    @property
+    def _deny_name(self) -> str:
+        """Each key has a policy of its own, so that nothing is lost of another's that cannot be read."""
+        return f"{rules.DENY_NAME}{self.key_id}"
+
     def _deny_policy(self) -> Mapping[str, Any] | None:
         problems = len(self.data["problems"])
-        response = self._ask("iam", "get_user_policy", UserName=self.user, PolicyName=rules.DENY_NAME)
+        response = self._ask("iam", "get_user_policy", UserName=self.user, PolicyName=self._deny_name)
         self.is_read = len(self.data["problems"]) == problems
         return response and response["PolicyDocument"]
 
@@ -165,8 +170,8 @@ class _Answer:
     def do_steps(self) -> None:
         """Do what is due, or say what would be done."""
         decide = rules.undo_steps if self.request.undo else rules.steps
-        self.before = rules.denied_before(self.document, self.key_id)
-        for step in decide(self.key_id, self.active, self.document):
+        self.before = rules.denied_before(self.document)
+        for step in decide(self.active, self.document):
             if self.request.undo and not self.is_read:
                 self._step(step.name, "FAILED", f"{step.what}: with other credentials, {self._command(step)}")
             elif not step.is_due:
@@ -205,17 +210,18 @@ class _Answer:
     _now: datetime | None = None
 
     def _deny_sessions(self) -> None:
+        named = {"UserName": self.user, "PolicyName": self._deny_name}
         if self.request.undo:
-            document = rules.without_deny(self.document, self.key_id)
-        else:
-            self.before = (self._now or datetime.now(timezone.utc)) + rules.MARGIN
-            was_active = self.active is not False or rules.was_active(self.document, self.key_id)
-            document = rules.with_deny(self.document, self.key_id, self.before, was_active)
-        named = {"UserName": self.user, "PolicyName": rules.DENY_NAME}
-        if document is None:
             self.account.ask("iam", "delete_user_policy", **named)
-        elif not self.account.ask("iam", "put_user_policy", **named, PolicyDocument=rules.as_text(document)):
+            return
+        self.before = (self._now or datetime.now(timezone.utc)) + rules.MARGIN
+        document = rules.as_text(rules.deny_document(self.before, self._was_active))
+        if not self.account.ask("iam", "put_user_policy", **named, PolicyDocument=document):
             raise AwsQueryError(ValueError(f"IAM does not have the user {self.user} any more"))
+
+    @property
+    def _was_active(self) -> bool:
+        return self.active is not False or rules.was_active(self.document)
 
     def _remedy(self, step: rules.Step, error: AwsQueryError) -> str:
         if error.code == "LimitExceeded":
@@ -234,10 +240,11 @@ class _Answer:
                 f"--status {status}"
             )
         command = "delete-user-policy" if self.request.undo else "put-user-policy"
-        text = f"aws iam {command} --user-name {quote(self.user)} --policy-name {rules.DENY_NAME}"
+        text = f"aws iam {command} --user-name {quote(self.user)} --policy-name {self._deny_name}"
         if self.request.undo or not self.before:
             return text
-        return f"{text} --policy-document {quote(rules.as_text(rules.with_deny(None, self.key_id, self.before)))}"
+        document = rules.as_text(rules.deny_document(self.before, self._was_active))
+        return f"{text} --policy-document {quote(document)}"
 
     # ---- the stack
 
@@ -287,11 +294,13 @@ class _Answer:
             entry = entry_of(owner.stack, owner.user)
             serial = int(owner.keys["current"]["serial"])
             if request.undo:
-                if against := rules.settings_against(owner.role, serial, entry.settings):
+                if against := rules.settings_against(owner.role, serial, entry.settings, owner.keys, str(date.today())):
                     self.say(
                         f"  {entry.path} was not changed. It has {', '.join(against)}, with which `{up}` replaces or "
                         f"deactivates the key: git restore {entry.path}"
                     )
+                self.data["next"] = f"pulumi refresh --stack {quote(owner.stack)}; {up}"
+                self.say(f"  Next: {self.data['next']}")
                 return
             values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key)
             diff = edit(owner.stack, entry, values, request.dry_run)

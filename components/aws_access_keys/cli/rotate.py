@@ -16,7 +16,7 @@ import yaml
 
 from aws_access_keys.cli.files import write_file
 from aws_access_keys.cli.stack import StackError, require_user, stack_keys
-from aws_access_keys.rules.problem import NAMESPACE
+from aws_access_keys.rules.problem import NAMESPACE, masked
 
 
 class Entry(NamedTuple):
@@ -102,7 +102,8 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: boo
             write_file(Path(os.path.realpath(path)), edited.encode(), stat.S_IMODE(path.stat().st_mode))
         except OSError as error:
             raise StackError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
-    return list(unified_diff(entry.text.splitlines(), edited.splitlines(), str(path), str(path), lineterm=""))
+    diff = unified_diff(entry.text.splitlines(), edited.splitlines(), str(path), str(path), lineterm="")
+    return [masked(line) for line in diff]
 
 
 def _in_program(stack: str, user: str, path: Path) -> StackError:

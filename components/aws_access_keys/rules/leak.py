@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple, cast
 from aws_access_keys.rules.documents import VERSION
 from aws_access_keys.rules.policies import partition_of, policy_arn
 
-DENY_NAME = "AccessKeysLeakDeny"
-"""The user's inline policy that denies older sessions."""
+DENY_NAME = "AccessKeysLeakDeny-"
+"""How the name of the user's inline policy begins that denies older sessions; the leaked key's id follows."""
 REVOKE_NAME = "AWSRevokeOlderSessions"
 """The inline policy with which the AWS console revokes a role's sessions."""
 QUARANTINE = "AWSCompromisedKeyQuarantine"
@@ -85,52 +85,43 @@ def of_nobody(key_id: str, account: str, error: str, root_has_keys: bool | None)
     )
 
 
-def steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
+def steps(active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
     """What is to be done, the fastest and most effective first. A second run finds what is done already.
 
-    active: whether IAM has the key switched on; None where that is not known. document: of the user's policy DENY_NAME.
+    active: whether IAM has the key switched on; None where that is not known. document: of the policy that denies the
+    sessions of the key's user.
     """
     on = active is not False
     # A key that is on can have made sessions since the last run.
-    denied = denied_before(document, key_id)
+    denied = denied_before(document)
     return [
         Step("key", on, "deactivate the key", "deactivated the key"),
         Step("sessions", on or denied is None, f"deny {_SESSIONS}, which would outlive it", f"denied {_SESSIONS}"),
     ]
 
 
-def undo_steps(key_id: str, active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
+def undo_steps(active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
     """How they are undone; the record of what the key was goes last. A key that was inactive before stays so."""
-    was = was_active(document, key_id)
+    was = was_active(document)
     past = "activated the key" if active or was else "the key was not active before, and stays inactive"
     return [
         Step("key", was and active is not True, "activate the key", past),
-        Step("sessions", is_denied(document, key_id), f"allow {_SESSIONS}", f"allowed {_SESSIONS}"),
+        Step("sessions", document is not None, f"allow {_SESSIONS}", f"allowed {_SESSIONS}"),
     ]
 
 
-def sid(key_id: str, was_active: bool = True) -> str:
-    """The statement of one key in the policy DENY_NAME, so that one key's is undone without another's.
-
-    was_active: whether the key was active before, and is to be so again when the leak is undone.
-    """
-    return f"Leak{key_id}" if was_active else f"LeakOfInactive{key_id}"
+_WAS_ACTIVE, _WAS_INACTIVE = "LeakOfActiveKey", "LeakOfInactiveKey"
 
 
-def was_active(document: Mapping[str, Any] | None, key_id: str) -> bool:
-    """Whether the policy DENY_NAME records that a key was active before `access-keys leak` deactivated it."""
-    return any(statement.get("Sid") == sid(key_id) for statement in _statements(document))
+def was_active(document: Mapping[str, Any] | None) -> bool:
+    """Whether a key's policy records that the key was active before `access-keys leak` deactivated it."""
+    return any(statement.get("Sid") == _WAS_ACTIVE for statement in _statements(document))
 
 
-def is_denied(document: Mapping[str, Any] | None, key_id: str) -> bool:
-    """Whether the policy DENY_NAME has a statement on account of a key."""
-    return any(_is_of(statement, key_id) for statement in _statements(document))
-
-
-def denied_before(document: Mapping[str, Any] | None, key_id: str) -> datetime | None:
-    """Until when sessions are denied on account of a key; None where they are not."""
+def denied_before(document: Mapping[str, Any] | None) -> datetime | None:
+    """Until when a key's policy denies sessions; None where it does not."""
     for statement in _statements(document):
-        if _is_of(statement, key_id):
+        if statement.get("Sid") in (_WAS_ACTIVE, _WAS_INACTIVE):
             try:
                 return datetime.strptime(
                     f"{statement['Condition']['DateLessThan']['aws:TokenIssueTime']}+0000", f"{_TIME}%z"
@@ -140,18 +131,9 @@ def denied_before(document: Mapping[str, Any] | None, key_id: str) -> datetime |
     return None
 
 
-def with_deny(
-    document: Mapping[str, Any] | None, key_id: str, before: datetime, was_active: bool = True
-) -> dict[str, Any]:
-    """The policy DENY_NAME with one key's statement added or renewed."""
-    others = [statement for statement in _statements(document) if not _is_of(statement, key_id)]
-    return {"Version": VERSION, "Statement": [*others, {"Sid": sid(key_id, was_active), **_deny(before)}]}
-
-
-def without_deny(document: Mapping[str, Any] | None, key_id: str) -> dict[str, Any] | None:
-    """The policy without a key's statement; None where nothing is left of it."""
-    others = [statement for statement in _statements(document) if not _is_of(statement, key_id)]
-    return {"Version": VERSION, "Statement": others} if others else None
+def deny_document(before: datetime, was_active: bool = True) -> dict[str, Any]:
+    """A key's policy. was_active: whether the key is to be active again when the leak is undone."""
+    return {"Version": VERSION, "Statement": [{"Sid": _WAS_ACTIVE if was_active else _WAS_INACTIVE, **_deny(before)}]}
 
 
 def revoke_command(role: str, before: datetime) -> str:
@@ -177,10 +159,6 @@ def _deny(before: datetime) -> dict[str, Any]:
     """A request that is signed with an access key has no token, so this denies it nothing."""
     condition = {"DateLessThan": {"aws:TokenIssueTime": f"{before:{_TIME}}"}}
     return {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": condition}
-
-
-def _is_of(statement: Mapping[str, Any], key_id: str) -> bool:
-    return statement.get("Sid") in (sid(key_id), sid(key_id, was_active=False))
 
 
 def _statements(document: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -210,10 +188,17 @@ def stack_settings(
     return changed
 
 
-def settings_against(role: Literal["current", "previous"], serial: int, settings: Mapping[str, Any]) -> list[str]:
-    """The settings with which an update deactivates a key again that was a false alarm: `status: inactive`."""
+def settings_against(
+    role: Literal["current", "previous"], serial: int, settings: Mapping[str, Any], keys: Mapping[str, Any], today: str
+) -> list[str]:
+    """The settings with which an update deactivates a key again that was a false alarm: `status: inactive`.
+
+    keys: the user's part of the output `keys`. today: ISO 8601.
+    """
     name = {"current": "status", "previous": "previous"}[role]
     found = [f"{name}: inactive"] if str(settings.get(name)).lower() == "inactive" else []
     if role == "current" and int(settings.get("serial", 1)) > serial:
         found.append(f"serial: {settings['serial']}")
-    return found
+    until = keys.get("previousUntil") if role == "previous" else None
+    days = {"expires": keys.get("expires"), "an overlap that ended on": until}
+    return found + [f"{what} {day}" for what, day in days.items() if day and day <= today]

@@ -49,11 +49,25 @@ OTHER_LANGUAGES = Spelling(camel_case=True)
 STACK_FILE = Spelling(camel_case=True, prefix=f"{NAMESPACE}:")
 
 
+def masked(text: str) -> str:
+    """A text without what may be a secret access key: 40 letters, digits, `/` or `+`, of which some are digits,
+    lower and upper case. Somebody may have put one in the wrong place.
+    """
+    return re.sub(
+        r"(?<![A-Za-z0-9/+])(?=[A-Za-z/+0-9]*[a-z])(?=[A-Za-z/+0-9]*[A-Z])(?=[A-Za-z/+]*\d)[A-Za-z0-9/+]{40}"
+        r"(?![A-Za-z0-9/+=])",
+        "[secret]",
+        text,
+    )
+
+
 def as_lines(problems: Sequence[Problem], spell: Spelling = PYTHON) -> str:
     """One indented line per problem: `  users.ann.key: ...`."""
-    return "\n".join(
-        f"  {'' if problem.is_absolute else spell.prefix}{problem.path}: {problem.message}".replace("\n", r"\n")
-        for problem in dict.fromkeys(problems)
+    return masked(
+        "\n".join(
+            f"  {'' if problem.is_absolute else spell.prefix}{problem.path}: {problem.message}".replace("\n", r"\n")
+            for problem in dict.fromkeys(problems)
+        )
     )
 
 
