@@ -173,17 +173,11 @@ class UserKeys:
         return pulumi.Output.secret(secret)
 
     async def _accept(
-        self,
-        user: str,
-        key_id: str,
-        secret: str | None,
-        status: str,
-        adopted_secret: str | None,
-        encrypted_secret: str | None,
+        self, user: str, key_id: str, secret: str | None, status: str, adopted_secret: str | None
     ) -> str | None:
         adopt = self.settings.adopt
         if self.direct.without_copy:
-            return await self._accept_unkept(user, key_id, status, encrypted_secret)
+            return await self._accept_unkept(user, key_id, status, secret)
         if secret is None and adopt is not None and key_id == adopt.id:
             secret = adopted_secret
         known = {key.id for key in self.state.handed_over}  # one that is only delivered is from a run that failed
