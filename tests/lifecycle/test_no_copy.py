@@ -17,7 +17,7 @@ from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.faults.matrix import kill_with_descendants, stored_keys
 from tests.leaks import Processes, Search
-from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
+from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox, Stack
 
 STORES = {"ssm": {}, "secretsManager": {}}
@@ -147,3 +147,192 @@ def test_the_secret_is_in_the_stores_and_nowhere_else(new_stack: NewStack, sandb
         stack.destroy("--run-program")
     assert stored_keys(sandbox) == {}
     assert Search({*secrets, kept}).text("a process", b"\0".join(processes.seen)).found == []
+
+
+# ---- what fails
+
+
+@pytest.mark.parametrize(("action", "stays"), [("secretsmanager:PutSecretValue", False), ("ssm:PutParameter", True)])
+def test_a_store_that_refuses_fails_the_run_and_costs_nothing(
+    new_stack: NewStack, sandbox: Sandbox, action: str, stays: bool
+) -> None:
+    stack = new_stack()
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}, "previous": "deleted"}
+    stack.write(unkept())
+    stack.up()
+    old = stored_keys(sandbox)
+    stack.write(unkept(2, **guard))
+    sandbox.control.fail(action, "AccessDeniedException", times=50)
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert "users.test-user.deliver: the access key AKIA" in failed.text
+    assert "was not delivered to the" in failed.text
+    assert "Traceback" not in failed.text
+    assert works(sandbox, old[PARAMETER]), "the previous key is not retired"
+    (new,) = keys_in_iam(sandbox).keys() - {old[SECRET][0]}
+    sandbox.control.clear_faults()
+    stack.write(unkept(2))
+    done = stack.up()
+    held = stored_keys(sandbox)
+    assert held[SECRET] == held[PARAMETER]
+    assert works(sandbox, held[SECRET])
+    assert works(sandbox, old[SECRET])
+    assert (held[SECRET][0] == new) is stays, "a key that a store has is delivered to the others, another one replaced"
+    assert (f"the access key {new} of test-user is replaced: no store got its secret" in done.text) is not stays
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_one_users_store_fails_and_the_other_users_delivery_counts(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    command.write("if key['user'] == 'ann' and os.path.exists('refuse'): sys.exit('the store is full')")
+    stack = new_stack()
+    stack.write(two(command.settings, ann=1, bob=1))
+    stack.up()
+    anns = command.key(sandbox, "ann")
+    (stack.folder / "refuse").touch()
+    stack.write(two(command.settings, ann=2, bob=2))
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert "users.ann.deliver: the access key" in failed.text
+    assert "it exited with code 1; it printed: the store is full" in failed.text
+    assert "users.bob" not in failed.text
+    bobs = command.key(sandbox, "bob")
+    assert works(sandbox, bobs)
+    assert command.key(sandbox, "ann") == anns
+    assert works(sandbox, anns)
+    ids = keys_in_iam(sandbox, "ann").keys()
+    (stack.folder / "refuse").unlink()
+    stack.up()
+    assert command.key(sandbox, "bob") == bobs, "what was delivered is not issued again"
+    assert works(sandbox, command.key(sandbox, "ann"))
+    assert works(sandbox, anns)
+    assert command.key(sandbox, "ann")[0] not in ids, "what was not delivered is"
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()
+
+
+def kill_at(stack: Stack, action: str, before: bool) -> None:
+    """Run `pulumi up`, and kill it and all that it started while AWS has one of its calls."""
+    control = stack.sandbox.control
+    control.hold(action, code="AccessDenied" if before else None)
+    process = stack.start("up", "--yes", "--skip-preview", "--json")
+    with ThreadPoolExecutor() as pool:
+        output = pool.submit(process.communicate)
+        while not output.done() and not control.held():
+            time.sleep(0.02)
+        assert not output.done(), output.result()
+        kill_with_descendants(process.pid)
+    control.set_faults(Faults(failures=(Failure("*", times=10_000, code="AccessDenied"),)))
+    while control.held():
+        time.sleep(0.02)
+    control.clear_faults()
+    _unlock(stack)
+
+
+def _unlock(stack: Stack) -> None:
+    stack.run("cancel", "--yes")
+    stack.refresh("--clear-pending-creates")
+
+
+@pytest.mark.parametrize(
+    ("action", "before"),
+    [
+        ("sts:GetCallerIdentity", True),
+        pytest.param("secretsmanager:PutSecretValue", True, marks=pytest.mark.long),
+        ("secretsmanager:PutSecretValue", False),
+        pytest.param("ssm:PutParameter", True, marks=pytest.mark.long),
+        pytest.param("ssm:PutParameter", False, marks=pytest.mark.long),
+    ],
+)
+def test_a_run_that_is_killed_before_delivery_leaves_consumers_a_key_that_works(
+    new_stack: NewStack, sandbox: Sandbox, action: str, before: bool
+) -> None:
+    stack = new_stack()
+    stack.write(unkept())
+    stack.up()
+    old = stored_keys(sandbox)
+    stack.write(unkept(2))
+    kill_at(stack, action, before)
+    for found in stored_keys(sandbox).values():
+        assert works(sandbox, found)
+    sandbox.control.clear_calls()
+    stack.up()
+    held = stored_keys(sandbox)
+    assert held[SECRET] == held[PARAMETER] != old[SECRET]
+    assert works(sandbox, held[SECRET])
+    assert works(sandbox, old[SECRET])
+    actions = [call.action for call in sandbox.control.calls()]
+    was_stored = not before or action == "ssm:PutParameter"
+    assert ("DeleteAccessKey" in actions) is not was_stored, "what a store has is not issued again"
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("serials", [(1,), (1, 2), (1, 2, 3)])
+def test_a_run_that_is_killed_while_the_command_runs_issues_that_key_again(
+    new_stack: NewStack, sandbox: Sandbox, command: Command, serials: tuple[int, ...]
+) -> None:
+    stack = new_stack()
+    *before_it, last = serials
+    for serial in before_it:
+        stack.write(unkept(serial, command.settings))
+        stack.up()
+    old = command.key(sandbox) if before_it else None
+    command.write("time.sleep(60)")
+    stack.write(unkept(last, command.settings))
+    process = stack.start("up", "--yes", "--skip-preview", "--json")
+    while command.count() < len(serials):
+        time.sleep(0.05)
+    kill_with_descendants(process.pid)
+    process.communicate()
+    _unlock(stack)
+    before = keys_in_iam(sandbox)
+    command.write()
+    sandbox.control.clear_calls()
+    stack.up()
+    assert works(sandbox, command.key(sandbox))
+    assert command.key(sandbox)[0] not in before
+    calls = [call.action for call in sandbox.control.calls() if call.action in ("CreateAccessKey", "DeleteAccessKey")]
+    assert calls == ["DeleteAccessKey", "CreateAccessKey"], "the key that nobody has makes room"
+    if old:
+        assert works(sandbox, old), "nothing older was touched"
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()
+
+
+@pytest.mark.parametrize(
+    ("then", "seconds", "says"),
+    [
+        ("time.sleep(60)", 2, "it did not end within 2 seconds and was killed"),
+        ("print(key['aws_secret_access_key']); sys.exit(3)", 60, "it exited with code 3; it printed: [secret]"),
+        ("os.kill(os.getpid(), 9)", 60, "it was ended by SIGKILL"),
+    ],
+)
+def test_a_command_that_does_not_deliver_fails_the_run(
+    new_stack: NewStack, sandbox: Sandbox, command: Command, then: str, seconds: int, says: str
+) -> None:
+    stack = new_stack()
+    command.write(then)
+    stack.write(unkept(deliver={**command.settings, "timeoutSeconds": seconds}))
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert f"was not delivered to the command '{sys.executable}': {says}" in failed.text
+    assert "Traceback" not in failed.text
+    command.write("print('thank you for', key['aws_secret_access_key'])")
+    done = stack.up()
+    assert "it printed: thank you for [secret]" in done.text
+    assert works(sandbox, command.key(sandbox))
+    assert len(keys_in_iam(sandbox)) == 1
+    command.forget()
+
+
+def test_a_command_that_does_not_exist_is_reported_before_a_key_is_issued(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(unkept(deliver={"command": ["./nowhere"]}))
+    failed = stack.up(check=False)
+    assert "the program './nowhere', which delivers it, is neither on PATH nor in the project's folder" in failed.text
+    assert "Traceback" not in failed.text
+    assert sandbox.client("iam").list_users()["Users"] == []
