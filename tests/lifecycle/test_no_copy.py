@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.faults.matrix import kill_with_descendants, stored_keys
 from tests.leaks import Processes, Search
-from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
+from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox, Stack
 
 STORES = {"ssm": {}, "secretsManager": {}}
@@ -336,3 +338,209 @@ def test_a_command_that_does_not_exist_is_reported_before_a_key_is_issued(
     assert "the program './nowhere', which delivers it, is neither on PATH nor in the project's folder" in failed.text
     assert "Traceback" not in failed.text
     assert sandbox.client("iam").list_users()["Users"] == []
+
+
+# ---- changes of mind
+
+
+def test_it_counts_from_the_next_key_on_and_the_way_back_too(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({**config(), "deliver": STORES})
+    stack.up()
+    old = stack.key("test-user")
+    stack.write(unkept())
+    said = "aws-access-keys:users.test-user.key.keepSecret: this counts from the next key on"
+    assert said in stack.up().text
+    assert said not in stack.up().text, "it is reported once"
+    stack.write(unkept(2))
+    waits = stack.up(check=False)
+    assert waits.code != 0
+    assert stored_keys(sandbox)[PARAMETER] == old
+    (line,) = re.findall(r"pulumi (state delete '[^']*' --target-dependents)", waits.text)
+    stack.run(*shlex.split(line), "--yes")
+    stack.up()
+    held = stored_keys(sandbox)
+    assert held[SECRET] == held[PARAMETER] != old
+    assert works(sandbox, held[PARAMETER])
+    assert works(sandbox, old)
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert stack.refresh("--expect-no-changes").changes == {}
+    assert Search({held[SECRET][1]}).text("state", stack.run("stack", "export", "--show-secrets").text).found == []
+    stack.write({**config(serial=2, keepSecret=True), "deliver": STORES})
+    assert "this counts from the next key on; the secret of test-user's current access key stays" in stack.up().text
+    assert stored_keys(sandbox) == held
+    stack.write({**config(serial=3), "deliver": STORES})
+    stack.up()
+    again = stored_keys(sandbox)
+    assert again[SECRET] == again[PARAMETER] == stack.key("test-user")
+    assert works(sandbox, again[SECRET])
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert stack.refresh("--expect-no-changes").changes == {}
+    stack.destroy()
+    assert stored_keys(sandbox) == {}
+
+
+def test_a_secret_that_was_not_delivered_is_kept_if_the_settings_ask_for_that_now(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(unkept(deliver={"ssm": {}}))
+    sandbox.control.fail("ssm:PutParameter", "ParameterLimitExceeded", times=50)
+    assert "ParameterLimitExceeded" in stack.up(check=False).text
+    sandbox.control.clear_faults()
+    stack.write(config())
+    stack.up()
+    assert works(sandbox, stack.key("test-user"))
+    assert len(keys_in_iam(sandbox)) == 1
+    assert stored_keys(sandbox) == {}
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_a_new_store_gets_the_key_from_one_that_has_it(new_stack: NewStack, sandbox: Sandbox, command: Command) -> None:
+    stack = new_stack()
+    stack.write(unkept(deliver={"ssm": {}}))
+    stack.up()
+    before = keys_in_iam(sandbox)
+    stack.write(unkept(deliver={"ssm": {"name": "/team/key"}, "secretsManager": {}, **command.settings}))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert held == dict.fromkeys([SECRET, "/team/key"], command.key(sandbox)), "the old name is gone"
+    assert keys_in_iam(sandbox) == before
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write(unkept(deliver=command.settings))
+    stack.up()
+    assert stored_keys(sandbox) == {}
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write(unkept(deliver={"command": [*command.settings["command"], "changed"]}))
+    waits = stack.up(check=False)
+    assert waits.code != 0
+    assert (
+        "its secret is not kept, and no store has it. Raise serial to 2 for a key that can be delivered." in waits.text
+    )
+    assert works(sandbox, command.key(sandbox))
+    assert keys_in_iam(sandbox) == before
+    command.forget()
+
+
+def test_the_command_runs_for_a_new_key_and_for_a_new_command(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    stack = new_stack()
+    runs = []
+    for serial, argument in ((1, "a"), (1, "a"), (1, "b"), (2, "b")):
+        deliver = {"command": [*command.settings["command"], argument]}
+        stack.write({**config(serial=serial), "deliver": deliver})
+        stack.up()
+        assert command.key(sandbox) == stack.key("test-user")
+        runs.append(command.count())
+        assert stack.preview("--expect-no-changes").changes == {}
+    assert runs == [1, 1, 2, 3]
+    stack.destroy()
+    command.forget()
+
+
+def test_a_copy_that_somebody_deleted_costs_nothing(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept())
+    stack.up()
+    held = stored_keys(sandbox)
+    sandbox.client("secretsmanager").delete_secret(SecretId=SECRET, ForceDeleteWithoutRecovery=True)
+    stack.refresh()
+    stack.up()
+    assert stored_keys(sandbox) == held, "the parameter had it"
+    sandbox.client("ssm").delete_parameter(Name=PARAMETER)
+    stack.write(unkept(2))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert held[SECRET] == held[PARAMETER]
+    stack.write(unkept(2, {"secretsManager": {}}))
+    stack.up()
+    sandbox.client("secretsmanager").delete_secret(SecretId=SECRET, ForceDeleteWithoutRecovery=True)
+    stack.refresh()
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert (
+        "is not delivered to the secret 'access-keys/test-user' in Secrets Manager: its secret is not kept"
+        in failed.text
+    )
+    stack.write(unkept(3, {"secretsManager": {}}))
+    stack.up()
+    assert works(sandbox, stored_keys(sandbox)[SECRET])
+
+
+# ---- the end of a key
+
+
+def order(sandbox: Sandbox, *actions: str) -> list[str]:
+    """The calls among these actions, in the order in which they were made."""
+    return [call.action for call in sandbox.control.calls() if call.action in actions]
+
+
+def test_a_key_goes_after_its_copies(new_stack: NewStack, sandbox: Sandbox) -> None:
+    ends = ("DeleteParameter", "DeleteSecret", "DeleteAccessKey")
+    stack = new_stack()
+    stack.write(two(ann=1, bob=1))
+    stack.up()
+    sandbox.control.clear_calls()
+    stack.write(two(ann=1))
+    assert "the parameter '/access-keys/bob' is deleted from SSM Parameter Store" in stack.preview().text
+    stack.up()
+    assert order(sandbox, *ends)[2:] == ["DeleteAccessKey"]
+    sandbox.control.clear_calls()
+    refused = stack.destroy(check=False)
+    assert refused.code != 0
+    assert "--run-program" in refused.text
+    assert works(sandbox, stored_keys(sandbox)["/access-keys/ann"])
+    stack.destroy("--run-program")
+    assert order(sandbox, *ends)[2:] == ["DeleteAccessKey"]
+    assert stored_keys(sandbox) == {}
+
+
+def test_an_expired_key_is_deactivated_after_its_copies_were_replaced(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack, day = new_stack(), in_days(30)
+    stack.write(unkept(expires=day))
+    stack.up()
+    stack.environment["ACCESS_KEYS_TODAY"] = day
+    stack.preview()
+    sandbox.control.fail("ssm:PutParameter", "AccessDeniedException", times=50)
+    assert "was not delivered to the parameter" in stack.up(check=False).text
+    assert set(keys_in_iam(sandbox).values()) == {"Active"}
+    sandbox.control.clear_faults()
+    sandbox.control.clear_calls()
+    stack.up()
+    calls = order(sandbox, "PutSecretValue", "PutParameter", "UpdateAccessKey")
+    assert calls[-2:] == ["PutParameter", "UpdateAccessKey"], "no store ever holds a key that does not work"
+    assert "PutSecretValue" not in calls, "what is done is not done again"
+    text = sandbox.client("ssm").get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]["Value"]
+    assert json.loads(text) == {"expired": day}
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write(unkept(expires=in_days(60)))
+    assert stack.preview("--expect-no-changes").changes == {}, "a later day alone changes nothing"
+    stack.write(unkept(2, expires=in_days(60)))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert works(sandbox, held[SECRET])
+    assert held[SECRET] == held[PARAMETER]
+
+
+def test_the_retire_guard_keeps_the_copies_of_a_key_in_use(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept(retireGuard={"idleDays": 30}))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert works(sandbox, held[SECRET])
+    refused = stack.destroy("--run-program", check=False)
+    assert refused.code != 0
+    assert stored_keys(sandbox) == held
+    assert works(sandbox, held[SECRET])
+
+
+def test_credentials_tells_where_the_secret_is(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept())
+    stack.up()
+    command = ["access-keys", "credentials", "test-user", "--stack", stack.name]
+    environment = sandbox.environment | stack.environment
+    done = subprocess.run(command, cwd=stack.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "It was delivered to the secret 'access-keys/test-user' in Secrets Manager and the parameter" in done.stderr
