@@ -306,9 +306,6 @@ def _unkept_problems(settings: AccessSettings, spell: Spelling, user: str) -> It
     if settings.users[user].key is not None and settings.effective_deliver(user) is None:
         text = "the secret would be lost, because the key is delivered nowhere"
         yield Problem(spell("users.{}.deliver", user), f"{text}. Add a store or a command, or remove {where}.")
-    if key.pgp_key is not None:
-        place = settings.key_place(spell, user, "pgp_key")
-        yield Problem(place, f"the secret is either encrypted to its owner or delivered. Remove this, or {where}.")
     if key.adopt:
         text = "the secret of an existing key is somewhere already, so the first key that is not kept is the next one"
         cure = f"Set {spell('keep_secret')} to true for this user until the first rotation; then remove it and adopt."

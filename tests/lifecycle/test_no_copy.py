@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.faults.matrix import kill_with_descendants, stored_keys
 from tests.leaks import Processes, Search
 from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
-from tests.lifecycle.stack import Sandbox, Stack
+from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 
 STORES = {"ssm": {}, "secretsManager": {}}
 SECRET, PARAMETER = "access-keys/test-user", "/access-keys/test-user"
@@ -544,3 +545,16 @@ def test_credentials_tells_where_the_secret_is(new_stack: NewStack, sandbox: San
     done = subprocess.run(command, cwd=stack.folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert "It was delivered to the secret 'access-keys/test-user' in Secrets Manager and the parameter" in done.stderr
+
+
+def test_the_example_of_the_documentation_has_no_secret_in_any_file(new_stack: NewStack, sandbox: Sandbox) -> None:
+    text = (CHECKOUT / "docs" / "delivery.md").read_text()
+    (example,) = re.findall(r"```yaml\n(config:.*?)```", text, re.DOTALL)
+    stack = new_stack()
+    stack.write(yaml.safe_load(example)["config"])
+    stack.up()
+    (key,) = stored_keys(sandbox).values()
+    assert works(sandbox, key)
+    for _ in range(4):  # a history worth searching
+        stack.refresh("--expect-no-changes")
+    assert _search(stack, {key[1]}) == []
