@@ -131,7 +131,7 @@ class DirectDelivery:
             try:
                 self.account.ask("ssm", "put_parameter", **put)
             except AwsQueryError as error:
-                known = {key.id for key in (*self.state.keys, *self.state.handed_over)}
+                known = {delivered_id(text), *(key.id for key in (*self.state.keys, *self.state.handed_over))}
                 if error.code != "ParameterAlreadyExists" or _key_in(self.account, "ssm", name)[0] not in known:
                     raise
             else:

@@ -163,12 +163,14 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._register_all(run, state, guard, plans)
 
     def _note_delivery(self, user: str, plan: UserPlan, state: UserState) -> None:
-        """Says where a new key goes whose secret is not kept; and once, that `keep_secret` counts from the next key."""
+        """Says where this program will deliver a new key; and once, that `keep_secret` counts from the next key on."""
         keep, deliver = self._settings.effective_key(user).keep_secret, self._settings.effective_deliver(user)
         place = f"{self._spell.prefix}{self._settings.key_place(self._spell, user, 'keep_secret')}"
-        if plan.plan.is_new and not keep and deliver and pulumi.runtime.is_dry_run():
-            to = in_words(deliver.destinations(user))
-            pulumi.log.info(f"the new access key of {user} will be delivered to {to}; its secret is kept nowhere else")
+        to = deliver.destinations(user) if deliver else {}
+        to = to if not keep else {kind: where for kind, where in to.items() if kind == "command"}
+        if plan.plan.is_new and to and pulumi.runtime.is_dry_run():
+            only = "" if keep else "; its secret is kept nowhere else"
+            pulumi.log.info(f"the new access key of {user} will be delivered to {in_words(to)}{only}")
         elif not plan.plan.is_new and keep != state.keep_secret and state.keys:
             what = f"the secret of {user}'s current access key stays {'as it is' if keep else 'in the state'}"
             pulumi.log.info(f"{place}: this counts from the next key on; {what}. For a new key, raise serial.")
@@ -319,6 +321,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         proofs: list[pulumi.Output[Any]] = []
         failures: list[str] = []
         accepted = pulumi.Output.from_input(all_accepted(proofs, failures))
+        self.delivered = accepted
         run.accounts[state.urn] = self._account
         for user in sorted(plans):
             direct = self._direct_delivery(user, plans[user], state.user(user), failures)

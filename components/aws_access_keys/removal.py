@@ -130,6 +130,9 @@ def removed_copies(
         why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
         held |= {key for stored in found - kept if (key := state.copies.get((token, stored.removeprefix("/"))))}
+    for user, found_user in state.users.items():
+        if user not in settings.users and (command := found_user.delivered_directly.to.get("command")):
+            lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted where it is")
     return lines, held
 
 
