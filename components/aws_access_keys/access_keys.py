@@ -205,10 +205,12 @@ class UserKeys:
             secret = self.one_time_key.decrypt(encrypted_secret)
         if secret and self.settings.verify and status == "Active":
             try:
-                await wait_until_accepted(self.account, user, key_id, secret)
+                await wait_until_accepted(self.account, user, key_id, secret, is_kept=False)
             except NotAcceptedError as error:
-                self.direct.failures.append(f"{error} Its secret is not kept: the next one is issued in its place.")
-                return None
+                self.direct.failures.append(str(error))
+                secret = None
+        if self.plan.plan.is_new and not self.state.keys:
+            await self._warn_of_unmanaged(user, key_id)
         return secret
 
     async def _warn_of_unmanaged(self, user: str, key_id: str) -> None:
