@@ -12,6 +12,7 @@ from pulumi_aws import iam
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.delivery import expired_content, key_content
 from aws_access_keys.descriptions import KeyDescriptions
+from aws_access_keys.direct_delivery import DirectDelivery, OneTimeKey
 from aws_access_keys.key_endings import unmanaged_key
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.pgp import public_key
@@ -20,7 +21,7 @@ from aws_access_keys.rules.rotation import Key, PlannedKey
 from aws_access_keys.settings import KeySettings
 from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
-from aws_access_keys.verification import wait_until_accepted
+from aws_access_keys.verification import NotAcceptedError, wait_until_accepted
 
 Delivery = Callable[[Callable[[], "pulumi.Output[str]"], list[pulumi.Resource], bool], list[pulumi.Resource]]
 """Puts a value into the user's stores. Takes a function that makes the value, called only if there is a store, what is
@@ -33,7 +34,9 @@ class RegisteredKeys:
 
     current: iam.AccessKey
     secret: "pulumi.Output[str | None]"
-    """The secret of the current key, once AWS accepts the key; None where it is not known."""
+    """The secret of the current key, once AWS accepts the key; None where it is not known, or not kept."""
+    without_copy: bool
+    """Whether it is not kept."""
     status: "pulumi.Output[dict[str, Any]]"
     """What people and reports want to know of the keys, once the current one is accepted. No secret is in it."""
 
@@ -57,6 +60,8 @@ class UserKeys:
     user_name: str
     spell: Spelling
     deliver: Delivery
+    direct: DirectDelivery
+    one_time_key: OneTimeKey
     proofs: "list[pulumi.Output[Any]]"
     """Of every user of the component: known when the current key is accepted and delivered."""
     all_accepted: "pulumi.Output[bool]"
@@ -67,12 +72,12 @@ class UserKeys:
         plan = self.plan.plan
         if self.plan.expired_on:  # the copies go first
             delivered = self.deliver(partial(expired_content, self.plan.expired_on), [], False)
-            current = self._key(plan.current, False, delivered)
+            current = self._key(plan.current, False, delivered, self._no_failure(delivered))
             secret = self._accepted_secret(current)
         else:
             current = self._key(plan.current, plan.is_new)
             secret = self._accepted_secret(current)
-            content = partial(key_content, current, secret, self.user_name, self.spell)
+            content = partial(key_content, current, secret, self.user_name, self.spell, self.direct.without_copy)
             delivered = self.deliver(content, [current], self._is_off(plan.current))
         self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
@@ -85,7 +90,17 @@ class UserKeys:
             self.descriptions.describe(
                 f"{self.name}/descriptions", self.user, self.user.name, ids, self.settings.description
             )
-        return RegisteredKeys(current, secret, self._status(current, previous, secret))
+        status = self._status(current, previous, secret)
+        without_copy = self.direct.without_copy
+        kept = pulumi.Output.secret(None) if without_copy else secret  # the stack's outputs are in the state
+        return RegisteredKeys(current, kept, without_copy, status)
+
+    def _no_failure(self, delivered: Sequence[pulumi.Resource]) -> "pulumi.Input[bool]":
+        """Whether what takes the place of an expired key is in every store, once that is known."""
+        if not self.direct.without_copy:
+            return True  # the engine knows
+        urns = pulumi.Output.all(*(resource.urn for resource in delivered))
+        return urns.apply(lambda _: not self.direct.failures)
 
     def _is_off(self, planned: PlannedKey) -> bool:
         """Whether a key was deactivated, though not by the settings: it takes no other key's place in a store."""
@@ -108,10 +123,13 @@ class UserKeys:
             ("Active" if key.active else "Inactive" for key in self.state.keys if key.name == planned.name), status
         )
         pgp_key, plan = self.settings.pgp_key, self.plan.plan
+        if is_new and self.direct.without_copy:
+            pgp_key = self.one_time_key.public
         ignored = [] if is_new else ["pgpKey"]  # another pgpKey counts from the next key on
         if planned.status is None and not is_new:
             ignored.append("status")
         replaced = plan.replaced if is_new else None
+        renamed = [pulumi.Alias(name=f"{self.name}/{replaced}")] if replaced not in (None, planned.name) else None
         return iam.AccessKey(
             f"{self.name}/{planned.name}",
             user=self.user.name,
@@ -125,7 +143,7 @@ class UserKeys:
                 parent=self.user,
                 # IAM allows two keys per user. To the engine the new key is the older one under another name, which is
                 # replaced, and deleted before: so the current key is never touched, and there is never a third.
-                aliases=[pulumi.Alias(name=f"{self.name}/{replaced}")] if replaced else None,
+                aliases=renamed,
                 replacement_trigger=str(planned.name),
                 # Not for a key that stays: `--replace` would delete it before the hook refuses to issue another one.
                 delete_before_replace=replaced is not None,
@@ -145,11 +163,12 @@ class UserKeys:
         def start(values: "list[Any]") -> "asyncio.Future[str | None]":
             return asyncio.ensure_future(self._accept(*values))
 
-        # An adopted key has no secret in the state, which to a preview would be one that is not known yet.
+        # A secret that the state does not have would, to a preview, be one that is not known yet.
         is_adopted = adopt is not None and any(
             of_state.id == adopt.id and of_state.name == self.plan.plan.current.name for of_state in self.state.keys
         )
-        issued = pulumi.Output.from_input(None) if is_adopted else key.secret
+        given = key.encrypted_secret if self.direct.without_copy else key.secret
+        issued = pulumi.Output.from_input(None) if is_adopted else given
         secret = pulumi.Output.all(self.user.name, key.id, issued, key.status, known).apply(start)
         return pulumi.Output.secret(secret)
 
@@ -157,6 +176,8 @@ class UserKeys:
         self, user: str, key_id: str, secret: str | None, status: str, adopted_secret: str | None
     ) -> str | None:
         adopt = self.settings.adopt
+        if self.direct.without_copy:
+            return await self._accept_unkept(user, key_id, status, secret)
         if secret is None and adopt is not None and key_id == adopt.id:
             secret = adopted_secret
         known = {key.id for key in self.state.handed_over}  # one that is only delivered is from a run that failed
@@ -172,6 +193,23 @@ class UserKeys:
                 reason = "is unknown" if adopt else "is encrypted to the user's OpenPGP key"
                 pulumi.log.info(f"the access key {key_id} of user {user} was not verified because its secret {reason}")
         if self.plan.plan.is_new and not self.state.keys and adopt is None:
+            await self._warn_of_unmanaged(user, key_id)
+        return secret
+
+    async def _accept_unkept(self, user: str, key_id: str, status: str, encrypted_secret: str | None) -> str | None:
+        """The secret of a key that is not kept: of a new one, or of one that only some of the stores have."""
+        secret = self.plan.recovered
+        if pulumi.runtime.is_dry_run():
+            return None
+        if self.plan.plan.is_new and encrypted_secret:
+            secret = self.one_time_key.decrypt(encrypted_secret)
+        if secret and self.settings.verify and status == "Active":
+            try:
+                await wait_until_accepted(self.account, user, key_id, secret, is_kept=False)
+            except NotAcceptedError as error:
+                self.direct.failures.append(str(error))
+                secret = None
+        if self.plan.plan.is_new and not self.state.keys:
             await self._warn_of_unmanaged(user, key_id)
         return secret
 
@@ -193,6 +231,7 @@ class UserKeys:
         The next run reads from it which keys were handed over (state.py).
         """
         plan = self.plan.plan
+        delivered = {"deliveredTo": self.direct.destinations} if self.direct.without_copy else {}
 
         def shown(values: "list[Any]") -> dict[str, Any]:
             return {
@@ -201,28 +240,35 @@ class UserKeys:
                 "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,
                 "expires": self.settings.expires.isoformat() if self.settings.expires else None,
                 "previousUntil": plan.previous_until.isoformat() if plan.previous_until else None,
+                **delivered,
             }
 
         # Not secret, though it waits for the secret.
         proof = pulumi.Output.unsecret(accepted.apply(lambda _: True))
-        return pulumi.Output.all(_facts(current, plan.current), _facts(previous, plan.previous), proof).apply(shown)
+        return pulumi.Output.all(
+            _facts(current, plan.current, self.direct.without_copy), _facts(previous, plan.previous), proof
+        ).apply(shown)
 
 
-async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]") -> bool:
+async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]", failures: Sequence[str] = ()) -> bool:
     """Whether the current keys of all users are accepted and delivered, once that is known; in a preview they are.
 
     Until then no previous key is retired, and no output is registered: the engine does not write the stack's outputs if
     one of them fails, and for some users they are the only copy of the key. If a proof fails, the run ends here, except
-    with --continue-on-error.
+    with --continue-on-error. failures: what was not delivered, and why, for all users; read when all proofs are known.
     Awaited, so that the engine does not take a previous key for one that depends on other users' keys.
     """
     await asyncio.sleep(0)  # until all users are registered
     for proof in proofs:
         await proof.future()
+    if failures:  # of deliveries; those of the other users are complete and recorded by now
+        raise pulumi.RunError("\n".join(failures))
     return pulumi.runtime.is_dry_run() or all([await proof.is_known() for proof in proofs])
 
 
-def _facts(key: iam.AccessKey | None, planned: PlannedKey | None) -> "pulumi.Output[dict[str, Any] | None]":
+def _facts(
+    key: iam.AccessKey | None, planned: PlannedKey | None, without_copy: bool = False
+) -> "pulumi.Output[dict[str, Any] | None]":
     if key is None or planned is None:
         return pulumi.Output.from_input(None)
 
@@ -230,6 +276,6 @@ def _facts(key: iam.AccessKey | None, planned: PlannedKey | None) -> "pulumi.Out
         key_id, status, created, fingerprint = values
         name = {"name": str(planned.name), "serial": planned.name.serial}
         found = {"id": key_id, **name, "status": status, "created": created}
-        return {**found, "pgpFingerprint": fingerprint} if fingerprint else found
+        return {**found, "pgpFingerprint": fingerprint} if fingerprint and not without_copy else found
 
     return pulumi.Output.all(key.id, key.status, key.create_date, key.key_fingerprint).apply(facts)

@@ -99,6 +99,9 @@ class KeyDefaultsArgs(TypedDict):
     expires: NotRequired[str]
     """Day on which the user's keys expire, in UTC: `YYYY-MM-DD`. The first update on or after it deactivates them, or
     deletes them with `previous: deleted`; no new one is issued. Default: never."""
+    keep_secret: NotRequired[bool]
+    """False: the secret of the next key is in the stores to which it is delivered, and nowhere else: not in the state
+    either. Needs `deliver`. Default true."""
     verify: NotRequired[bool]
     """Wait until AWS accepts a new key, at most 60 seconds. Default true."""
     retire_guard: NotRequired[RetireGuardArgs | None]
@@ -128,6 +131,11 @@ class DeliverArgs(TypedDict):
     """AWS Secrets Manager; a rotation makes a new version, which becomes AWSCURRENT."""
     ssm: NotRequired[StoreArgs]
     """SSM Parameter Store, as SecureString."""
+    command: NotRequired[Sequence[str] | None]
+    """A program with its arguments, in the project's folder: it gets each new key as JSON on standard input, and exits
+    with 0 once the key is delivered. No shell is involved."""
+    timeout_seconds: NotRequired[int]
+    """Seconds after which the command is killed. Default 60."""
 
 
 class UserArgs(TypedDict):

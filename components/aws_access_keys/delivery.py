@@ -3,21 +3,29 @@
 import json
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import pulumi
 from pulumi_aws import iam, secretsmanager, ssm
 
+from aws_access_keys.direct_delivery import DirectDelivery
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Spelling
+from aws_access_keys.run import Run
 from aws_access_keys.settings import DeliverSettings
 
 
 def key_content(
-    key: iam.AccessKey, secret: "pulumi.Output[str | None]", user: str, spell: Spelling
-) -> "pulumi.Output[str]":
-    """What a store holds for a key: JSON, as a Pulumi secret. Fails the run if the key's secret is not known."""
+    key: iam.AccessKey, secret: "pulumi.Output[str | None]", user: str, spell: Spelling, without_copy: bool = False
+) -> "pulumi.Output[Any]":
+    """What a store holds for a key: JSON, as a Pulumi secret. Fails the run if the key's secret is not known.
 
-    def content(values: list[str | None]) -> str:
+    without_copy: whether the secret is not kept; None then where it is not known.
+    """
+
+    def content(values: list[str | None]) -> str | None:
+        if values[1] is None and without_copy:
+            return None
         if values[1] is None:
             raise pulumi.RunError(
                 f"{spell.prefix}{spell('users.{}.deliver', user)}: the secret of the access key {values[0]} is not "
@@ -38,22 +46,27 @@ def expired_content(day: date) -> "pulumi.Output[str]":
 def deliver(
     component: str,
     user: str,
-    value: "pulumi.Output[str]",
+    value: "pulumi.Output[Any]",
     settings: DeliverSettings,
     parent: pulumi.Resource,
     after: list[pulumi.Resource],
     keeps: bool,
-    hooks: pulumi.ResourceHookBinding | None,
+    guard: list[pulumi.ResourceHook],
     registered: Callable[[str], None],
+    direct: DirectDelivery,
+    run: Run,
 ) -> list[pulumi.Resource]:
     """Put a value into a user's stores. Returns the resources that hold it.
 
-    after: what is deleted after the stores. keeps: whether a store that exists keeps its value. hooks: of the secret or
-    parameter. registered: is called with the URN of each.
+    after: what is deleted after the stores. keeps: whether a store that exists keeps its value. guard: hooks before the
+    secret or parameter is deleted. registered: is called with the URN of each. direct: delivers what must not be in the
+    state, and to a command.
 
     The resources are named after their names in the store, so a name that moves from one user to another is an update.
     """
     made: list[pulumi.Resource] = []
+    secret_id: pulumi.Output[str] | None = None
+    hooks = pulumi.ResourceHookBinding(before_update=[run.state_hook], before_delete=[*guard])
     if store := settings.secrets_manager:
         stored = stored_name(user, store.name, "secrets_manager")
         name = f"{component}/{stored}"
@@ -66,28 +79,48 @@ def deliver(
             opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=hooks),
         )
         holder.urn.apply(registered)
-        version = secretsmanager.SecretVersion(
-            name,
-            secret_id=holder.id,
-            secret_string=value,
-            # The same order as that of the keys: a mixture of both orders lets the engine destroy its state
-            # (https://github.com/pulumi/pulumi/issues/13848). AWS keeps the old value until the new one is there.
-            opts=pulumi.ResourceOptions(
-                parent=parent, delete_before_replace=True, ignore_changes=["secretString"] if keeps else None
-            ),
-        )
-        made.append(version)
+        secret_id = holder.id
+        if not direct.without_copy:
+            version = secretsmanager.SecretVersion(
+                name,
+                secret_id=holder.id,
+                secret_string=value,
+                # The same order as that of the keys: a mixture of both orders lets the engine destroy its state
+                # (https://github.com/pulumi/pulumi/issues/13848). AWS keeps the old value until the new one is there.
+                opts=pulumi.ResourceOptions(
+                    parent=parent, delete_before_replace=True, ignore_changes=["secretString"] if keeps else None
+                ),
+            )
+            made.append(version)
     if store := settings.ssm:
         stored = stored_name(user, store.name, "ssm")
-        parameter = ssm.Parameter(
-            f"{component}/{stored.removeprefix('/')}",
-            name=stored,
-            type="SecureString",
-            description=f"Access key of IAM user {user}",
-            key_id=store.kms_key,
-            value=value,
-            opts=pulumi.ResourceOptions(parent=parent, hooks=hooks, ignore_changes=["value"] if keeps else None),
-        )
+        if direct.without_copy:
+            before_delete = pulumi.ResourceHookBinding(before_delete=[*guard, run.parameter_hook])
+            parameter = pulumi.Stash(
+                f"{component}/ssm:{stored}",  # no user has a : in the name
+                input={"parameter": stored},
+                opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=before_delete),
+            )
+            made.append(parameter)
+        else:
+            parameter = ssm.Parameter(
+                f"{component}/{stored.removeprefix('/')}",
+                name=stored,
+                type="SecureString",
+                description=f"Access key of IAM user {user}",
+                key_id=store.kms_key,
+                value=value,
+                overwrite=True if direct.state.delivered_directly.to.get("ssm") == stored else None,
+                opts=pulumi.ResourceOptions(
+                    parent=parent, hooks=hooks, ignore_changes=["overwrite", *(["value"] if keeps else [])]
+                ),
+            )
+            parameter.id.apply(lambda _: run.parameters.add(stored))
+            made.append(parameter)
         parameter.urn.apply(registered)
-        made.append(parameter)
+    if direct.without_copy or settings.command:
+        opts = pulumi.ResourceOptions(parent=parent, depends_on=[*after, *made])
+        is_kept = keeps and direct.state.delivered_directly.content
+        given = pulumi.Output.from_input(None) if is_kept else value
+        made.append(direct.record(f"{component}/{user}/delivery", given, secret_id, opts))
     return made

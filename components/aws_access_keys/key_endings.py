@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from typing import TypeVar
 
 from aws_access_keys.account import MAX_WORKERS, Account, AwsQueryError
@@ -16,9 +17,14 @@ Result = TypeVar("Result")
 
 
 def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """What each item gives, in order."""
+    """What each item gives, in order. In a plugin, the stack's configuration is known only in the caller's context."""
+
+    def ask_in(context: Context, item: Item) -> Result:
+        return context.run(ask, item)
+
+    contexts = [copy_context() for _ in items]
     with ThreadPoolExecutor(MAX_WORKERS) as pool:
-        return list(pool.map(ask, items))
+        return list(pool.map(ask_in, contexts, items))
 
 
 def removed_in_use(

@@ -8,15 +8,18 @@ must not be done is skipped for that user; everybody else's plan is carried out.
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pulumi
 
 from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
+from aws_access_keys.direct_delivery import stored_secret
 from aws_access_keys.key_endings import delete_command, expiry, in_parallel, retired_line, unmanaged_key
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules import leak
 from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import PYTHON, Spelling
 from aws_access_keys.rules.rotation import (
     Key,
@@ -37,6 +40,17 @@ class KeyLimitError(pulumi.RunError):
     """A user cannot have the keys that are planned; the message names what is in the way, and what to do."""
 
 
+class Handling(NamedTuple):
+    """What is asked of the delivery of one user's key."""
+
+    to: Mapping[str, Any] = MappingProxyType({})
+    """Where it is delivered to, as state.Delivered has it."""
+    parameter: str | None = None
+    """The URN of a parameter in the state, whose content is not to be there from the next key on."""
+    missing: str | None = None
+    """The program that delivers it, if there is none."""
+
+
 class UserPlan(NamedTuple):
     """One user's plan."""
 
@@ -52,6 +66,10 @@ class UserPlan(NamedTuple):
     """The day from which the keys do not work; None where they do."""
     retired_key: Key | None = None
     """The previous key, if the settings make or made it inactive."""
+    undelivered: str | None = None
+    """The id of a key that this run replaces or deletes because nobody has its secret."""
+    recovered: str | None = None
+    """The secret of the current key, where it is not kept and was read from a store for those that do not have it."""
 
 
 def plan_users(
@@ -63,15 +81,17 @@ def plan_users(
     account: Account,
     held: Set[str] = frozenset(),
     spell: Spelling = PYTHON,
+    handling: Mapping[str, Handling] = MappingProxyType({}),
 ) -> dict[str, UserPlan]:
     """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over. held: ids of the keys
-    in secrets and parameters that this run deletes.
+    in secrets and parameters that this run deletes. handling: what is asked of the delivery.
     """
 
     def plan(user: str) -> UserPlan:
         state = states.get(user, UserState())
         place = spell("users.{}.key", user)
-        return _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held).plan()
+        asked = handling.get(user, Handling())
+        return _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held, asked).plan()
 
     users = sorted(rules)
     return dict(zip(users, in_parallel(plan, users), strict=True))
@@ -91,18 +111,34 @@ class _Planner:
     guard: RetireGuard
     account: Account
     held: Set[str]
+    asked: Handling
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     keeps_all: bool = False
     """Whether every key stays as it is."""
     blocking: KeyName | None = None
     """A key in use that keeps a new one from being issued; that was reported."""
+    undelivered: Key | None = None
+    recovered: str | None = None
+    """As in UserPlan."""
 
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
         takes_over = self.adopted if self.state.takes_over(self.adopted) else None
-        keys = self.state.keys
+        self._find_undelivered()
+        keys = self._usable_keys
         new = self._adopted_name() if takes_over else due_key(self.rules, keys, self.today)
+        if new and self.asked.parameter:
+            new = self._skip(
+                "no new key is issued: its secret is not to be in the state, and the parameter in SSM is a resource, "
+                "whose content is. Remove it from the state, which leaves it as it is in SSM, and run `pulumi up` "
+                f"again: pulumi state delete '{self.asked.parameter}' --target-dependents"
+            )
+        elif new and self.asked.missing:
+            new = self._skip(
+                f"no new key is issued: the program '{self.asked.missing}', which delivers it, is neither on PATH nor "
+                "in the project's folder. Install it, or correct deliver.command."
+            )
         replaced: KeyName | None = None
         if self.state.exists and not takes_over and (new or not self.state.is_certain):
             try:
@@ -129,6 +165,9 @@ class _Planner:
         self._warn(plan, [key for key in keys if key.name not in leaked])
         actions = retirements(plan, keys)
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
+        if self.undelivered:
+            what = "is replaced" if plan.is_new else "is deleted"
+            lines.append(f"the access key {self.undelivered.id} of {self.user} {what}: no store got its secret")
         return UserPlan(
             plan,
             tuple(self.skipped),
@@ -137,7 +176,46 @@ class _Planner:
             takes_over,
             self._expired_on(plan, keys),
             self._retired_key(plan, keys),
+            self.undelivered.id if self.undelivered else None,
+            self.recovered,
         )
+
+    @property
+    def _usable_keys(self) -> tuple[Key, ...]:
+        """The keys in the state, without one whose secret nobody has."""
+        return tuple(key for key in self.state.keys if key != self.undelivered)
+
+    def _find_undelivered(self) -> None:
+        """Find out whether the newest key was delivered everywhere, if its secret is not kept. Raises KeyLimitError."""
+        newest, found = next(iter(self.state.keys), None), self.state.delivered_directly
+        if newest is None or newest.id not in self.state.unkept or self._has_expired:
+            return
+        if found.content == newest.id:
+            if all(found.to.get(kind) == to for kind, to in self.asked.to.items()):
+                return
+            if due_key(self.rules, self.state.keys, self.today):
+                return  # the next one goes everywhere
+        elif self.state.expired_on and self.rules.status != "active":
+            return  # a later day alone does not put an inactive key into the stores again
+        if pulumi.runtime.is_dry_run():  # a preview reads no secret
+            self.undelivered = None if found.content == newest.id else newest
+            return
+        stores = [place for place in (*self.asked.to.items(), *found.to.items()) if place[0] != "command"]
+        try:
+            self.recovered = stored_secret(self.account, dict.fromkeys(stores), newest.id)
+        except AwsQueryError as error:
+            raise KeyLimitError(
+                f"{self.place}: the last update did not finish, and whether a store has the access key {newest.id} of "
+                f"{self.user} could not be read ({error}). Nothing was changed."
+            ) from None
+        if self.recovered is None and found.content == newest.id:
+            missing = {kind: to for kind, to in self.asked.to.items() if found.to.get(kind) != to}
+            self._skip(
+                f"the access key {newest.id} is not delivered to {in_words(missing)}: its secret is not kept, and no "
+                f"store has it. Raise serial to {newest.name.serial + 1} for a key that can be delivered."
+            )
+        elif self.recovered is None:
+            self.undelivered = newest
 
     def _warn(self, plan: KeyPlan, keys: Sequence[Key]) -> None:
         """Settings that do less, or more, than they seem to."""
@@ -290,8 +368,8 @@ class _Planner:
     ) -> tuple[tuple[Key, ...], KeyName | None, KeyName | None]:
         """The keys that exist, the new key if it can be issued, and the key that is deleted for it."""
         ids = {key.id for key in in_iam}
-        existing = tuple(key for key in self.state.keys if key.id in ids)
-        if self.state.keys and not existing:
+        existing = tuple(key for key in self._usable_keys if key.id in ids)
+        if self._usable_keys and not existing:
             why = (
                 f"IAM has no user {self.user}, or has none of the keys recorded in the state. Run `pulumi refresh`, "
                 "then `pulumi up`."
@@ -299,7 +377,7 @@ class _Planner:
             if not self.state.is_certain:
                 raise KeyLimitError(f"{self.place}: {why} Nothing was changed.")
             self._skip(why)
-            return self.state.keys, None, None
+            return self._usable_keys, None, None
         self._check_lost_keys(ids)
         unmanaged = [key for key in in_iam if key.id not in self._state_ids()]
         current = self.state.handed_over[0] if self.state.handed_over else None

@@ -13,7 +13,7 @@ from aws_access_keys.key_endings import delete_command, in_parallel
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import PARAMETER, SECRET, USER
+from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState, UserState, urn_below
 
@@ -113,6 +113,9 @@ def removed_copies(
     resources: URN → `outputs` of each resource of the stack.
     """
     delivers = {user: settings.effective_deliver(user) for user in settings.users}
+    stashes = f"{urn_below(state.urn, USER, STASH)}/ssm:"
+    inputs = [had["outputs"].get("input") for urn, had in resources.items() if urn.startswith(stashes)]
+    unkept = {str(one["parameter"]) for one in inputs if one}
     lines: list[str] = []
     held: set[str] = set()
     for field, token, what in (
@@ -123,9 +126,13 @@ def removed_copies(
         kept = {stored_name(user, store.name, field) for user, store in stores.items() if store}
         begin = f"{urn_below(state.urn, USER, token)}/"
         found = {str(had["outputs"].get("name")) for urn, had in resources.items() if urn.startswith(begin)}
+        found |= unkept if token == PARAMETER else set()
         why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
         held |= {key for stored in found - kept if (key := state.copies.get((token, stored.removeprefix("/"))))}
+    for user, found_user in state.users.items():
+        if user not in settings.users and (command := found_user.delivered_directly.to.get("command")):
+            lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted where it is")
     return lines, held
 
 

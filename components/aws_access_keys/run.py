@@ -8,6 +8,8 @@ from typing import Any
 
 import pulumi
 
+from aws_access_keys.account import Account
+from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import KEY, USER
@@ -17,6 +19,7 @@ from aws_access_keys.state import component_name, owner_of_key, parse_state
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
 STATE_HOOK = "aws-access-keys state"
+PARAMETER_HOOK = "aws-access-keys parameter"
 ALREADY_REPORTED_EXIT_CODE = 32
 """By this exit code a program tells Pulumi's language host that it has reported its error itself. Source:
 `pulumi-language-python-exec` in the Pulumi SDK."""
@@ -35,8 +38,15 @@ class Run:
         """What the state had when the run began; see state.py."""
         self.new_keys: set[str] = set()
         """URNs of the keys that this run issues."""
+        self.undelivered: set[str] = set()
+        """The ids of keys whose secret nobody has, because they were never delivered."""
         self.stores: dict[str, tuple[str, str]] = {}
         """URN of each secret or parameter that holds a user's current key → URN of the component, user."""
+        self.accounts: dict[str, Account] = {}
+        """URN of a component → its account."""
+        self.parameters: set[str] = set()
+        """The names of the parameters that are resources."""
+        self.one_time_key = OneTimeKey()
         self._owners: dict[tuple[int, str, str], tuple[pulumi.ComponentResource, str]] = {}
         self._fails = False
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
@@ -45,6 +55,7 @@ class Run:
         self.state_hook = pulumi.ResourceHook(
             STATE_HOOK, self._check_state, opts=pulumi.ResourceHookOptions(on_dry_run=True)
         )
+        self.parameter_hook = pulumi.ResourceHook(PARAMETER_HOOK, parameter_hook(self.accounts, self.parameters))
 
     @classmethod
     def current(cls) -> "Run":
@@ -136,6 +147,8 @@ class Run:
             return
         if args.new_inputs is not None and args.new_inputs.get("status") != "Inactive":
             return  # it keeps working
+        if args.id in self.undelivered:
+            return
         action: Retirement = "deleted" if args.new_inputs is None else "deactivated"
         component, user = owner_of_key(args.urn)
         guard = self.guards.get(component) or self._guard_of_removed(component)

@@ -7,13 +7,14 @@ beyond their types is in `rules/`. The JSON schema for editors comes from these 
 
 from collections.abc import Collection
 from datetime import date
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pulumi
 from typing_extensions import Self
 
 from aws_access_keys.rules.documents import Document
 from aws_access_keys.rules.expectations import Expectation
+from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Calendar, KeyRules, Retired, Status
 from aws_access_keys.rules.s3_grants import Access, S3Grant
@@ -238,6 +239,12 @@ class KeyDefaults(Section):
         "deletes them with previous: deleted; no new one is issued. Default: never.",
         default=None,
     )
+    keep_secret: bool = setting(
+        Flag(),
+        "false: the secret of the next key is in the stores to which it is delivered, and nowhere else: not in the "
+        "state either. Needs deliver.",
+        default=True,
+    )
     verify: bool = setting(Flag(), "Wait until AWS accepts a new key, at most 60 seconds.", default=True)
     retire_guard: RetireGuardSettings | None = setting(
         Nested(section=RetireGuardSettings), "Refuse to deactivate or delete a key that is still in use.", default=None
@@ -280,6 +287,24 @@ class DeliverSettings(Section):
     ssm: StoreSettings | None = setting(
         Nested(section=StoreSettings), "SSM Parameter Store, as SecureString.", default=None
     )
+    command: list[str] | None = setting(
+        ListOf(example="[python3, deliver.py]"),
+        "A program with its arguments, in the project's folder: it gets each new key as JSON on standard input, and "
+        "exits with 0 once the key is delivered. No shell is involved.",
+        default=None,
+    )
+    timeout_seconds: int = setting(
+        WholeNumber(least=1, most=3600), "Seconds after which the command is killed.", default=60
+    )
+
+    def stores(self, user: str) -> dict[str, str]:
+        """`secretsManager` and `ssm`, where a user's key is delivered there → the name in the store."""
+        found = {"secretsManager": ("secrets_manager", self.secrets_manager), "ssm": ("ssm", self.ssm)}
+        return {kind: stored_name(user, store.name, field) for kind, (field, store) in found.items() if store}
+
+    def destinations(self, user: str) -> dict[str, Any]:
+        """The same, and `command` → its arguments."""
+        return {**self.stores(user), **({"command": self.command} if self.command else {})}
 
 
 class UserSettings(Section):

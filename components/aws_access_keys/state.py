@@ -3,8 +3,8 @@
 The resources' names are the record: `access/ann/2` is the key of user ann that was issued for serial 2. Three more
 things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
-- The content of secrets and parameters: a key that is delivered is handed over, even if the run failed because of
-  another user.
+- The content of secrets and parameters, and what the program delivered itself (direct_delivery.py): a key that is
+  delivered is handed over, even if the run failed because of another user.
 - `expectations` of the component: the permission tests that passed; see expectations.py.
 - `KeyPlans`, registered before any key is touched: the plan of the last run, and settings that it must know. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
@@ -35,6 +35,7 @@ from aws_access_keys.rules.resource_types import (
     POLICY,
     SECRET,
     SECRET_VERSION,
+    STASH,
     USER,
     USER_POLICY,
     USER_POLICY_ATTACHMENT,
@@ -51,6 +52,21 @@ class HandedOver:
 
     id: str
     name: KeyName
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What the program delivered itself for a user, recorded as soon as it was."""
+
+    content: str | None = None
+    """The id of the key, or `expired DAY`."""
+    to: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """`secretsManager` and `ssm` → the name in the store; `command` → its arguments."""
+
+    @property
+    def key_id(self) -> str | None:
+        """The id of the key."""
+        return self.content if self.content and not self.content.startswith("expired ") else None
 
 
 class RunRecord(NamedTuple):
@@ -70,6 +86,10 @@ class RunRecord(NamedTuple):
     """The ids of keys that work in IAM although they should not, and that the state lost."""
     tested: Mapping[str, int]
     """See ComponentState."""
+    unkept: Mapping[str, list[str]]
+    """The keys whose secret is not kept: ids of those in the state, and the name of a new one."""
+    keep_secret: Mapping[str, bool]
+    """False, where the settings ask for keys whose secret is not kept."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -79,8 +99,9 @@ class RunRecord(NamedTuple):
     def as_outputs(self) -> dict[str, Any]:
         """The record as the state has it."""
         found = {name: dict(value) for name, value in self._asdict().items()}
-        if not self.tested:
-            del found["tested"]  # without expectations, states stay as they were
+        for name in ("tested", "unkept", "keep_secret"):
+            if not found[name]:
+                del found[name]  # for those who do not use it, states stay as they were
         return {OTHER_LANGUAGES(name): value for name, value in found.items()}
 
 
@@ -120,6 +141,12 @@ class UserState:
     """The day on which the current key expired, if it did in an earlier run."""
     boundary: str | None = None
     """The ARN of the permissions boundary."""
+    unkept: frozenset[str] = frozenset()
+    """The ids of the keys whose secret is not kept."""
+    keep_secret: bool = True
+    """What the last run's settings asked for."""
+    delivered_directly: Delivered = field(default_factory=Delivered)
+    """What the program delivered itself."""
 
     @property
     def is_certain(self) -> bool:
@@ -183,6 +210,15 @@ class ComponentState:
         """The URN of an IAM user."""
         return f"{urn_below(self.urn, USER)}/{user}"
 
+    def holds_key_of_another(self, user: str, stores: Mapping[str, Any]) -> bool:
+        """Whether one of the stores holds the key of another user. stores: `secretsManager` or `ssm` → name."""
+        others = {key.id for name, found in self.users.items() if name != user for key in found.keys}
+        types = {"secretsManager": SECRET, "ssm": PARAMETER}
+        held = {
+            self.copies.get((types[kind], name.removeprefix("/"))) for kind, name in stores.items() if kind in types
+        }
+        return bool(held & others)
+
     def user(self, name: str) -> UserState:
         """A user's state; an empty one for a new user."""
         return self.users.get(name, UserState())
@@ -217,10 +253,13 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     record = RunRecord.of_outputs(last_run)
     keys: dict[str, list[Key]] = {}
     encrypted: set[tuple[str, KeyName]] = set()
+    unkept: dict[str, set[str]] = {}
     for key_path, found in outputs(USER, KEY).items():
         user, _, key_name = key_path.rpartition("/")
         if (parsed := KeyName.parse(key_name)) and isinstance(found.get("id"), str):
-            if found.get("keyFingerprint"):
+            if {found["id"], key_name} & set(record.unkept.get(user, ())):
+                unkept.setdefault(user, set()).add(found["id"])
+            elif found.get("keyFingerprint"):
                 encrypted.add((user, parsed))
             is_active = found.get("status") != "Inactive"
             is_retired = not is_active and record.retired.get(user) == key_name
@@ -229,9 +268,21 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         (store, path): key_id
         for store, (kind, content) in STORED.items()
         for path, found in outputs(USER, kind).items()
-        if (key_id := _delivered_id(found.get(content)))
+        if (key_id := delivered_id(found.get(content)))
     }
-    delivered = frozenset(copies.values())
+    direct: dict[str, Delivered] = {}
+    secrets = outputs(USER, SECRET)
+    for path, found in outputs(USER, STASH).items():
+        user, _, what = path.rpartition("/")
+        if what == "delivery" and (kept := _mapping(found.get("input"))):
+            to = {**_mapping(kept.get("to"))}
+            if to.get("secretsManager") not in secrets:
+                to.pop("secretsManager", None)  # somebody deleted it, with what it held
+            direct[user] = Delivered(kept.get("content"), to)
+            stored = {SECRET: to.get("secretsManager"), PARAMETER: to.get("ssm")}
+            if key_id := direct[user].key_id:
+                copies |= {(store, name.removeprefix("/")): key_id for store, name in stored.items() if name}
+    delivered = frozenset({*copies.values(), *(one.key_id for one in direct.values() if one.key_id)})
     strays = delivered - {key.id for of_user in keys.values() for key in of_user}
     policies, group_policies = dict[str, set[str]](), dict[str, set[str]]()
     for owner, kind, which, known in (
@@ -264,6 +315,9 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             lost=frozenset(record.lost.get(user, ())),
             expired_on=date.fromisoformat(record.expired[user]) if user in record.expired else None,
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
+            unkept=frozenset(unkept.get(user, ())),
+            keep_secret=bool(record.keep_secret.get(user, True)),
+            delivered_directly=direct.get(user, Delivered()),
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)
@@ -347,7 +401,7 @@ def _handed_over(keys: Mapping[str, Any]) -> "list[HandedOver]":
     ]
 
 
-def _delivered_id(content: Any) -> str | None:
+def delivered_id(content: Any) -> str | None:
     """The id of the access key in the content of a secret or parameter; None if there is no key in it."""
     try:
         key_id = json.loads(content)["aws_access_key_id"]

@@ -32,7 +32,7 @@ from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.rules.s3_grants import grant_policies, grant_problems, kms_key_problems
 from aws_access_keys.setting_types import file_content
-from aws_access_keys.settings import AccessSettings, GroupSettings
+from aws_access_keys.settings import AccessSettings, GroupSettings, StackSettings
 
 
 class SettingsError(pulumi.RunError):
@@ -100,7 +100,9 @@ def rule_problems(
     delivers = {"deliver": settings.deliver}
     delivers |= {spell("users.{}.deliver", name): user.deliver for name, user in settings.users.items()}
     for place, deliver in delivers.items():
-        if deliver and not deliver.secrets_manager and not deliver.ssm:
+        if deliver and deliver.command is not None and not all(deliver.command or [""]):
+            yield Problem(f"{place}.command", "no program, or an empty argument. List the program and its arguments.")
+        if deliver and not deliver.secrets_manager and not deliver.ssm and deliver.command is None:
             yield Problem(
                 place,
                 f"no store. Write {spell('secrets_manager')}: {{}} for one with the default name, or deliver: "
@@ -288,12 +290,29 @@ def _key_problems(
             "a secret that is encrypted to an OpenPGP key cannot be delivered: only the owner of that key can read it. "
             f"Remove one of the two (deliver: {spell.null} for this user).",
         )
+    if not key.keep_secret:
+        yield from _unkept_problems(settings, spell, user)
     if deliver and key.adopt and key.adopt.secret is None:
         yield Problem(
             adopt,
             "the adopted key cannot be delivered without its secret. Specify its secret, or set deliver to "
             f"{spell.null} for this user until the first rotation and then remove adopt.",
         )
+
+
+def _unkept_problems(settings: AccessSettings, spell: Spelling, user: str) -> Iterator[Problem]:
+    """Problems of a key whose secret is not kept."""
+    key, where = settings.effective_key(user), settings.key_place(spell, user, "keep_secret")
+    if settings.users[user].key is not None and settings.effective_deliver(user) is None:
+        text = "the secret would be lost, because the key is delivered nowhere"
+        yield Problem(spell("users.{}.deliver", user), f"{text}. Add a store or a command, or remove {where}.")
+    if key.adopt:
+        text = "the secret of an existing key is somewhere already, so the first key that is not kept is the next one"
+        cure = f"Set {spell('keep_secret')} to true for this user until the first rotation; then remove it and adopt."
+        yield Problem(spell("users.{}.key.adopt", user), f"{text}. {cure}")
+    kept = [name for name in settings.users_with_key if settings.effective_key(name).keep_secret]
+    if isinstance(settings, StackSettings) and settings.outputs and not kept:
+        yield Problem("outputs", f"no user's secret is kept, so there is nothing to show. Remove this, or {where}.")
 
 
 def pgp_text(given: str) -> str:

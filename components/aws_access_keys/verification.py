@@ -19,10 +19,11 @@ class NotAcceptedError(pulumi.RunError):
     """A new key that AWS does not accept in time."""
 
 
-async def wait_until_accepted(account: Account, user: str, key_id: str, secret: str) -> None:
+async def wait_until_accepted(account: Account, user: str, key_id: str, secret: str, is_kept: bool = True) -> None:
     """Try a new key with STS GetCallerIdentity until AWS accepts it, backing off from 0.2 to 5 seconds.
 
-    Raises NotAcceptedError after VERIFY_TIMEOUT seconds, or at once on an error that waiting does not change.
+    Raises NotAcceptedError after VERIFY_TIMEOUT seconds, or at once on an error that waiting does not change. is_kept:
+    whether the next run knows the secret, too.
     """
     from botocore.exceptions import ClientError
 
@@ -33,6 +34,10 @@ async def wait_until_accepted(account: Account, user: str, key_id: str, secret: 
             f"the new access key {key_id} of user {user} could not be verified ({error}). The key is in the state, and "
             "older keys were not touched. Fix the credentials with which Pulumi runs, and run `pulumi up` again."
         ) from None
+    delete = f"aws iam delete-access-key --user-name {user} --access-key-id {key_id}"
+    again = f"to keep waiting; for another key, delete this one first: {delete}, pulumi refresh, pulumi up."
+    if not is_kept:
+        again = "for another key in its place: the secret of this one is not kept."
     began, pause, waiting = time.monotonic(), 0.2, False
     while True:
         try:
@@ -44,9 +49,7 @@ async def wait_until_accepted(account: Account, user: str, key_id: str, secret: 
             if not temporary or waited + pause > VERIFY_TIMEOUT:
                 raise NotAcceptedError(
                     f"AWS does not accept the new access key {key_id} of user {user} ({code}, after {waited:.0f} "
-                    "seconds). The key is in the state, and older keys were not touched. Run `pulumi up` again to "
-                    "keep waiting; for another key, delete this one first: aws iam delete-access-key --user-name "
-                    f"{user} --access-key-id {key_id}, pulumi refresh, pulumi up."
+                    f"seconds). The key is in the state, and older keys were not touched. Run `pulumi up` again {again}"
                 ) from None
             if not waiting:
                 pulumi.log.info(f"waiting for AWS to accept the new access key {key_id} of user {user} ...")

@@ -99,7 +99,9 @@ def prepare(scenario: Scenario, sandbox: Sandbox, folder: Path) -> Prepared:
         prepared.command("up")
         outputs = stack.outputs()
         for user, status in outputs["keys"].items():
-            key = (status["current"]["id"], outputs["secretAccessKeys"][user])
+            key_id: str = status["current"]["id"]
+            secret: str | None = outputs["secretAccessKeys"].get(user)
+            key = (key_id, secret or dict(stored_keys(sandbox).values())[key_id])
             if key[0] not in {other.key[0] for other in known}:
                 known.append(Known(user, status["current"]["serial"], key))
     for one in known:
@@ -352,18 +354,22 @@ class _Attempt:
 
 def stored(sandbox: Sandbox) -> dict[str, str]:
     """Name in a store → id of the key that it holds."""
+    return {name: key_id for name, (key_id, _) in stored_keys(sandbox).items()}
+
+
+def stored_keys(sandbox: Sandbox) -> dict[str, tuple[str, str]]:
+    """Name in a store → id and secret of the key that it holds."""
     found: dict[str, str] = {}
     ssm, manager = sandbox.client("ssm"), sandbox.client("secretsmanager")
     for parameter in ssm.describe_parameters()["Parameters"]:
         value = ssm.get_parameter(Name=parameter["Name"], WithDecryption=True)["Parameter"]["Value"]
-        sandbox.issued.add(json.loads(value)["aws_secret_access_key"])
-        found[parameter["Name"]] = json.loads(value)["aws_access_key_id"]
+        found[parameter["Name"]] = value
     for secret in manager.list_secrets()["SecretList"]:
         with suppress(ClientError):  # one without a value yet
-            value = manager.get_secret_value(SecretId=secret["Name"])["SecretString"]
-            sandbox.issued.add(json.loads(value)["aws_secret_access_key"])
-            found[secret["Name"]] = json.loads(value)["aws_access_key_id"]
-    return found
+            found[secret["Name"]] = manager.get_secret_value(SecretId=secret["Name"])["SecretString"]
+    keys = {name: json.loads(value) for name, value in found.items()}
+    sandbox.issued |= {key["aws_secret_access_key"] for key in keys.values()}
+    return {name: (key["aws_access_key_id"], key["aws_secret_access_key"]) for name, key in keys.items()}
 
 
 def created_unanswered(text: str) -> list[str]:

@@ -72,6 +72,7 @@ def _undelivered(user: str, **key: Any) -> Config:
 _CALENDAR = {"rotation": {"start": in_days(0), "everyDays": 30, "overlapDays": 3}}
 _GUARD = {"retireGuard": {"idleDays": 30}}
 _ONE = config({}, {})
+_UNKEPT = {"keepSecret": False}
 
 SCENARIOS = {
     scenario.name: scenario
@@ -89,6 +90,12 @@ SCENARIOS = {
         Scenario("scheduled rotation", (config(_CALENDAR, {}),), config(_CALENDAR, {}), in_days=30),
         Scenario("suspended", (_ONE,), config({"status": "inactive"}, {}), retires=frozenset({"ann"}), suspends=True),
         Scenario("OpenPGP", (_undelivered("ann"),), _undelivered("ann", serial=2, pgpKey="CERTIFICATE")),
+        Scenario("first up of a secret that is not kept", (), config(_UNKEPT)),
+        Scenario("rotation of a secret that is not kept", (config(_UNKEPT, {}),),
+                 config({"serial": 2, **_UNKEPT}, {"serial": 2})),
+        Scenario("previous deleted of a secret that is not kept", (config(_UNKEPT, _UNKEPT),),
+                 config({"serial": 2, "previous": "deleted", **_UNKEPT}, {"serial": 2, **_UNKEPT}),
+                 retires=frozenset({"ann"})),
         Scenario("adopted", (config(None, {}),), _undelivered("eve", adopt={"id": "ADOPTED"})),
         Scenario("renamed", (_ONE,), {**_ONE, "users": {"anna": _ONE["users"]["ann"], "bob": _ONE["users"]["bob"]}},
                  retires=frozenset({"ann"}), removes=True),

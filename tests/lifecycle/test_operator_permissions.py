@@ -154,6 +154,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "fay": {"groups": ["readers"], "key": None, "forceDestroy": True},
         "gus": {"groups": ["readers"], "key": None, "forceDestroy": True},
         "hal": {"policies": ["own"], "allowFrom": ["203.0.113.0/24"]},
+        "ivy": {"groups": ["readers"], "key": {"keepSecret": False}},
     }
     users["hal"] |= {"key": {"retireGuard": {"idleDays": 1}}, "deliver": {"ssm": {"kmsKey": ALIAS}}}
     settings: dict[str, Any] = {

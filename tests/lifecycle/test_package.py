@@ -264,3 +264,26 @@ def test_the_official_toolchain_installs_and_starts_the_package(sandbox: Sandbox
     finally:
         started.terminate()
         started.wait()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("example", ["yaml"], indirect=True)
+def test_a_delivery_that_failed_fails_the_update_and_is_made_up_for(example: Program, sandbox: Sandbox) -> None:
+    script = example.folder / "deliver"
+    script.write_text("#!/bin/sh\ncat >/dev/null\nexit 9\n")
+    script.chmod(0o700)
+    unkept = f'key: {{ serial: 1, keepSecret: false }}, deliver: {{ command: ["{script}"], ssm: {{}} }}'
+    example.write(FIRST, unkept)
+    failed = example.up(check=False)
+    (key_id,) = keys_in_iam(sandbox, "ann")
+    assert f"users.ann.deliver: the access key {key_id} was not delivered to the command" in failed
+    assert "it exited with code 9" in failed
+    assert no_stack_trace(failed)
+    script.write_text("#!/bin/sh\ncat >/dev/null\n")
+    example.up()
+    text = sandbox.client("ssm").get_parameter(Name="/access-keys/ann", WithDecryption=True)["Parameter"]["Value"]
+    key = json.loads(text)
+    sandbox.issued.add(key["aws_secret_access_key"])
+    assert works(sandbox, (key["aws_access_key_id"], key["aws_secret_access_key"]))
+    example.run(*example.pulumi, "destroy", "--run-program", *example.flags)
+    assert sandbox.client("ssm").describe_parameters()["Parameters"] == []

@@ -14,6 +14,7 @@ from aws_access_keys.cli.files import back_up, locked, write_file
 from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_problem, with_profile
 from aws_access_keys.cli.stack import StackError, name_in_iam, stack_config, stack_keys, stack_outputs
 from aws_access_keys.credentials import credentials_csv
+from aws_access_keys.rules.names import in_words
 
 FILE_VARIABLE = "AWS_SHARED_CREDENTIALS_FILE"
 
@@ -50,6 +51,12 @@ def current_key(stack: str, user: str) -> CurrentKey:
             ", and only the owner of that key can read it. Make a file and send it to them, for `gpg --decrypt`:\n"
             f"  pulumi stack output encryptedSecrets --json --stack {quote(stack)} | "
             f"jq -r '.[\"{user}\"].ciphertext' | base64 -d > {quote(user)}.gpg"
+        )
+    to: dict[str, Any] = outputs.get("keys", {}).get(user, {}).get("deliveredTo", {})
+    if not secret and to:
+        raise CredentialsError(
+            f"The stack does not keep the secret of {user}'s access key {ids[user]} (keepSecret: false). It was "
+            f"delivered to {in_words(to)}, and is only there."
         )
     if not secret:
         raise CredentialsError(

@@ -7,6 +7,7 @@ parameters of CreateGroup, CreateUser and TagUser in the IAM API reference.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from aws_access_keys.rules.limits import (
     GROUP_NAME_LENGTH,
@@ -179,3 +180,16 @@ def _stored_name_problem(store: str, name: str) -> str | None:
         cure = "Use fewer levels, no empty ones and no trailing '/'."
         return f"'{name}' has an empty level or more than {_SSM_LEVELS} levels. {cure}"
     return None
+
+
+_WHERE = {
+    "secretsManager": "the secret '{}' in Secrets Manager",
+    "ssm": "the parameter '{}' in SSM",
+    "command": "the command '{}'",
+}
+
+
+def in_words(to: Mapping[str, Any]) -> str:
+    """Where a key is delivered to, for people. to: kind of the store → name; `command` → its arguments."""
+    names = {kind: name[0] if kind == "command" else name for kind, name in to.items()}
+    return " and ".join(_WHERE[kind].format(name) for kind, name in names.items())

@@ -19,6 +19,7 @@ from aws_access_keys.rules.resource_types import (
     PARAMETER,
     POLICY,
     SECRET,
+    STASH,
     USER,
     USER_POLICY,
     USER_POLICY_ATTACHMENT,
@@ -54,7 +55,6 @@ class Place(NamedTuple):
         return [name, f"{name}.cn"] if self.partition == "aws-cn" else [name]
 
 
-DESCRIPTIONS = "pulumi:index:Stash"
 GRANT, EXPECTATIONS = "grant", "expectations"
 """A granted bucket, and the expectations of a group or user: not resources of the stack."""
 
@@ -106,7 +106,7 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
         guarded = key.retire_guard is not None
         yield Resource(KEY, {"user": name, "guarded": guarded, "adopted": key.adopt is not None})
         if key.description is not None:
-            yield Resource(DESCRIPTIONS, {"input": {"user": name}})
+            yield Resource(STASH, {"input": {"user": name}})
         if deliver and (store := deliver.secrets_manager):
             stored = place.arn("secretsmanager", f"secret:{stored_name(name, store.name, 'secrets_manager')}-??????")
             asked = {"arn": stored, "kmsKeyId": store.kms_key, "tagsAll": default_tags, "guarded": guarded}
@@ -233,9 +233,13 @@ def _of_key(key: Mapping[str, Any], _: Place) -> Findings:
         yield "user:to adopt", [key["user"]]
 
 
-def _of_descriptions(stash: Mapping[str, Any], _: Place) -> Findings:
-    if isinstance(stash.get("input"), Mapping) and "user" in stash["input"]:
-        yield "user:with tags", [stash["input"]["user"]]
+def _of_stash(stash: Mapping[str, Any], place: Place) -> Findings:
+    """The descriptions of a user's keys, or a parameter whose content is not in the state."""
+    known: Mapping[str, Any] = stash["input"] if isinstance(stash.get("input"), Mapping) else {}
+    if "user" in known:
+        yield "user:with tags", [known["user"]]
+    if "parameter" in known:
+        yield from _of_store({"arn": place.arn("ssm", f"parameter/{known['parameter'].removeprefix('/')}")}, place)
 
 
 def _of_store(stored: Mapping[str, Any], place: Place) -> Findings:
@@ -267,7 +271,7 @@ _FINDINGS = {
     GRANT: _of_grant,
     EXPECTATIONS: _of_expectations,
     KEY: _of_key,
-    DESCRIPTIONS: _of_descriptions,
+    STASH: _of_stash,
     SECRET: _of_store,
     PARAMETER: _of_store,
 }

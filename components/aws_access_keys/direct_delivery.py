@@ -1,0 +1,206 @@
+"""Delivery by this program itself: to a command, and of secrets that nobody keeps (`keep_secret: false`) to the stores.
+
+A secret that is not kept is encrypted by the aws provider to an OpenPGP key that exists in the memory of one run. This
+program decrypts it, tries the key, delivers it and forgets it. The state has no more than where the key went: a Stash
+for each user, written as soon as the key is delivered. A key that it does not name was not delivered, and if no store
+has its secret either, it is issued again: planning.py.
+
+The parameter in SSM is not a resource, because the state of one has its value. A Stash is there in its place, whose
+hook deletes the parameter.
+"""
+
+import asyncio
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.command import CommandError, run_command
+from aws_access_keys.rules.names import in_words
+from aws_access_keys.rules.problem import Spelling
+from aws_access_keys.rules.resource_types import STASH, USER
+from aws_access_keys.settings import DeliverSettings
+from aws_access_keys.state import UserState, delivered_id, urn_below
+
+_GONE = ("ResourceNotFoundException", "ParameterNotFound")
+
+
+class OneTimeKey:
+    """An OpenPGP key pair that exists in the memory of this process only."""
+
+    @cached_property
+    def _pair(self) -> Any:
+        from pysequoia import Profile, Tsk  # a few milliseconds, for those who use it
+
+        # A user id is required by the aws provider, and so is the older format.
+        return Tsk.generate("aws-access-keys", profile=Profile.RFC4880)
+
+    @property
+    def public(self) -> str:
+        """The public key as the aws provider takes it: base64 of the binary form."""
+        return b64encode(bytes(self._pair.extract_certificate())).decode()
+
+    def decrypt(self, message: str) -> str:
+        """The text in a base64 OpenPGP message."""
+        from pysequoia import decrypt
+
+        found: Any = decrypt(b64decode(message), self._pair.decryptor())
+        return found.bytes.decode()
+
+
+@dataclass(frozen=True)
+class DirectDelivery:
+    """Delivers one user's keys."""
+
+    user: str
+    settings: DeliverSettings
+    without_copy: bool
+    """Whether the secret of the user's current key is not kept."""
+    state: UserState
+    account: Account
+    spell: Spelling
+    failures: list[str]
+    """Of all users: what was not delivered, and why. Nothing older is retired then, and the run fails."""
+
+    @property
+    def destinations(self) -> dict[str, Any]:
+        """Where this program delivers the key to, as recorded."""
+        found = self.settings.destinations(self.user)
+        return found if self.without_copy else {kind: to for kind, to in found.items() if kind == "command"}
+
+    def record(
+        self,
+        name: str,
+        value: "pulumi.Output[str | None]",
+        secret_id: "pulumi.Input[str | None]",
+        opts: pulumi.ResourceOptions,
+    ) -> pulumi.Resource:
+        """Deliver a value, and record it. value: what a store holds; None where the secret is not known (any more)."""
+        kms_key = self.settings.ssm.kms_key if self.settings.ssm else None
+
+        def start(values: "list[Any]") -> "asyncio.Future[dict[str, Any]]":
+            return asyncio.ensure_future(self._deliver(*values))
+
+        known = pulumi.Output.all(value, secret_id, kms_key).apply(start)
+        return pulumi.Stash(name, input=pulumi.Output.unsecret(known), opts=opts)
+
+    async def _deliver(self, text: str | None, secret_id: str | None, kms_key: str | None) -> dict[str, Any]:
+        """Returns what is to be recorded."""
+        before, wanted = self.state.delivered_directly, self.destinations
+        if text is None:
+            kept = {kind: where for kind, where in before.to.items() if kind in wanted}
+            return {"content": before.content, "to": kept}
+        content: dict[str, str] = json.loads(text)
+        name = delivered_id(text) or f"expired {content['expired']}"
+        done = {kind: to for kind, to in wanted.items() if before.content == name and before.to.get(kind) == to}
+        if pulumi.runtime.is_dry_run():
+            return {"content": name, "to": wanted}
+        for kind, where in wanted.items():  # the command comes last: the stores can tell a later run the secret
+            if kind in done or (kind == "command" and "expired" in content):
+                continue
+            try:
+                await asyncio.to_thread(self._put, kind, where, text, secret_id, kms_key)
+            except (AwsQueryError, CommandError) as error:
+                self.failures.append(self._failure(kind, where, name, error))
+                break
+            done[kind] = where
+        return {"content": name, "to": done} if done else {"content": before.content, "to": dict(before.to)}
+
+    def _put(self, kind: str, where: Any, text: str, secret_id: str | None, kms_key: str | None) -> None:
+        content: dict[str, str] = json.loads(text)
+        if kind == "secretsManager":
+            self.account.ask("secretsmanager", "put_secret_value", SecretId=secret_id, SecretString=text)
+        elif kind == "ssm":
+            self._put_parameter(where, text, {"KeyId": kms_key} if kms_key else {})
+        else:
+            key = {"user": self.user, **content}
+            output = run_command(where, key, project_folder(), self.settings.timeout_seconds)
+            pulumi.log.info(f"the command delivered the access key {key['aws_access_key_id']} of {self.user}{output}")
+
+    def _put_parameter(self, name: str, text: str, key: Mapping[str, str]) -> None:
+        """Write a parameter: a new one, or one that this stack wrote before."""
+        put = {"Name": name, "Value": text, "Type": "SecureString", **key}
+        put["Description"] = f"Access key of IAM user {self.user}"
+        if self.state.delivered_directly.to.get("ssm") != name:
+            try:
+                self.account.ask("ssm", "put_parameter", **put)
+            except AwsQueryError as error:
+                known = {delivered_id(text), *(key.id for key in (*self.state.keys, *self.state.handed_over))}
+                if error.code != "ParameterAlreadyExists" or _key_in(self.account, "ssm", name)[0] not in known:
+                    raise
+            else:
+                return
+        self.account.ask("ssm", "put_parameter", **put, Overwrite=True)
+
+    def _failure(self, kind: str, where: Any, name: str, error: Exception) -> str:
+        place = f"{self.spell.prefix}{self.spell('users.{}.deliver', self.user)}"
+        to = in_words({kind: where})
+        again = "The next `pulumi up` delivers it" + (
+            ", or issues another one in its place if no store has its secret" if self.without_copy else ""
+        )
+        return (
+            f"{place}: the access key {name} was not delivered to {to}: {error}. No older key was touched. Fix the "
+            f"cause and run `pulumi up` again. {again}."
+        )
+
+
+def stored_secret(account: Account, stores: Iterable[tuple[str, str]], key_id: str) -> str | None:
+    """The secret of an access key, from a store that holds that very key. stores: kind and name.
+
+    Raises AwsQueryError where a store does not tell.
+    """
+    for kind, name in stores:
+        found, secret = _key_in(account, kind, name)
+        if found == key_id:
+            return secret
+    return None
+
+
+def _key_in(account: Account, kind: str, name: str) -> tuple[str | None, str | None]:
+    """The id and the secret in a store; None where there is no key, or no such store."""
+    try:
+        if kind == "ssm":
+            text = account.ask("ssm", "get_parameter", Name=name, WithDecryption=True)["Parameter"]["Value"]
+        else:
+            text = account.ask("secretsmanager", "get_secret_value", SecretId=name).get("SecretString")
+    except AwsQueryError as error:
+        if error.code in _GONE:
+            return None, None
+        raise
+    key_id = delivered_id(text)
+    return key_id, json.loads(text).get("aws_secret_access_key") if key_id else None
+
+
+def parameter_hook(accounts: Mapping[str, Account], kept: Iterable[str]) -> Callable[[pulumi.ResourceHookArgs], None]:
+    """The hook that deletes a parameter which is no resource, before the Stash in its place goes.
+
+    accounts: URN of each component → its account. kept: names of parameters that are resources in this run.
+    """
+
+    def delete(args: pulumi.ResourceHookArgs) -> None:
+        name: str = (args.old_inputs or {})["input"]["parameter"]
+        if name in kept:
+            return
+        owners = [of for urn, of in accounts.items() if args.urn.startswith(f"{urn_below(urn, USER, STASH)}/")]
+        try:
+            (owners or list(accounts.values()))[0].ask("ssm", "delete_parameter", Name=name)
+        except AwsQueryError as error:
+            if error.code not in _GONE:
+                raise pulumi.RunError(
+                    f"the parameter '{name}' in SSM was not deleted: {error}. The key in it was not touched. Fix the "
+                    "cause and run the command again."
+                ) from None
+
+    return delete
+
+
+def project_folder() -> Path:
+    """The folder of Pulumi.yaml; where a plugin does not know it, the working directory."""
+    root = pulumi.get_root_directory()
+    return Path(root) if root else Path.cwd()

@@ -1,0 +1,584 @@
+"""Keys whose secret is not kept, and delivery by a command."""
+
+import base64
+import hashlib
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pulumi_sandbox.aws.settings import Failure, Faults
+
+from tests.faults.matrix import kill_with_descendants, stored_keys
+from tests.leaks import Processes, Search
+from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
+from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
+
+STORES = {"ssm": {}, "secretsManager": {}}
+SECRET, PARAMETER = "access-keys/test-user", "/access-keys/test-user"
+
+
+def unkept(serial: int = 1, deliver: "dict[str, Any] | None" = None, **key: Any) -> dict[str, Any]:
+    """A user whose secret is not kept."""
+    return {**config(serial=serial, keepSecret=False, **key), "deliver": STORES if deliver is None else deliver}
+
+
+def two(deliver: "dict[str, Any] | None" = None, **serials: int) -> dict[str, Any]:
+    """Several users whose secrets are not kept."""
+    users = {user: {"groups": ["test"], "key": {"serial": serial}} for user, serial in serials.items()}
+    return {"groups": GROUPS, "users": users, "keyDefaults": {"keepSecret": False}, "deliver": deliver or STORES}
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> "Command":
+    return Command(tmp_path)
+
+
+class Command:
+    """A program that keeps what it is given in a file, as a consumer's store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.script, self.runs = folder / "credentials.json", folder / "deliver.py", folder / "runs"
+        self.write()
+
+    def write(self, then: str = "") -> None:
+        """Make the program. then: what else it does."""
+        self.script.write_text(
+            "import json, os, sys, time\nkey = json.load(sys.stdin)\n"
+            f"open({str(self.runs)!r}, 'a').write(key['aws_access_key_id'] + chr(10))\n{then}\n"
+            f"json.dump(key, open({str(self.file)!r} + key['user'], 'w'))\n"
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"command": [sys.executable, str(self.script)]}
+
+    def key(self, sandbox: Sandbox, user: str = "test-user") -> tuple[str, str]:
+        """What the store has."""
+        key = json.loads(Path(f"{self.file}{user}").read_text())
+        assert key.keys() == {"user", "aws_access_key_id", "aws_secret_access_key"}
+        sandbox.issued.add(key["aws_secret_access_key"])
+        return key["aws_access_key_id"], key["aws_secret_access_key"]
+
+    def count(self) -> int:
+        """How often it ran."""
+        return len(self.runs.read_text().splitlines()) if self.runs.exists() else 0
+
+    def forget(self) -> None:
+        """Remove the store, whose file may hold the secret, unlike others."""
+        for path in self.file.parent.glob(f"{self.file.name}*"):
+            path.unlink()
+
+
+# ---- the secret is nowhere else
+
+
+def _decrypted(file: Path, passphrase: str) -> Iterator[str]:
+    """The secrets in a file of the backend. Source: config/crypt.go of the Pulumi SDK."""
+    text = file.read_text()
+    salts = set(re.findall(r'"salt": ?"v1:([^:"]+):', text))
+    sealed = set(re.findall(r'"v1:([A-Za-z0-9+/=]{16}):([A-Za-z0-9+/=]+)"', text))
+    for salt in salts:
+        key = hashlib.pbkdf2_hmac("sha256", passphrase.encode(), base64.b64decode(salt), 1_000_000, 32)
+        for nonce, content in sealed:
+            yield AESGCM(key).decrypt(base64.b64decode(nonce), base64.b64decode(content), None).decode()
+
+
+def _search(stack: Stack, secrets: set[str], *texts: str) -> list[str]:
+    """Where secrets are: in the state, its history and the logs, all of it decrypted, and in texts."""
+    sandbox, search = stack.sandbox, Search(secrets)
+    passphrase = sandbox.folder.passphrase.read_text()
+    backend = sandbox.folder.state / ".pulumi"
+    files = [path for path in backend.rglob(f"*{stack.name}*.json*") if path.is_file()]
+    logs = [path for path in (sandbox.folder.pulumi_home / "logs").iterdir() if path.is_file()]
+    assert len(files) > 4, "there is a state and a history"
+    assert len(logs) > 4
+    for file in files:
+        search.text("history" if "history" in file.parts else "state", "\0".join(_decrypted(file, passphrase)))
+    for log in logs:
+        search.text("logs", stack.run("logs", "decrypt", str(log)).text)
+    search.text("state", stack.run("stack", "export", "--show-secrets").text)
+    search.text("outputs", stack.run("stack", "output", "--show-secrets", "-j").text)
+    for text in texts:
+        search.text("output", text)
+    return sorted(set(search.folders(sandbox.folder.root, stack.folder).found))
+
+
+def test_the_secret_is_in_the_stores_and_nowhere_else(new_stack: NewStack, sandbox: Sandbox, command: Command) -> None:
+    stack = new_stack()
+    deliver = {**STORES, **command.settings}
+    secrets: set[str] = set()
+    texts: list[str] = []
+    with Processes() as processes:
+        for serial in (1, 2):
+            settings = two(deliver, ann=serial, kept=1)
+            settings["users"]["kept"]["key"]["keepSecret"] = True
+            stack.write(settings)
+            if serial == 1:
+                preview = stack.preview().text
+                assert (
+                    "the new access key of ann will be delivered to the secret 'access-keys/ann' in Secrets Manager"
+                    in preview
+                )
+                assert command.count() == 0, "a preview runs no command"
+                texts.append(preview)
+            texts.append(stack.up().text)
+            held = stored_keys(sandbox)
+            key = command.key(sandbox, "ann")
+            assert held["access-keys/ann"] == held["/access-keys/ann"] == key
+            assert works(sandbox, key)
+            assert stack.outputs()["accessKeyIds"]["ann"] == key[0]
+            secrets.add(key[1])
+            assert stack.preview("--expect-no-changes").changes == {}
+            texts.append(stack.refresh("--expect-no-changes").text)
+        kept = stack.key("kept")[1]
+        command.forget()
+        assert _search(stack, secrets, *texts) == []
+        assert {"state", "history", "logs", "outputs"} <= set(_search(stack, {kept})), "the search is not blind"
+        assert command.count() == 3, "once for each new key"
+        hint = stack.run("stack", "output", "encryptedSecrets", check=False)
+        assert hint.code != 0, "nobody can read the secret that the state has encrypted"
+        stack.destroy("--run-program")
+    assert stored_keys(sandbox) == {}
+    assert Search({*secrets, kept}).text("a process", b"\0".join(processes.seen)).found == []
+
+
+# ---- what fails
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("action", "stays"), [("secretsmanager:PutSecretValue", False), ("ssm:PutParameter", True)])
+def test_a_store_that_refuses_fails_the_run_and_costs_nothing(
+    new_stack: NewStack, sandbox: Sandbox, action: str, stays: bool
+) -> None:
+    stack = new_stack()
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}, "previous": "deleted"}
+    stack.write(unkept())
+    stack.up()
+    old = stored_keys(sandbox)
+    stack.write(unkept(2, **guard))
+    sandbox.control.fail(action, "AccessDeniedException", times=50)
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert "users.test-user.deliver: the access key AKIA" in failed.text
+    assert "was not delivered to the" in failed.text
+    assert "Traceback" not in failed.text
+    assert works(sandbox, old[PARAMETER]), "the previous key is not retired"
+    (new,) = keys_in_iam(sandbox).keys() - {old[SECRET][0]}
+    sandbox.control.clear_faults()
+    stack.write(unkept(2))
+    done = stack.up()
+    held = stored_keys(sandbox)
+    assert held[SECRET] == held[PARAMETER]
+    assert works(sandbox, held[SECRET])
+    assert works(sandbox, old[SECRET])
+    assert (held[SECRET][0] == new) is stays, "a key that a store has is delivered to the others, another one replaced"
+    assert (f"the access key {new} of test-user is replaced: no store got its secret" in done.text) is not stays
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_one_users_store_fails_and_the_other_users_delivery_counts(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    command.write("if key['user'] == 'ann' and os.path.exists('refuse'): sys.exit('the store is full')")
+    stack = new_stack()
+    stack.write(two(command.settings, ann=1, bob=1))
+    stack.up()
+    anns = command.key(sandbox, "ann")
+    (stack.folder / "refuse").touch()
+    stack.write(two(command.settings, ann=2, bob=2))
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert "users.ann.deliver: the access key" in failed.text
+    assert "it exited with code 1; it printed: the store is full" in failed.text
+    assert "users.bob" not in failed.text
+    bobs = command.key(sandbox, "bob")
+    assert works(sandbox, bobs)
+    assert command.key(sandbox, "ann") == anns
+    assert works(sandbox, anns)
+    ids = keys_in_iam(sandbox, "ann").keys()
+    (stack.folder / "refuse").unlink()
+    stack.up()
+    assert command.key(sandbox, "bob") == bobs, "what was delivered is not issued again"
+    assert works(sandbox, command.key(sandbox, "ann"))
+    assert works(sandbox, anns)
+    assert command.key(sandbox, "ann")[0] not in ids, "what was not delivered is"
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()
+
+
+@pytest.mark.long
+def test_a_key_that_aws_does_not_accept_is_not_delivered(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept(deliver={"ssm": {}}))
+    sandbox.control.fail("sts:GetCallerIdentity", "AccessDenied", times=50)
+    failed = stack.up(check=False)
+    assert "Run `pulumi up` again for another key in its place: the secret of this one is not kept." in failed.text
+    assert stored_keys(sandbox) == {}
+    sandbox.control.clear_faults()
+    stack.up()
+    assert works(sandbox, stored_keys(sandbox)[PARAMETER])
+    assert len(keys_in_iam(sandbox)) == 1
+
+
+def kill_at(stack: Stack, action: str, before: bool) -> None:
+    """Run `pulumi up`, and kill it and all that it started while AWS has one of its calls."""
+    control = stack.sandbox.control
+    control.hold(action, code="AccessDenied" if before else None)
+    process = stack.start("up", "--yes", "--skip-preview", "--json")
+    with ThreadPoolExecutor() as pool:
+        output = pool.submit(process.communicate)
+        while not output.done() and not control.held():
+            time.sleep(0.02)
+        assert not output.done(), output.result()
+        kill_with_descendants(process.pid)
+    control.set_faults(Faults(failures=(Failure("*", times=10_000, code="AccessDenied"),)))
+    while control.held():
+        time.sleep(0.02)
+    control.clear_faults()
+    _unlock(stack)
+
+
+def _unlock(stack: Stack) -> None:
+    stack.run("cancel", "--yes")
+    stack.refresh("--clear-pending-creates")
+
+
+@pytest.mark.parametrize(
+    ("action", "before"),
+    [
+        ("sts:GetCallerIdentity", True),
+        pytest.param("secretsmanager:PutSecretValue", True, marks=pytest.mark.long),
+        pytest.param("secretsmanager:PutSecretValue", False, marks=pytest.mark.long),
+        pytest.param("ssm:PutParameter", True, marks=pytest.mark.long),
+        pytest.param("ssm:PutParameter", False, marks=pytest.mark.long),
+    ],
+)
+def test_a_run_that_is_killed_before_delivery_leaves_consumers_a_key_that_works(
+    new_stack: NewStack, sandbox: Sandbox, action: str, before: bool
+) -> None:
+    stack = new_stack()
+    stack.write(unkept())
+    stack.up()
+    old = stored_keys(sandbox)
+    stack.write(unkept(2))
+    kill_at(stack, action, before)
+    for found in stored_keys(sandbox).values():
+        assert works(sandbox, found)
+    sandbox.control.clear_calls()
+    stack.up()
+    held = stored_keys(sandbox)
+    assert held[SECRET] == held[PARAMETER] != old[SECRET]
+    assert works(sandbox, held[SECRET])
+    assert works(sandbox, old[SECRET])
+    actions = [call.action for call in sandbox.control.calls()]
+    was_stored = not before or action == "ssm:PutParameter"
+    assert ("DeleteAccessKey" in actions) is not was_stored, "what a store has is not issued again"
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("serials", [(1,), (1, 2), (1, 2, 3)])
+def test_a_run_that_is_killed_while_the_command_runs_issues_that_key_again(
+    new_stack: NewStack, sandbox: Sandbox, command: Command, serials: tuple[int, ...]
+) -> None:
+    stack = new_stack()
+    *before_it, last = serials
+    for serial in before_it:
+        stack.write(unkept(serial, command.settings))
+        stack.up()
+    old = command.key(sandbox) if before_it else None
+    command.write("time.sleep(60)")
+    stack.write(unkept(last, command.settings))
+    process = stack.start("up", "--yes", "--skip-preview", "--json")
+    while command.count() < len(serials):
+        time.sleep(0.05)
+    kill_with_descendants(process.pid)
+    process.communicate()
+    _unlock(stack)
+    before = keys_in_iam(sandbox)
+    command.write()
+    sandbox.control.clear_calls()
+    stack.up()
+    assert works(sandbox, command.key(sandbox))
+    assert command.key(sandbox)[0] not in before
+    calls = [call.action for call in sandbox.control.calls() if call.action in ("CreateAccessKey", "DeleteAccessKey")]
+    assert calls == ["DeleteAccessKey", "CreateAccessKey"], "the key that nobody has makes room"
+    if old:
+        assert works(sandbox, old), "nothing older was touched"
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()
+
+
+@pytest.mark.parametrize(
+    ("then", "seconds", "says"),
+    [
+        pytest.param("time.sleep(60)", 2, "it did not end within 2 seconds and was killed", marks=pytest.mark.long),
+        ("print(key['aws_secret_access_key']); sys.exit(3)", 60, "it exited with code 3; it printed: [secret]"),
+        pytest.param("os.kill(os.getpid(), 9)", 60, "it was ended by SIGKILL", marks=pytest.mark.long),
+    ],
+)
+def test_a_command_that_does_not_deliver_fails_the_run(
+    new_stack: NewStack, sandbox: Sandbox, command: Command, then: str, seconds: int, says: str
+) -> None:
+    stack = new_stack()
+    command.write(then)
+    stack.write(unkept(deliver={**command.settings, "timeoutSeconds": seconds}))
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert f"was not delivered to the command '{sys.executable}': {says}" in failed.text
+    assert "Traceback" not in failed.text
+    command.write("print('thank you for', key['aws_secret_access_key'])")
+    done = stack.up()
+    assert "it printed: thank you for [secret]" in done.text
+    assert works(sandbox, command.key(sandbox))
+    assert len(keys_in_iam(sandbox)) == 1
+    command.forget()
+
+
+def test_a_command_that_does_not_exist_is_reported_before_a_key_is_issued(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(unkept(deliver={"command": ["./nowhere"]}))
+    failed = stack.up(check=False)
+    assert "the program './nowhere', which delivers it, is neither on PATH nor in the project's folder" in failed.text
+    assert "Traceback" not in failed.text
+    assert sandbox.client("iam").list_users()["Users"] == []
+
+
+# ---- changes of mind
+
+
+@pytest.mark.long
+def test_it_counts_from_the_next_key_on_and_the_way_back_too(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({**config(), "deliver": STORES})
+    stack.up()
+    old = stack.key("test-user")
+    stack.write(unkept())
+    said = "aws-access-keys:users.test-user.key.keepSecret: this counts from the next key on"
+    assert said in stack.up().text
+    assert said not in stack.up().text, "it is reported once"
+    stack.write(unkept(2))
+    waits = stack.up(check=False)
+    assert waits.code != 0
+    assert stored_keys(sandbox)[PARAMETER] == old
+    (line,) = re.findall(r"pulumi (state delete '[^']*' --target-dependents)", waits.text)
+    stack.run(*shlex.split(line), "--yes")
+    stack.up()
+    held = stored_keys(sandbox)
+    assert held[SECRET] == held[PARAMETER] != old
+    assert works(sandbox, held[PARAMETER])
+    assert works(sandbox, old)
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert stack.refresh("--expect-no-changes").changes == {}
+    assert Search({held[SECRET][1]}).text("state", stack.run("stack", "export", "--show-secrets").text).found == []
+    stack.write({**config(serial=2, keepSecret=True), "deliver": STORES})
+    assert "this counts from the next key on; the secret of test-user's current access key stays" in stack.up().text
+    assert stored_keys(sandbox) == held
+    stack.write({**config(serial=3), "deliver": STORES})
+    stack.up()
+    again = stored_keys(sandbox)
+    assert again[SECRET] == again[PARAMETER] == stack.key("test-user")
+    assert works(sandbox, again[SECRET])
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert stack.refresh("--expect-no-changes").changes == {}
+    stack.destroy()
+    assert stored_keys(sandbox) == {}
+
+
+@pytest.mark.long
+def test_a_secret_that_was_not_delivered_is_kept_if_the_settings_ask_for_that_now(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(unkept(deliver={"ssm": {}}))
+    sandbox.control.fail("ssm:PutParameter", "ParameterLimitExceeded", times=50)
+    assert "ParameterLimitExceeded" in stack.up(check=False).text
+    sandbox.control.clear_faults()
+    stack.write(config())
+    stack.up()
+    assert works(sandbox, stack.key("test-user"))
+    assert len(keys_in_iam(sandbox)) == 1
+    assert stored_keys(sandbox) == {}
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_a_new_store_gets_the_key_from_one_that_has_it(new_stack: NewStack, sandbox: Sandbox, command: Command) -> None:
+    stack = new_stack()
+    stack.write(unkept(deliver={"ssm": {}}))
+    stack.up()
+    before = keys_in_iam(sandbox)
+    stack.write(unkept(deliver={"ssm": {"name": "/team/key"}, "secretsManager": {}, **command.settings}))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert held == dict.fromkeys([SECRET, "/team/key"], command.key(sandbox)), "the old name is gone"
+    assert keys_in_iam(sandbox) == before
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write(unkept(deliver=command.settings))
+    stack.up()
+    assert stored_keys(sandbox) == {}
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write(unkept(deliver={"command": [*command.settings["command"], "changed"]}))
+    waits = stack.up(check=False)
+    assert waits.code != 0
+    assert (
+        "its secret is not kept, and no store has it. Raise serial to 2 for a key that can be delivered." in waits.text
+    )
+    assert works(sandbox, command.key(sandbox))
+    assert keys_in_iam(sandbox) == before
+    command.forget()
+
+
+@pytest.mark.long
+def test_the_command_runs_for_a_new_key_and_for_a_new_command(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    stack = new_stack()
+    runs = []
+    for serial, argument in ((1, "a"), (1, "a"), (1, "b"), (2, "b")):
+        deliver = {"command": [*command.settings["command"], argument]}
+        stack.write({**config(serial=serial), "deliver": deliver})
+        stack.up()
+        assert command.key(sandbox) == stack.key("test-user")
+        runs.append(command.count())
+        assert stack.preview("--expect-no-changes").changes == {}
+    assert runs == [1, 1, 2, 3]
+    stack.destroy()
+    command.forget()
+
+
+@pytest.mark.long
+def test_a_copy_that_somebody_deleted_costs_nothing(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept())
+    stack.up()
+    held = stored_keys(sandbox)
+    sandbox.client("secretsmanager").delete_secret(SecretId=SECRET, ForceDeleteWithoutRecovery=True)
+    stack.refresh()
+    stack.up()
+    assert stored_keys(sandbox) == held, "the parameter had it"
+    sandbox.client("ssm").delete_parameter(Name=PARAMETER)
+    stack.write(unkept(2))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert held[SECRET] == held[PARAMETER]
+    stack.write(unkept(2, {"secretsManager": {}}))
+    stack.up()
+    sandbox.client("secretsmanager").delete_secret(SecretId=SECRET, ForceDeleteWithoutRecovery=True)
+    stack.refresh()
+    failed = stack.up(check=False)
+    assert failed.code != 0
+    assert (
+        "is not delivered to the secret 'access-keys/test-user' in Secrets Manager: its secret is not kept"
+        in failed.text
+    )
+    stack.write(unkept(3, {"secretsManager": {}}))
+    stack.up()
+    assert works(sandbox, stored_keys(sandbox)[SECRET])
+
+
+# ---- the end of a key
+
+
+def order(sandbox: Sandbox, *actions: str) -> list[str]:
+    """The calls among these actions, in the order in which they were made."""
+    return [call.action for call in sandbox.control.calls() if call.action in actions]
+
+
+@pytest.mark.long
+def test_a_key_goes_after_its_copies(new_stack: NewStack, sandbox: Sandbox) -> None:
+    ends = ("DeleteParameter", "DeleteSecret", "DeleteAccessKey")
+    stack = new_stack()
+    stack.write(two(ann=1, bob=1))
+    stack.up()
+    sandbox.control.clear_calls()
+    stack.write(two(ann=1))
+    assert "the parameter '/access-keys/bob' is deleted from SSM Parameter Store" in stack.preview().text
+    stack.up()
+    assert order(sandbox, *ends)[2:] == ["DeleteAccessKey"]
+    sandbox.control.clear_calls()
+    refused = stack.destroy(check=False)
+    assert refused.code != 0
+    assert "--run-program" in refused.text
+    assert works(sandbox, stored_keys(sandbox)["/access-keys/ann"])
+    stack.destroy("--run-program")
+    assert order(sandbox, *ends)[2:] == ["DeleteAccessKey"]
+    assert stored_keys(sandbox) == {}
+
+
+@pytest.mark.long
+def test_an_expired_key_is_deactivated_after_its_copies_were_replaced(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack, day = new_stack(), in_days(30)
+    stack.write(unkept(expires=day))
+    stack.up()
+    stack.environment["ACCESS_KEYS_TODAY"] = day
+    stack.preview()
+    sandbox.control.fail("ssm:PutParameter", "AccessDeniedException", times=50)
+    assert "was not delivered to the parameter" in stack.up(check=False).text
+    assert set(keys_in_iam(sandbox).values()) == {"Active"}
+    sandbox.control.clear_faults()
+    sandbox.control.clear_calls()
+    stack.up()
+    calls = order(sandbox, "PutSecretValue", "PutParameter", "UpdateAccessKey")
+    assert calls[-2:] == ["PutParameter", "UpdateAccessKey"], "no store ever holds a key that does not work"
+    assert "PutSecretValue" not in calls, "what is done is not done again"
+    text = sandbox.client("ssm").get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]["Value"]
+    assert json.loads(text) == {"expired": day}
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.write(unkept(expires=in_days(60)))
+    assert stack.preview("--expect-no-changes").changes == {}, "a later day alone changes nothing"
+    stack.write(unkept(2, expires=in_days(60)))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert works(sandbox, held[SECRET])
+    assert held[SECRET] == held[PARAMETER]
+
+
+@pytest.mark.long
+def test_the_retire_guard_keeps_the_copies_of_a_key_in_use(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept(retireGuard={"idleDays": 30}))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert works(sandbox, held[SECRET])
+    refused = stack.destroy("--run-program", check=False)
+    assert refused.code != 0
+    assert stored_keys(sandbox) == held
+    assert works(sandbox, held[SECRET])
+
+
+def test_credentials_tells_where_the_secret_is(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept())
+    stack.up()
+    command = ["access-keys", "credentials", "test-user", "--stack", stack.name]
+    environment = sandbox.environment | stack.environment
+    done = subprocess.run(command, cwd=stack.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "It was delivered to the secret 'access-keys/test-user' in Secrets Manager and the parameter" in done.stderr
+
+
+@pytest.mark.long
+def test_the_example_of_the_documentation_has_no_secret_in_any_file(new_stack: NewStack, sandbox: Sandbox) -> None:
+    text = (CHECKOUT / "docs" / "delivery.md").read_text()
+    (example,) = re.findall(r"```yaml\n(config:.*?)```", text, re.DOTALL)
+    stack = new_stack()
+    stack.write(yaml.safe_load(example)["config"])
+    stack.up()
+    (key,) = stored_keys(sandbox).values()
+    assert works(sandbox, key)
+    for _ in range(4):  # a history worth searching
+        stack.refresh("--expect-no-changes")
+    assert _search(stack, {key[1]}) == []
