@@ -134,6 +134,10 @@ class Identities:
             iam.UserPolicyAttachment(f"{name}/{key}", user=made.name, policy_arn=arn, opts=child)
             for key, arn in self._arns(settings.policies).items()
         ]
+        for key, document in settings.inline.items():
+            allowed.append(
+                iam.UserPolicy(f"{name}/{key}", user=made.name, name=key, policy=compact(document), opts=child)
+            )
         if settings.groups:
             # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
             groups = [self.groups[group].name for group in sorted(settings.groups)]

@@ -63,15 +63,18 @@ def plan_users(
     account: Account,
     held: Set[str] = frozenset(),
     spell: Spelling = PYTHON,
+    is_listing: bool = False,
 ) -> dict[str, UserPlan]:
     """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over. held: ids of the keys
-    in secrets and parameters that this run deletes.
+    in secrets and parameters that this run deletes. is_listing: whether the keys exist already (takeover.py).
     """
 
     def plan(user: str) -> UserPlan:
         state = states.get(user, UserState())
         place = spell("users.{}.key", user)
-        return _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held).plan()
+        planner = _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held)
+        planner.is_listing = is_listing
+        return planner.plan()
 
     users = sorted(rules)
     return dict(zip(users, in_parallel(plan, users), strict=True))
@@ -91,6 +94,7 @@ class _Planner:
     guard: RetireGuard
     account: Account
     held: Set[str]
+    is_listing: bool = False
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     keeps_all: bool = False
@@ -102,7 +106,7 @@ class _Planner:
         """The plan. Raises KeyLimitError."""
         takes_over = self.adopted if self.state.takes_over(self.adopted) else None
         keys = self.state.keys
-        new = self._adopted_name() if takes_over else due_key(self.rules, keys, self.today)
+        new = self._adopted_name() if takes_over or self.is_listing else due_key(self.rules, keys, self.today)
         replaced: KeyName | None = None
         if self.state.exists and not takes_over and (new or not self.state.is_certain):
             try:

@@ -32,6 +32,7 @@ from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import AccessSettings, ComponentSettings, KeySettings, StackSettings
 from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, read_state
+from aws_access_keys.takeover import is_listing
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
 
@@ -96,6 +97,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
         state, run.resources = read_state(self)
+        self._is_listing = is_listing()
+        if self._is_listing:
+            state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())
         removed = sorted(
             user
             for user, found in state.users.items()
@@ -242,9 +246,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             **store_places(settings, spell),
         }
         problems = [found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places)]
-        problems += preflight(
-            settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
-        )
+        if not self._is_listing:
+            problems += preflight(
+                settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
+            )
         self._expectations = Expectations(settings, spell, self._partition, state, self._account)
         problems += self._expectations.problems()
         renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
@@ -274,6 +279,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             self._account,
             held,
             spell,
+            self._is_listing,
         )
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:

@@ -18,7 +18,7 @@ from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState, UserState, urn_below
 
 _Found = Callable[[Any], Iterator[str]]
-_ATTACHED: dict[str, _Found] = {
+ATTACHED: dict[str, _Found] = {
     "get_login_profile": lambda _: iter(["a console password"]),
     "list_mfa_devices": lambda found: (f"the MFA device {device['SerialNumber']}" for device in found["MFADevices"]),
     "list_user_policies": lambda found: (_inline(name) for name in found["PolicyNames"]),
@@ -85,7 +85,7 @@ def _unmanaged(user: str, state: UserState, account: Account) -> Iterator[str]:
     known = {key.id for key in state.keys}
     with suppress(AwsQueryError):
         yield from (f"the access key {key.id}" for key in account.list_access_keys(user) if key.id not in known)
-    for operation, describe in _ATTACHED.items():
+    for operation, describe in ATTACHED.items():
         try:
             response = account.ask("iam", operation, UserName=user)
         except AwsQueryError:

@@ -155,6 +155,11 @@ class GroupSettings(Section):
         default=None,
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
+    adopt: bool = setting(
+        Flag(),
+        "Take over the group of this name that the account has. Its other policies and members stay.",
+        default=False,
+    )
 
 
 class RotationSettings(Section):
@@ -292,8 +297,13 @@ class UserSettings(Section):
     )
     policies: list[str] = setting(
         ListOf(item=PolicyName(), example="[AmazonS3ReadOnlyAccess]"),
-        "Managed policies of a user without groups, as in groups.NAME.policies.",
+        "Managed policies of the user itself, as in groups.NAME.policies.",
         default=[],
+    )
+    inline: dict[str, Document] = setting(
+        MapOf(item=PolicyDocument(), example="{own: {Version: '2012-10-17', Statement: [...]}}"),
+        "Inline policies of the user itself: name and document, as under policyDocuments.",
+        default={},
     )
     permissions_boundary: pulumi.Input[str] | None = setting(
         Text(later=True),
@@ -331,6 +341,11 @@ class UserSettings(Section):
     )
     deliver: DeliverSettings | None = setting(
         Nested(section=DeliverSettings), "Replaces the stack's deliver for this user.", default=None
+    )
+    adopt: bool = setting(
+        Flag(),
+        "Take over the user of this name that the account has. Its other policies, groups, tags and access keys stay.",
+        default=False,
     )
 
 

@@ -1,6 +1,7 @@
 """What the Pulumi engine reports of a stack: outputs, config and resources."""
 
 import json
+import os
 import re
 import subprocess
 from collections import Counter
@@ -20,11 +21,15 @@ class StackError(ClickException):
     """The stack cannot be read, or not be used as asked; the text explains why and what to do."""
 
 
-def pulumi(*arguments: str) -> str:
-    """What `pulumi ARGUMENTS` prints. Raises StackError with Pulumi's own words where it fails."""
+def pulumi(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """What `pulumi ARGUMENTS` prints. Raises StackError with Pulumi's own words where it fails.
+
+    environment: variables in addition to those of this process.
+    """
     command = ("pulumi", *arguments, "--non-interactive", "--color", "never")
+    variables = {**os.environ, **(environment or {})}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     except FileNotFoundError:
         raise StackError(
             "pulumi was not found on PATH. Install it: https://www.pulumi.com/docs/install/. To use the sandbox of a "
@@ -128,6 +133,26 @@ def keys_in_state(stack: str) -> dict[str, KeyInState]:
         for found in resources
         if found["type"] == KEY and isinstance(found.get("id"), str)
     }
+
+
+class Owned(NamedTuple):
+    """What the state of a stack has of IAM, whatever program made it."""
+
+    entities: set[tuple[str, str]]
+    """`group` or `user`, and the name."""
+    keys: set[str]
+    """The ids of access keys."""
+
+
+def owned(stack: str) -> Owned:
+    """The groups, users and keys in the state of a stack. Raises StackError."""
+    found = Owned(set(), set())
+    for resource in _resources(stack):
+        if resource["type"] in _OWNERS:
+            found.entities.add((_OWNERS[resource["type"]].removesuffix("s"), str(resource.get("id"))))
+        elif resource["type"] == KEY:
+            found.keys.add(str(resource.get("id")))
+    return found
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
         yield Resource(USER, {**known, **limits, "forceDestroy": user.force_destroy})
         for policy in user.policies:
             yield Resource(USER_POLICY_ATTACHMENT, {"user": name, "policyArn": arn(policy), "checked": True})
-        if user.allow_from is not None:
+        if user.inline or user.allow_from is not None:
             yield Resource(USER_POLICY, {"user": name})
         if user.expect:
             deciding = [
@@ -146,7 +146,14 @@ def of_account(place: Place) -> dict[str, list[str]]:
     """The same for a command about the whole account."""
     users = [place.arn("iam", "user/*")]
     aws = [f"arn:{place.partition}:iam::aws:policy/*"]
-    return {"any:account": ["*"], "every user": users, "every user:of the account": users, "policy:of AWS": aws}
+    groups = {"group:of the account": [place.arn("iam", "group/*")]}
+    return {
+        "any:account": ["*"],
+        "every user": users,
+        "every user:of the account": users,
+        "policy:of AWS": aws,
+        **groups,
+    }
 
 
 Findings = Iterator[tuple[str, list[str]]]

@@ -68,24 +68,31 @@ def ask_account(account: Account, caller: str, stacks: Callable[[], Stacks], pro
 
 
 def _authorization(account: Account, found: Found, progress: Progress) -> Authorization | None:
+    try:
+        pages = authorization_details(account, KINDS, progress)
+    except AwsQueryError as error:
+        missing = "Policies are not known, and users only from the credential report"
+        found.problems.append(f"{missing}{reason_for(error, 'iam:GetAccountAuthorizationDetails')}")
+        return None
+    authorization = parse_authorization(pages)
+    found.users = {user.name: user for user in authorization.users}
+    found.documents = authorization.documents
+    return authorization
+
+
+def authorization_details(account: Account, kinds: Sequence[str], progress: Progress) -> list[Mapping[str, Any]]:
+    """The pages of GetAccountAuthorizationDetails. Raises AwsQueryError."""
     task = progress.add_task("reading users and policies", total=None)
     pages: list[Mapping[str, Any]] = []
     marker: dict[str, str] = {}
     try:
         while not pages or pages[-1].get("IsTruncated"):
-            pages.append(account.ask("iam", "get_account_authorization_details", Filter=KINDS, MaxItems=PAGE, **marker))
+            pages.append(account.ask("iam", "get_account_authorization_details", Filter=kinds, MaxItems=PAGE, **marker))
             marker = {"Marker": pages[-1].get("Marker", "")}
             progress.update(task, completed=sum(len(page["UserDetailList"]) for page in pages))
-    except AwsQueryError as error:
-        missing = "Policies are not known, and users only from the credential report"
-        found.problems.append(f"{missing}{_because(error, 'iam:GetAccountAuthorizationDetails')}")
-        return None
     finally:
         progress.update(task, total=1, completed=1)
-    authorization = parse_authorization(pages)
-    found.users = {user.name: user for user in authorization.users}
-    found.documents = authorization.documents
-    return authorization
+    return pages
 
 
 def _credential_report(account: Account, found: Found, progress: Progress) -> None:
@@ -95,7 +102,7 @@ def _credential_report(account: Account, found: Found, progress: Progress) -> No
         found.reported = parse_report(response["Content"].decode("utf-8"))
         found.reported_on = response["GeneratedTime"].astimezone(timezone.utc)
     except (AwsQueryError, ReportError) as error:
-        because = _because(error, "iam:GenerateCredentialReport and iam:GetCredentialReport")
+        because = reason_for(error, "iam:GenerateCredentialReport and iam:GetCredentialReport")
         found.problems.append(f"Last uses, console passwords, MFA and root's keys are not known{because}")
     progress.update(task, completed=1)
 
@@ -122,14 +129,14 @@ def _aws_documents(account: Account, authorization: Authorization, found: Found)
     """Add the documents of AWS's policies that are in use and whose names do not tell enough."""
     documents = dict(found.documents)
     errors: dict[str, AwsQueryError] = {}
-    for arn, answer in _each(sorted(authorization.unknown_policies), account.policy_document):
+    for arn, answer in each(sorted(authorization.unknown_policies), account.policy_document):
         if isinstance(answer, AwsQueryError):
             errors.setdefault(answer.code, answer)
         elif answer is not None:
             documents[arn] = answer
     found.documents = documents
     for error in errors.values():
-        because = _because(error, "iam:GetPolicy and iam:GetPolicyVersion")
+        because = reason_for(error, "iam:GetPolicy and iam:GetPolicyVersion")
         found.problems.append(f"Some of AWS's policies are only known by name{because}")
 
 
@@ -149,7 +156,7 @@ def _keys(account: Account, names: Sequence[str], found: Found, progress: Progre
     def ask(name: str) -> list[AccessKeyMetadata]:
         return account.list_access_keys_now(None if name == ROOT else name)
 
-    for name, answer in _each(names, ask):
+    for name, answer in each(names, ask):
         progress.advance(task)
         if isinstance(answer, AwsQueryError):
             errors.setdefault(answer.code, (answer, []))[1].append(name)
@@ -157,7 +164,7 @@ def _keys(account: Account, names: Sequence[str], found: Found, progress: Progre
             found.keys[name] = answer
     for error, users in errors.values():
         which = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
-        because = _because(error, "iam:ListAccessKeys")
+        because = reason_for(error, "iam:ListAccessKeys")
         found.problems.append(f"The ids of the keys of {which} are not known{because}")
 
 
@@ -173,25 +180,25 @@ def _uses(account: Account, found: Found, progress: Progress) -> None:
         doubtful += [key.id for key in keys if key.id not in certain and name != ROOT]
     task = progress.add_task("asking for other last uses", total=len(doubtful), visible=bool(doubtful))
     errors: dict[str, AwsQueryError] = {}
-    for key_id, answer in _each(doubtful, account.last_use):
+    for key_id, answer in each(doubtful, account.last_use):
         progress.advance(task)
         if isinstance(answer, AwsQueryError):
             errors.setdefault(answer.code, answer)
         else:
             found.used[key_id] = answer
     for error in errors.values():
-        because = _because(error, "iam:GetAccessKeyLastUsed")
+        because = reason_for(error, "iam:GetAccessKeyLastUsed")
         found.problems.append(f"The last use of some keys is not known{because}")
 
 
-def _because(error: AwsQueryError | ReportError, permission: str) -> str:
+def reason_for(error: AwsQueryError | ReportError, permission: str) -> str:
     """The reason, and what to do where that is known."""
     if isinstance(error, AwsQueryError) and (error.is_denied or error.is_about_caller):
         return f": {error}. {error.cure(permission)}"
     return f": {error}."
 
 
-def _each(items: Sequence[Item], ask: Callable[[Item], Answer]) -> Iterable[tuple[Item, Answer | AwsQueryError]]:
+def each(items: Sequence[Item], ask: Callable[[Item], Answer]) -> Iterable[tuple[Item, Answer | AwsQueryError]]:
     """Each item with its answer, or with why there is none. The first is asked alone: whoever may not ask for it may
     ask for none, mostly, and is not to be refused a thousand times.
     """

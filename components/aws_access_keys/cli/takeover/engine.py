@@ -1,0 +1,111 @@
+"""What the engine does for a takeover: it names every resource as the program would, and takes them into the state.
+
+The list of resources that holds secrets goes to `pulumi import` through a pipe: it is in no file.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from subprocess import PIPE
+from typing import IO, Any, cast
+
+from aws_access_keys.cli.stack import StackError, pulumi
+from aws_access_keys.rules.takeover import Planned
+from aws_access_keys.takeover import VARIABLE
+
+Spec = dict[str, Any]
+SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+"""The engine's mark of a secret; beside it, `plaintext` has the value as JSON."""
+# Nothing is created, so a run that is killed loses nothing: it is run again. 600 resources: 10 seconds instead of 78.
+QUICK = {"PULUMI_SKIP_CHECKPOINTS": "true"}
+
+
+class ImportList:
+    """The resources that the program would create with a stack file, as `pulumi import --file` takes them."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.names: dict[str, str] = dict(document.get("nameTable") or {})
+        self.specs: list[Spec] = list(document.get("resources") or [])
+        known: dict[str, tuple[str, str]] = {}
+        for name, urn in self.names.items():
+            _, _, types, logical = urn.split("::", 3)
+            known[name] = (types.rpartition("$")[2], logical)
+        known |= {spec["name"]: (spec["type"], spec.get("logicalName") or spec["name"]) for spec in self.specs}
+        self.planned = [
+            Planned(*known[spec["name"]], known[spec["parent"]] if spec.get("parent") else None) for spec in self.specs
+        ]
+
+    def document(self, specs: Sequence[Spec]) -> str:
+        """The same with these resources only."""
+        return json.dumps({"nameTable": self.names, "resources": specs})
+
+
+def list_resources(stack: str, stack_file: str) -> ImportList:
+    """The resources that a stack file would add to a stack. stack_file: its text. Raises StackError."""
+    with tempfile.TemporaryDirectory(prefix="access-keys-") as folder:
+        config, listed = Path(folder, "Pulumi.yaml"), Path(folder, "import.json")
+        config.write_text(stack_file, "utf-8")
+        arguments = ("--stack", stack, "--config-file", str(config), "--import-file", str(listed))
+        pulumi("preview", *arguments, environment={VARIABLE: "true"})
+        return ImportList(json.loads(listed.read_text("utf-8")))
+
+
+def import_resources(stack: str, document: str, advance: Callable[[], None]) -> None:
+    """Take resources into the state of a stack. advance: is called for each. Raises StackError.
+
+    Ctrl-C reaches the engine, too, which ends in order; so it is waited for.
+    """
+    command = ["pulumi", "import", "--file", "/dev/stdin", "--stack", stack, "--generate-code=false"]
+    command += ["--yes", "--skip-preview", "--protect=false", "--json", "--non-interactive", "--color", "never"]
+    interrupted: list[int] = []
+    errors: list[str] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    try:
+        with (
+            subprocess.Popen(
+                command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, env={**os.environ, **QUICK}
+            ) as process,
+            ThreadPoolExecutor(2) as pool,
+        ):
+            stdin, stdout, stderr = cast("tuple[IO[str], ...]", (process.stdin, process.stdout, process.stderr))
+            words = pool.submit(stderr.read)
+            pool.submit(_send, stdin, document)
+            for line in stdout:
+                event = _event(line)
+                if "resOutputsEvent" in event:
+                    advance()
+                diagnostic: dict[str, str] = event.get("diagnosticEvent") or {}
+                if diagnostic.get("severity") == "error":
+                    errors.append(diagnostic.get("prefix", "") + diagnostic["message"])
+            errors.append(words.result())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted:
+        raise KeyboardInterrupt
+    if process.returncode:
+        raise StackError("\n".join(dict.fromkeys(text.strip() for text in errors if text.strip())))
+
+
+def _send(stream: "IO[str]", text: str) -> None:
+    with suppress(BrokenPipeError), stream:  # where the engine has ended, its words tell why
+        stream.write(text)
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        found: Any = json.loads(line)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def next_changes(stack: str) -> list[str]:
+    """What the next update would change: a line for each resource. Raises StackError."""
+    steps: list[dict[str, Any]] = json.loads(pulumi("preview", "--stack", stack, "--json")).get("steps") or []
+    return [f"{step['op']} {step['urn'].split('::', 2)[2]}" for step in steps if step["op"] not in ("same", "read")]
