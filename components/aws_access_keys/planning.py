@@ -5,7 +5,7 @@ a user who has a key gets another (is there room for it?), and where the last ru
 must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
@@ -64,16 +64,18 @@ def plan_users(
     held: Set[str] = frozenset(),
     spell: Spelling = PYTHON,
     is_listing: bool = False,
+    existing: Collection[str] = (),
 ) -> dict[str, UserPlan]:
     """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over. held: ids of the keys
     in secrets and parameters that this run deletes. is_listing: whether the keys exist already (takeover.py).
+    existing: users who exist although the state does not have them.
     """
 
     def plan(user: str) -> UserPlan:
         state = states.get(user, UserState())
         place = spell("users.{}.key", user)
         planner = _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held)
-        planner.is_listing = is_listing
+        planner.is_listing, planner.exists = is_listing, state.exists or user in existing
         return planner.plan()
 
     users = sorted(rules)
@@ -95,6 +97,8 @@ class _Planner:
     account: Account
     held: Set[str]
     is_listing: bool = False
+    exists: bool = False
+    """Whether IAM has the user."""
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     keeps_all: bool = False
@@ -108,7 +112,7 @@ class _Planner:
         keys = self.state.keys
         new = self._adopted_name() if takes_over or self.is_listing else due_key(self.rules, keys, self.today)
         replaced: KeyName | None = None
-        if self.state.exists and not takes_over and (new or not self.state.is_certain):
+        if self.exists and not takes_over and (new or not self.state.is_certain):
             try:
                 in_iam = self.account.list_access_keys(self.user)
             except AwsQueryError as error:

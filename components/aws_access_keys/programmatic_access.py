@@ -11,6 +11,7 @@ import pulumi
 from aws_access_keys import clock
 from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys, all_accepted
 from aws_access_keys.account import Account, SessionFactory
+from aws_access_keys.adoption import kept_tags, taken_over
 from aws_access_keys.args import ProgrammaticAccessArgs
 from aws_access_keys.credentials import credentials_csv, credentials_file
 from aws_access_keys.delivery import deliver
@@ -100,6 +101,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._is_listing = is_listing()
         if self._is_listing:
             state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())
+            self._settings = self._settings.without_adoption()
         removed = sorted(
             user
             for user, found in state.users.items()
@@ -154,6 +156,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             expired={user: plan.expired_on.isoformat() for user, plan in plans.items() if plan.expired_on},
             lost={user: [key_id for owner, key_id in left if owner == user] for user, _ in left},
             tested=self._expectations.tested,
+            tags=self._kept_tags,
         )
         KeyPlans(name, record, pulumi.ResourceOptions(parent=self))
         self._register_all(run, state, guard, plans)
@@ -246,16 +249,22 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             **store_places(settings, spell),
         }
         problems = [found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places)]
+        self._expectations = Expectations(settings, spell, self._partition, state, self._account)
+        warnings: list[str] = []
         if not self._is_listing:
             problems += preflight(
                 settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
             )
-        self._expectations = Expectations(settings, spell, self._partition, state, self._account)
-        problems += self._expectations.problems()
-        renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
+            problems += self._expectations.problems()
+            warnings += missing_buckets(settings, spell, state, self._account)
+        renamed, lost = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
-        for warning in [*warnings, *missing_buckets(settings, spell, state, self._account)]:
+        for warning in [*lost, *warnings]:
             pulumi.log.warn(warning)
+        self._kept_tags = kept_tags(settings, state, self._ignored_tags, self._account)
+        if pulumi.runtime.is_dry_run():
+            for line in taken_over(settings, state, self._kept_tags, self._partition, self._account):
+                pulumi.log.info(line)
         in_use = removed_in_use(state.users, [*removed, *had_keys], guard, spell)
         if in_use:
             raise InUseError(
@@ -280,10 +289,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             held,
             spell,
             self._is_listing,
+            [user for user in settings.users if settings.adopts(user)],
         )
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
-        identities = Identities(self, self._name, self._settings, self._spell, self._partition, state)
+        settings = self._settings.with_tags(self._kept_tags)
+        identities = Identities(self, self._name, settings, self._spell, self._partition, state)
         # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
         self.groups, self.users = identities.groups, identities.users
         descriptions = KeyDescriptions(state.urn, self._account)

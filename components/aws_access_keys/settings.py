@@ -5,7 +5,7 @@ programs in snake_case; error messages name a setting as its caller wrote it (`S
 beyond their types is in `rules/`. The JSON schema for editors comes from these classes (`schema.py`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Literal, get_args
 
@@ -420,6 +420,23 @@ class AccessSettings(Section):
             },
             policy_documents={prefix + name: document for name, document in self.policy_documents.items()},
         )
+
+    def adopts(self, user: str) -> bool:
+        """Whether the account has a user already, who is taken over."""
+        return self.users[user].adopt or self.effective_key(user).adopt is not None
+
+    def without_adoption(self) -> Self:
+        """The same, as if nothing existed yet."""
+        groups = {name: group.but(adopt=False) for name, group in self.groups.items()}
+        keys = {name: user.key.but(adopt=None) if user.key else None for name, user in self.users.items()}
+        return self.but(
+            groups=groups, users={name: user.but(adopt=False, key=keys[name]) for name, user in self.users.items()}
+        )
+
+    def with_tags(self, tags: Mapping[str, Mapping[str, str]]) -> Self:
+        """The same with further tags of users."""
+        users = {name: user.but(tags={**tags.get(name, {}), **user.tags}) for name, user in self.users.items()}
+        return self.but(users=users) if tags else self
 
     def without_keys(self, users: Collection[str]) -> Self:
         """The same, but these users have no key."""

@@ -70,6 +70,8 @@ class RunRecord(NamedTuple):
     """The ids of keys that work in IAM although they should not, and that the state lost."""
     tested: Mapping[str, int]
     """See ComponentState."""
+    tags: Mapping[str, Mapping[str, str]] = {}
+    """The tags that an adopted user keeps although the settings do not have them."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -81,6 +83,8 @@ class RunRecord(NamedTuple):
         found = {name: dict(value) for name, value in self._asdict().items()}
         if not self.tested:
             del found["tested"]  # without expectations, states stay as they were
+        if not self.tags:
+            del found["tags"]
         return {OTHER_LANGUAGES(name): value for name, value in found.items()}
 
 
@@ -118,6 +122,8 @@ class UserState:
     """The day on which the current key expired, if it did in an earlier run."""
     boundary: str | None = None
     """The ARN of the permissions boundary."""
+    kept_tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    """See RunRecord."""
 
     @property
     def is_certain(self) -> bool:
@@ -259,6 +265,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             lost=frozenset(record.lost.get(user, ())),
             expired_on=date.fromisoformat(record.expired[user]) if user in record.expired else None,
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
+            kept_tags=_mapping(record.tags.get(user)),
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)

@@ -47,8 +47,7 @@ def print_needed(stack: str | None, command: Command) -> bool:
 
     stack: None only for the inventory, which can do without any. Raises StackError.
     """
-    about_account = command in OF_ACCOUNT or not stack
-    asked = needed_for_account(stack, command) if about_account else needed(stack, command)
+    asked = needed(stack, command) if stack and command not in OF_ACCOUNT else needed_for_account(stack, command)
     click.echo(json.dumps(asked.document, indent=2))
     for note in asked.notes:
         click.echo(note, err=True)
