@@ -33,7 +33,7 @@ def tags(sandbox: Sandbox) -> dict[str, str]:
 
 
 def test_what_the_settings_do_not_have_stays(new_stack: NewStack, sandbox: Sandbox, existing: str) -> None:
-    stack, iam = new_stack(), sandbox.client("iam")
+    stack = new_stack()
     group: dict[str, Any] = {"path": "/data/", "policies": ["AmazonS3ReadOnlyAccess"], "adopt": True}
     user: dict[str, Any] = {"groups": ["team"], "tags": {"team": "data"}, "adopt": True}
     stack.write({"groups": {"team": group}, "users": {"ann": user}})

@@ -137,6 +137,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     stack = operator.stack
     iam = stack.sandbox.client("iam")
     iam.create_user(UserName="eve")
+    iam.create_group(GroupName="writers")
     adopted = iam.create_access_key(UserName="eve")["AccessKey"]["AccessKeyId"]
     other = iam.create_policy(PolicyName="other", PolicyDocument=json.dumps(statement("s3:ListAllMyBuckets")))
     stores = {"secretsManager": {"kmsKey": kms_key}, "ssm": {"kmsKey": kms_key}}
@@ -144,7 +145,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     expect, read = {"deny": ["iam:*"]}, [{"bucket": "data", "access": "read"}]
     groups: dict[str, Any] = {
         "readers": {"policies": ["AmazonS3ReadOnlyAccess"], "s3": read, "expect": expect},
-        "writers": {"policies": ["AmazonS3FullAccess"]},
+        "writers": {"policies": ["AmazonS3FullAccess"], "adopt": True},
         "former": {"policies": ["former", other["Policy"]["Arn"]], "inline": {"own": statement("s3:ListAllMyBuckets")}},
     }
     users: dict[str, Any] = {
@@ -195,8 +196,23 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     stack.write(settings)
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(5)
     yield operator.run("up")
+    make_others(iam)
+    yield operator.run("takeover", "--account", "--user", "ivy", "--yes")
     give_everything(stack.sandbox, "gus")
     yield operator.run("destroy", "--run-program")
+
+
+def make_others(iam: Any) -> None:
+    """A user and a group with policies of every kind."""
+    iam.create_group(GroupName="others")
+    iam.create_user(UserName="ivy")
+    iam.create_access_key(UserName="ivy")
+    iam.add_user_to_group(UserName="ivy", GroupName="others")
+    for kind, name in (("user", "ivy"), ("group", "others")):
+        holder = {f"{kind.capitalize()}Name": name}
+        getattr(iam, f"attach_{kind}_policy")(**holder, PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
+        document = json.dumps(statement("s3:ListAllMyBuckets"))
+        getattr(iam, f"put_{kind}_policy")(**holder, PolicyName="own", PolicyDocument=document)
 
 
 def give_everything(sandbox: Sandbox, user: str) -> None:

@@ -228,6 +228,13 @@ ROWS = (
     ),
     Row("users and keys", "DestroyGuarded", "user:with a retire guard", "iam", destroy="ListAccessKeys"),
     Row("users and keys", "Adopt", "user:to adopt", "iam", preview="GetUser"),
+    Row(
+        "`groups.NAME.adopt`",
+        "AdoptGroups",
+        "group:to adopt",
+        "iam",
+        preview="GetGroup ListAttachedGroupPolicies ListGroupPolicies",
+    ),
     Row("tags of users, descriptions of keys", "Tags", "user:with tags", "iam", up="TagUser UntagUser"),
     Row(
         "a user is created or changed and has a tag with an empty value",
