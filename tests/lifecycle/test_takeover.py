@@ -5,8 +5,9 @@ import subprocess
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.lifecycle.helpers import NewStack
+from tests.lifecycle.helpers import NewStack, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox, Stack
 
 AWS = "arn:aws:iam::aws:policy"
@@ -61,7 +62,7 @@ def grown(sandbox: Sandbox) -> dict[str, list[tuple[str, str]]]:
     for user in (*USERS, "two", "off", "leaked", "keyless", "bounded", "alone"):
         iam.create_user(UserName=user)
     iam.create_user(
-        UserName="app", Path="/apps/", Tags=[{"Key": "team", "Value": "data"}, {"Key": "no", "Value": "1e3"}]
+        UserName="app", Path="/apps/", Tags=[{"Key": "team", "Value": "data"}, {"Key": "no", "Value": "042"}]
     )
     for user in (*USERS, "two", "keyless"):
         iam.add_user_to_group(GroupName="readers", UserName=user)
@@ -95,18 +96,116 @@ def in_iam(sandbox: Sandbox) -> Any:
     return [details["UserDetailList"], details["GroupDetailList"], details["Policies"], keys]
 
 
+def config(stack: Stack) -> dict[str, Any]:
+    """What the stack file has under our names."""
+    found: dict[str, Any] = yaml.safe_load(stack.file.read_text())["config"]
+    return {key.removeprefix("aws-access-keys:"): value for key, value in found.items()}
+
+
 def test_a_grown_account_becomes_a_stack_and_nothing_in_it_changes(
     new_stack: NewStack, sandbox: Sandbox, grown: dict[str, list[tuple[str, str]]]
 ) -> None:
     stack = new_stack()
+    stack.file.write_text(f"# ours\n{stack.file.read_text()}")
     before, file = in_iam(sandbox), stack.file.read_text()
     sandbox.control.clear_calls()
-    shown = takeover(stack, "--account", "--all")
-    print(shown.stdout)
+    shown = as_data(stack, "--account", "--all")
     assert stack.file.read_text() == file, "without --yes, the stack file is not written"
-    done = takeover(stack, "--account", "--all", "--yes")
-    print(done.stdout, stack.file.read_text())
-    up = stack.up()
-    print(up.text, up.changes)
+    assert stack.resources() == {}, "without --yes, nothing is imported"
+    done = as_data(stack, "--account", "--all", "--yes")
+    assert shown["diff"] == done["diff"], "what is shown is what is done"
+    assert set(file.splitlines()) <= set(stack.file.read_text().splitlines()), "every line of the file stays"
+    assert [one["what"].partition(":")[0] for one in done["leftAlone"]] == [
+        "the policy AWSCompromisedKeyQuarantineV3",
+        "a console password",
+    ]
+    assert done["nextChanges"] == []
+    assert stack.preview().changes == {}, "the first preview is empty"
+    assert stack.up().changes == {}
+    assert stack.up().changes == {}
     assert writes(sandbox) == []
     assert in_iam(sandbox) == before
+    outputs = stack.outputs()
+    assert outputs["accessKeyIds"] == {user: keys[-1][0] for user, keys in grown.items()}
+    assert outputs["secretAccessKeys"] == {}, "AWS does not show the secret of a key that exists"
+    two = outputs["keys"]["two"]
+    assert [two["current"]["id"], two["previous"]["id"]] == [grown["two"][1][0], grown["two"][0][0]]
+    assert outputs["keys"]["off"]["current"]["status"] == "Inactive"
+    again = takeover(stack, "--account", "--all", "--yes").stdout
+    assert "The state has all of this already. Nothing was changed." in again
+
+    settings = config(stack)  # from here on, everything is as for entities of one's own
+    users = settings["users"]
+    users["worker0"]["key"], users["two"]["key"] = {"serial": 2}, {"serial": 3}
+    del users["worker1"]
+    stack.write(settings)
+    sandbox.control.clear_calls()
+    stack.up()
+    assert sorted(writes(sandbox)) == ["CreateAccessKey"] * 2 + ["DeleteAccessKey"] * 2 + [
+        "DeleteUser",
+        "RemoveUserFromGroup",
+    ]
+    assert keys_in_iam(sandbox, "worker0").keys() == {grown["worker0"][0][0], stack.key("worker0")[0]}
+    assert keys_in_iam(sandbox, "two").keys() == {grown["two"][1][0], stack.key("two")[0]}
+    assert works(sandbox, stack.key("two"))
+    iam = sandbox.client("iam")
+    iam.delete_login_profile(UserName="worker0")
+    iam.detach_user_policy(UserName="leaked", PolicyArn=f"{AWS}/AWSCompromisedKeyQuarantineV3")
+    stack.destroy()
+    assert iam.list_users()["Users"] == []
+    assert iam.list_groups()["Groups"] == []
+    assert len(iam.list_policies(Scope="Local")["Policies"]) == 1, (
+        "a policy that is attached by its ARN is not taken over"
+    )
+
+
+def test_what_is_chosen_joins_a_stack_that_has_users(
+    new_stack: NewStack, sandbox: Sandbox, grown: dict[str, list[tuple[str, str]]]
+) -> None:
+    stack, iam = new_stack(), sandbox.client("iam")
+    own = {"groups": {"mine": {"policies": ["IAMReadOnlyAccess"]}}, "users": {"ann": {"groups": ["mine"]}}}
+    stack.write({**own, "deliver": {"ssm": {}}, "aws:defaultTags": {"tags": {"team": "data"}}})
+    stack.up()
+    own_key = stack.key("ann")
+    sandbox.control.clear_calls()
+    done = as_data(stack, "--account", "--user", "two", "--path", "/apps/", "--yes")
+    assert [one["name"] for one in done["takenOver"]] == ["apps", "readers", "writers", "app", "two"]
+    assert done["nextChanges"] == ["update aws:iam/user:User::access/two"], "the stack's tag is new for that user"
+    assert writes(sandbox) == []
+    users = config(stack)["users"]
+    assert users["two"]["deliver"] is None, "without a secret, there is nothing to deliver"
+    assert "team" not in users["app"].get("tags", {}), "the provider's default tags are not repeated"
+    assert stack.up().changes == {"update": 1}
+    assert writes(sandbox) == ["TagUser"]
+    assert stack.key("ann") == own_key
+    assert stack.outputs()["accessKeyIds"]["two"] == grown["two"][1][0]
+    assert {user["UserName"] for user in iam.get_group(GroupName="readers")["Users"]} == {*USERS, "two", "keyless"}
+
+
+def test_a_user_of_another_stack_is_refused(new_stack: NewStack, sandbox: Sandbox) -> None:
+    other, stack = new_stack(), new_stack()
+    other.write({"groups": {"mine": {"policies": ["IAMReadOnlyAccess"]}}, "users": {"ann": {"groups": ["mine"]}}})
+    other.up()
+    refused = takeover(stack, "--account", "--user", "ann", check=False)
+    assert refused.returncode == 1
+    assert f"The user ann belongs to stack '{other.name}' already. Nothing was changed." in refused.stderr
+    nothing = takeover(stack, "--account", "--all", check=False)
+    assert nothing.returncode == 1
+    assert "There is nothing to take over." in nothing.stderr
+    assert f"user ann: it belongs to stack '{other.name}'" in nothing.stderr
+
+
+def test_mistakes_are_refused(new_stack: NewStack, sandbox: Sandbox, grown: dict[str, Any]) -> None:
+    stack = new_stack()
+    for arguments, code, text in (
+        (["--account"], 2, "choose what to take over"),
+        (["--all"], 2, "choose --account or --tfstate FILE"),
+        (["--account", "--tag", "team"], 2, "--tag is NAME=VALUE"),
+        (["--account", "--user", "worker9"], 1, "IAM has no user 'worker9'. Did you mean 'worker"),
+        (["--account", "--group", "reader"], 1, "IAM has no group 'reader'. Did you mean 'readers'?"),
+        (["--account", "--path", "/none/"], 1, "There is nothing to take over."),
+    ):
+        refused = takeover(stack, *arguments, check=False)
+        assert (refused.returncode, text in refused.stderr) == (code, True), refused.stderr
+    stack.file.write_text(stack.file.read_text() + "other: [unclosed\n")
+    assert "is not valid YAML" in takeover(stack, "--account", "--all", check=False).stderr

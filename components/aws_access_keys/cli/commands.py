@@ -496,7 +496,7 @@ def takeover(
 
     if account == (tfstate is not None):
         raise click.UsageError("choose --account or --tfstate FILE.")
-    pairs = [(name, value) for name, found, value in (tag.partition("=") for tag in tags) if found]
+    pairs = tuple((name, value) for name, found, value in (tag.partition("=") for tag in tags) if found)
     if len(pairs) < len(tags):
         raise click.UsageError("--tag is NAME=VALUE, for example --tag team=data.")
     choice = Choice(users, groups, paths, pairs, everything)

@@ -495,7 +495,7 @@ ROWS = (
         "UsersToTakeOver",
         "every user:of the account",
         "iam",
-        takeover="ListAccessKeys GetUser GetUserPolicy ListAttachedUserPolicies ListGroupsForUser",
+        takeover="ListAccessKeys GetAccessKeyLastUsed GetUser GetUserPolicy ListAttachedUserPolicies ListGroupsForUser",
     ),
     Row(
         _TAKEOVER,

@@ -47,7 +47,8 @@ def with_credentials(
 
     def ask(name: str) -> tuple[list[ExistingKey], tuple[str, ...]]:
         keys = [ExistingKey(key.id, key.active, key.created) for key in account.list_access_keys(name)]
-        return sorted(keys, key=lambda key: (key.created, key.id), reverse=True), tuple(others(name))
+        keys.reverse()  # IAM lists the oldest first, and tells only the second
+        return sorted(keys, key=lambda key: key.created, reverse=True), tuple(others(name))
 
     for name, answer in each(sorted(names), ask):
         progress.advance(task)

@@ -108,4 +108,5 @@ def _event(line: str) -> dict[str, Any]:
 def next_changes(stack: str) -> list[str]:
     """What the next update would change: a line for each resource. Raises StackError."""
     steps: list[dict[str, Any]] = json.loads(pulumi("preview", "--stack", stack, "--json")).get("steps") or []
-    return [f"{step['op']} {step['urn'].split('::', 2)[2]}" for step in steps if step["op"] not in ("same", "read")]
+    changes = [step for step in steps if step["op"] not in ("same", "read")]
+    return [f"{step['op']} {step['urn'].split('::', 2)[2].rpartition('$')[2]}" for step in changes]
