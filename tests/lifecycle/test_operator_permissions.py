@@ -164,6 +164,8 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "policyDocuments": documents,
         "aws:ignoreTags": {"keyPrefixes": ["AKIA"]},
     }
+    make_others(iam)
+    yield operator.run("takeover", "--account", "--user", "ivy", "--yes")
     stack.write({**settings, "aws:defaultTags": {"tags": {"owner": "it"}}})
     yield operator.run("inventory")
     yield operator.run("preview")
@@ -196,8 +198,6 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     stack.write(settings)
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(5)
     yield operator.run("up")
-    make_others(iam)
-    yield operator.run("takeover", "--account", "--user", "ivy", "--yes")
     give_everything(stack.sandbox, "gus")
     yield operator.run("destroy", "--run-program")
 

@@ -1,7 +1,6 @@
 """What the Pulumi engine reports of a stack: outputs, config and resources."""
 
 import json
-import os
 import re
 import subprocess
 from collections import Counter
@@ -21,15 +20,11 @@ class StackError(ClickException):
     """The stack cannot be read, or not be used as asked; the text explains why and what to do."""
 
 
-def pulumi(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """What `pulumi ARGUMENTS` prints. Raises StackError with Pulumi's own words where it fails.
-
-    environment: variables in addition to those of this process.
-    """
+def pulumi(*arguments: str) -> str:
+    """What `pulumi ARGUMENTS` prints. Raises StackError with Pulumi's own words where it fails."""
     command = ("pulumi", *arguments, "--non-interactive", "--color", "never")
-    variables = {**os.environ, **(environment or {})}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise StackError(
             "pulumi was not found on PATH. Install it: https://www.pulumi.com/docs/install/. To use the sandbox of a "

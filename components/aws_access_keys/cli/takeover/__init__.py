@@ -83,7 +83,7 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
     """
     with _progress() as progress:
         plan = _plan(stack, choice, terraform, progress)
-        changes: list[str] = []
+        changes: list[str] | None = []
         if write and plan.specs:
             _write(plan)
             task = progress.add_task("importing", total=len(plan.specs))
@@ -95,7 +95,11 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
                     "same command again before any `pulumi up`."
                 ) from None
             progress.add_task("checking the next update", total=None)
-            changes = next_changes(stack)
+            try:
+                changes = next_changes(stack)
+            except StackError as error:
+                changes = None
+                plan.problems.append(f"The next update could not be previewed: {error.message}")
     data: dict[str, Any] = {
         "stack": stack,
         "account": plan.account_id,
@@ -301,7 +305,7 @@ def _write(plan: Takeover) -> None:
         raise StackError(f"{plan.path} cannot be written: {error.strerror}. Nothing was changed.") from None
 
 
-def _lines(plan: Takeover, write: bool, changes: list[str], terraform: TerraformState | None) -> Iterator[str]:
+def _lines(plan: Takeover, write: bool, changes: list[str] | None, terraform: TerraformState | None) -> Iterator[str]:
     done = write and bool(plan.specs)
     if not done:
         yield from _diff(plan)
@@ -317,7 +321,9 @@ def _lines(plan: Takeover, write: bool, changes: list[str], terraform: Terraform
         yield f"{len(plan.specs)} resources would be imported. Nothing was changed; to do it, add --yes."
     else:
         yield f"{len(plan.specs)} resources were imported, and {plan.path} describes them. Nothing was changed in AWS."
-        if changes:
+        if changes is None:
+            yield f"Look at the next update: pulumi preview --stack {quote(plan.stack)}"
+        elif changes:
             yield "The next update would change this; check it with `pulumi preview`:"
             yield from (f"  {change}" for change in changes)
         else:

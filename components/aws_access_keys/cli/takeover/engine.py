@@ -8,14 +8,14 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 from typing import IO, Any, cast
 
-from aws_access_keys.cli.stack import StackError, pulumi
+from aws_access_keys.cli.stack import StackError
 from aws_access_keys.rules.takeover import Planned
 from aws_access_keys.takeover import VARIABLE
 
@@ -24,6 +24,7 @@ SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"
 """The engine's mark of a secret; beside it, `plaintext` has the value as JSON."""
 # Nothing is created, so a run that is killed loses nothing: it is run again. 600 resources: 10 seconds instead of 78.
 QUICK = {"PULUMI_SKIP_CHECKPOINTS": "true"}
+STREAMING = {"PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}  # else there is one large document
 
 
 class ImportList:
@@ -52,24 +53,50 @@ def list_resources(stack: str, stack_file: str) -> ImportList:
         config, listed = Path(folder, "Pulumi.yaml"), Path(folder, "import.json")
         config.write_text(stack_file, "utf-8")
         arguments = ("--stack", stack, "--config-file", str(config), "--import-file", str(listed))
-        pulumi("preview", *arguments, environment={VARIABLE: "true"})
+        try:
+            list(_events(["preview", *arguments, "--json"], {**STREAMING, VARIABLE: "true"}))
+        except StackError as error:
+            raise StackError(f"{error.message}\nThis is about the new stack file. Nothing was changed.") from None
         return ImportList(json.loads(listed.read_text("utf-8")))
 
 
 def import_resources(stack: str, document: str, advance: Callable[[], None]) -> None:
-    """Take resources into the state of a stack. advance: is called for each. Raises StackError.
+    """Take resources into the state of a stack. advance: is called for each. Raises StackError."""
+    command = ["import", "--file", "/dev/stdin", "--stack", stack, "--generate-code=false"]
+    command += ["--yes", "--skip-preview", "--protect=false", "--json"]
+    for event in _events(command, QUICK, document):
+        if "resOutputsEvent" in event:
+            advance()
+
+
+def next_changes(stack: str) -> list[str]:
+    """What the next update would change: a line for each resource. Raises StackError."""
+    steps = [
+        event["resourcePreEvent"]["metadata"]
+        for event in _events(["preview", "--stack", stack, "--json"], STREAMING)
+        if "resourcePreEvent" in event
+    ]
+    changes = [step for step in steps if step["op"] not in ("same", "read")]
+    return [f"{step['op']} {step['urn'].split('::', 2)[2].rpartition('$')[2]}" for step in changes]
+
+
+def _events(arguments: Sequence[str], environment: Mapping[str, str], document: str = "") -> Iterator[dict[str, Any]]:
+    """The events of a `pulumi` command that reads a document. Raises StackError with its words where it fails.
 
     Ctrl-C reaches the engine, too, which ends in order; so it is waited for.
     """
-    command = ["pulumi", "import", "--file", "/dev/stdin", "--stack", stack, "--generate-code=false"]
-    command += ["--yes", "--skip-preview", "--protect=false", "--json", "--non-interactive", "--color", "never"]
     interrupted: list[int] = []
     errors: list[str] = []
     before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
     try:
         with (
             subprocess.Popen(
-                command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, env={**os.environ, **QUICK}
+                ["pulumi", *arguments, "--non-interactive", "--color", "never"],
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                text=True,
+                env={**os.environ, **environment},
             ) as process,
             ThreadPoolExecutor(2) as pool,
         ):
@@ -78,11 +105,10 @@ def import_resources(stack: str, document: str, advance: Callable[[], None]) -> 
             pool.submit(_send, stdin, document)
             for line in stdout:
                 event = _event(line)
-                if "resOutputsEvent" in event:
-                    advance()
                 diagnostic: dict[str, str] = event.get("diagnosticEvent") or {}
                 if diagnostic.get("severity") == "error":
-                    errors.append(diagnostic.get("prefix", "") + diagnostic["message"])
+                    errors.append(diagnostic["message"])
+                yield event
             errors.append(words.result())
     finally:
         signal.signal(signal.SIGINT, before)
@@ -103,10 +129,3 @@ def _event(line: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-
-def next_changes(stack: str) -> list[str]:
-    """What the next update would change: a line for each resource. Raises StackError."""
-    steps: list[dict[str, Any]] = json.loads(pulumi("preview", "--stack", stack, "--json")).get("steps") or []
-    changes = [step for step in steps if step["op"] not in ("same", "read")]
-    return [f"{step['op']} {step['urn'].split('::', 2)[2].rpartition('$')[2]}" for step in changes]
