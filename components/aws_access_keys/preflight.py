@@ -86,6 +86,8 @@ def _taken(
                 f"'{state.component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false "
                 "--generate-code=false; otherwise choose another name."
                 if found == name and not state.is_new
+                else f"Take it over with {spell(f'{kind}s.{{}}.adopt', name)}, or choose another name."
+                if found == name
                 else _other_name(spell)
             )
             yield Problem(

@@ -29,6 +29,7 @@ BACKEND = ("state in S3", "secrets under KMS")
 """Rows that the backend needs, which is a folder here."""
 BY_THE_STORES = {"kms:GenerateDataKey", "kms:Encrypt", "kms:Decrypt"}
 """What Secrets Manager and SSM do in the operator's name: needed, and never a call of the operator's own."""
+FAY = {"groups": ["first"], "key": None}
 ALIAS = "alias/keys"
 UNSEEN = {"iam:DeleteServiceSpecificCredential", "iam:GetAccountSummary"}
 """The emulated account has no such credentials, and a life here passes no quota."""
@@ -164,6 +165,8 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "policyDocuments": documents,
         "aws:ignoreTags": {"keyPrefixes": ["AKIA"]},
     }
+    stack.write({"groups": {"first": {"policies": ["AmazonS3ReadOnlyAccess"]}}, "users": {"fay": FAY}})
+    yield operator.run("up")
     make_others(iam)
     yield operator.run("takeover", "--account", "--user", "ivy", "--yes")
     stack.write({**settings, "aws:defaultTags": {"tags": {"owner": "it"}}})

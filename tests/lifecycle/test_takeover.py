@@ -1,7 +1,10 @@
 """`access-keys takeover`: an account that people made becomes a stack, and nothing in it changes."""
 
 import json
+import os
+import signal
 import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -209,3 +212,88 @@ def test_mistakes_are_refused(new_stack: NewStack, sandbox: Sandbox, grown: dict
         assert (refused.returncode, text in refused.stderr) == (code, True), refused.stderr
     stack.file.write_text(stack.file.read_text() + "other: [unclosed\n")
     assert "is not valid YAML" in takeover(stack, "--account", "--all", check=False).stderr
+
+
+@pytest.mark.parametrize(
+    ("action", "number"),
+    [
+        ("GetAccountAuthorizationDetails", signal.SIGKILL),
+        ("ListAccessKeys", signal.SIGKILL),
+        ("GetGroup", signal.SIGKILL),
+        pytest.param("GetGroup", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("GetGroup", signal.SIGTERM, marks=pytest.mark.long),
+        ("GetAccessKeyLastUsed", signal.SIGKILL),
+    ],
+)
+def test_wherever_it_is_killed_the_same_command_completes_it(
+    new_stack: NewStack, sandbox: Sandbox, grown: dict[str, Any], action: str, number: int
+) -> None:
+    stack, before = new_stack(), in_iam(sandbox)
+    arguments = ["--account", "--user", "two", "--user", "off", "--yes"]
+    sandbox.control.clear_calls()
+    sandbox.control.hold(action)
+    process = subprocess.Popen(
+        ["access-keys", "takeover", *arguments, "--stack", stack.name],
+        cwd=stack.folder,
+        env={**stack.sandbox.environment, **stack.environment},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not sandbox.control.held():
+        assert time.monotonic() < deadline, "the command gets there"
+        time.sleep(0.1)
+    os.killpg(process.pid, number)
+    sandbox.control.clear_faults()
+    process.wait(60)
+    stack.run("cancel", "--yes", check=False)
+    if "aws-access-keys:users" in stack.file.read_text() and not stack.resources():
+        refused = stack.up(check=False)
+        assert refused.code != 0
+        assert "the account already has a user 'two'" in refused.text, "an update creates nothing that exists"
+    assert as_data(stack, *arguments)["nextChanges"] == []
+    assert stack.up().changes == {}
+    assert writes(sandbox) == []
+    assert in_iam(sandbox) == before
+
+
+def test_an_import_that_fails_is_completed_by_the_same_command(
+    new_stack: NewStack, sandbox: Sandbox, grown: dict[str, list[tuple[str, str]]]
+) -> None:
+    stack, before = new_stack(), in_iam(sandbox)
+    sandbox.control.clear_calls()
+    sandbox.control.fail("GetAccessKeyLastUsed", "AccessDenied", call=2, times=20)
+    failed = takeover(stack, "--account", "--user", "two", "--yes", check=False)
+    assert failed.returncode == 1
+    assert "The import failed: " in failed.stderr
+    assert "run the same command again before any `pulumi up`" in failed.stderr
+    sandbox.control.clear_faults()
+    assert "arn:aws:iam::123456789012:user/two" in json.dumps(stack.resources()), "what was imported stays"
+    refused = stack.up(check=False)
+    assert writes(sandbox) == [], "an update in between issues no key"
+    assert refused.code != 0 or refused.changes == {}
+    done = as_data(stack, "--account", "--user", "two", "--yes")
+    assert done["nextChanges"] == []
+    assert stack.up().changes == {}
+    assert writes(sandbox) == []
+    assert in_iam(sandbox) == before
+    two = stack.outputs()["keys"]["two"]
+    assert [two["current"]["id"], two["previous"]["id"]] == [grown["two"][1][0], grown["two"][0][0]]
+
+
+@pytest.mark.long
+def test_two_hundred_users_take_two_minutes(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack, iam = new_stack(), sandbox.client("iam")
+    iam.create_group(GroupName="all")
+    iam.attach_group_policy(GroupName="all", PolicyArn=f"{AWS}/AmazonS3ReadOnlyAccess")
+    for number in range(200):
+        iam.create_user(UserName=f"user{number}")
+        iam.add_user_to_group(GroupName="all", UserName=f"user{number}")
+        sandbox.issued.add(iam.create_access_key(UserName=f"user{number}")["AccessKey"]["SecretAccessKey"])
+    began = time.monotonic()
+    done = as_data(stack, "--account", "--all", "--yes")
+    seconds = time.monotonic() - began
+    print(f"200 users in {seconds:.0f} s")
+    assert (done["resources"], done["nextChanges"]) == (604, [])
+    assert seconds < 120

@@ -44,6 +44,10 @@ def group(name: str, *policies: str, path: str = "/", **inline: Any) -> dict[str
     }
 
 
+def inline(name: str) -> Any:
+    return {name: READ}
+
+
 def user(name: str, *groups: str, **more: Any) -> dict[str, Any]:
     return {"UserName": name, "Path": "/", "GroupList": list(groups), **more}
 
@@ -99,7 +103,7 @@ def test_what_settings_express_is_written_as_people_write_it() -> None:
         (group("g", old={**READ, "Version": "2008-10-17"}), "old.Version: expected '2012-10-17'"),
         (group("g", new={**READ, "NewElement": 1}), "new.NewElement: unknown element"),
         (group("g", odd="not JSON"), "its document is not JSON"),
-        (group("g", **{"allow-from": READ}), "allowFrom makes a policy of this name"),
+        (group("g", **inline("allow-from")), "allowFrom makes a policy of this name"),
     ],
 )
 def test_what_no_setting_expresses_is_left_alone_with_the_reason(found: dict[str, Any], words: str) -> None:
@@ -115,7 +119,7 @@ def with_keys(found: Inventory, name: str, *keys: ExistingKey) -> Inventory:
 
 def test_a_user_has_what_the_stack_does_not_give_it_already() -> None:
     tags = {"team": "web", "cost": "1e3", "aws:x": "1", "AKIAX": "key", "stage": "prod"}
-    about = {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+    about: dict[str, Any] = {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
     found = account([], [user("ann", **about, PermissionsBoundary={"PermissionsBoundaryArn": OWN})])
     found = with_keys(found, "ann", ExistingKey("AKIA2", True, DAY), ExistingKey("AKIA1", False, DAY))
     around: dict[str, Any] = {"tags": {"team": "web", "stage": "dev"}, "ignored_tags": ["AKIA"], "delivers": True}

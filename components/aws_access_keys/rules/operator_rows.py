@@ -484,6 +484,14 @@ ROWS = (
         otherwise="what only this tells is unknown",
     ),
     Row(
+        "`access-keys report`",
+        "Foreign",
+        "any:users",
+        "iam",
+        report="GetAccountAuthorizationDetails",
+        otherwise="policies and members that the stack does not manage are unknown",
+    ),
+    Row(
         _TAKEOVER,
         "AccountToTakeOver",
         "any:account",

@@ -270,6 +270,42 @@ def only(account: Inventory, held: Collection[tuple[str, ...]]) -> tuple[Invento
     return Inventory(groups, users), left
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """What a group or user of a stack has in IAM and the stack does not manage."""
+
+    owner: str
+    """`group web` or `user ann`."""
+    what: str
+    """In words: a policy, an inline policy, a group that the user is in."""
+    removal: str
+    """The command that removes it."""
+
+
+def foreign_parts(
+    account: Inventory, entities: Collection[Entity], held: Collection[tuple[str, ...]]
+) -> Iterator[Foreign]:
+    """What groups and users have beside what a stack holds. held: as in `only`."""
+    for kind, holders in (("group", account.groups), ("user", account.users)):
+        for name, holder in sorted(holders.items()):
+            if (kind, name) not in entities:
+                continue
+            option = f"--{kind}-name {name}"
+            for arn in holder.attached:
+                if (kind, name, arn) not in held:
+                    command = f"aws iam detach-{kind}-policy {option} --policy-arn {arn}"
+                    yield Foreign(f"{kind} {name}", f"the policy {arn}", command)
+            for inline in holder.inline:
+                if (kind, name, inline) not in held:
+                    command = f"aws iam delete-{kind}-policy {option} --policy-name {inline}"
+                    yield Foreign(f"{kind} {name}", f"the inline policy {inline}", command)
+    for name, user in sorted(account.users.items()):
+        for group in user.groups:
+            if ("user", name, group) not in held and {("user", name), ("group", group)} & set(entities):
+                command = f"aws iam remove-user-from-group --user-name {name} --group-name {group}"
+                yield Foreign(f"user {name}", f"the membership in the group {group}", command)
+
+
 class Planned(NamedTuple):
     """A resource that the program would create, as `pulumi preview --import-file` lists it."""
 

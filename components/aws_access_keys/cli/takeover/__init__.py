@@ -57,7 +57,6 @@ from aws_access_keys.rules.terraform import TerraformState
 from aws_access_keys.session import session_for
 
 PARALLEL = 4  # `pulumi` processes at a time
-PROVIDER = "pulumi:providers:"
 SECRETS = ("secret", "sesSmtpPasswordV4")
 
 
@@ -284,9 +283,12 @@ def _filled(
     for spec in components:
         if outputs:  # as a finished run would have recorded them
             spec["outputs"] = {"keys": outputs} if spec["type"] == COMPONENT else {"plans": plans}
-    asked = {spec.get("provider") for spec in specs}
-    providers = [spec for spec in names.specs if spec["type"].startswith(PROVIDER) and spec["name"] in asked]
-    return [*providers, *components, *specs] if specs else []
+    if missing := {str(spec["provider"]) for spec in specs if spec.get("provider")} - names.names.keys():
+        raise StackError(
+            f"The program has a provider of its own, {', '.join(sorted(missing))}, which the state does not have yet. "
+            "Register it first: pulumi up --target '**pulumi:providers:aws::*'. Nothing was changed."
+        )
+    return [*components, *specs] if specs else []
 
 
 def _key(spec: Spec, owner: str, user: str, name: str, key: ExistingKey) -> Spec:
