@@ -34,9 +34,9 @@ UNMANAGED = (
 )
 
 FOREIGN = (
-    "The stack's groups and users also have the following in IAM, which the stack does not manage. To take it over, list "
-    "the policy in the stack file, or run `access-keys takeover --account --user USER`. Each line ends with the command "
-    "that removes it."
+    "The stack's groups and users also have the following in IAM, which the stack does not manage. To take it over, "
+    "list the policy in the stack file, or run `access-keys takeover --account --user USER`. Each line ends with the "
+    "command that removes it."
 )
 
 
