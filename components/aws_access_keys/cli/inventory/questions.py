@@ -3,15 +3,15 @@ report, and the ids of keys, which IAM tells one user at a time. What AWS does n
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.progress import Progress
 
-from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
+from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
+from aws_access_keys.cli.asking import authorization_details, each, reason_for
 from aws_access_keys.cli.inventory.stacks import Stacks
 from aws_access_keys.iam import LastUse
 from aws_access_keys.rules.credential_report import ROOT, ReportedUser, ReportError, certain_uses, parse_report
@@ -20,12 +20,9 @@ from aws_access_keys.rules.inventory import AccountUser, Authorization, parse_au
 
 # The AWS policies are left out, or all of them would come, with every version.
 KINDS = ("User", "Group", "LocalManagedPolicy")
-PAGE = 1000  # AWS's most
 REPORT_TIMEOUT = 300  # seconds
 # LimitExceeded: AWS makes reports of too many accounts at the moment.
 WAIT = {"LimitExceeded", "ReportInProgress", "ReportNotPresent", "ReportExpired"}
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -78,21 +75,6 @@ def _authorization(account: Account, found: Found, progress: Progress) -> Author
     found.users = {user.name: user for user in authorization.users}
     found.documents = authorization.documents
     return authorization
-
-
-def authorization_details(account: Account, kinds: Sequence[str], progress: Progress) -> list[Mapping[str, Any]]:
-    """The pages of GetAccountAuthorizationDetails. Raises AwsQueryError."""
-    task = progress.add_task("reading users and policies", total=None)
-    pages: list[Mapping[str, Any]] = []
-    marker: dict[str, str] = {}
-    try:
-        while not pages or pages[-1].get("IsTruncated"):
-            pages.append(account.ask("iam", "get_account_authorization_details", Filter=kinds, MaxItems=PAGE, **marker))
-            marker = {"Marker": pages[-1].get("Marker", "")}
-            progress.update(task, completed=sum(len(page["UserDetailList"]) for page in pages))
-    finally:
-        progress.update(task, total=1, completed=1)
-    return pages
 
 
 def _credential_report(account: Account, found: Found, progress: Progress) -> None:
@@ -189,35 +171,3 @@ def _uses(account: Account, found: Found, progress: Progress) -> None:
     for error in errors.values():
         because = reason_for(error, "iam:GetAccessKeyLastUsed")
         found.problems.append(f"The last use of some keys is not known{because}")
-
-
-def reason_for(error: AwsQueryError | ReportError, permission: str) -> str:
-    """The reason, and what to do where that is known."""
-    if isinstance(error, AwsQueryError) and (error.is_denied or error.is_about_caller):
-        return f": {error}. {error.cure(permission)}"
-    return f": {error}."
-
-
-def each(items: Sequence[Item], ask: Callable[[Item], Answer]) -> Iterable[tuple[Item, Answer | AwsQueryError]]:
-    """Each item with its answer, or with why there is none. The first is asked alone: whoever may not ask for it may
-    ask for none, mostly, and is not to be refused a thousand times.
-    """
-
-    def tried(item: Item) -> Answer | AwsQueryError:
-        try:
-            return ask(item)
-        except AwsQueryError as error:
-            return error
-
-    if not items:
-        return
-    first = tried(items[0])
-    yield items[0], first
-    if isinstance(first, AwsQueryError) and (first.is_denied or first.is_about_caller):
-        yield from ((item, first) for item in items[1:])
-        return
-    pool = ThreadPoolExecutor(MAX_WORKERS)
-    try:
-        yield from zip(items[1:], pool.map(tried, items[1:]), strict=True)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what is under way

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.cli.inventory.questions import authorization_details, reason_for
+from aws_access_keys.cli.asking import authorization_details, reason_for
 from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_listing
 from aws_access_keys.cli.report.data import Listing, Report, as_csv, as_json, report_of

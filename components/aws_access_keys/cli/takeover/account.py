@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.cli.inventory.questions import authorization_details, each, reason_for
+from aws_access_keys.cli.asking import authorization_details, each, reason_for
 from aws_access_keys.cli.stack import StackError
 from aws_access_keys.removal import ATTACHED
 from aws_access_keys.rules.takeover import ExistingKey, Inventory, parse_account
