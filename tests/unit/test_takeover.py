@@ -23,6 +23,7 @@ from aws_access_keys.rules.takeover import (
     Surroundings,
     chosen,
     describe,
+    foreign_parts,
     import_id,
     key_names,
     parse_account,
@@ -281,3 +282,23 @@ def test_a_file_that_is_no_such_state_is_refused(text: str, words: str) -> None:
     with pytest.raises(TerraformError) as refused:
         parse_terraform(text)
     assert words in str(refused.value)
+
+
+# ---- what a stack does not manage
+
+
+def test_what_a_stack_does_not_hold_is_named_with_the_command_that_removes_it() -> None:
+    found = account(
+        [group("web", OWN, old=READ), group("other", OWN)], [user("ann", "web", "other"), user("eve", "web")]
+    )
+    held = {("user", "ann", "web"), ("group", "web", "new")}
+    assert [(one.owner, one.what) for one in foreign_parts(found, {("group", "web"), ("user", "ann")}, held)] == [
+        ("group web", f"the policy {OWN}"),
+        ("group web", "the inline policy old"),
+        ("user ann", "the membership in the group other"),
+        ("user eve", "the membership in the group web"),
+    ]
+    (eve,) = foreign_parts(
+        found, {("group", "web")}, {*held, ("user", "eve", "x"), ("group", "web", OWN), ("group", "web", "old")}
+    )
+    assert eve.removal == "aws iam remove-user-from-group --user-name eve --group-name web"

@@ -154,21 +154,21 @@ class Owned(NamedTuple):
 
     entities: set[tuple[str, str]]
     """`group` or `user`, and the name."""
-    keys: set[str]
-    """The ids of access keys."""
+    keys: dict[str, dict[str, Any]]
+    """Id of each access key → its resource."""
     held: set[tuple[str, ...]]
     """Kind of the owner, its name, and the ARN or name of a policy, or the name of a group that a user is in."""
 
 
 def owned(stack: str) -> Owned:
     """The groups, users and keys in the state of a stack. Raises StackError."""
-    found = Owned(set(), set(), set())
+    found = Owned(set(), {}, set())
     for resource in _resources(stack):
         kind, has = resource["type"], _mapping(resource.get("outputs"))
         if kind in _OWNERS:
             found.entities.add((_OWNERS[kind].removesuffix("s"), str(resource.get("id"))))
         elif kind == KEY:
-            found.keys.add(str(resource.get("id")))
+            found.keys[str(resource.get("id"))] = resource
         elif kind == MEMBERSHIP:
             found.held.update(("user", str(has.get("user")), str(group)) for group in has.get("groups") or ())
         elif kind == GROUP_MEMBERSHIP:

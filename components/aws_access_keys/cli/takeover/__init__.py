@@ -42,6 +42,7 @@ from aws_access_keys.rules.takeover import (
     Description,
     Entity,
     ExistingKey,
+    ExistingUser,
     Inventory,
     Surroundings,
     chosen,
@@ -162,7 +163,7 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
     names = list_resources(stack, new)
     progress.update(listing, total=1, completed=1)
     specs = _filled(names, found, described.entities, _config(path, new), state)
-    ids = {spec.get("id") for spec in specs} | state.keys
+    ids = {spec.get("id") for spec in specs} | state.keys.keys()
     described.left += [
         (f"user {name}", f"the access key {key.id}: the settings of this user in the stack file have no place for it")
         for kind, name in sorted(described.entities)
@@ -272,6 +273,8 @@ def _filled(
             specs += [_key(spec, owner, user.name, *one) for one in keys[user.name] if one[1].id not in state.keys]
         elif found_id := import_id(planned, found, members):
             specs.append({**spec, "id": found_id})
+    for name in sorted(name for kind, name in entities if kind == "user" and name not in keys):
+        specs += _previous(found.users[name], names, state)
     listed = {entity_of(planned) for planned in names.planned} | state.entities
     if missing := sorted(set(entities) - listed):
         raise StackError(
@@ -289,6 +292,19 @@ def _filled(
             "Register it first: pulumi up --target '**pulumi:providers:aws::*'. Nothing was changed."
         )
     return [*components, *specs] if specs else []
+
+
+def _previous(user: ExistingUser, names: ImportList, state: Owned) -> list[Spec]:
+    """The older key of a user where the state has the newer one, and an earlier run could not import it."""
+    ids = [key.id for key in user.keys]
+    if len(ids) < 2 or ids[0] not in state.keys or ids[1] in state.keys:
+        return []
+    newer = state.keys[ids[0]]
+    provider = newer["provider"].rpartition("::")[0]
+    names.names |= {urn: urn for urn in (newer["parent"], provider)}
+    owner, _, current = newer["urn"].split("::", 3)[3].rpartition("/")
+    spec = {"type": KEY, "name": owner, "parent": newer["parent"], "provider": provider}
+    return [_key(spec, owner, user.name, *one) for one in list(key_names(current, user.keys))[1:]]
 
 
 def _key(spec: Spec, owner: str, user: str, name: str, key: ExistingKey) -> Spec:
