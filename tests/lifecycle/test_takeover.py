@@ -217,12 +217,12 @@ def test_mistakes_are_refused(new_stack: NewStack, sandbox: Sandbox, grown: dict
 @pytest.mark.parametrize(
     ("action", "number"),
     [
-        ("GetAccountAuthorizationDetails", signal.SIGKILL),
-        ("ListAccessKeys", signal.SIGKILL),
         ("GetGroup", signal.SIGKILL),
+        pytest.param("GetAccountAuthorizationDetails", signal.SIGKILL, marks=pytest.mark.long),
+        pytest.param("ListAccessKeys", signal.SIGKILL, marks=pytest.mark.long),
         pytest.param("GetGroup", signal.SIGINT, marks=pytest.mark.long),
         pytest.param("GetGroup", signal.SIGTERM, marks=pytest.mark.long),
-        ("GetAccessKeyLastUsed", signal.SIGKILL),
+        pytest.param("GetAccessKeyLastUsed", signal.SIGKILL, marks=pytest.mark.long),
     ],
 )
 def test_wherever_it_is_killed_the_same_command_completes_it(
@@ -258,6 +258,7 @@ def test_wherever_it_is_killed_the_same_command_completes_it(
     assert in_iam(sandbox) == before
 
 
+@pytest.mark.long
 def test_an_import_that_fails_is_completed_by_the_same_command(
     new_stack: NewStack, sandbox: Sandbox, grown: dict[str, list[tuple[str, str]]]
 ) -> None:

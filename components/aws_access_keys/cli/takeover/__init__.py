@@ -7,6 +7,7 @@ what exists, and the same command completes the takeover.
 
 import json
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from rich.progress import Progress
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.cli.files import write_file
 from aws_access_keys.cli.rotate import stack_file
-from aws_access_keys.cli.stack import Owned, StackError, list_stacks, owned, stack_config
+from aws_access_keys.cli.stack import Owned, StackError, list_stacks, owned, pulumi, stack_config
 from aws_access_keys.cli.takeover.account import read_account, with_credentials
 from aws_access_keys.cli.takeover.engine import (
     SECRET,
@@ -57,6 +58,7 @@ from aws_access_keys.rules.takeover import (
 from aws_access_keys.rules.terraform import TerraformState
 from aws_access_keys.session import session_for
 
+ENGINE = (3, 254)  # the first that imports outputs: https://github.com/pulumi/pulumi/pull/23984
 PARALLEL = 4  # `pulumi` processes at a time
 SECRETS = ("secret", "sesSmtpPasswordV4")
 
@@ -117,6 +119,12 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
 
 
 def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress: Progress) -> Takeover:
+    found_version = re.match(r"v(\d+)\.(\d+)\.", pulumi("version"))
+    if found_version and tuple(map(int, found_version.groups())) < ENGINE:
+        raise StackError(
+            f"takeover needs Pulumi {'.'.join(map(str, ENGINE))} or newer, and this is {found_version[0].rstrip('.')}: "
+            "older ones do not import what a key's secret is. Nothing was changed."
+        )
     path = stack_file(stack)
     old = path.read_bytes().decode() if path.exists() else ""
     config = _config(path, old)
