@@ -22,7 +22,7 @@ from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.cli.files import write_file
-from aws_access_keys.cli.rotate import stack_file
+from aws_access_keys.cli.rotate import read_yaml, stack_file
 from aws_access_keys.cli.stack import Owned, StackError, list_stacks, owned, pulumi, stack_config
 from aws_access_keys.cli.takeover.account import read_account, with_credentials
 from aws_access_keys.cli.takeover.engine import (
@@ -119,15 +119,15 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
 
 
 def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress: Progress) -> Takeover:
+    path = stack_file(stack)
+    old = read_yaml(path)[0] if path.exists() else ""
+    config = _config(old)
     found_version = re.match(r"v(\d+)\.(\d+)\.", pulumi("version"))
     if found_version and tuple(map(int, found_version.groups())) < ENGINE:
         raise StackError(
             f"takeover needs Pulumi {'.'.join(map(str, ENGINE))} or newer, and this is {found_version[0].rstrip('.')}: "
             "older ones do not import what a key's secret is. Nothing was changed."
         )
-    path = stack_file(stack)
-    old = path.read_bytes().decode() if path.exists() else ""
-    config = _config(path, old)
     aws = stack_config(stack, "aws")
     account = Account(lambda: session_for(aws))
     try:
@@ -170,7 +170,7 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
     listing = progress.add_task("asking the engine for the resources", total=None)
     names = list_resources(stack, new)
     progress.update(listing, total=1, completed=1)
-    specs = _filled(names, found, described.entities, _config(path, new), state)
+    specs = _filled(names, found, described.entities, _config(new), state)
     ids = {spec.get("id") for spec in specs} | state.keys.keys()
     described.left += [
         (f"user {name}", f"the access key {key.id}: the settings of this user in the stack file have no place for it")
@@ -182,12 +182,9 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
     return Takeover(stack, caller["Account"], path, old, new, found, described, [*problems, *unread], names, specs)
 
 
-def _config(path: Path, text: str) -> dict[str, Any]:
-    """The `config` of a stack file. Raises StackError."""
-    try:
-        return _mapping(_mapping(yaml.safe_load(text)).get("config"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise StackError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+def _config(text: str) -> dict[str, Any]:
+    """The `config` of a stack file."""
+    return _mapping(_mapping(yaml.safe_load(text)).get("config"))
 
 
 def _surroundings(config: Mapping[str, Any], aws: Mapping[str, Any]) -> Surroundings:
