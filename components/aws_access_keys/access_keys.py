@@ -190,7 +190,7 @@ class UserKeys:
             if secret:
                 await wait_until_accepted(self.account, user, key_id, secret)
             else:
-                reason = "is unknown" if adopt else "is encrypted to the user's OpenPGP key"
+                reason = "is encrypted to the user's OpenPGP key" if self.settings.pgp_key else "is unknown"
                 pulumi.log.info(f"the access key {key_id} of user {user} was not verified because its secret {reason}")
         if self.plan.plan.is_new and not self.state.keys and adopt is None:
             await self._warn_of_unmanaged(user, key_id)

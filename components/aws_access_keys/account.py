@@ -62,6 +62,7 @@ class Account:
         self._clients: dict[str, Any] = {}
         self._last_uses: dict[str, Any] = {}
         """Access key id → response of GetAccessKeyLastUsed."""
+        self._users: dict[str, Any] = {}
         self._policies: dict[str, Any] = {}
         self._documents: dict[str, Any] = {}
         """ARN of a managed policy → its document, once it is known."""
@@ -191,6 +192,13 @@ class Account:
                 ("group", str(one["GroupName"])) for page in pages for one in page["PolicyGroups"]
             }
         return self._holders[policy]
+
+    def user(self, name: str) -> Mapping[str, Any] | None:
+        """A user as GetUser describes it; None where there is no such user."""
+        if name not in self._users:
+            response: dict[str, Any] | None = self.ask("iam", "get_user", UserName=name)
+            self._users[name] = response and response["User"]
+        return self._users[name]
 
     def groups_of(self, user: str) -> set[str]:
         """The names of all groups that a user is in; none where there is no such user."""

@@ -50,6 +50,8 @@ class GroupArgs(TypedDict):
     """Permission tests, checked before anything is changed."""
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
+    adopt: NotRequired[bool]
+    """Take over the group of this name that the account has. Its other policies and members stay. Default false."""
 
 
 class RotationArgs(TypedDict):
@@ -144,7 +146,9 @@ class UserArgs(TypedDict):
     groups: NotRequired[Sequence[str]]
     """Names of groups of the same component; at most 10."""
     policies: NotRequired[Sequence[str]]
-    """Managed policies of a user without groups, as in the `policies` of a group."""
+    """Managed policies of the user itself, as in the `policies` of a group."""
+    inline: NotRequired[Mapping[str, Any]]
+    """Inline policies of the user itself: name and document, as in `policy_documents`."""
     permissions_boundary: NotRequired[pulumi.Input[str] | None]
     """Managed policy that limits what the user's policies can allow: a name as in the `policies` of a group, or an
     ARN."""
@@ -163,6 +167,9 @@ class UserArgs(TypedDict):
     """The life of this user's key. None for a user without a key; an existing one is deleted."""
     deliver: NotRequired[DeliverArgs | None]
     """Stores that get this user's key, instead of the component's `deliver`."""
+    adopt: NotRequired[bool]
+    """Take over the user of this name that the account has. Its other policies, groups, tags and access keys stay.
+    Default false."""
 
 
 class ProgrammaticAccessArgs(TypedDict):

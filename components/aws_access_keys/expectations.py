@@ -269,8 +269,9 @@ class Expectations:
         found = {ALLOW_FROM} if own.allow_from is not None else set[str]()
         for policy in own.policies:
             found.add(policy if policy in settings.policy_documents else policy_arn(policy, self._partition))
+        found |= own.inline.keys()
         if isinstance(own, GroupSettings):
-            found |= own.inline.keys() | {arn for arn in own.policy_arns.values() if isinstance(arn, str)}
+            found |= {arn for arn in own.policy_arns.values() if isinstance(arn, str)}
             found |= {f"{name}-{key}" for key in grant_policies([one.grant() for one in own.s3], self._partition)}
         return found
 
@@ -301,6 +302,7 @@ class Expectations:
             return Deciding(documents, arns, None, tuple(sorted(later)), limits)
         user = settings.users[name]
         self._managed(user.policies, documents, arns)
+        documents |= {f"the inline policy '{key}' of the user": found for key, found in user.inline.items()}
         if user.allow_from is not None:
             documents[f"{self._spell('allow_from')} of the user"] = allow_from_document(user.allow_from)
         boundary: Document | str | None = None

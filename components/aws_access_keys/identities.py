@@ -62,7 +62,9 @@ class Identities:
         """An IAM group and what limits it."""
         settings, name = self._settings.groups[group], f"{self._name}/{group}"
         path = self._once_known(settings.path, self._spell("groups.{}.path", group), path_problems)
-        made = iam.Group(name, name=group, path=path, opts=pulumi.ResourceOptions(parent=self._component))
+        is_adopted = settings.adopt and group not in self._state.groups
+        opts = pulumi.ResourceOptions(parent=self._component, import_=group if is_adopted else None)
+        made = iam.Group(name, name=group, path=path, opts=opts)
         child = pulumi.ResourceOptions(parent=made)
         limits: list[pulumi.Resource] = []
         if settings.allow_from is not None:
@@ -118,7 +120,7 @@ class Identities:
             permissions_boundary=self._boundary(user),
             # An adopted key belongs to an existing user.
             opts=pulumi.ResourceOptions(
-                parent=self._component, import_=user if settings.key and settings.key.adopt and is_new else None
+                parent=self._component, import_=user if self._settings.adopts(user) and is_new else None
             ),
         )
         allowed: list[pulumi.Resource] = []
@@ -134,6 +136,10 @@ class Identities:
             iam.UserPolicyAttachment(f"{name}/{key}", user=made.name, policy_arn=arn, opts=child)
             for key, arn in self._arns(settings.policies).items()
         ]
+        for key, document in settings.inline.items():
+            allowed.append(
+                iam.UserPolicy(f"{name}/{key}", user=made.name, name=key, policy=compact(document), opts=child)
+            )
         if settings.groups:
             # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
             groups = [self.groups[group].name for group in sorted(settings.groups)]

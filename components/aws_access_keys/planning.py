@@ -5,7 +5,7 @@ a user who has a key gets another (is there room for it?), and where the last ru
 must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
@@ -82,16 +82,21 @@ def plan_users(
     held: Set[str] = frozenset(),
     spell: Spelling = PYTHON,
     handling: Mapping[str, Handling] = MappingProxyType({}),
+    is_listing: bool = False,
+    existing: Collection[str] = (),
 ) -> dict[str, UserPlan]:
     """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over. held: ids of the keys
-    in secrets and parameters that this run deletes. handling: what is asked of the delivery.
+    in secrets and parameters that this run deletes. handling: what is asked of the delivery. is_listing: whether the
+    keys exist already (takeover.py). existing: users who exist although the state does not have them.
     """
 
     def plan(user: str) -> UserPlan:
         state = states.get(user, UserState())
         place = spell("users.{}.key", user)
         asked = handling.get(user, Handling())
-        return _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held, asked).plan()
+        planner = _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held, asked)
+        planner.is_listing, planner.exists = is_listing, state.exists or user in existing
+        return planner.plan()
 
     users = sorted(rules)
     return dict(zip(users, in_parallel(plan, users), strict=True))
@@ -112,6 +117,9 @@ class _Planner:
     account: Account
     held: Set[str]
     asked: Handling
+    is_listing: bool = False
+    exists: bool = False
+    """Whether IAM has the user."""
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     keeps_all: bool = False
@@ -127,7 +135,7 @@ class _Planner:
         takes_over = self.adopted if self.state.takes_over(self.adopted) else None
         self._find_undelivered()
         keys = self._usable_keys
-        new = self._adopted_name() if takes_over else due_key(self.rules, keys, self.today)
+        new = self._adopted_name() if takes_over or self.is_listing else due_key(self.rules, keys, self.today)
         if new and self.asked.parameter:
             new = self._skip(
                 "no new key is issued: its secret is not to be in the state, and the parameter in SSM is a resource, "
@@ -140,7 +148,7 @@ class _Planner:
                 "in the project's folder. Install it, or correct deliver.command."
             )
         replaced: KeyName | None = None
-        if self.state.exists and not takes_over and (new or not self.state.is_certain):
+        if self.exists and not takes_over and (new or not self.state.is_certain):
             try:
                 in_iam = self.account.list_access_keys(self.user)
             except AwsQueryError as error:

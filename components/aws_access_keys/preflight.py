@@ -5,13 +5,12 @@ Asked only where the settings need it: for a stack without new users and groups,
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.adoption import adoption_problems
 from aws_access_keys.quotas import quota_problems
-from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -36,9 +35,8 @@ def preflight(
     removed: users that are in the state and not in the settings. policies: as from `policy_places`. ignored_tags:
     prefixes of tag keys that the aws provider leaves alone.
     """
-    adopted = {user for user in settings.users if settings.effective_key(user).adopt}
-    new_users = [user for user in settings.users if not state.user(user).exists and user not in adopted]
-    new_groups = [group for group in settings.groups if group not in state.groups]
+    new_users = [user for user in settings.users if not state.user(user).exists and not settings.adopts(user)]
+    new_groups = [name for name, group in settings.groups.items() if name not in state.groups and not group.adopt]
     old_groups = state.groups - settings.groups.keys()
     yield from _taken("user", new_users, removed, spell, state, account)
     yield from _taken("group", new_groups, sorted(old_groups), spell, state, account)
@@ -47,12 +45,7 @@ def preflight(
     yield from _missing_policies(settings, spell, state, partition, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
-    for user in sorted(adopted):
-        adopt = settings.effective_key(user).adopt
-        if adopt and state.user(user).takes_over(adopt.id):
-            yield from _Adoption(
-                settings, spell, user, ignored_tags, account, bool(state.user(user).handed_over)
-            ).problems()
+    yield from adoption_problems(settings, spell, state, ignored_tags, account)
 
 
 def _taken(
@@ -93,6 +86,8 @@ def _taken(
                 f"'{state.component}/{name}' '{found}' --parent 'component={state.urn}' --protect=false "
                 "--generate-code=false; otherwise choose another name."
                 if found == name and not state.is_new
+                else f"Take it over with {spell(f'{kind}s.{{}}.adopt', name)}, or choose another name."
+                if found == name
                 else _other_name(spell)
             )
             yield Problem(
@@ -228,83 +223,3 @@ def _kms_problems(where: str, kms_key: str, account: Account) -> Iterator[Proble
     state: str = response["KeyMetadata"]["KeyState"]
     if state != "Enabled":
         yield Problem(where, f"the KMS key '{kms_key}' is {state}. Enable it, or choose another.")
-
-
-class _Adoption:
-    """Checks the key that a user's settings take over, and the user."""
-
-    def __init__(
-        self,
-        settings: AccessSettings,
-        spell: Spelling,
-        user: str,
-        ignored_tags: Sequence[str],
-        account: Account,
-        is_taken_back: bool,
-    ) -> None:
-        """is_taken_back: whether the stack had the key before, and its state lost it."""
-        self._settings, self._spell, self._user = settings, spell, user
-        self._is_taken_back = is_taken_back
-        self._ignored_tags, self._account = ignored_tags, account
-
-    def problems(self) -> Iterator[Problem]:
-        """What is wrong with it."""
-        user, key = self._user, self._settings.effective_key(self._user)
-        assert key.adopt is not None
-        where, key_id = self._spell("users.{}.key.adopt", user), key.adopt.id
-        try:
-            found: dict[str, Any] | None = self._account.ask("iam", "get_user", UserName=user)
-            listed = self._account.list_access_keys(user)
-        except AwsQueryError as error:
-            cure = error.cure("iam:GetUser and iam:ListAccessKeys")
-            yield Problem(where, f"could not list the access keys of '{user}' ({error}). {cure}")
-            return
-        if found is None:
-            text = f"IAM has no user '{user}', so there is no key to adopt"
-            yield Problem(where, f"{text}. Correct the name, or remove adopt to create the user.")
-            return
-        ids = [other.id for other in listed]
-        if key_id not in ids:
-            yield Problem(
-                f"{where}.id",
-                f"'{key_id}' is not an access key of '{user}', who has: {', '.join(ids) or 'none'}. Correct the id.",
-            )
-        elif len(ids) >= KEYS_PER_USER and not self._is_taken_back:
-            other = next(found for found in ids if found != key_id)
-            yield Problem(
-                f"{where}.id",
-                f"'{user}' has {len(ids)} access keys; that is IAM's maximum, so this one could never be rotated. "
-                f"Delete '{other}' first, if nobody uses it.",
-            )
-        elif not next(found for found in listed if found.id == key_id).active and key.status is None:
-            yield Problem(
-                self._spell("users.{}.key.status", user),
-                f"the access key '{key_id}' to adopt is inactive. Set status to inactive to keep it inactive, or to "
-                "active to make it work again.",
-            )
-        yield from self._changes(found["User"])
-
-    def _changes(self, found: Mapping[str, Any]) -> Iterator[Problem]:
-        """What the takeover would change about the user: the ARN, and tags that the settings do not have."""
-        path: str = found["Path"]
-        if path != self._settings.users[self._user].path:
-            yield Problem(
-                self._spell("users.{}.path", self._user),
-                f"the user to adopt has the path '{path}'; another path would change its ARN. Write path: {path}",
-            )
-        boundary = found.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
-        if boundary and self._settings.users[self._user].permissions_boundary is None:
-            where = self._spell("users.{}.permissions_boundary", self._user)
-            text = "the user to adopt has a permissions boundary, which would be removed"
-            yield Problem(where, f"{text}. To keep it, write {boundary}")
-        tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
-        wanted = self._settings.effective_tags(self._user)
-        prefixes = tuple(self._ignored_tags)
-        lost = {key: value for key, value in tags.items() if key not in wanted and not key.startswith(prefixes)}
-        if lost:
-            listed = ", ".join(f"{key}: {value}" for key, value in sorted(lost.items()))
-            yield Problem(
-                self._spell("users.{}.tags", self._user),
-                f"the user to adopt has tags that would be removed. Write them here: {{{listed}}}; or remove them "
-                "first.",
-            )

@@ -11,6 +11,7 @@ import pulumi
 from aws_access_keys import clock
 from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys, all_accepted
 from aws_access_keys.account import Account, SessionFactory
+from aws_access_keys.adoption import kept_tags, taken_over
 from aws_access_keys.args import ProgrammaticAccessArgs
 from aws_access_keys.command import exists
 from aws_access_keys.credentials import credentials_csv, credentials_file
@@ -35,6 +36,7 @@ from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import AccessSettings, ComponentSettings, DeliverSettings, KeySettings, StackSettings
 from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState, read_state, urn_below
+from aws_access_keys.takeover import is_listing
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
 
@@ -99,6 +101,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
         state, run.resources = read_state(self)
+        self._is_listing = is_listing()
+        if self._is_listing:
+            state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())
+            self._settings = self._settings.without_adoption()
         removed = sorted(
             user
             for user, found in state.users.items()
@@ -158,6 +164,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             tested=self._expectations.tested,
             unkept={user: keys for user, plan in plans.items() if (keys := self._unkept(user, plan, state.user(user)))},
             keep_secret={user: False for user in plans if not self._settings.effective_key(user).keep_secret},
+            tags=self._kept_tags,
         )
         KeyPlans(name, record, pulumi.ResourceOptions(parent=self))
         self._register_all(run, state, guard, plans)
@@ -268,17 +275,24 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             **store_places(settings, spell),
         }
         problems = [found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places)]
-        problems += preflight(
-            settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
-        )
         self._expectations = Expectations(settings, spell, self._partition, state, self._account)
-        problems += self._expectations.problems()
-        renamed, warnings = lost_users(settings.users, state.users, spell, self._account)
+        warnings: list[str] = []
         adopted = {user: key.adopt.id for user, key in keys.items() if key.adopt}
-        problems += stray_keys(state.users, adopted, spell, self._account)
+        if not self._is_listing:
+            problems += preflight(
+                settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
+            )
+            problems += self._expectations.problems()
+            problems += stray_keys(state.users, adopted, spell, self._account)
+            warnings += missing_buckets(settings, spell, state, self._account)
+        renamed, lost = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
-        for warning in [*warnings, *missing_buckets(settings, spell, state, self._account)]:
+        for warning in [*lost, *warnings]:
             pulumi.log.warn(warning)
+        self._kept_tags = kept_tags(settings, state, self._ignored_tags, self._account)
+        if pulumi.runtime.is_dry_run():
+            for line in taken_over(settings, state, self._kept_tags, self._partition, self._account):
+                pulumi.log.info(line)
         in_use = removed_in_use(state.users, [*removed, *had_keys], guard, spell)
         if in_use:
             raise InUseError(
@@ -303,6 +317,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             held,
             spell,
             {user: self._handling(user, state, run.resources) for user in keys},
+            self._is_listing,
+            [user for user in settings.users if settings.adopts(user)],
         )
 
     def _handling(self, user: str, state: ComponentState, resources: Mapping[str, Any]) -> Handling:
@@ -315,7 +331,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         return Handling(to, urn if not keep and urn in resources else None, missing)
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
-        identities = Identities(self, self._name, self._settings, self._spell, self._partition, state)
+        settings = self._settings.with_tags(self._kept_tags)
+        identities = Identities(self, self._name, settings, self._spell, self._partition, state)
         # Not annotated on the class, where they would count as outputs: the children, for programs that need them.
         self.groups, self.users = identities.groups, identities.users
         descriptions = KeyDescriptions(state.urn, self._account)

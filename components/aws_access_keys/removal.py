@@ -18,7 +18,7 @@ from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState, UserState, urn_below
 
 _Found = Callable[[Any], Iterator[str]]
-_ATTACHED: dict[str, _Found] = {
+ATTACHED: dict[str, _Found] = {
     "get_login_profile": lambda _: iter(["a console password"]),
     "list_mfa_devices": lambda found: (f"the MFA device {device['SerialNumber']}" for device in found["MFADevices"]),
     "list_user_policies": lambda found: (_inline(name) for name in found["PolicyNames"]),
@@ -38,7 +38,7 @@ def removal_problems(
     removed: Sequence[str], states: Mapping[str, UserState], spell: Spelling, account: Account
 ) -> tuple[list[Problem], list[str]]:
     """What keeps removed users from being deleted, and a line for each one that is deleted with what is listed."""
-    found = in_parallel(lambda user: list(_unmanaged(user, states[user], account)), removed)
+    found = in_parallel(lambda user: list(unmanaged_items(user, states[user], account)), removed)
     problems: list[Problem] = []
     lines: list[str] = []
     for user, things in zip(removed, found, strict=True):
@@ -73,7 +73,7 @@ def unfinished_adoptions(removed: Sequence[str], state: ComponentState, spell: S
 
 def kept_items(users: Sequence[str], states: Mapping[str, UserState], account: Account) -> list[str]:
     """A line about each user who gets a new key and has more in IAM, which a new key does not change."""
-    found = in_parallel(lambda user: ", ".join(_unmanaged(user, states[user], account)), users)
+    found = in_parallel(lambda user: ", ".join(unmanaged_items(user, states[user], account)), users)
     return [
         f"the user {user} gets a new key, and keeps these items, which this stack does not manage: {items}"
         for user, items in zip(users, found, strict=True)
@@ -81,11 +81,12 @@ def kept_items(users: Sequence[str], states: Mapping[str, UserState], account: A
     ]
 
 
-def _unmanaged(user: str, state: UserState, account: Account) -> Iterator[str]:
+def unmanaged_items(user: str, state: UserState, account: Account) -> Iterator[str]:
+    """What a user has in IAM that the stack does not manage, in words."""
     known = {key.id for key in state.keys}
     with suppress(AwsQueryError):
         yield from (f"the access key {key.id}" for key in account.list_access_keys(user) if key.id not in known)
-    for operation, describe in _ATTACHED.items():
+    for operation, describe in ATTACHED.items():
         try:
             response = account.ask("iam", operation, UserName=user)
         except AwsQueryError:

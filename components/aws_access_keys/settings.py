@@ -5,7 +5,7 @@ programs in snake_case; error messages name a setting as its caller wrote it (`S
 beyond their types is in `rules/`. The JSON schema for editors comes from these classes (`schema.py`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Any, Literal, get_args
 
@@ -156,6 +156,11 @@ class GroupSettings(Section):
         default=None,
     )
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
+    adopt: bool = setting(
+        Flag(),
+        "Take over the group of this name that the account has. Its other policies and members stay.",
+        default=False,
+    )
 
 
 class RotationSettings(Section):
@@ -317,8 +322,13 @@ class UserSettings(Section):
     )
     policies: list[str] = setting(
         ListOf(item=PolicyName(), example="[AmazonS3ReadOnlyAccess]"),
-        "Managed policies of a user without groups, as in groups.NAME.policies.",
+        "Managed policies of the user itself, as in groups.NAME.policies.",
         default=[],
+    )
+    inline: dict[str, Document] = setting(
+        MapOf(item=PolicyDocument(), example="{own: {Version: '2012-10-17', Statement: [...]}}"),
+        "Inline policies of the user itself: name and document, as under policyDocuments.",
+        default={},
     )
     permissions_boundary: pulumi.Input[str] | None = setting(
         Text(later=True),
@@ -356,6 +366,11 @@ class UserSettings(Section):
     )
     deliver: DeliverSettings | None = setting(
         Nested(section=DeliverSettings), "Replaces the stack's deliver for this user.", default=None
+    )
+    adopt: bool = setting(
+        Flag(),
+        "Take over the user of this name that the account has. Its other policies, groups, tags and access keys stay.",
+        default=False,
     )
 
 
@@ -430,6 +445,23 @@ class AccessSettings(Section):
             },
             policy_documents={prefix + name: document for name, document in self.policy_documents.items()},
         )
+
+    def adopts(self, user: str) -> bool:
+        """Whether the account has a user already, who is taken over."""
+        return self.users[user].adopt or self.effective_key(user).adopt is not None
+
+    def without_adoption(self) -> Self:
+        """The same, as if nothing existed yet."""
+        groups = {name: group.but(adopt=False) for name, group in self.groups.items()}
+        keys = {name: user.key.but(adopt=None) if user.key else None for name, user in self.users.items()}
+        return self.but(
+            groups=groups, users={name: user.but(adopt=False, key=keys[name]) for name, user in self.users.items()}
+        )
+
+    def with_tags(self, tags: Mapping[str, Mapping[str, str]]) -> Self:
+        """The same with further tags of users."""
+        users = {name: user.but(tags={**tags.get(name, {}), **user.tags}) for name, user in self.users.items()}
+        return self.but(users=users) if tags else self
 
     def without_keys(self, users: Collection[str]) -> Self:
         """The same, but these users have no key."""

@@ -90,6 +90,8 @@ class RunRecord(NamedTuple):
     """The keys whose secret is not kept: ids of those in the state, and the name of a new one."""
     keep_secret: Mapping[str, bool]
     """False, where the settings ask for keys whose secret is not kept."""
+    tags: Mapping[str, Mapping[str, str]]
+    """The tags that an adopted user keeps although the settings do not have them."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -99,7 +101,7 @@ class RunRecord(NamedTuple):
     def as_outputs(self) -> dict[str, Any]:
         """The record as the state has it."""
         found = {name: dict(value) for name, value in self._asdict().items()}
-        for name in ("tested", "unkept", "keep_secret"):
+        for name in ("tested", "unkept", "keep_secret", "tags"):
             if not found[name]:
                 del found[name]  # for those who do not use it, states stay as they were
         return {OTHER_LANGUAGES(name): value for name, value in found.items()}
@@ -147,6 +149,8 @@ class UserState:
     """What the last run's settings asked for."""
     delivered_directly: Delivered = field(default_factory=Delivered)
     """What the program delivered itself."""
+    kept_tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    """See RunRecord."""
 
     @property
     def is_certain(self) -> bool:
@@ -163,6 +167,10 @@ class UserState:
         was_adopted = adopted == self.adopted and self.is_certain
         is_needed = not self.keys or adopted in lost or (not self.keys[0].active and not was_adopted)
         return adopted is not None and adopted not in known and is_needed
+
+    def has_adopted(self, adopted: str) -> bool:
+        """Whether an earlier run has taken over a key, which may be gone since."""
+        return adopted == self.adopted or adopted in {key.id for key in (*self.keys, *self.handed_over)}
 
     @property
     def _handed_over_ids(self) -> set[str]:
@@ -318,6 +326,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             unkept=frozenset(unkept.get(user, ())),
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
+            kept_tags=_mapping(record.tags.get(user)),
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)

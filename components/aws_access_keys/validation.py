@@ -65,6 +65,7 @@ def rule_problems(
         partition,
         list(settings.policy_documents),
         {name: user.policies for name, user in settings.users.items()},
+        [name for name, user in settings.users.items() if user.inline or user.adopt],
     )
     yield from _own_policy_problems(settings, spell, partition)
     if settings.name_prefix is not None:
@@ -75,12 +76,12 @@ def rule_problems(
         }
         yield from prefix_problems(spell("name_prefix"), settings.name_prefix, names)
     for name, group in settings.groups.items():
-        if not group.policies and not group.policy_arns and not group.s3 and not group.inline:
+        if not (group.policies or group.policy_arns or group.s3 or group.inline or group.adopt):
             text = "no policies. A group without one allows nothing; list at least one, or add s3 or inline."
             yield Problem(spell("groups.{}.policies", name), text)
         yield from _grant_problems(spell, name, group, partition, settings.name_prefix or "")
         where = spell("groups.{}.inline", name)
-        yield from _inline_problems(where, group.inline, partition, group.allow_from)
+        yield from _inline_problems("group", where, group.inline, partition, group.allow_from)
         if group.allow_from is not None:
             yield from network_problems(spell("groups.{}.allow_from", name), group.allow_from)
         yield from _path_problems(spell("groups.{}.path", name), group.path)
@@ -88,6 +89,8 @@ def rule_problems(
     for name, user in settings.users.items():
         yield from _path_problems(spell("users.{}.path", name), user.path)
         yield from _network_problems(settings, spell, name)
+        where = spell("users.{}.inline", name)
+        yield from _inline_problems("user", where, user.inline, partition, user.allow_from)
         boundary = user.permissions_boundary
         if isinstance(boundary, str) and boundary not in settings.policy_documents:
             yield from arn_problems(spell("users.{}.permissions_boundary", name), boundary, partition)
@@ -194,20 +197,21 @@ def _network_problems(settings: AccessSettings, spell: Spelling, user: str) -> I
 
 
 def _inline_problems(
-    where: str, inline: Mapping[str, Document], partition: str, networks: Sequence[str] | None
+    kind: str, where: str, inline: Mapping[str, Document], partition: str, networks: Sequence[str] | None
 ) -> Iterator[Problem]:
     """networks: those of `allow_from`, which becomes an inline policy as well."""
     yield from policy_name_problems(where, inline)
     if networks is not None and ALLOW_FROM in inline:
-        text = "the policy for the group's networks has this name. Choose another name."
+        text = f"the policy for the {kind}'s networks has this name. Choose another name."
         yield Problem(f"{where}.{ALLOW_FROM}", text)
     for name, document in inline.items():
         yield from document_problems(f"{where}.{name}", document, partition)
     together = sum(map(length, inline.values()))
     if networks and not list(network_problems("", networks)):
         together += length(allow_from_document(networks))
-    what = "all inline policies of a group together, including the one for its networks"
-    yield from _length_problems(where, together, INLINE_LENGTH["group"], what, "Use managed policies instead.")
+    what = f"all inline policies of a {kind} together, including the one for its networks"
+    if inline:
+        yield from _length_problems(where, together, INLINE_LENGTH[kind], what, "Use managed policies instead.")
 
 
 def _length_problems(where: str, found: int, limit: int, what: str, cure: str) -> Iterator[Problem]:

@@ -84,7 +84,8 @@ def test_the_report_shows_every_key_as_aws_has_it(new_stack: NewStack, sandbox: 
     document = report(stack)
     calls = [(call.action, call.outcome) for call in sandbox.control.calls()]
     asked = [("ListAccessKeys", "ok")] * 2 + [("GetAccessKeyLastUsed", "ok")] * 3
-    assert calls == asked, "AWS is asked once for each user and each key, and for nothing else"
+    asked.append(("GetAccountAuthorizationDetails", "ok"))
+    assert calls == asked, "AWS is asked once for each user and each key, and once for the account"
     summary = {"users": 2, "keys": 3, "inactive": 0, "overdue": 0, "unknown": 0, "unmanaged": 0}
     assert document["summary"] == summary
     assert document["problem"] is None
@@ -107,6 +108,21 @@ def test_the_report_shows_every_key_as_aws_has_it(new_stack: NewStack, sandbox: 
     document = report(stack)
     assert document["summary"] == summary | {"keys": 4, "unmanaged": 1}
     assert [key["id"] for key in document["keys"] if key["role"] == "unmanaged"] == [other]
+    assert document["foreign"] == []
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="eve")
+    iam.add_user_to_group(GroupName="s3", UserName="eve")
+    iam.attach_group_policy(GroupName="iam", PolicyArn="arn:aws:iam::aws:policy/AmazonSNSFullAccess")
+    iam.attach_user_policy(UserName="eve", PolicyArn="arn:aws:iam::aws:policy/AmazonSNSFullAccess")
+    document = report(stack)
+    assert [(one["owner"], one["what"]) for one in document["foreign"]] == [
+        ("group iam", "the policy arn:aws:iam::aws:policy/AmazonSNSFullAccess"),
+        ("user eve", "the membership in the group s3"),
+    ], "of a foreign user, only the membership in a group of the stack"
+    for one in document["foreign"]:
+        command = [str(Path(sys.executable).with_name("aws")), *one["removal"].split()[1:]]
+        subprocess.run(command, env=sandbox.environment, check=True)
+    assert report(stack)["foreign"] == [], "the commands remove it"
 
 
 def test_the_report_of_another_day_shows_what_is_overdue_then(new_stack: NewStack) -> None:

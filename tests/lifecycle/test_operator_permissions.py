@@ -29,6 +29,7 @@ BACKEND = ("state in S3", "secrets under KMS")
 """Rows that the backend needs, which is a folder here."""
 BY_THE_STORES = {"kms:GenerateDataKey", "kms:Encrypt", "kms:Decrypt"}
 """What Secrets Manager and SSM do in the operator's name: needed, and never a call of the operator's own."""
+FAY = {"groups": ["first"], "key": None}
 ALIAS = "alias/keys"
 UNSEEN = {"iam:DeleteServiceSpecificCredential", "iam:GetAccountSummary"}
 """The emulated account has no such credentials, and a life here passes no quota."""
@@ -137,6 +138,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     stack = operator.stack
     iam = stack.sandbox.client("iam")
     iam.create_user(UserName="eve")
+    iam.create_group(GroupName="writers")
     adopted = iam.create_access_key(UserName="eve")["AccessKey"]["AccessKeyId"]
     other = iam.create_policy(PolicyName="other", PolicyDocument=json.dumps(statement("s3:ListAllMyBuckets")))
     stores = {"secretsManager": {"kmsKey": kms_key}, "ssm": {"kmsKey": kms_key}}
@@ -144,7 +146,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     expect, read = {"deny": ["iam:*"]}, [{"bucket": "data", "access": "read"}]
     groups: dict[str, Any] = {
         "readers": {"policies": ["AmazonS3ReadOnlyAccess"], "s3": read, "expect": expect},
-        "writers": {"policies": ["AmazonS3FullAccess"]},
+        "writers": {"policies": ["AmazonS3FullAccess"], "adopt": True},
         "former": {"policies": ["former", other["Policy"]["Arn"]], "inline": {"own": statement("s3:ListAllMyBuckets")}},
     }
     users: dict[str, Any] = {
@@ -164,6 +166,10 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "policyDocuments": documents,
         "aws:ignoreTags": {"keyPrefixes": ["AKIA"]},
     }
+    stack.write({"groups": {"first": {"policies": ["AmazonS3ReadOnlyAccess"]}}, "users": {"fay": FAY}})
+    yield operator.run("up")
+    make_others(iam)
+    yield operator.run("takeover", "--account", "--user", "ivy", "--yes")
     stack.write({**settings, "aws:defaultTags": {"tags": {"owner": "it"}}})
     yield operator.run("inventory")
     yield operator.run("preview")
@@ -198,6 +204,19 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     yield operator.run("up")
     give_everything(stack.sandbox, "gus")
     yield operator.run("destroy", "--run-program")
+
+
+def make_others(iam: Any) -> None:
+    """A user and a group with policies of every kind."""
+    iam.create_group(GroupName="others")
+    iam.create_user(UserName="ivy")
+    iam.create_access_key(UserName="ivy")
+    iam.add_user_to_group(UserName="ivy", GroupName="others")
+    for kind, name in (("user", "ivy"), ("group", "others")):
+        holder = {f"{kind.capitalize()}Name": name}
+        getattr(iam, f"attach_{kind}_policy")(**holder, PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
+        document = json.dumps(statement("s3:ListAllMyBuckets"))
+        getattr(iam, f"put_{kind}_policy")(**holder, PolicyName="own", PolicyDocument=document)
 
 
 def give_everything(sandbox: Sandbox, user: str) -> None:

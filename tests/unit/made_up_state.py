@@ -48,11 +48,12 @@ class MadeUpState:
         boundary: str = "",
         expired: str | None = None,
         lost: Sequence[str] = (),
+        adopts: str | None = None,
     ) -> "MadeUpState":
         """A user and the keys with these names, newest first.
 
         handed_over: the keys that the last finished run registered. planned: those that the last run wanted. Default of
-        both: all keys. retired: the key that the settings made inactive.
+        both: all keys. retired: the key that the settings made inactive. adopts: the id of the key that was adopted.
         """
         self.add(USER, f"{self.name}/{user}", {"name": user, "permissionsBoundary": boundary})
         membership = f"{USER}$aws:iam/userGroupMembership:UserGroupMembership"
@@ -73,6 +74,8 @@ class MadeUpState:
             self._plans["expired"][user] = expired
         if lost:
             self._plans["lost"][user] = list(lost)
+        if adopts:
+            self._plans["adopts"] = {user: adopts}
         if idle_days:
             self._plans["idleDays"][user] = idle_days
         return self

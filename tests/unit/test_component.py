@@ -298,10 +298,12 @@ def test_an_adopted_key_and_its_user_are_imported_once(aws: FakeAws) -> None:
     assert recording.of("iam/user:User")["access/ann"].request.importId == "ann"
     assert recording.of("AccessKey")["access/ann/1"].request.importId == "AKIAIOSFODNN7EXAMPLE"
     assert resolved(access.access_key_ids) == {"ann": "AKIAIOSFODNN7EXAMPLE"}
-    state = MadeUpState().user("ann", "1")
+    state = MadeUpState().user("ann", "1", adopts="AKIAIOSFODNN7EXAMPLE")
     later, _ = made(args, state)
     assert not later.of("iam/user:User")["access/ann"].request.importId
     assert not later.of("AccessKey")["access/ann/1"].request.importId
+    with pytest.raises(SettingsError, match=r"'AKIAIOSFODNN7EXAMPLE' cannot be adopted: 'ann' has .* \(AKIA-ann-1\)"):
+        made(args, MadeUpState().user("ann", "1"))
 
 
 # ---- trying new keys

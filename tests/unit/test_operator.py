@@ -101,7 +101,9 @@ def test_each_action_can_have_the_resources_and_the_condition_of_its_statement()
 
 def test_every_row_is_about_something_that_settings_can_have() -> None:
     given = EVERYTHING | {"users": EVERYTHING["users"] | {"gus": one_user()["users"]["ann"]}}
-    given["groups"] = {name: group | {"expect": {"deny": ["iam:*"]}} for name, group in EVERYTHING["groups"].items()}
+    given["groups"] = {
+        name: group | {"expect": {"deny": ["iam:*"]}, "adopt": True} for name, group in EVERYTHING["groups"].items()
+    }
     given["users"]["gus"] = {
         "policies": [f"{IAM}policy/other"],
         "expect": {"deny": ["iam:*"]},

@@ -195,6 +195,7 @@ def test_json_has_the_documented_shape(report: Report) -> None:
         "limits": {"maxAgeDays": 90, "idleDays": 45},
         "summary": {"users": 5, "keys": 6, "inactive": 1, "overdue": 2, "unknown": 1, "unmanaged": 0},
         "problem": "The last use of AKIAUNASKED000000005 is unknown: Throttling.",
+        "foreign": [],
     }
     assert keys["AKIACURRENT000000001"] == {
         "user": "rotating",

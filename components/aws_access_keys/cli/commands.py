@@ -83,6 +83,7 @@ def _format_of(file: Path | None) -> str:
       access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
       access-keys permissions --check              check what keys may and may not do
       access-keys leak AKIA...                     stop a key that has leaked, and its sessions
+      access-keys takeover --account --user ann    take over what the account has already
 
     \b
     Exit codes:
@@ -362,7 +363,7 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     type=click.Choice(COMMANDS),
     default="up",
     show_default=True,
-    help="The command to run with the policy: report, inventory or leak of access-keys, or one of Pulumi's.",
+    help="The command to run with the policy: report, inventory, leak or takeover, or one of Pulumi's.",
 )
 @click.option("--check", is_flag=True, help="Run the stack's permission tests instead; exit with 1 if one fails.")
 @output_option
@@ -439,6 +440,71 @@ def leak(
         click.echo(json.dumps(data, indent=2))
     if not is_done:
         context.exit(1)
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys takeover --account --user ann               show what would be done
+      access-keys takeover --account --user ann --yes         do it
+      access-keys takeover --account --all --yes              take over every group and user
+      access-keys takeover --account --path /apps/ --tag team=data
+      access-keys takeover --tfstate terraform.tfstate --yes  all that Terraform has, with the secrets
+    """
+)
+@stack_option
+@click.option(
+    "--account", is_flag=True, help="Take over what is in the account, without secrets, which AWS never shows."
+)
+@click.option(
+    "--tfstate",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Take over what is in a Terraform state, with the secrets that it holds.",
+)
+@click.option("--user", "users", metavar="NAME", multiple=True, help="This user, and the groups that it is in.")
+@click.option("--group", "groups", metavar="NAME", multiple=True, help="This group, and the users in it.")
+@click.option("--path", "paths", metavar="PATH", multiple=True, help="Groups and users whose IAM path begins so.")
+@click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="Users with this tag.")
+@click.option("--all", "everything", is_flag=True, help="All groups and users.")
+@click.option("--yes", is_flag=True, help="Write the stack file and import. Default: only show it.")
+@output_option
+def takeover(
+    stack: str | None,
+    account: bool,
+    tfstate: Path | None,
+    users: tuple[str, ...],
+    groups: tuple[str, ...],
+    paths: tuple[str, ...],
+    tags: tuple[str, ...],
+    everything: bool,
+    yes: bool,
+    output: str,
+) -> None:
+    """Take over groups, users and keys that exist already.
+
+    Describes them in the stack file, Pulumi.STACK.yaml, and imports them into the state of the stack. Nothing in AWS
+    is changed, and every key stays. What no setting expresses is listed and left alone. --user, --group, --path and
+    --tag can be repeated; what one of them chooses is taken over, and the groups of chosen users.
+
+    For a single group or user that you write into the stack file yourself, set adopt: true there instead.
+    """
+    from aws_access_keys.cli.takeover import takeover as take_over
+    from aws_access_keys.cli.takeover.terraform import read_terraform
+    from aws_access_keys.rules.takeover import Choice
+
+    if account == (tfstate is not None):
+        raise click.UsageError("choose --account or --tfstate FILE.")
+    pairs = tuple((name, value) for name, found, value in (tag.partition("=") for tag in tags) if found)
+    if len(pairs) < len(tags):
+        raise click.UsageError("--tag is NAME=VALUE, for example --tag team=data.")
+    choice = Choice(users, groups, paths, pairs, everything)
+    if account == (choice == Choice()):
+        wanted = "choose what to take over: --user, --group, --path, --tag or --all."
+        raise click.UsageError(wanted if account else "--tfstate takes over what is in FILE: choose nothing else.")
+    terraform = read_terraform(tfstate) if tfstate else None
+    _print(output, *take_over(stack or selected_stack(), choice, terraform, yes))
 
 
 def _regions(given: str) -> list[str]:

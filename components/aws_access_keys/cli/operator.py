@@ -30,7 +30,7 @@ from aws_access_keys.rules.operator import (
     resources_of,
     statements,
 )
-from aws_access_keys.rules.operator_rows import OWN, Command
+from aws_access_keys.rules.operator_rows import OF_ACCOUNT, OWN, Command
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, as_lines
 from aws_access_keys.rules.resource_types import GROUP, KEY, PARAMETER, PLANS, POLICY, SECRET, USER
@@ -47,7 +47,7 @@ def print_needed(stack: str | None, command: Command) -> bool:
 
     stack: None only for the inventory, which can do without any. Raises StackError.
     """
-    asked = needed(stack, command) if stack and command != "inventory" else needed_for_account(stack, command)
+    asked = needed(stack, command) if stack and command not in OF_ACCOUNT else needed_for_account(stack, command)
     click.echo(json.dumps(asked.document, indent=2))
     for note in asked.notes:
         click.echo(note, err=True)
@@ -117,7 +117,8 @@ def needed_for_account(stack: str | None, command: Command) -> Needed:
     about = of_account(place)
     if not aws.get("assumeRoles"):
         with suppress(StackError):  # without Pulumi there are no stacks to read
-            about |= _backend({}, place)
+            deployment = pulumi("stack", "export", "--stack", stack) if stack and command == "takeover" else "{}"
+            about |= _backend(_mapping(json.loads(deployment).get("deployment")), place)
     found = statements(about, command, place)
     return Needed(command, place.account, found, document(found)[0], [], aws)
 

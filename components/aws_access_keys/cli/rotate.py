@@ -63,7 +63,7 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
 def entry_of(stack: str, user: str) -> Entry:
     """A user in the stack file, by its name there or in IAM. Raises StackError."""
     path = stack_file(stack)
-    text, data = _read(path) if path.exists() else ("", {})
+    text, data = read_yaml(path) if path.exists() else ("", {})
     config = _mapping(data.get("config"))
     if f"{NAMESPACE}:users" not in config:
         raise _in_program(stack, user, path)
@@ -138,7 +138,7 @@ def stack_file(stack: str) -> Path:
     for folder in (Path(), *Path.cwd().parents):
         for project in (folder / "Pulumi.yaml", folder / "Pulumi.yml"):
             if project.is_file():
-                subfolder = str(_read(project)[1].get("stackConfigDir") or "")
+                subfolder = str(read_yaml(project)[1].get("stackConfigDir") or "")
                 return folder / subfolder / f"Pulumi.{stack.rsplit('/', 1)[-1]}{project.suffix}"
     raise StackError("There is no Pulumi.yaml here. Run this in the folder of the Pulumi program.")
 
@@ -192,7 +192,7 @@ def _differ_in_setting_only(edited: str, data: dict[str, Any], user: str, settin
         return False
 
 
-def _read(path: Path) -> tuple[str, dict[str, Any]]:
+def read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     """A YAML file's text, and what it holds. Raises StackError."""
     try:
         text = path.read_bytes().decode()

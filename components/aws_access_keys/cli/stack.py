@@ -10,10 +10,29 @@ from typing import Any, NamedTuple, cast
 from click import ClickException
 
 from aws_access_keys.rules.problem import NAMESPACE, did_you_mean
-from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, USER
+from aws_access_keys.rules.resource_types import (
+    COMPONENT,
+    GROUP,
+    GROUP_MEMBERSHIP,
+    GROUP_POLICY,
+    GROUP_POLICY_ATTACHMENT,
+    KEY,
+    MEMBERSHIP,
+    POLICY_ATTACHMENT,
+    USER,
+    USER_POLICY,
+    USER_POLICY_ATTACHMENT,
+)
 
 MAX_NAMES_SHOWN = 20  # users in a message
 _OWNERS = {USER: "users", GROUP: "groups"}
+_POLICIES = {
+    USER_POLICY: ("user", "name"),
+    GROUP_POLICY: ("group", "name"),
+    USER_POLICY_ATTACHMENT: ("user", "policyArn"),
+    GROUP_POLICY_ATTACHMENT: ("group", "policyArn"),
+}
+"""Type → the output that names the owner, and the one that names the policy."""
 
 
 class StackError(ClickException):
@@ -128,6 +147,39 @@ def keys_in_state(stack: str) -> dict[str, KeyInState]:
         for found in resources
         if found["type"] == KEY and isinstance(found.get("id"), str)
     }
+
+
+class Owned(NamedTuple):
+    """What the state of a stack has of IAM, whatever program made it."""
+
+    entities: set[tuple[str, str]]
+    """`group` or `user`, and the name."""
+    keys: dict[str, dict[str, Any]]
+    """Id of each access key → its resource."""
+    held: set[tuple[str, ...]]
+    """Kind of the owner, its name, and the ARN or name of a policy, or the name of a group that a user is in."""
+
+
+def owned(stack: str) -> Owned:
+    """The groups, users and keys in the state of a stack. Raises StackError."""
+    found = Owned(set(), {}, set())
+    for resource in _resources(stack):
+        kind, has = resource["type"], _mapping(resource.get("outputs"))
+        if kind in _OWNERS:
+            found.entities.add((_OWNERS[kind].removesuffix("s"), str(resource.get("id"))))
+        elif kind == KEY:
+            found.keys[str(resource.get("id"))] = resource
+        elif kind == MEMBERSHIP:
+            found.held.update(("user", str(has.get("user")), str(group)) for group in has.get("groups") or ())
+        elif kind == GROUP_MEMBERSHIP:
+            found.held.update(("user", str(user), str(has.get("group"))) for user in has.get("users") or ())
+        elif kind in _POLICIES:
+            owner, what = _POLICIES[kind]
+            found.held.add((owner, str(has.get(owner)), str(has.get(what))))
+        elif kind == POLICY_ATTACHMENT:
+            owners = [(owner, name) for owner in ("group", "user") for name in has.get(f"{owner}s") or ()]
+            found.held.update((owner, str(name), str(has.get("policyArn"))) for owner, name in owners)
+    return found
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The rules that a set of groups and users must obey as a whole, checked before AWS is asked anything."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from aws_access_keys.rules.limits import (
     GROUPS_PER_ACCOUNT,
@@ -21,15 +21,16 @@ def access_problems(
     partition: str = "aws",
     own: Sequence[str] = (),
     of_users: Mapping[str, Sequence[str]] | None = None,
+    others: Collection[str] = (),
 ) -> Iterator[Problem]:
     """Everything that is wrong with a set of groups and users.
 
     policies: group name → its managed policies, by name or ARN. own: names of policies that the stack creates.
     of_users: user name → its own managed policies.
-    groups: user name → the names of the user's groups.
+    groups: user name → the names of the user's groups. others: users who need neither groups nor managed policies.
     """
     of_users = of_users or {}
-    if not policies and not any(of_users.values()):
+    if not policies and not any(of_users.values()) and not others:
         yield Problem(
             "groups", "no groups. Define at least one, for example: groups: {test: {policies: [AmazonS3FullAccess]}}"
         )
@@ -40,13 +41,12 @@ def access_problems(
     for group, names in policies.items():
         yield from _policy_problems(f"groups.{group}.policies", names, POLICIES_PER_GROUP, "on a group", partition, own)
     for user, names in groups.items():
-        yield from _membership_problems(f"users.{user}.groups", names, list(policies), of_users.get(user, ()))
+        yield from _membership_problems(f"users.{user}.groups", names, list(policies))
+        if not names and not of_users.get(user) and user not in others:
+            text = "neither groups nor policies, so the user could do nothing. List at least one."
+            yield Problem(f"users.{user}.groups", text)
     for user, names in of_users.items():
-        where = f"users.{user}.policies"
-        yield from _policy_problems(where, names, POLICIES_PER_USER, "on a user", partition, own)
-        if names and groups[user]:
-            text = "a user that is in groups gets its policies through them"
-            yield Problem(where, f"{text}. Move these to a group, or remove the user's groups.")
+        yield from _policy_problems(f"users.{user}.policies", names, POLICIES_PER_USER, "on a user", partition, own)
 
 
 def _policy_problems(
@@ -64,11 +64,7 @@ def _policy_problems(
             yield Problem(f"{where}[{indexes[1]}]", f"'{arn}' is listed twice. Remove one of the two.")
 
 
-def _membership_problems(
-    where: str, names: Sequence[str], known: Sequence[str], policies: Sequence[str]
-) -> Iterator[Problem]:
-    if not names and not policies:
-        yield Problem(where, "neither groups nor policies, so the user could do nothing. List at least one.")
+def _membership_problems(where: str, names: Sequence[str], known: Sequence[str]) -> Iterator[Problem]:
     yield from _too_many(where, "groups", len(names), GROUPS_PER_USER, "for a user")
     for index, name in enumerate(names):
         if name not in known:

@@ -69,7 +69,9 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
     for name in settings.policy_documents:
         yield Resource(POLICY, {"arn": own[name], "tagsAll": default_tags})
     for name, group in settings.groups.items():
-        yield Resource(GROUP, {"name": name, "arn": place.arn("iam", f"group{group.path}{name}")})
+        yield Resource(
+            GROUP, {"name": name, "arn": place.arn("iam", f"group{group.path}{name}"), "adopted": group.adopt}
+        )
         grants = [f"{name}-{key}" for key in grant_policies([one.grant() for one in group.s3], place.partition)]
         for policy in grants:
             yield Resource(POLICY, {"arn": place.arn("iam", f"policy/{policy}"), "tagsAll": default_tags})
@@ -86,10 +88,11 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
         boundary = arn(user.permissions_boundary) if isinstance(user.permissions_boundary, str) else None
         known = {"name": name, "arn": place.arn("iam", f"user{user.path}{name}"), "tagsAll": tags}
         limits = {"permissionsBoundary": boundary, "checked": True}
-        yield Resource(USER, {**known, **limits, "forceDestroy": user.force_destroy})
+        adopted = settings.adopts(name)
+        yield Resource(USER, {**known, **limits, "forceDestroy": user.force_destroy, "adopted": adopted})
         for policy in user.policies:
             yield Resource(USER_POLICY_ATTACHMENT, {"user": name, "policyArn": arn(policy), "checked": True})
-        if user.allow_from is not None:
+        if user.inline or user.allow_from is not None:
             yield Resource(USER_POLICY, {"user": name})
         if user.expect:
             deciding = [
@@ -104,7 +107,7 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
             continue
         key, deliver = settings.effective_key(name), settings.effective_deliver(name)
         guarded = key.retire_guard is not None
-        yield Resource(KEY, {"user": name, "guarded": guarded, "adopted": key.adopt is not None})
+        yield Resource(KEY, {"user": name, "guarded": guarded})
         if key.description is not None:
             yield Resource(STASH, {"input": {"user": name}})
         if deliver and (store := deliver.secrets_manager):
@@ -146,7 +149,14 @@ def of_account(place: Place) -> dict[str, list[str]]:
     """The same for a command about the whole account."""
     users = [place.arn("iam", "user/*")]
     aws = [f"arn:{place.partition}:iam::aws:policy/*"]
-    return {"any:account": ["*"], "every user": users, "every user:of the account": users, "policy:of AWS": aws}
+    groups = {"group:of the account": [place.arn("iam", "group/*")]}
+    return {
+        "any:account": ["*"],
+        "every user": users,
+        "every user:of the account": users,
+        "policy:of AWS": aws,
+        **groups,
+    }
 
 
 Findings = Iterator[tuple[str, list[str]]]
@@ -160,6 +170,8 @@ def _nothing(_properties: Mapping[str, Any], _place: Place) -> Findings:
 def _of_group(group: Mapping[str, Any], _: Place) -> Findings:
     yield "group", [group["name"]]
     yield "any:groups", ["*"]
+    if group.get("adopted"):
+        yield "group:to adopt", [group["name"]]
 
 
 def _of_user(user: Mapping[str, Any], place: Place) -> Findings:
@@ -167,6 +179,8 @@ def _of_user(user: Mapping[str, Any], place: Place) -> Findings:
     tags: Mapping[str, Any] = user.get("tagsAll") or {}
     yield "user", name
     yield "any:users", ["*"]
+    if user.get("adopted"):
+        yield "user:to adopt", name
     if tags:
         yield "user:with tags", name
     if "" in tags.values():
@@ -229,8 +243,6 @@ def _of_key(key: Mapping[str, Any], _: Place) -> Findings:
     yield "user:with a key", [key["user"]]
     if key.get("guarded"):
         yield "user:with a retire guard", [key["user"]]
-    if key.get("adopted"):
-        yield "user:to adopt", [key["user"]]
 
 
 def _of_stash(stash: Mapping[str, Any], place: Place) -> Findings:

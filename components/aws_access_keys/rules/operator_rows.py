@@ -9,11 +9,13 @@ KMS key for the caller, their user guides.
 from collections import defaultdict
 from typing import Literal, NamedTuple, get_args
 
-Command = Literal["preview", "up", "refresh", "destroy", "report", "inventory", "leak"]
+Command = Literal["preview", "up", "refresh", "destroy", "report", "inventory", "leak", "takeover"]
 COMMANDS: tuple[Command, ...] = get_args(Command)
-"""Pulumi's, and three of `access-keys`. Its other commands ask AWS nothing, except `access-keys permissions` itself."""
-OWN: tuple[Command, ...] = ("report", "inventory", "leak")
+"""Pulumi's, and four of `access-keys`. Its other commands ask AWS nothing, except `access-keys permissions` itself."""
+OWN: tuple[Command, ...] = ("report", "inventory", "leak", "takeover")
 """Those of `access-keys`."""
+OF_ACCOUNT: tuple[Command, ...] = ("inventory", "takeover")
+"""Those about the whole account."""
 
 SHOWN = {
     "any": "`*`",
@@ -50,6 +52,7 @@ class Row(NamedTuple):
     report: str = ""
     inventory: str = ""
     leak: str = ""
+    takeover: str = ""
     permissions: str = ""
     """What `access-keys permissions` needs. It asks only what it may."""
     only: tuple[str, str, str] | None = None
@@ -77,6 +80,7 @@ _STRIPPED = (
     "ListSigningCertificates DeleteSigningCertificate ListServiceSpecificCredentials DeleteServiceSpecificCredential"
 )
 _INVENTORY = "`access-keys inventory`"
+_TAKEOVER = "`access-keys takeover`"
 _STATE = "GetObject PutObject DeleteObject"
 ROWS = (
     Row(
@@ -224,6 +228,13 @@ ROWS = (
     ),
     Row("users and keys", "DestroyGuarded", "user:with a retire guard", "iam", destroy="ListAccessKeys"),
     Row("users and keys", "Adopt", "user:to adopt", "iam", preview="GetUser"),
+    Row(
+        "`groups.NAME.adopt`",
+        "AdoptGroups",
+        "group:to adopt",
+        "iam",
+        preview="GetGroup ListAttachedGroupPolicies ListGroupPolicies",
+    ),
     Row("tags of users, descriptions of keys", "Tags", "user:with tags", "iam", up="TagUser UntagUser"),
     Row(
         "a user is created or changed and has a tag with an empty value",
@@ -438,6 +449,7 @@ ROWS = (
         destroy="ListBucket",
         report="ListBucket",
         inventory="ListBucket",
+        takeover="ListBucket",
     ),
     Row(
         "state in S3",
@@ -450,6 +462,7 @@ ROWS = (
         destroy=_STATE,
         report="GetObject",
         inventory="GetObject",
+        takeover=_STATE,
     ),
     Row(
         "secrets under KMS",
@@ -460,6 +473,7 @@ ROWS = (
         preview="Encrypt Decrypt",
         refresh="Encrypt Decrypt",
         destroy="Encrypt Decrypt",
+        takeover="Encrypt Decrypt",
     ),
     Row(
         _INVENTORY,
@@ -468,6 +482,44 @@ ROWS = (
         "iam",
         inventory="GetAccountAuthorizationDetails GenerateCredentialReport GetCredentialReport",
         otherwise="what only this tells is unknown",
+    ),
+    Row(
+        "`access-keys report`",
+        "Foreign",
+        "any:users",
+        "iam",
+        report="GetAccountAuthorizationDetails",
+        otherwise="policies and members that the stack does not manage are unknown",
+    ),
+    Row(
+        _TAKEOVER,
+        "AccountToTakeOver",
+        "any:account",
+        "iam",
+        takeover="GetAccountAuthorizationDetails",
+    ),
+    Row(
+        _TAKEOVER,
+        "UsersToTakeOver",
+        "every user:of the account",
+        "iam",
+        takeover="ListAccessKeys GetAccessKeyLastUsed GetUser GetUserPolicy ListAttachedUserPolicies ListGroupsForUser",
+    ),
+    Row(
+        _TAKEOVER,
+        "GroupsToTakeOver",
+        "group:of the account",
+        "iam",
+        takeover="GetGroup GetGroupPolicy ListAttachedGroupPolicies",
+    ),
+    Row(
+        _TAKEOVER,
+        "CredentialsLeftAlone",
+        "every user:of the account",
+        "iam",
+        takeover="GetLoginProfile ListMFADevices ListSigningCertificates ListSSHPublicKeys "
+        "ListServiceSpecificCredentials",
+        otherwise="what users have besides is not listed",
     ),
     Row(
         _INVENTORY,

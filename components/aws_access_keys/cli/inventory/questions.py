@@ -3,15 +3,15 @@ report, and the ids of keys, which IAM tells one user at a time. What AWS does n
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.progress import Progress
 
-from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
+from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
+from aws_access_keys.cli.asking import authorization_details, each, reason_for
 from aws_access_keys.cli.inventory.stacks import Stacks
 from aws_access_keys.iam import LastUse
 from aws_access_keys.rules.credential_report import ROOT, ReportedUser, ReportError, certain_uses, parse_report
@@ -20,12 +20,9 @@ from aws_access_keys.rules.inventory import AccountUser, Authorization, parse_au
 
 # The AWS policies are left out, or all of them would come, with every version.
 KINDS = ("User", "Group", "LocalManagedPolicy")
-PAGE = 1000  # AWS's most
 REPORT_TIMEOUT = 300  # seconds
 # LimitExceeded: AWS makes reports of too many accounts at the moment.
 WAIT = {"LimitExceeded", "ReportInProgress", "ReportNotPresent", "ReportExpired"}
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -68,20 +65,12 @@ def ask_account(account: Account, caller: str, stacks: Callable[[], Stacks], pro
 
 
 def _authorization(account: Account, found: Found, progress: Progress) -> Authorization | None:
-    task = progress.add_task("reading users and policies", total=None)
-    pages: list[Mapping[str, Any]] = []
-    marker: dict[str, str] = {}
     try:
-        while not pages or pages[-1].get("IsTruncated"):
-            pages.append(account.ask("iam", "get_account_authorization_details", Filter=KINDS, MaxItems=PAGE, **marker))
-            marker = {"Marker": pages[-1].get("Marker", "")}
-            progress.update(task, completed=sum(len(page["UserDetailList"]) for page in pages))
+        pages = authorization_details(account, KINDS, progress)
     except AwsQueryError as error:
         missing = "Policies are not known, and users only from the credential report"
-        found.problems.append(f"{missing}{_because(error, 'iam:GetAccountAuthorizationDetails')}")
+        found.problems.append(f"{missing}{reason_for(error, 'iam:GetAccountAuthorizationDetails')}")
         return None
-    finally:
-        progress.update(task, total=1, completed=1)
     authorization = parse_authorization(pages)
     found.users = {user.name: user for user in authorization.users}
     found.documents = authorization.documents
@@ -95,7 +84,7 @@ def _credential_report(account: Account, found: Found, progress: Progress) -> No
         found.reported = parse_report(response["Content"].decode("utf-8"))
         found.reported_on = response["GeneratedTime"].astimezone(timezone.utc)
     except (AwsQueryError, ReportError) as error:
-        because = _because(error, "iam:GenerateCredentialReport and iam:GetCredentialReport")
+        because = reason_for(error, "iam:GenerateCredentialReport and iam:GetCredentialReport")
         found.problems.append(f"Last uses, console passwords, MFA and root's keys are not known{because}")
     progress.update(task, completed=1)
 
@@ -122,14 +111,14 @@ def _aws_documents(account: Account, authorization: Authorization, found: Found)
     """Add the documents of AWS's policies that are in use and whose names do not tell enough."""
     documents = dict(found.documents)
     errors: dict[str, AwsQueryError] = {}
-    for arn, answer in _each(sorted(authorization.unknown_policies), account.policy_document):
+    for arn, answer in each(sorted(authorization.unknown_policies), account.policy_document):
         if isinstance(answer, AwsQueryError):
             errors.setdefault(answer.code, answer)
         elif answer is not None:
             documents[arn] = answer
     found.documents = documents
     for error in errors.values():
-        because = _because(error, "iam:GetPolicy and iam:GetPolicyVersion")
+        because = reason_for(error, "iam:GetPolicy and iam:GetPolicyVersion")
         found.problems.append(f"Some of AWS's policies are only known by name{because}")
 
 
@@ -149,7 +138,7 @@ def _keys(account: Account, names: Sequence[str], found: Found, progress: Progre
     def ask(name: str) -> list[AccessKeyMetadata]:
         return account.list_access_keys_now(None if name == ROOT else name)
 
-    for name, answer in _each(names, ask):
+    for name, answer in each(names, ask):
         progress.advance(task)
         if isinstance(answer, AwsQueryError):
             errors.setdefault(answer.code, (answer, []))[1].append(name)
@@ -157,7 +146,7 @@ def _keys(account: Account, names: Sequence[str], found: Found, progress: Progre
             found.keys[name] = answer
     for error, users in errors.values():
         which = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
-        because = _because(error, "iam:ListAccessKeys")
+        because = reason_for(error, "iam:ListAccessKeys")
         found.problems.append(f"The ids of the keys of {which} are not known{because}")
 
 
@@ -173,44 +162,12 @@ def _uses(account: Account, found: Found, progress: Progress) -> None:
         doubtful += [key.id for key in keys if key.id not in certain and name != ROOT]
     task = progress.add_task("asking for other last uses", total=len(doubtful), visible=bool(doubtful))
     errors: dict[str, AwsQueryError] = {}
-    for key_id, answer in _each(doubtful, account.last_use):
+    for key_id, answer in each(doubtful, account.last_use):
         progress.advance(task)
         if isinstance(answer, AwsQueryError):
             errors.setdefault(answer.code, answer)
         else:
             found.used[key_id] = answer
     for error in errors.values():
-        because = _because(error, "iam:GetAccessKeyLastUsed")
+        because = reason_for(error, "iam:GetAccessKeyLastUsed")
         found.problems.append(f"The last use of some keys is not known{because}")
-
-
-def _because(error: AwsQueryError | ReportError, permission: str) -> str:
-    """The reason, and what to do where that is known."""
-    if isinstance(error, AwsQueryError) and (error.is_denied or error.is_about_caller):
-        return f": {error}. {error.cure(permission)}"
-    return f": {error}."
-
-
-def _each(items: Sequence[Item], ask: Callable[[Item], Answer]) -> Iterable[tuple[Item, Answer | AwsQueryError]]:
-    """Each item with its answer, or with why there is none. The first is asked alone: whoever may not ask for it may
-    ask for none, mostly, and is not to be refused a thousand times.
-    """
-
-    def tried(item: Item) -> Answer | AwsQueryError:
-        try:
-            return ask(item)
-        except AwsQueryError as error:
-            return error
-
-    if not items:
-        return
-    first = tried(items[0])
-    yield items[0], first
-    if isinstance(first, AwsQueryError) and (first.is_denied or first.is_about_caller):
-        yield from ((item, first) for item in items[1:])
-        return
-    pool = ThreadPoolExecutor(MAX_WORKERS)
-    try:
-        yield from zip(items[1:], pool.map(tried, items[1:]), strict=True)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what is under way

@@ -12,13 +12,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli.asking import authorization_details, reason_for
 from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_listing
 from aws_access_keys.cli.report.data import Listing, Report, as_csv, as_json, report_of
 from aws_access_keys.cli.report.last_used import LastUses, fetch_keys, fetch_last_used
-from aws_access_keys.cli.stack import StackError, stack_config, stack_keys
+from aws_access_keys.cli.stack import StackError, owned, stack_config, stack_keys
 from aws_access_keys.clock import today
 from aws_access_keys.rules.findings import Limits
+from aws_access_keys.rules.takeover import Foreign, foreign_parts, parse_account
 from aws_access_keys.session import session_for
 
 MANY = 25  # keys from which progress is shown
@@ -47,8 +50,20 @@ def make_report(stack: str, limits: Limits) -> Report:
     with progress_of(len(users)) as progress:
         task = progress.add_task("asking AWS for last uses", total=len(users))
         uses = fetch_last_used(users, lambda: session_for(config), lambda: progress.advance(task))
-    problems = " ".join(text for text in (_problem(uses, len(users)), problem) if text)
-    return report_of(stack, outputs, uses.known, day, limits, problems or None, unmanaged)
+        foreign, unread = _foreign(stack, Account(lambda: session_for(config)), progress)
+    problems = " ".join(text for text in (_problem(uses, len(users)), problem, unread) if text)
+    return report_of(stack, outputs, uses.known, day, limits, problems or None, unmanaged, foreign)
+
+
+def _foreign(stack: str, account: Account, progress: Progress) -> tuple[list[Foreign], str | None]:
+    """What the stack's groups and users have in IAM and the stack does not manage, or why that is not known."""
+    own = owned(stack)
+    try:
+        found = parse_account(authorization_details(account, ("User", "Group"), progress))
+    except AwsQueryError as error:
+        because = reason_for(error, "iam:GetAccountAuthorizationDetails")
+        return [], f"Policies and members that the stack does not manage are not known{because}"
+    return list(foreign_parts(found, own.entities, own.held)), None
 
 
 def day_of_report() -> date:

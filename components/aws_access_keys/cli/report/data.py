@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, cast
 from aws_access_keys.iam import LastUse, was_trial
 from aws_access_keys.rules.findings import Finding, Limits, overdue_findings
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
+from aws_access_keys.rules.takeover import Foreign
 
 REMEDY = (
     "For a new key, run `access-keys rotate USER`. To retire the previous key, set key.previous to inactive or "
@@ -30,6 +31,12 @@ KEY_LIMITS = (
 UNMANAGED = (
     "Keys marked 'not managed' were created outside this stack, or their secret was lost in a failed update. If nobody "
     "uses such a key, delete it: aws iam delete-access-key --user-name USER --access-key-id ID"
+)
+
+FOREIGN = (
+    "The stack's groups and users also have the following in IAM, which the stack does not manage. To take it over, "
+    "list the policy in the stack file, or run `access-keys takeover --account --user USER`. Each line ends with the "
+    "command that removes it."
 )
 
 
@@ -188,6 +195,8 @@ class Report(Listing):
     stack: str
     summary: Summary
     keys: tuple[Row, ...]
+    foreign: tuple[Foreign, ...] = ()
+    """Policies and memberships of the stack's groups and users that the stack does not manage."""
 
     @property
     def title(self) -> str:
@@ -203,7 +212,9 @@ class Report(Listing):
 
     @property
     def notes(self) -> list[str]:
-        return [UNMANAGED] if self.summary.unmanaged else []
+        notes = [UNMANAGED] if self.summary.unmanaged else []
+        notes += [FOREIGN] if self.foreign else []
+        return notes + [f"{one.owner}: {one.what}. {one.removal}" for one in self.foreign]
 
 
 def report_of(
@@ -214,11 +225,13 @@ def report_of(
     limits: Limits,
     problem: str | None = None,
     unmanaged: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    foreign: Sequence[Foreign] = (),
 ) -> Report:
     """How the keys of a stack stand on a day.
 
     outputs: `keys`, as the component has them, and `userArns`. used: key id → last use, None if it was never used;
-    where a key is missing, its last use is unknown. unmanaged: user → other keys that IAM has.
+    where a key is missing, its last use is unknown. unmanaged: user → other keys that IAM has. foreign: what else
+    the stack's groups and users have and it does not manage.
     """
     rows: list[Row] = []
     managed: Mapping[str, Mapping[str, Any]] = outputs["keys"]
@@ -239,7 +252,14 @@ def report_of(
     arns: Mapping[str, str] = outputs.get("userArns", {})
     account = next((arn.split(":")[4] for arn in arns.values()), None)
     return Report(
-        stack=stack, account=account, day=day, limits=limits, summary=summary, problem=problem, keys=tuple(rows)
+        stack=stack,
+        account=account,
+        day=day,
+        limits=limits,
+        summary=summary,
+        problem=problem,
+        keys=tuple(rows),
+        foreign=tuple(foreign),
     )
 
 

@@ -1,0 +1,61 @@
+"""What the account has: all groups and users in one paged call, then the keys and credentials of the chosen users."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from rich.progress import Progress
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli.asking import authorization_details, each, reason_for
+from aws_access_keys.cli.stack import StackError
+from aws_access_keys.removal import ATTACHED
+from aws_access_keys.rules.takeover import ExistingKey, Inventory, parse_account
+
+KINDS = ("User", "Group")
+CREDENTIALS = {name: words for name, words in ATTACHED.items() if not name.endswith("_policies")}
+
+
+def read_account(account: Account, progress: Progress) -> Inventory:
+    """All groups and users, without keys. Raises StackError."""
+    try:
+        return parse_account(authorization_details(account, KINDS, progress))
+    except AwsQueryError as error:
+        because = reason_for(error, "iam:GetAccountAuthorizationDetails")
+        raise StackError(f"The account cannot be read{because} Nothing was changed.") from None
+
+
+def with_credentials(
+    account: Account, found: Inventory, names: Collection[str], progress: Progress
+) -> tuple[Inventory, list[str]]:
+    """The account with the keys and other credentials of some users, and what of the latter could not be read.
+
+    Raises StackError where keys cannot be listed: a key that is not seen would not be taken over.
+    """
+    users, problems = dict(found.users), dict[str, str]()
+    task = progress.add_task("asking for keys and other credentials", total=len(names))
+
+    def others(name: str) -> Iterator[str]:
+        for operation, describe in CREDENTIALS.items():
+            try:
+                response = account.ask("iam", operation, UserName=name)
+            except AwsQueryError as error:
+                action = "".join(word.capitalize() for word in operation.split("_"))
+                action = f"iam:{action.replace('Mfa', 'MFA').replace('Ssh', 'SSH')}"
+                problems.setdefault(action, f"Not all that users have besides is listed{reason_for(error, action)}")
+            else:
+                yield from describe(response) if response is not None else ()
+
+    def ask(name: str) -> tuple[list[ExistingKey], tuple[str, ...]]:
+        keys = [ExistingKey(key.id, key.active, key.created) for key in account.list_access_keys(name)]
+        keys.reverse()  # IAM lists the oldest first, and tells only the second
+        return sorted(keys, key=lambda key: key.created, reverse=True), tuple(others(name))
+
+    for name, answer in each(sorted(names), ask):
+        progress.advance(task)
+        if isinstance(answer, AwsQueryError):
+            raise StackError(
+                f"The access keys of {name} cannot be listed{reason_for(answer, 'iam:ListAccessKeys')} Nothing was "
+                "changed."
+            )
+        users[name] = replace(found.users[name], keys=tuple(answer[0]), others=answer[1])
+    return Inventory(found.groups, users), list(problems.values())
