@@ -195,9 +195,11 @@ class UserKeys:
         plan = self.plan.plan
 
         def shown(values: "list[Any]") -> dict[str, Any]:
+            guard = self.settings.retire_guard if self.settings.previous == "whenIdle" else None
             return {
                 "current": values[0],
                 "previous": values[1],
+                **({"whenIdle": guard.idle_days} if guard else {}),
                 "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,
                 "expires": self.settings.expires.isoformat() if self.settings.expires else None,
                 "previousUntil": plan.previous_until.isoformat() if plan.previous_until else None,

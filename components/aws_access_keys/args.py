@@ -85,7 +85,8 @@ class KeyDefaultsArgs(TypedDict):
     serial: NotRequired[int]
     """Raise it by one for a new key. Default 1."""
     previous: NotRequired[str]
-    """What happens to the previous key: `active`, `inactive` or `deleted`. Default: `inactive` with a schedule,
+    """What happens to the previous key: `active`, `inactive`, `deleted`, or `whenIdle`: inactive once the new key has
+    been used, and the previous one not for the idle days of `retire_guard`. Default: `inactive` with a schedule,
     otherwise `active`."""
     rotation: NotRequired[RotationArgs | None]
     """New keys on a schedule. Default: none."""

@@ -133,7 +133,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         run.report(self.skipped, spell)
         self._warn_of_settings(known)
         for user, plan in plans.items():
-            for line in plan.retired:
+            for line in (*plan.retired, *plan.waits):
                 pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")

@@ -212,7 +212,8 @@ class KeyDefaults(Section):
     serial: int = setting(WholeNumber(least=1, most=MAX_SERIAL), "Raise it by one for a new key.", default=1)
     previous: Retired | None = setting(
         Choice(choices=get_args(Retired)),
-        "What happens to the previous key. Default: inactive with a schedule, otherwise active.",
+        "What happens to the previous key. whenIdle: inactive once the new key has been used, and the previous one not "
+        "for retireGuard.idleDays. Default: inactive with a schedule, otherwise active.",
         default=None,
     )
     rotation: RotationSettings | None = setting(

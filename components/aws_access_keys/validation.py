@@ -271,6 +271,13 @@ def _key_problems(
     if key.rotation:
         place = settings.key_place(spell, user, "rotation")
         yield from calendar_problems(spell("{}.overlap_days", place), key.rotation.calendar())
+    if key.previous == "whenIdle" and not key.retire_guard:
+        guard = spell("retire_guard: {idle_days: 3}")
+        yield Problem(
+            settings.key_place(spell, user, "previous"),
+            f"whenIdle needs the days for which the previous key must have been unused. Add {guard}, or choose "
+            "active, inactive or deleted.",
+        )
     if key.description is not None and key.description != "":
         place = settings.key_place(spell, user, "description")
         yield from ignored_tags_problems(place, ignored_tags)
