@@ -113,6 +113,15 @@ class KeyArgs(KeyDefaultsArgs):
     """Take over an existing key as the first one."""
 
 
+class FieldArgs(TypedDict):
+    """The names of the two fields of the JSON in a store."""
+
+    id: NotRequired[str]
+    """Field that has the access key id. Default `aws_access_key_id`."""
+    secret: NotRequired[str]
+    """Field that has the secret. Default `aws_secret_access_key`."""
+
+
 class StoreArgs(TypedDict):
     """Where a user's key is put in a secret store."""
 
@@ -120,12 +129,26 @@ class StoreArgs(TypedDict):
     """Name in the store. Default `access-keys/USER`, with a leading `/` in SSM."""
     kms_key: NotRequired[pulumi.Input[str]]
     """KMS key (id, ARN or `alias/NAME`) instead of the AWS managed key."""
+    fields: NotRequired[FieldArgs]
+    """Names of the fields of the JSON."""
+
+
+class SecretArgs(StoreArgs):
+    """Where a user's key is put in AWS Secrets Manager."""
+
+    existing: NotRequired[str | None]
+    """Name or ARN of a secret that exists, to write the key into instead of creating a secret. It stays when the user
+    goes."""
+    readers: NotRequired[Sequence[str] | None]
+    """ARNs of the users, roles and accounts that may read the secret, by its resource policy."""
+    replicas: NotRequired[Sequence[str]]
+    """Other regions in which the secret is available, too."""
 
 
 class DeliverArgs(TypedDict):
     """Stores that get the current key as JSON with `aws_access_key_id` and `aws_secret_access_key`."""
 
-    secrets_manager: NotRequired[StoreArgs]
+    secrets_manager: NotRequired[SecretArgs]
     """AWS Secrets Manager; a rotation makes a new version, which becomes AWSCURRENT."""
     ssm: NotRequired[StoreArgs]
     """SSM Parameter Store, as SecureString."""

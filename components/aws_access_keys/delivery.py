@@ -7,13 +7,15 @@ from datetime import date
 import pulumi
 from pulumi_aws import iam, secretsmanager, ssm
 
-from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Spelling
-from aws_access_keys.settings import DeliverSettings
+from aws_access_keys.rules.secrets import readers_policy
+from aws_access_keys.settings import DeliverSettings, StoreSettings
+
+REPLICA_KEY = "alias/aws/secretsmanager"  # every region has it; AWS reports it, so the provider must know it, too
 
 
 def key_content(
-    key: iam.AccessKey, secret: "pulumi.Output[str | None]", user: str, spell: Spelling
+    key: iam.AccessKey, secret: "pulumi.Output[str | None]", user: str, spell: Spelling, store: StoreSettings
 ) -> "pulumi.Output[str]":
     """What a store holds for a key: JSON, as a Pulumi secret. Fails the run if the key's secret is not known."""
 
@@ -25,12 +27,12 @@ def key_content(
                 "delivered; the stores were not changed. Raise the key's serial for a key that can be delivered, or "
                 f"set deliver to {spell.null} for this user."
             )
-        return json.dumps({"aws_access_key_id": values[0], "aws_secret_access_key": values[1]})
+        return json.dumps({store.fields.id: values[0], store.fields.secret: values[1]})  # in the order of `stored_key`
 
     return pulumi.Output.secret(pulumi.Output.all(key.id, secret).apply(content))
 
 
-def expired_content(day: date) -> "pulumi.Output[str]":
+def expired_content(day: date, _: StoreSettings) -> "pulumi.Output[str]":
     """What a store holds in place of a key that has expired."""
     return pulumi.Output.secret(json.dumps({"expired": day.isoformat()}))
 
@@ -38,7 +40,7 @@ def expired_content(day: date) -> "pulumi.Output[str]":
 def deliver(
     component: str,
     user: str,
-    value: "pulumi.Output[str]",
+    content: "Callable[[StoreSettings], pulumi.Output[str]]",
     settings: DeliverSettings,
     parent: pulumi.Resource,
     after: list[pulumi.Resource],
@@ -48,28 +50,39 @@ def deliver(
 ) -> list[pulumi.Resource]:
     """Put a value into a user's stores. Returns the resources that hold it.
 
-    after: what is deleted after the stores. keeps: whether a store that exists keeps its value. hooks: of the secret or
-    parameter. registered: is called with the URN of each.
+    content: makes the value for one store. after: what is deleted after the stores. keeps: whether a store that exists
+    keeps its value. hooks: of the secret or parameter. registered: is called with the URN of each.
 
     The resources are named after their names in the store, so a name that moves from one user to another is an update.
     """
     made: list[pulumi.Resource] = []
     if store := settings.secrets_manager:
-        stored = stored_name(user, store.name, "secrets_manager")
+        stored = store.stored_name(user, "secrets_manager")
         name = f"{component}/{stored}"
-        holder = secretsmanager.Secret(
-            name,
-            name=stored,
-            description=f"Access key of IAM user {user}",
-            kms_key_id=store.kms_key,
-            recovery_window_in_days=0,  # the key in it is gone, too; a name that is kept would only block the next one
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=hooks),
-        )
-        holder.urn.apply(registered)
+        secret_id: pulumi.Input[str] | None = store.existing
+        if secret_id is None:
+            holder = secretsmanager.Secret(
+                name,
+                name=stored,
+                description=f"Access key of IAM user {user}",
+                kms_key_id=store.kms_key,
+                recovery_window_in_days=0,  # the key is gone, too; a name that is kept would only block the next one
+                replicas=[{"region": region, "kms_key_id": REPLICA_KEY} for region in store.replicas],
+                opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=hooks),
+            )
+            holder.urn.apply(registered)
+            secret_id = holder.id
+            if store.readers:
+                secretsmanager.SecretPolicy(
+                    name,
+                    secret_arn=holder.arn,
+                    policy=readers_policy(store.readers),
+                    opts=pulumi.ResourceOptions(parent=parent),
+                )
         version = secretsmanager.SecretVersion(
             name,
-            secret_id=holder.id,
-            secret_string=value,
+            secret_id=secret_id,
+            secret_string=content(store),
             # The same order as that of the keys: a mixture of both orders lets the engine destroy its state
             # (https://github.com/pulumi/pulumi/issues/13848). AWS keeps the old value until the new one is there.
             opts=pulumi.ResourceOptions(
@@ -78,14 +91,14 @@ def deliver(
         )
         made.append(version)
     if store := settings.ssm:
-        stored = stored_name(user, store.name, "ssm")
+        stored = store.stored_name(user, "ssm")
         parameter = ssm.Parameter(
             f"{component}/{stored.removeprefix('/')}",
             name=stored,
             type="SecureString",
             description=f"Access key of IAM user {user}",
             key_id=store.kms_key,
-            value=value,
+            value=content(store),
             opts=pulumi.ResourceOptions(parent=parent, hooks=hooks, ignore_changes=["value"] if keeps else None),
         )
         parameter.urn.apply(registered)

@@ -30,7 +30,7 @@ from aws_access_keys.rules.resource_types import COMPONENT
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
-from aws_access_keys.settings import AccessSettings, ComponentSettings, KeySettings, StackSettings
+from aws_access_keys.settings import AccessSettings, ComponentSettings, KeySettings, StackSettings, StoreSettings
 from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, read_state
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
@@ -312,7 +312,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         settings = self._settings.effective_deliver(user)
 
         def put(
-            content: "Callable[[], pulumi.Output[str]]", after: list[pulumi.Resource], keeps: bool
+            content: "Callable[[StoreSettings], pulumi.Output[str]]", after: list[pulumi.Resource], keeps: bool
         ) -> list[pulumi.Resource]:
             if settings is None:
                 return []
@@ -321,7 +321,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             def registered(store: str) -> None:
                 run.stores[store] = (urn, user)
 
-            return deliver(self._name, user, content(), settings, self.users[user], after, keeps, hooks, registered)
+            return deliver(self._name, user, content, settings, self.users[user], after, keeps, hooks, registered)
 
         return put
 

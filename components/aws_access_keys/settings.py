@@ -14,9 +14,11 @@ from typing_extensions import Self
 
 from aws_access_keys.rules.documents import Document
 from aws_access_keys.rules.expectations import Expectation
+from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Calendar, KeyRules, Retired, Status
 from aws_access_keys.rules.s3_grants import Access, S3Grant
+from aws_access_keys.rules.secrets import secret_name
 from aws_access_keys.setting_types import (
     Choice,
     Day,
@@ -259,6 +261,15 @@ class KeySettings(KeyDefaults):
         )
 
 
+class FieldSettings(Section):
+    """The names of the two fields of the JSON in a store."""
+
+    example = "{id: username, secret: password}"
+
+    id: str = setting(Text(), "Field that has the access key id.", default="aws_access_key_id")
+    secret: str = setting(Text(), "Field that has the secret.", default="aws_secret_access_key")
+
+
 class StoreSettings(Section):
     """Where a user's key is put in a secret store."""
 
@@ -270,6 +281,42 @@ class StoreSettings(Section):
     kms_key: pulumi.Input[str] | None = setting(
         Text(later=True), "KMS key (id, ARN or alias/NAME) instead of the AWS managed key.", default=None
     )
+    fields: FieldSettings = setting(
+        Nested(section=FieldSettings), "Names of the fields of the JSON.", default=FieldSettings()
+    )
+
+    @property
+    def given_name(self) -> str | None:
+        """The name that the settings give; None for the default."""
+        return self.name
+
+    def stored_name(self, user: str, store: str) -> str:
+        """The name under which a user's key lies in a store, `secrets_manager` or `ssm`."""
+        return stored_name(user, self.given_name, store)
+
+
+class SecretSettings(StoreSettings):
+    """Where a user's key is put in AWS Secrets Manager."""
+
+    existing: str | None = setting(
+        Text(),
+        "Name or ARN of a secret that exists, to write the key into instead of creating a secret. It stays when the "
+        "user goes.",
+        default=None,
+    )
+    readers: list[str] | None = setting(
+        ListOf(example="['arn:aws:iam::123456789012:role/app']"),
+        "ARNs of the users, roles and accounts that may read the secret, by its resource policy.",
+        default=None,
+    )
+    replicas: list[str] = setting(
+        ListOf(example="[eu-west-1]"), "Other regions in which the secret is available, too.", default=[]
+    )
+
+    @property
+    def given_name(self) -> str | None:
+        """The same; of a secret that exists, its own."""
+        return self.name if self.existing is None else secret_name(self.existing)
 
 
 class DeliverSettings(Section):
@@ -277,7 +324,9 @@ class DeliverSettings(Section):
 
     example = "{secrets_manager: {}}"
 
-    secrets_manager: StoreSettings | None = setting(Nested(section=StoreSettings), "AWS Secrets Manager.", default=None)
+    secrets_manager: SecretSettings | None = setting(
+        Nested(section=SecretSettings), "AWS Secrets Manager.", default=None
+    )
     ssm: StoreSettings | None = setting(
         Nested(section=StoreSettings), "SSM Parameter Store, as SecureString.", default=None
     )

@@ -12,7 +12,6 @@ things stand in outputs:
   then.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple, cast
 import pulumi
 
 from aws_access_keys import clock
+from aws_access_keys.credentials import stored_key
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
 from aws_access_keys.rules.resource_types import (
     COMPONENT,
@@ -169,6 +169,8 @@ class ComponentState:
     """`groups.NAME` or `users.NAME` → its permission tests that passed in the last finished run: expectations.py."""
     tested: Mapping[str, int] = field(default_factory=dict[str, int])
     """The same → how many runs have tested it, including one that failed afterwards."""
+    secrets: frozenset[str] = frozenset()
+    """The names of the secrets that the stack created; others are only written to."""
 
     @property
     def component(self) -> str:
@@ -229,7 +231,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         (store, path): key_id
         for store, (kind, content) in STORED.items()
         for path, found in outputs(USER, kind).items()
-        if (key_id := _delivered_id(found.get(content)))
+        if (key := stored_key(found.get(content))) and (key_id := key[0])
     }
     delivered = frozenset(copies.values())
     strays = delivered - {key.id for of_user in keys.values() for key in of_user}
@@ -299,6 +301,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         of_groups,
         expectations,
         {name: int(runs) for name, runs in record.tested.items()},
+        frozenset(outputs(USER, SECRET)),
     )
 
 
@@ -345,15 +348,6 @@ def _handed_over(keys: Mapping[str, Any]) -> "list[HandedOver]":
         for key in found
         if isinstance(key.get("id"), str) and (name := KeyName.parse(str(key.get("name"))))
     ]
-
-
-def _delivered_id(content: Any) -> str | None:
-    """The id of the access key in the content of a secret or parameter; None if there is no key in it."""
-    try:
-        key_id = json.loads(content)["aws_access_key_id"]
-    except (TypeError, ValueError, KeyError, RecursionError):
-        return None
-    return key_id if isinstance(key_id, str) else None
 
 
 def _resource_outputs(arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,7 +16,12 @@ from tests.lifecycle.stack import Sandbox, Stack
 
 BIN = Path(sys.executable).parent
 SOURCES = ("stack", "secretsManager", "ssm")
-STORES = {"deliver": {"secretsManager": {}, "ssm": {}}}
+STORES = {
+    "deliver": {
+        "secretsManager": {"fields": {"id": "username", "secret": "password"}},
+        "ssm": {"fields": {"id": "key"}},
+    }
+}
 
 
 def consumer(stack: Stack, folder: Path, minutes: int = 30) -> dict[str, str]:

@@ -105,6 +105,14 @@ def test_every_row_is_about_something_that_settings_can_have() -> None:
     given["users"]["gus"] = {
         "policies": [f"{IAM}policy/other"],
         "expect": {"deny": ["iam:*"]},
+        "deliver": {"secretsManager": {"existing": "team/key"}},
+    }
+    given["users"]["fay"] = {
+        "groups": ["readers"],
+        "deliver": {"secretsManager": {"readers": [f"{IAM}role/app"], "replicas": ["eu-west-1"]}},
+    }
+    given["users"]["hal"] = {
+        "groups": ["readers"],
         "key": {"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}},
         "deliver": None,
     }

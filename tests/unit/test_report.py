@@ -214,7 +214,7 @@ def test_json_has_the_documented_shape(report: Report) -> None:
         "activeUntil": None,
         "overdue": [],
         "unknown": False,
-            "waitsFor": None,
+        "waitsFor": None,
     }
     assert keys["AKIAPREVIOUS00000002"]["activeUntil"] == "2026-11-22"
     assert keys["AKIAPREVIOUS00000002"]["name"] == "2", "the serial where the stack gives no name"

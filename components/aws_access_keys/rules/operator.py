@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_access_keys.rules.documents import VERSION, length
 from aws_access_keys.rules.limits import POLICY_LENGTH
-from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.operator_rows import ROWS, Command, Row
 from aws_access_keys.rules.policies import managed_policies, policy_arn
 from aws_access_keys.rules.resource_types import (
@@ -19,6 +18,8 @@ from aws_access_keys.rules.resource_types import (
     PARAMETER,
     POLICY,
     SECRET,
+    SECRET_POLICY,
+    SECRET_VERSION,
     USER,
     USER_POLICY,
     USER_POLICY_ATTACHMENT,
@@ -108,11 +109,16 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
         if key.description is not None:
             yield Resource(DESCRIPTIONS, {"input": {"user": name}})
         if deliver and (store := deliver.secrets_manager):
-            stored = place.arn("secretsmanager", f"secret:{stored_name(name, store.name, 'secrets_manager')}-??????")
+            stored = place.arn("secretsmanager", f"secret:{store.stored_name(name, 'secrets_manager')}-??????")
             asked = {"arn": stored, "kmsKeyId": store.kms_key, "tagsAll": default_tags, "guarded": guarded}
-            yield Resource(SECRET, asked)
+            if store.existing is None:
+                yield Resource(SECRET, {**asked, "replicas": store.replicas})
+            else:
+                yield Resource(SECRET_VERSION, {"arn": stored, "checked": True})
+            if store.readers:
+                yield Resource(SECRET_POLICY, {"secretArn": stored})
         if deliver and (store := deliver.ssm):
-            stored = place.arn("ssm", f"parameter/{stored_name(name, store.name, 'ssm').removeprefix('/')}")
+            stored = place.arn("ssm", f"parameter/{store.stored_name(name, 'ssm').removeprefix('/')}")
             asked = {"arn": stored, "keyId": store.kms_key, "tagsAll": default_tags, "guarded": guarded}
             yield Resource(PARAMETER, asked)
 
@@ -244,6 +250,8 @@ def _of_store(stored: Mapping[str, Any], place: Place) -> Findings:
     store, key = ("parameter", stored.get("keyId")) if is_parameter else ("secret", stored.get("kmsKeyId"))
     yield store, [stored["arn"]]
     yield f"any:{store}s", ["*"]
+    if stored.get("replicas"):
+        yield "secret:with replicas", [stored["arn"]]
     if stored.get("tagsAll"):
         yield f"{store}:with tags", [stored["arn"]]
     if not isinstance(key, str) or not key or key.startswith("alias/aws/"):
@@ -253,6 +261,17 @@ def _of_store(stored: Mapping[str, Any], place: Place) -> Findings:
     yield from (("key", [key]), (f"key:of {store}s", [key]))
     if stored.get("guarded"):
         yield "key:with a retire guard", [key]
+
+
+def _of_version(version: Mapping[str, Any], _: Place) -> Findings:
+    """The value of a secret, perhaps one that the stack did not create."""
+    yield "secret:written", [version["arn"]]
+    if version.get("checked"):
+        yield "secret:existing", [version["arn"]]
+
+
+def _of_secret_policy(policy: Mapping[str, Any], _: Place) -> Findings:
+    yield "secret:with readers", [policy["secretArn"]]
 
 
 _FINDINGS = {
@@ -269,6 +288,8 @@ _FINDINGS = {
     KEY: _of_key,
     DESCRIPTIONS: _of_descriptions,
     SECRET: _of_store,
+    SECRET_VERSION: _of_version,
+    SECRET_POLICY: _of_secret_policy,
     PARAMETER: _of_store,
 }
 
