@@ -154,6 +154,19 @@ class DeliverArgs(TypedDict):
     """SSM Parameter Store, as SecureString."""
 
 
+class NotifyArgs(TypedDict):
+    """Notices: before a rotation, and when a key is issued, held back or retired."""
+
+    sns: NotRequired[str | None]
+    """ARN of an SNS topic."""
+    command: NotRequired[Sequence[str] | None]
+    """A program and its arguments, which gets each notice as JSON on standard input."""
+    before_days: NotRequired[int]
+    """Days before a scheduled rotation on which it is announced. Default 7."""
+    owner_tag: NotRequired[str]
+    """Tag of a user that has the owner. Default `owner`."""
+
+
 class UserArgs(TypedDict):
     """One IAM user with an access key."""
 
@@ -204,6 +217,8 @@ class ProgrammaticAccessArgs(TypedDict):
     """The life of every user's key."""
     deliver: NotRequired[DeliverArgs]
     """Delivery of every user's key into a store."""
+    notify: NotRequired[NotifyArgs | None]
+    """Notices about keys, without secrets. Default: none."""
     retire_unguarded: NotRequired[Sequence[str]]
     """Users whose keys may be retired even if they are in use, including removed users. For one run."""
     partition: NotRequired[str]

@@ -332,6 +332,23 @@ class DeliverSettings(Section):
     )
 
 
+class NotifySettings(Section):
+    """Notices: before a rotation, and when a key is issued, held back or retired."""
+
+    example = "{sns: 'arn:aws:sns:ap-northeast-2:123456789012:access-keys'}"
+
+    sns: str | None = setting(Text(), "ARN of an SNS topic.", default=None)
+    command: list[str] | None = setting(
+        ListOf(example="[./notify.sh]"),
+        "A program and its arguments, which gets each notice as JSON on standard input.",
+        default=None,
+    )
+    before_days: int = setting(
+        WholeNumber(least=1, most=365), "Days before a scheduled rotation on which it is announced.", default=7
+    )
+    owner_tag: str = setting(Text(), "Tag of a user that has the owner.", default="owner")
+
+
 class UserSettings(Section):
     """One IAM user with an access key; its name is its key."""
 
@@ -423,6 +440,9 @@ class AccessSettings(Section):
     )
     deliver: DeliverSettings | None = setting(
         Nested(section=DeliverSettings), "Delivery of every user's key into a store.", default=None
+    )
+    notify: NotifySettings | None = setting(
+        Nested(section=NotifySettings), "Notices about keys, without secrets. Default: none.", default=None
     )
     retire_unguarded: list[str] = setting(
         ListOf(example="[former-colleague]"),

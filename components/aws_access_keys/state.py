@@ -1,11 +1,12 @@
 """What the stack's state has of one component's users and keys: all that is known of earlier runs.
 
-The resources' names are the record: `access/ann/2` is the key of user ann that was issued for serial 2. Three more
+The resources' names are the record: `access/ann/2` is the key of user ann that was issued for serial 2. Some more
 things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
 - The content of secrets and parameters: a key that is delivered is handed over, even if the run failed because of
   another user.
 - `expectations` of the component: the permission tests that passed; see expectations.py.
+- `notices` of the component: which notices were sent; see rules/notices.py.
 - `KeyPlans`, registered before any key is touched: the plan of the last run, and settings that it must know. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
   already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
@@ -169,6 +170,8 @@ class ComponentState:
     """`groups.NAME` or `users.NAME` → its permission tests that passed in the last finished run: expectations.py."""
     tested: Mapping[str, int] = field(default_factory=dict[str, int])
     """The same → how many runs have tested it, including one that failed afterwards."""
+    notices: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict[str, Any])
+    """Channel of the last finished run → the marks of what was sent there: rules/notices.py."""
     secrets: frozenset[str] = frozenset()
     """The names of the secrets that the stack created; others are only written to."""
 
@@ -301,6 +304,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         of_groups,
         expectations,
         {name: int(runs) for name, runs in record.tested.items()},
+        {channel: _mapping(marks) for channel, marks in _mapping(own.get("notices")).items()},
         frozenset(outputs(USER, SECRET)),
     )
 

@@ -27,6 +27,7 @@ from aws_access_keys.rules.names import (
     tag_problems,
 )
 from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document, have_common_network, network_problems
+from aws_access_keys.rules.notices import topic_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
@@ -109,6 +110,14 @@ def rule_problems(
             )
         yield from _store_problems(place, deliver, spell, partition)
     yield from _stored_names(settings, spell)
+    if settings.notify:
+        if settings.notify.sns is not None:
+            yield from topic_problems("notify.sns", settings.notify.sns, partition)
+        command = settings.notify.command
+        if command is not None and not all([command, *command]):
+            yield Problem("notify.command", "the command, or a part of it, is empty. List a program and its arguments.")
+        if settings.notify.sns is None and command is None:
+            yield Problem("notify", f"no channel. Add sns or command, or set notify to {spell.null}.")
 
 
 def _path_problems(where: str, path: "pulumi.Input[str]") -> Iterator[Problem]:

@@ -167,6 +167,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "policyDocuments": documents,
         "aws:ignoreTags": {"keyPrefixes": ["AKIA"]},
     }
+    settings["notify"] = {"sns": stack.sandbox.client("sns").create_topic(Name="notices")["TopicArn"]}
     stack.write({**settings, "aws:defaultTags": {"tags": {"owner": "it"}}})
     yield operator.run("inventory")
     yield operator.run("preview")
@@ -186,7 +187,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     users["ann"] = {"groups": ["writers"], "tags": {"team": "web", "room": ""}, "path": "/data/", "key": key}
     users["ann"]["permissionsBoundary"] = "own"
     settings |= {
-        "deliver": {"secretsManager": {"replicas": ["us-west-2"]}, "ssm": {}},
+        "deliver": {"secretsManager": {"readers": reader, "replicas": ["us-west-2"]}, "ssm": {}},
         "aws:defaultTags": {"tags": {"stage": "prod"}},
     }
     stack.write(settings)

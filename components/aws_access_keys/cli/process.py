@@ -45,7 +45,8 @@ def from_store(user: str, store: str, name: str | None, profile: str | None, reg
     kept = {variable: os.environ.pop(variable, None) for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")}
     os.environ[RUNNING] = "1"
     try:
-        session: Any = boto3.Session(profile_name=profile, region_name=region)
+        where = region or (stored.split(":")[3] if stored.startswith("arn:") else None)
+        session: Any = boto3.Session(profile_name=profile, region_name=where)
         if store == "ssm":
             found = session.client("ssm").get_parameter(Name=stored, WithDecryption=True)["Parameter"]["Value"]
         else:

@@ -56,8 +56,8 @@ class Place(NamedTuple):
 
 
 DESCRIPTIONS = "pulumi:index:Stash"
-GRANT, EXPECTATIONS = "grant", "expectations"
-"""A granted bucket, and the expectations of a group or user: not resources of the stack."""
+GRANT, EXPECTATIONS, NOTICES = "grant", "expectations", "notices"
+"""A granted bucket, the expectations of a group or user, a topic for notices: not resources of the stack."""
 
 
 def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str, Any]) -> Iterator[Resource]:
@@ -82,6 +82,8 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
             yield Resource(GROUP_POLICY, {"group": name})
         if group.expect:
             yield Resource(EXPECTATIONS, {"group": name, "policies": [*map(arn, group.policies)]})
+    if settings.notify and settings.notify.sns:
+        yield Resource(NOTICES, {"arn": settings.notify.sns})
     for name, user in settings.users.items():
         tags = {**default_tags, **settings.effective_tags(name)}
         boundary = arn(user.permissions_boundary) if isinstance(user.permissions_boundary, str) else None
@@ -265,13 +267,17 @@ def _of_store(stored: Mapping[str, Any], place: Place) -> Findings:
 
 def _of_version(version: Mapping[str, Any], _: Place) -> Findings:
     """The value of a secret, perhaps one that the stack did not create."""
-    yield "secret:written", [version["arn"]]
+    yield "other secret", [version["arn"]]
     if version.get("checked"):
-        yield "secret:existing", [version["arn"]]
+        yield "other secret:to check", [version["arn"]]
 
 
 def _of_secret_policy(policy: Mapping[str, Any], _: Place) -> Findings:
     yield "secret:with readers", [policy["secretArn"]]
+
+
+def _of_notices(notices: Mapping[str, Any], _: Place) -> Findings:
+    yield "topic", [notices["arn"]]
 
 
 _FINDINGS = {
@@ -290,6 +296,7 @@ _FINDINGS = {
     SECRET: _of_store,
     SECRET_VERSION: _of_version,
     SECRET_POLICY: _of_secret_policy,
+    NOTICES: _of_notices,
     PARAMETER: _of_store,
 }
 

@@ -23,8 +23,10 @@ SHOWN = {
     "mfa": "`arn:aws:iam::*:mfa/*`",
     "policy": "`arn:aws:iam::*:policy/*`",
     "secret": "`arn:aws:secretsmanager:*:*:secret:access-keys/*`",
+    "other secret": "that secret",
     "parameter": "`arn:aws:ssm:*:*:parameter/access-keys/*`",
     "key": "that key",
+    "topic": "that topic",
     "bucket": "the bucket",
     "object": "its objects",
     "operator": "the operator itself",
@@ -387,7 +389,7 @@ ROWS = (
     Row(
         "`deliver.secretsManager.existing`",
         "ExistingSecrets",
-        "secret:existing",
+        "other secret:to check",
         "secretsmanager",
         up="DescribeSecret",
         preview="DescribeSecret",
@@ -395,7 +397,7 @@ ROWS = (
     Row(
         "`deliver.secretsManager.existing`",
         "WrittenSecrets",
-        "secret:written",
+        "other secret",
         "secretsmanager",
         up="PutSecretValue GetSecretValue",
         refresh="GetSecretValue",
@@ -418,6 +420,7 @@ ROWS = (
         up="DescribeParameters",
         refresh="DescribeParameters",
     ),
+    Row("`notify.sns`", "Notices", "topic", "sns", up="Publish"),
     Row("`kmsKey` in `deliver`", "CheckDeliveryKeys", "key", "kms", up="DescribeKey", preview="DescribeKey"),
     Row("`kmsKey` in `deliver`", "DestroyGuardedKeys", "key:with a retire guard", "kms", destroy="DescribeKey"),
     Row(
