@@ -18,14 +18,16 @@ from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.pgp import public_key
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Key, PlannedKey
-from aws_access_keys.settings import KeySettings
+from aws_access_keys.settings import KeySettings, StoreSettings
 from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
 from aws_access_keys.verification import NotAcceptedError, wait_until_accepted
 
-Delivery = Callable[[Callable[[], "pulumi.Output[str]"], list[pulumi.Resource], bool], list[pulumi.Resource]]
-"""Puts a value into the user's stores. Takes a function that makes the value, called only if there is a store, what is
-deleted after the stores, and whether only a new store gets the value; returns the resources that hold the value."""
+Delivery = Callable[
+    [Callable[[StoreSettings], "pulumi.Output[str]"], list[pulumi.Resource], bool], list[pulumi.Resource]
+]
+"""Puts a value into the user's stores. Takes a function that makes the value for a store, what is deleted after the
+stores, and whether only a new store gets the value; returns the resources that hold the value."""
 
 
 @dataclass(frozen=True)
@@ -234,9 +236,11 @@ class UserKeys:
         delivered = {"deliveredTo": self.direct.destinations} if self.direct.without_copy else {}
 
         def shown(values: "list[Any]") -> dict[str, Any]:
+            guard = self.settings.retire_guard if self.settings.previous == "whenIdle" else None
             return {
                 "current": values[0],
                 "previous": values[1],
+                **({"whenIdle": guard.idle_days} if guard else {}),
                 "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,
                 "expires": self.settings.expires.isoformat() if self.settings.expires else None,
                 "previousUntil": plan.previous_until.isoformat() if plan.previous_until else None,

@@ -71,12 +71,12 @@ class Account:
         self._entities: dict[str, Mapping[str, str]] = {}
         self._no_users: set[str] = set()
 
-    def client(self, service: str) -> Any:
-        """A boto3 client of a service, made once."""
+    def client(self, service: str, region: str | None = None) -> Any:
+        """A boto3 client of a service, made once. region: None for the session's."""
         with self._lock:
             if service not in self._clients:
                 retries = {"mode": "adaptive", "total_max_attempts": 8}
-                self._clients[service] = self._new_client(service, retries, {})
+                self._clients[service] = self._new_client(service, retries, {}, region)
             return self._clients[service]
 
     def sts_client_of(self, key_id: str, secret: str) -> Any:
@@ -88,14 +88,16 @@ class Account:
         with self._lock:
             return self._new_client("sts", {"total_max_attempts": 3}, key)
 
-    def _new_client(self, service: str, retries: Mapping[str, Any], credentials: Mapping[str, str]) -> Any:
+    def _new_client(
+        self, service: str, retries: Mapping[str, Any], credentials: Mapping[str, str], region: str | None = None
+    ) -> Any:
         """A client of the operator's session, which is made once. To be called with the lock held."""
         from botocore.config import Config
 
         try:
             self._session = self._session or self._make_session()
             config = Config(max_pool_connections=MAX_WORKERS, retries=dict(retries))
-            region = self._session.region_name or "us-east-1"
+            region = region or self._session.region_name or "us-east-1"
             return self._session.client(service, region_name=region, config=config, **credentials)
         except (*sdk_errors(), ValueError) as error:
             raise AwsQueryError(error) from None
@@ -205,6 +207,12 @@ class Account:
         pages = self._pages("list_groups_for_user", UserName=user)
         return {str(group["GroupName"]) for page in pages for group in page["Groups"]}
 
+    def publish(self, topic: str, subject: str, message: str, attributes: Mapping[str, str]) -> None:
+        """Publish a message to an SNS topic (ARN), in the topic's region."""
+        typed = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+        service, region = topic.split(":")[2:4]
+        self.ask(service, "publish", region, TopicArn=topic, Subject=subject, Message=message, MessageAttributes=typed)
+
     def tag_user(self, user: str, tags: Mapping[str, str], remove: Sequence[str]) -> None:
         """Put tags on a user, and remove others."""
         if remove:
@@ -212,12 +220,12 @@ class Account:
         if tags:
             self.ask("iam", "tag_user", UserName=user, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
 
-    def ask(self, service: str, operation: str, **parameters: Any) -> Any:
+    def ask(self, service: str, operation: str, region: str | None = None, /, **parameters: Any) -> Any:
         """The response of an operation; None where AWS has no such entity."""
         from botocore.exceptions import ClientError
 
         try:
-            return getattr(self.client(service), operation)(**parameters)
+            return getattr(self.client(service, region), operation)(**parameters)
         except sdk_errors() as error:
             if isinstance(error, ClientError) and error_code(error) == "NoSuchEntity":
                 return None

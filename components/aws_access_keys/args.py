@@ -87,7 +87,8 @@ class KeyDefaultsArgs(TypedDict):
     serial: NotRequired[int]
     """Raise it by one for a new key. Default 1."""
     previous: NotRequired[str]
-    """What happens to the previous key: `active`, `inactive` or `deleted`. Default: `inactive` with a schedule,
+    """What happens to the previous key: `active`, `inactive`, `deleted`, or `whenIdle`: inactive once the new key has
+    been used, and the previous one not for the idle days of `retire_guard`. Default: `inactive` with a schedule,
     otherwise `active`."""
     rotation: NotRequired[RotationArgs | None]
     """New keys on a schedule. Default: none."""
@@ -117,6 +118,15 @@ class KeyArgs(KeyDefaultsArgs):
     """Take over an existing key as the first one."""
 
 
+class FieldArgs(TypedDict):
+    """The names of the two fields of the JSON in a store."""
+
+    id: NotRequired[str]
+    """Field that has the access key id. Default `aws_access_key_id`."""
+    secret: NotRequired[str]
+    """Field that has the secret. Default `aws_secret_access_key`."""
+
+
 class StoreArgs(TypedDict):
     """Where a user's key is put in a secret store."""
 
@@ -124,12 +134,26 @@ class StoreArgs(TypedDict):
     """Name in the store. Default `access-keys/USER`, with a leading `/` in SSM."""
     kms_key: NotRequired[pulumi.Input[str]]
     """KMS key (id, ARN or `alias/NAME`) instead of the AWS managed key."""
+    fields: NotRequired[FieldArgs]
+    """Names of the fields of the JSON."""
+
+
+class SecretArgs(StoreArgs):
+    """Where a user's key is put in AWS Secrets Manager."""
+
+    existing: NotRequired[str | None]
+    """Name or ARN of a secret that exists, to write the key into instead of creating a secret. It stays when the user
+    goes."""
+    readers: NotRequired[Sequence[str] | None]
+    """ARNs of the users, roles and accounts that may read the secret, by its resource policy."""
+    replicas: NotRequired[Sequence[str]]
+    """Other regions in which the secret is available, too."""
 
 
 class DeliverArgs(TypedDict):
     """Stores that get the current key as JSON with `aws_access_key_id` and `aws_secret_access_key`."""
 
-    secrets_manager: NotRequired[StoreArgs]
+    secrets_manager: NotRequired[SecretArgs]
     """AWS Secrets Manager; a rotation makes a new version, which becomes AWSCURRENT."""
     ssm: NotRequired[StoreArgs]
     """SSM Parameter Store, as SecureString."""
@@ -138,6 +162,19 @@ class DeliverArgs(TypedDict):
     with 0 once the key is delivered. No shell is involved."""
     timeout_seconds: NotRequired[int]
     """Seconds after which the command is killed. Default 60."""
+
+
+class NotifyArgs(TypedDict):
+    """Notices: before a rotation, and when a key is issued, held back or retired."""
+
+    sns: NotRequired[str | None]
+    """ARN of an SNS topic."""
+    command: NotRequired[Sequence[str] | None]
+    """A program and its arguments, which gets each notice as JSON on standard input."""
+    before_days: NotRequired[int]
+    """Days before a scheduled rotation on which it is announced. Default 7."""
+    owner_tag: NotRequired[str]
+    """Tag of a user that has the owner. Default `owner`."""
 
 
 class UserArgs(TypedDict):
@@ -195,6 +232,8 @@ class ProgrammaticAccessArgs(TypedDict):
     """The life of every user's key."""
     deliver: NotRequired[DeliverArgs]
     """Delivery of every user's key into a store."""
+    notify: NotRequired[NotifyArgs | None]
+    """Notices about keys, without secrets. Default: none."""
     retire_unguarded: NotRequired[Sequence[str]]
     """Users whose keys may be retired even if they are in use, including removed users. For one run."""
     partition: NotRequired[str]

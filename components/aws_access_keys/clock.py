@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timezone
+from datetime import date, datetime, time, timezone
 
 VARIABLE = "ACCESS_KEYS_TODAY"
 FIRST, LAST = date(2000, 1, 1), date(2999, 12, 31)  # leaves room for a calendar's sums
@@ -22,3 +22,9 @@ def today(environment: Mapping[str, str]) -> date:
             f"{VARIABLE}={text} is not a valid date. Use YYYY-MM-DD from {FIRST} to {LAST}, for example 2027-03-01."
         )
     return day
+
+
+def moment_of(day: date) -> datetime:
+    """The current time, or the end of a day that is rehearsed."""
+    now = datetime.now(timezone.utc)
+    return now if now.date() == day else datetime.combine(day, time.max, timezone.utc)

@@ -1,4 +1,4 @@
-"""The command that delivers a key: it gets the key on standard input, and nowhere else."""
+"""Commands of the user's that get a key or a notice on standard input, and nowhere else."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aws_access_keys.rules.redaction import redacted
 
@@ -18,7 +19,9 @@ _SHOWN = 1000  # characters of its output
 
 
 class CommandError(Exception):
-    """The command did not deliver the key; the text explains why, without the secret."""
+    """The command did not do what it is for; the text explains why, without the secret."""
+
+    is_timeout = False
 
 
 def exists(program: str, folder: Path) -> bool:
@@ -27,13 +30,25 @@ def exists(program: str, folder: Path) -> bool:
 
 
 def run_command(command: Sequence[str], key: Mapping[str, str], folder: Path, seconds: int) -> str:
-    """Run a command with a key as JSON on standard input. Returns the end of its output, without the secret.
+    """Run a command that delivers a key. Returns the end of its output, without the secret.
 
     key: `user`, `aws_access_key_id` and `aws_secret_access_key`. folder: where it runs. seconds: after these, it and
     what it has started are killed. Raises CommandError unless it exits with 0.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _OWN}
-    environment |= {USER: key["user"], KEY_ID: key["aws_access_key_id"]}
+    names = {USER: key["user"], KEY_ID: key["aws_access_key_id"]}
+    return run(command, key, names, folder, seconds, key["aws_secret_access_key"])
+
+
+def run(
+    command: Sequence[str],
+    document: Mapping[str, Any],
+    names: Mapping[str, str],
+    folder: Path,
+    seconds: int,
+    secret: str = "",
+) -> str:
+    """The same with any JSON document on standard input. names: more environment variables."""
+    environment = {name: value for name, value in os.environ.items() if name not in _OWN} | dict(names)
     try:
         process = subprocess.Popen(
             list(command),
@@ -48,18 +63,21 @@ def run_command(command: Sequence[str], key: Mapping[str, str], folder: Path, se
         reason = error.strerror if isinstance(error, OSError) else error
         raise CommandError(f"it cannot be run: {reason}") from None
     try:
-        output, _ = process.communicate(json.dumps(dict(key)).encode(), timeout=seconds)
+        output, _ = process.communicate(json.dumps(dict(document)).encode(), timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        raise CommandError(f"it did not end within {seconds} seconds and was killed{_shown(output, key)}") from None
+        error = CommandError(f"it did not end within {seconds} seconds and was killed{_shown(output, secret)}")
+        error.is_timeout = True
+        raise error from None
     if process.returncode:
         code = process.returncode
         how = f"it exited with code {code}" if code > 0 else f"it was ended by {signal.Signals(-code).name}"
-        raise CommandError(f"{how}{_shown(output, key)}")
-    return _shown(output, key)
+        raise CommandError(f"{how}{_shown(output, secret)}")
+    return _shown(output, secret)
 
 
-def _shown(output: bytes, key: Mapping[str, str]) -> str:
-    text = redacted(output.decode(errors="replace"), key["aws_secret_access_key"]).strip()
+def _shown(output: bytes, secret: str) -> str:
+    text = output.decode(errors="replace")
+    text = (redacted(text, secret) if secret else text).strip()
     return f"; it printed: {'...' if len(text) > _SHOWN else ''}{text[-_SHOWN:]}" if text else ""

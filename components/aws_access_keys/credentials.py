@@ -1,9 +1,11 @@
 """The forms in which a key is handed to the tools that use it."""
 
 import csv
+import json
 from collections.abc import Mapping
 from configparser import ConfigParser
 from io import StringIO
+from typing import Any
 
 
 def credentials_file(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> str:
@@ -17,6 +19,24 @@ def credentials_file(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> 
     text = StringIO()
     profiles.write(text)
     return text.getvalue()
+
+
+def stored_key(content: Any) -> tuple[str, str] | None:
+    """The access key id and the secret in what a store holds, None if there is no key in it.
+
+    A key is delivered as JSON with two texts, the id first, under names that the user may choose.
+    """
+    try:
+        key_id, secret = json.loads(content).values()
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        return None
+    return (key_id, secret) if isinstance(key_id, str) and isinstance(secret, str) else None
+
+
+def stored_id(content: Any) -> str | None:
+    """The access key id in what a store holds, None if there is no key in it."""
+    key = stored_key(content)
+    return key and key[0]
 
 
 def credentials_csv(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> str:

@@ -22,11 +22,12 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import CommandError, run_command
+from aws_access_keys.credentials import stored_id, stored_key
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import STASH, USER
 from aws_access_keys.settings import DeliverSettings
-from aws_access_keys.state import UserState, delivered_id, urn_below
+from aws_access_keys.state import UserState, urn_below
 
 _GONE = ("ResourceNotFoundException", "ParameterNotFound")
 
@@ -97,7 +98,7 @@ class DirectDelivery:
             kept = {kind: where for kind, where in before.to.items() if kind in wanted}
             return {"content": before.content, "to": kept}
         content: dict[str, str] = json.loads(text)
-        name = delivered_id(text) or f"expired {content['expired']}"
+        name = stored_id(text) or f"expired {content['expired']}"
         done = {kind: to for kind, to in wanted.items() if before.content == name and before.to.get(kind) == to}
         if pulumi.runtime.is_dry_run():
             return {"content": name, "to": wanted}
@@ -113,13 +114,13 @@ class DirectDelivery:
         return {"content": name, "to": done} if done else {"content": before.content, "to": dict(before.to)}
 
     def _put(self, kind: str, where: Any, text: str, secret_id: str | None, kms_key: str | None) -> None:
-        content: dict[str, str] = json.loads(text)
-        if kind == "secretsManager":
+        if kind == "ssm" and self.settings.ssm:
+            self._put_parameter(where, self.settings.ssm.fields.renamed(text), {"KeyId": kms_key} if kms_key else {})
+        elif store := self.settings.secrets_manager if kind != "command" else None:
+            text = store.fields.renamed(text)
             self.account.ask("secretsmanager", "put_secret_value", SecretId=secret_id, SecretString=text)
-        elif kind == "ssm":
-            self._put_parameter(where, text, {"KeyId": kms_key} if kms_key else {})
         else:
-            key = {"user": self.user, **content}
+            key: dict[str, str] = {"user": self.user, **json.loads(text)}
             output = run_command(where, key, project_folder(), self.settings.timeout_seconds)
             pulumi.log.info(f"the command delivered the access key {key['aws_access_key_id']} of {self.user}{output}")
 
@@ -131,7 +132,7 @@ class DirectDelivery:
             try:
                 self.account.ask("ssm", "put_parameter", **put)
             except AwsQueryError as error:
-                known = {delivered_id(text), *(key.id for key in (*self.state.keys, *self.state.handed_over))}
+                known = {stored_id(text), *(key.id for key in (*self.state.keys, *self.state.handed_over))}
                 if error.code != "ParameterAlreadyExists" or _key_in(self.account, "ssm", name)[0] not in known:
                     raise
             else:
@@ -173,8 +174,7 @@ def _key_in(account: Account, kind: str, name: str) -> tuple[str | None, str | N
         if error.code in _GONE:
             return None, None
         raise
-    key_id = delivered_id(text)
-    return key_id, json.loads(text).get("aws_secret_access_key") if key_id else None
+    return stored_key(text) or (None, None)
 
 
 def parameter_hook(accounts: Mapping[str, Account], kept: Iterable[str]) -> Callable[[pulumi.ResourceHookArgs], None]:

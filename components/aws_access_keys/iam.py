@@ -40,6 +40,11 @@ def was_trial(created: datetime, used: LastUse) -> bool:
     return used.service == "sts" and used.on - created < _TRIAL
 
 
+def use_by_others(created: datetime, used: LastUse | None) -> LastUse | None:
+    """The last use, unless it is the verification of the new key."""
+    return None if used and was_trial(created, used) else used
+
+
 def last_use(response: Mapping[str, Any]) -> LastUse | None:
     """The last use in a response of GetAccessKeyLastUsed; None for a key that was never used.
 

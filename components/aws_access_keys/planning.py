@@ -60,6 +60,10 @@ class UserPlan(NamedTuple):
     warnings: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
     """A line about each key that stops working."""
+    waits: tuple[str, ...] = ()
+    """A line about each key that is not retired yet, with `previous: whenIdle`."""
+    not_retired: Mapping[str, str] = MappingProxyType({})
+    """Id of each key that is not retired although the settings ask for it → why."""
     takes_over: str | None = None
     """The id of an existing key that becomes the current one."""
     expired_on: date | None = None
@@ -122,6 +126,8 @@ class _Planner:
     """Whether IAM has the user."""
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    waits: dict[KeyName, str] = field(default_factory=dict[KeyName, str])
+    not_retired: dict[str, str] = field(default_factory=dict[str, str])
     keeps_all: bool = False
     """Whether every key stays as it is."""
     blocking: KeyName | None = None
@@ -181,6 +187,8 @@ class _Planner:
             tuple(self.skipped),
             tuple(self.warnings),
             tuple(line for line in lines if line),
+            tuple(why for name, why in self.waits.items() if name != self.blocking),
+            self.not_retired,
             takes_over,
             self._expired_on(plan, keys),
             self._retired_key(plan, keys),
@@ -277,7 +285,7 @@ class _Planner:
             for name, action in retirements(plan, keys).items()
             if name != plan.replaced and (why := self._in_use(keys, name, action))
         }
-        self.skipped += [why for name, why in in_use.items() if name != self.blocking]
+        self.skipped += [why for name, why in in_use.items() if name != self.blocking and name not in self.waits]
         if self.keeps_all:
             return {key.name for key in keys}
         kept = set(in_use) | self._held(plan, keys)
@@ -358,6 +366,8 @@ class _Planner:
             why = f"it makes room for key {plan.current.name}"
         elif key.name == plan.current.name:
             why = "its status is set to inactive"
+        elif self.rules.previous == "whenIdle":
+            why = f"previous is whenIdle, and its users have changed over to key {plan.current.name}"
         elif plan.previous_until and action == "deactivated":
             why = f"its overlap with key {plan.current.name} ended on {plan.previous_until}"
         else:
@@ -457,7 +467,25 @@ class _Planner:
         self.skipped.append(why)
 
     def _in_use(self, keys: Sequence[Key], name: KeyName, action: Retirement) -> str | None:
-        return self.guard.refusal(self.user, next(key.id for key in keys if key.name == name), action)
+        """Why a key is not retired yet; None where it is."""
+        key = next(key for key in keys if key.name == name)
+        why = self._waits_for(keys[0], key, action) or self.guard.refusal(self.user, key.id, action)
+        if why:
+            self.not_retired[key.id] = why
+        return why
+
+    def _waits_for(self, current: Key, key: Key, action: Retirement) -> str | None:
+        if self.rules.previous != "whenIdle" or self._has_expired or key == current or not key.active:
+            return None
+        try:
+            why = self.guard.waits_for(self.user, current.id, key.id)
+        except AwsQueryError as error:
+            return self.guard.unreadable(self.user, key.id, action, error)
+        if why is None:
+            return None
+        text = f"the previous access key {key.id} of user {self.user} stays active. It waits for: {why}."
+        self.waits[key.name] = text
+        return text
 
     def _state_ids(self) -> set[str]:
         return {key.id for key in self.state.keys}

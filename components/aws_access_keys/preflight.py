@@ -11,13 +11,12 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.adoption import adoption_problems
 from aws_access_keys.quotas import quota_problems
-from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import GROUP, USER
+from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState
+from aws_access_keys.state import ComponentState, urn_below
 
 
 def preflight(
@@ -43,6 +42,7 @@ def preflight(
     yield from _taken_policies(policies, spell, state, account)
     yield from quota_problems(settings, spell, state, policies, partition, account)
     yield from _missing_policies(settings, spell, state, partition, account)
+    yield from _existing_secrets(settings, spell, state, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     yield from adoption_problems(settings, spell, state, ignored_tags, account)
@@ -160,7 +160,7 @@ def store_places(settings: AccessSettings, spell: Spelling) -> dict[str, dict[st
         deliver = settings.effective_deliver(user)
         for kind, store in (("secret", "secrets_manager"), ("parameter", "ssm")):
             if asked := getattr(deliver, store, None):
-                places[kind][stored_name(user, asked.name, store)] = spell(f"users.{{}}.deliver.{store}", user)
+                places[kind][asked.stored_name(user, store)] = spell(f"users.{{}}.deliver.{store}", user)
     return places
 
 
@@ -223,3 +223,34 @@ def _kms_problems(where: str, kms_key: str, account: Account) -> Iterator[Proble
     state: str = response["KeyMetadata"]["KeyState"]
     if state != "Enabled":
         yield Problem(where, f"the KMS key '{kms_key}' is {state}. Enable it, or choose another.")
+
+
+def _existing_secrets(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[Problem]:
+    """Secrets of others into which a key is to be written for the first time."""
+    for user in settings.users_with_key:
+        deliver = settings.effective_deliver(user)
+        store = deliver.secrets_manager if deliver else None
+        if store is None or store.existing is None:
+            continue
+        place = "deliver.secrets_manager.existing"
+        where = spell(f"users.{{}}.{place}", user) if "deliver" in settings.users[user].given else spell(place)
+        name = store.stored_name(user, "secrets_manager")
+        if name in state.secrets:
+            yield Problem(
+                where,
+                f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to give "
+                f"it up, remove it from the state: pulumi state delete '{urn_below(state.urn, USER, SECRET)}/{name}' "
+                "--target-dependents",
+            )
+        elif (SECRET, name) not in state.copies:
+            try:
+                found = account.ask("secretsmanager", "describe_secret", SecretId=store.existing)
+            except AwsQueryError as error:
+                cure = "Create it first, or correct the name; the identity running Pulumi needs"
+                actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
+                yield Problem(where, f"the secret '{store.existing}' could not be read: {error}. {cure} {actions}.")
+                continue
+            if "DeletedDate" in found:
+                yield Problem(where, f"the secret '{name}' is marked for deletion. Restore it, or choose another.")

@@ -1,5 +1,6 @@
 """ProgrammaticAccess: groups, users and access keys as one reusable component."""
 
+import asyncio
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.expectations import Expectations
 from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, still_active, stray_keys
+from aws_access_keys.notifying import Notifying
 from aws_access_keys.planning import Handling, UserPlan, plan_users
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
@@ -34,7 +36,14 @@ from aws_access_keys.rules.resource_types import COMPONENT, PARAMETER, USER
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
-from aws_access_keys.settings import AccessSettings, ComponentSettings, DeliverSettings, KeySettings, StackSettings
+from aws_access_keys.settings import (
+    AccessSettings,
+    ComponentSettings,
+    DeliverSettings,
+    KeySettings,
+    StackSettings,
+    StoreSettings,
+)
 from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState, read_state, urn_below
 from aws_access_keys.takeover import is_listing
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
@@ -142,7 +151,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         run.report(self.skipped, spell)
         self._warn_of_settings(known)
         for user, plan in plans.items():
-            for line in plan.retired:
+            for line in (*plan.retired, *plan.waits):
                 pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
@@ -153,6 +162,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         run.undelivered |= {plan.undelivered for plan in plans.values() if plan.undelivered}
         for user, plan in plans.items():
             self._note_delivery(user, plan, state.user(user))
+        settings = self._settings
+        self._notifying = settings.notify and Notifying(
+            settings, settings.notify, spell, state, plans, self._account, self._today
+        )
+        for line in self._notifying.preview() if self._notifying and pulumi.runtime.is_dry_run() else ():
+            pulumi.log.info(line)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
         record = RunRecord(
             plans={user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
@@ -364,7 +379,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             ).register()
         arns = {("groups", name): made.arn for name, made in self.groups.items()}
         arns |= {("users", name): made.arn for name, made in self.users.items()}
-        self._set_outputs(keys, accepted, self._expectations.confirmed(arns, identities.deciding))
+        self._set_outputs(run, state, keys, accepted, self._expectations.confirmed(arns, identities.deciding))
 
     def _direct_delivery(self, user: str, plan: UserPlan, state: UserState, failures: list[str]) -> DirectDelivery:
         keeps_new = self._settings.effective_key(user).keep_secret
@@ -382,7 +397,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         holds_anothers = bool(settings) and state.holds_key_of_another(user, direct.settings.destinations(user))
 
         def put(
-            content: "Callable[[], pulumi.Output[Any]]", after: list[pulumi.Resource], keeps: bool
+            content: "Callable[[StoreSettings], pulumi.Output[Any]]", after: list[pulumi.Resource], keeps: bool
         ) -> list[pulumi.Resource]:
             if settings is None and not direct.without_copy:
                 return []
@@ -393,7 +408,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
             name, parent, to = self._name, self.users[user], direct.settings
             keeps = keeps and not holds_anothers
-            return deliver(name, user, content(), to, parent, after, keeps, hooks, registered, direct, run)
+            return deliver(name, user, content, to, parent, after, keeps, hooks, registered, direct, run)
 
         return put
 
@@ -409,6 +424,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
     def _set_outputs(
         self,
+        run: Run,
+        state: ComponentState,
         keys: Mapping[str, RegisteredKeys],
         accepted: "pulumi.Output[bool]",
         expectations: "dict[str, pulumi.Input[Any]]",
@@ -439,9 +456,29 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
-        outputs = {"keys": self.keys} | ({"expectations": expectations} if expectations else {})
+        outputs: dict[str, Any] = {"keys": self.keys} | ({"expectations": expectations} if expectations else {})
+        # Not annotated on the class, where it would count as an output.
+        self.notices = None
+        if self._notifying:
+            tags = {user: self._settings.effective_tags(user) for user in keys}
+            self.notices = pulumi.Output.all(accepted, self.keys, tags).apply(lambda found: self._notify(run, *found))
+            outputs["notices"] = state.notices if pulumi.runtime.is_dry_run() else self.notices
         # With --continue-on-error, those of the last finished run stay where this one fails.
         accepted.apply(lambda done: self.register_outputs(outputs) if done else None)
+
+    async def _notify(
+        self, run: Run, accepted: bool, keys: Mapping[str, Any], tags: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, Any]:
+        """Send the notices, before the outputs are registered. One that fails makes the update fail at its end.
+
+        Returns what was sent, for the next run.
+        """
+        if self._notifying is None or not accepted or pulumi.runtime.is_dry_run():
+            return {}
+        record, problems = await asyncio.to_thread(self._notifying.send, keys, tags)
+        self.skipped = (*self.skipped, *problems)
+        run.report(problems, self._spell)
+        return record
 
 
 def _checked(

@@ -49,6 +49,8 @@ class AccessKeysProvider(ComponentProvider):
             for value in state.values():
                 await pulumi.Output.from_input(value).future()
             await made.delivered.future()
+            if made.notices:
+                await made.notices.future()
             await wait_for_rpcs(await_all_outstanding_tasks=False)
         except pulumi.RunError as error:
             raise _for_users(error) from None

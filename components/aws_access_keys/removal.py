@@ -11,7 +11,6 @@ from typing import Any
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.key_endings import delete_command, in_parallel
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
-from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
 from aws_access_keys.settings import AccessSettings
@@ -108,8 +107,8 @@ def _without(response: Mapping[str, Any], own: Collection[str]) -> dict[str, Any
 def removed_copies(
     settings: AccessSettings, state: ComponentState, resources: Mapping[str, Any]
 ) -> tuple[list[str], set[str]]:
-    """A line about each secret and parameter that is deleted, because its user or `deliver` was removed; and the ids of
-    the keys that they hold.
+    """A line about each secret and parameter that is deleted, because its user or `deliver` was removed, or that keeps
+    the key, because the stack only wrote to it; and the ids of the keys in those that are deleted.
 
     resources: URN → `outputs` of each resource of the stack.
     """
@@ -124,7 +123,7 @@ def removed_copies(
         ("ssm", PARAMETER, "the parameter '{}' is deleted from SSM Parameter Store"),
     ):
         stores = {user: getattr(deliver, field) for user, deliver in delivers.items() if deliver}
-        kept = {stored_name(user, store.name, field) for user, store in stores.items() if store}
+        kept = {store.stored_name(user, field) for user, store in stores.items() if store}
         begin = f"{urn_below(state.urn, USER, token)}/"
         found = {str(had["outputs"].get("name")) for urn, had in resources.items() if urn.startswith(begin)}
         found |= unkept if token == PARAMETER else set()
@@ -134,6 +133,23 @@ def removed_copies(
     for user, found_user in state.users.items():
         if user not in settings.users and (command := found_user.delivered_directly.to.get("command")):
             lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted where it is")
+        if token == SECRET:
+            secrets = {store.stored_name(user, field): store for user, store in stores.items() if store}
+            for urn, had in resources.items():
+                stored = secrets.get(str(had["outputs"].get("name"))) if urn.startswith(begin) else None
+                if stored and not stored.replicas and (last := had["outputs"].get("replicas")):
+                    name, region = had["outputs"]["name"], last[0]["region"]
+                    lines.append(
+                        f"the secret '{name}' keeps its replica in {region}: the aws provider does not remove the last "
+                        f"one. Run: aws secretsmanager remove-regions-from-replication --secret-id {name} "
+                        f"--remove-replica-regions {region}, then pulumi refresh"
+                    )
+            written = {stored: key for (kind, stored), key in state.copies.items() if kind == SECRET}
+            lines += [
+                f"the secret '{stored}' is not this stack's: it stays as it is, with the access key {written[stored]} "
+                "in it. Delete or overwrite it if nobody needs it"
+                for stored in sorted(written.keys() - state.secrets - kept)
+            ]
     return lines, held
 
 

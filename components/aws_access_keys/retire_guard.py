@@ -1,14 +1,15 @@
 """The retire guard: a key that was used recently is neither deactivated nor deleted."""
 
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, timedelta
 from typing import NamedTuple
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.iam import was_trial
-from aws_access_keys.rules.rotation import Retirement
+from aws_access_keys.clock import moment_of
+from aws_access_keys.iam import use_by_others
+from aws_access_keys.rules.rotation import Retirement, waits_for
 
 _USAGE_REPORT_DELAY = timedelta(hours=1)  # seen on AWS: several minutes
 
@@ -61,11 +62,7 @@ class RetireGuard:
             found = {key.id: key for key in self._account.list_access_keys(user)}.get(key_id)
             used = self._account.last_use(key_id) if found and found.active else None
         except AwsQueryError as error:
-            return (
-                f"the access key {key_id} of user {user} is not {action}, because the last use could not be read "
-                f"({error}). The identity running Pulumi needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed for "
-                f"the retire guard. To retire the key without checking its last use, {override}."
-            )
+            return self.unreadable(user, key_id, action, error)
         if found is None and (self._must_exist or not self._account.has_user(user)):
             return (
                 f"the access key {key_id} of user {user} is not {action}, because the account in which this run asks "
@@ -74,12 +71,12 @@ class RetireGuard:
             )
         if found is None or not found.active:
             return None
-        if used and not was_trial(found.created, used):
+        if used := use_by_others(found.created, used):
             idle = (self._today - used.on.date()).days
-            in_use, verb = self._now - used.on < timedelta(days=required), "is still"
+            in_use, verb = moment_of(self._today) - used.on < timedelta(days=required), "is still"
             reason = f"it was {used.text}, {_ago(idle)}; the retire guard requires {required} idle days"
         else:
-            in_use, verb = self._now - found.created < _USAGE_REPORT_DELAY, "may be"
+            in_use, verb = moment_of(self._today) - found.created < _USAGE_REPORT_DELAY, "may be"
             reason = "it was created less than an hour ago, and AWS reports key usage with a delay"
         if not in_use:
             return None
@@ -88,11 +85,24 @@ class RetireGuard:
             f"(access-keys report --who {key_id}) and give them another key; or, to retire it anyway, {override}."
         )
 
-    @property
-    def _now(self) -> datetime:
-        """The current time, or the end of the day that is rehearsed."""
-        now = datetime.now(timezone.utc)
-        return now if now.date() == self._today else datetime.combine(self._today, time.max, timezone.utc)
+    def unreadable(self, user: str, key_id: str, action: Retirement, error: AwsQueryError) -> str:
+        """Why a key may not be retired whose last use AWS does not report."""
+        return (
+            f"the access key {key_id} of user {user} is not {action}, because the last use could not be read "
+            f"({error}). The identity running Pulumi needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed for "
+            f"the retire guard. To retire the key without checking its last use, {self._users[user].override}."
+        )
+
+    def waits_for(self, user: str, current: str, previous: str) -> str | None:
+        """What the retirement of a previous key waits for, with `previous: whenIdle`; None where nothing.
+
+        current, previous: ids of the user's keys. Raises AwsQueryError.
+        """
+        if self._users[user].is_lifted:
+            return None
+        created = {key.id: key.created for key in self._account.list_access_keys(user)}
+        used = {key: use_by_others(on, self._account.last_use(key)) for key, on in created.items()}
+        return waits_for(used.get(current), used.get(previous), self.idle_days(user), moment_of(self._today))
 
 
 def _ago(days: int) -> str:

@@ -5,6 +5,7 @@ programs in snake_case; error messages name a setting as its caller wrote it (`S
 beyond their types is in `rules/`. The JSON schema for editors comes from these classes (`schema.py`).
 """
 
+import json
 from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Any, Literal, get_args
@@ -12,12 +13,14 @@ from typing import Any, Literal, get_args
 import pulumi
 from typing_extensions import Self
 
+from aws_access_keys.credentials import stored_key
 from aws_access_keys.rules.documents import Document
 from aws_access_keys.rules.expectations import Expectation
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Calendar, KeyRules, Retired, Status
 from aws_access_keys.rules.s3_grants import Access, S3Grant
+from aws_access_keys.rules.secrets import secret_name
 from aws_access_keys.setting_types import (
     Choice,
     Day,
@@ -218,7 +221,8 @@ class KeyDefaults(Section):
     serial: int = setting(WholeNumber(least=1, most=MAX_SERIAL), "Raise it by one for a new key.", default=1)
     previous: Retired | None = setting(
         Choice(choices=get_args(Retired)),
-        "What happens to the previous key. Default: inactive with a schedule, otherwise active.",
+        "What happens to the previous key. whenIdle: inactive once the new key has been used, and the previous one not "
+        "for retireGuard.idleDays. Default: inactive with a schedule, otherwise active.",
         default=None,
     )
     rotation: RotationSettings | None = setting(
@@ -270,6 +274,20 @@ class KeySettings(KeyDefaults):
         )
 
 
+class FieldSettings(Section):
+    """The names of the two fields of the JSON in a store."""
+
+    example = "{id: username, secret: password}"
+
+    id: str = setting(Text(), "Field that has the access key id.", default="aws_access_key_id")
+    secret: str = setting(Text(), "Field that has the secret.", default="aws_secret_access_key")
+
+    def renamed(self, content: str) -> str:
+        """A key in JSON with these names in place of the usual ones; anything else as it is."""
+        key = stored_key(content)
+        return json.dumps(dict(zip((self.id, self.secret), key, strict=True))) if key else content
+
+
 class StoreSettings(Section):
     """Where a user's key is put in a secret store."""
 
@@ -281,6 +299,42 @@ class StoreSettings(Section):
     kms_key: pulumi.Input[str] | None = setting(
         Text(later=True), "KMS key (id, ARN or alias/NAME) instead of the AWS managed key.", default=None
     )
+    fields: FieldSettings = setting(
+        Nested(section=FieldSettings), "Names of the fields of the JSON.", default=FieldSettings()
+    )
+
+    @property
+    def given_name(self) -> str | None:
+        """The name that the settings give; None for the default."""
+        return self.name
+
+    def stored_name(self, user: str, store: str) -> str:
+        """The name under which a user's key lies in a store, `secrets_manager` or `ssm`."""
+        return stored_name(user, self.given_name, store)
+
+
+class SecretSettings(StoreSettings):
+    """Where a user's key is put in AWS Secrets Manager."""
+
+    existing: str | None = setting(
+        Text(),
+        "Name or ARN of a secret that exists, to write the key into instead of creating a secret. It stays when the "
+        "user goes.",
+        default=None,
+    )
+    readers: list[str] | None = setting(
+        ListOf(example="['arn:aws:iam::123456789012:role/app']"),
+        "ARNs of the users, roles and accounts that may read the secret, by its resource policy.",
+        default=None,
+    )
+    replicas: list[str] = setting(
+        ListOf(example="[eu-west-1]"), "Other regions in which the secret is available, too.", default=[]
+    )
+
+    @property
+    def given_name(self) -> str | None:
+        """The same; of a secret that exists, its own."""
+        return self.name if self.existing is None else secret_name(self.existing)
 
 
 class DeliverSettings(Section):
@@ -288,7 +342,9 @@ class DeliverSettings(Section):
 
     example = "{secrets_manager: {}}"
 
-    secrets_manager: StoreSettings | None = setting(Nested(section=StoreSettings), "AWS Secrets Manager.", default=None)
+    secrets_manager: SecretSettings | None = setting(
+        Nested(section=SecretSettings), "AWS Secrets Manager.", default=None
+    )
     ssm: StoreSettings | None = setting(
         Nested(section=StoreSettings), "SSM Parameter Store, as SecureString.", default=None
     )
@@ -303,13 +359,35 @@ class DeliverSettings(Section):
     )
 
     def stores(self, user: str) -> dict[str, str]:
-        """`secretsManager` and `ssm`, where a user's key is delivered there → the name in the store."""
-        found = {"secretsManager": ("secrets_manager", self.secrets_manager), "ssm": ("ssm", self.ssm)}
-        return {kind: stored_name(user, store.name, field) for kind, (field, store) in found.items() if store}
+        """`secretsManager`, `existingSecret`, `ssm`, where a user's key is delivered there → the name in the store."""
+        found: dict[str, str] = {}
+        if store := self.secrets_manager:
+            kind = "secretsManager" if store.existing is None else "existingSecret"
+            found[kind] = store.stored_name(user, "secrets_manager")
+        if store := self.ssm:
+            found["ssm"] = store.stored_name(user, "ssm")
+        return found
 
     def destinations(self, user: str) -> dict[str, Any]:
         """The same, and `command` → its arguments."""
         return {**self.stores(user), **({"command": self.command} if self.command else {})}
+
+
+class NotifySettings(Section):
+    """Notices: before a rotation, and when a key is issued, held back or retired."""
+
+    example = "{sns: 'arn:aws:sns:ap-northeast-2:123456789012:access-keys'}"
+
+    sns: str | None = setting(Text(), "ARN of an SNS topic.", default=None)
+    command: list[str] | None = setting(
+        ListOf(example="[./notify.sh]"),
+        "A program and its arguments, which gets each notice as JSON on standard input.",
+        default=None,
+    )
+    before_days: int = setting(
+        WholeNumber(least=1, most=365), "Days before a scheduled rotation on which it is announced.", default=7
+    )
+    owner_tag: str = setting(Text(), "Tag of a user that has the owner.", default="owner")
 
 
 class UserSettings(Section):
@@ -413,6 +491,9 @@ class AccessSettings(Section):
     )
     deliver: DeliverSettings | None = setting(
         Nested(section=DeliverSettings), "Delivery of every user's key into a store.", default=None
+    )
+    notify: NotifySettings | None = setting(
+        Nested(section=NotifySettings), "Notices about keys, without secrets. Default: none.", default=None
     )
     retire_unguarded: list[str] = setting(
         ListOf(example="[former-colleague]"),

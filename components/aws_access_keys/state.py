@@ -1,18 +1,18 @@
 """What the stack's state has of one component's users and keys: all that is known of earlier runs.
 
-The resources' names are the record: `access/ann/2` is the key of user ann that was issued for serial 2. Three more
+The resources' names are the record: `access/ann/2` is the key of user ann that was issued for serial 2. Some more
 things stand in outputs:
 - `keys` of the component, registered when every key of a run is known to work: the keys that were handed over.
 - The content of secrets and parameters, and what the program delivered itself (direct_delivery.py): a key that is
   delivered is handed over, even if the run failed because of another user.
 - `expectations` of the component: the permission tests that passed; see expectations.py.
+- `notices` of the component: which notices were sent; see rules/notices.py.
 - `KeyPlans`, registered before any key is touched: the plan of the last run, and settings that it must know. Where
   the plan differs from `keys`, that run did not finish, and a resource in the state can be one that AWS has deleted
   already: the engine does not distinguish a resource that waits for its replacement from one that exists. IAM is asked
   then.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, cast
 import pulumi
 
 from aws_access_keys import clock
+from aws_access_keys.credentials import stored_id
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
 from aws_access_keys.rules.resource_types import (
     COMPONENT,
@@ -204,6 +205,10 @@ class ComponentState:
     """`groups.NAME` or `users.NAME` → its permission tests that passed in the last finished run: expectations.py."""
     tested: Mapping[str, int] = field(default_factory=dict[str, int])
     """The same → how many runs have tested it, including one that failed afterwards."""
+    notices: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict[str, Any])
+    """Channel of the last finished run → the marks of what was sent there: rules/notices.py."""
+    secrets: frozenset[str] = frozenset()
+    """The names of the secrets that the stack created; others are only written to."""
 
     @property
     def component(self) -> str:
@@ -221,7 +226,7 @@ class ComponentState:
     def holds_key_of_another(self, user: str, stores: Mapping[str, Any]) -> bool:
         """Whether one of the stores holds the key of another user. stores: `secretsManager` or `ssm` → name."""
         others = {key.id for name, found in self.users.items() if name != user for key in found.keys}
-        types = {"secretsManager": SECRET, "ssm": PARAMETER}
+        types = {"secretsManager": SECRET, "existingSecret": SECRET, "ssm": PARAMETER}
         held = {
             self.copies.get((types[kind], name.removeprefix("/"))) for kind, name in stores.items() if kind in types
         }
@@ -276,7 +281,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         (store, path): key_id
         for store, (kind, content) in STORED.items()
         for path, found in outputs(USER, kind).items()
-        if (key_id := delivered_id(found.get(content)))
+        if (key_id := stored_id(found.get(content)))
     }
     direct: dict[str, Delivered] = {}
     secrets = outputs(USER, SECRET)
@@ -287,7 +292,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             if to.get("secretsManager") not in secrets:
                 to.pop("secretsManager", None)  # somebody deleted it, with what it held
             direct[user] = Delivered(kept.get("content"), to)
-            stored = {SECRET: to.get("secretsManager"), PARAMETER: to.get("ssm")}
+            stored = {SECRET: to.get("secretsManager") or to.get("existingSecret"), PARAMETER: to.get("ssm")}
             if key_id := direct[user].key_id:
                 copies |= {(store, name.removeprefix("/")): key_id for store, name in stored.items() if name}
     delivered = frozenset({*copies.values(), *(one.key_id for one in direct.values() if one.key_id)})
@@ -362,6 +367,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         of_groups,
         expectations,
         {name: int(runs) for name, runs in record.tested.items()},
+        {channel: _mapping(marks) for channel, marks in _mapping(own.get("notices")).items()},
+        frozenset(outputs(USER, SECRET)),
     )
 
 
@@ -408,15 +415,6 @@ def _handed_over(keys: Mapping[str, Any]) -> "list[HandedOver]":
         for key in found
         if isinstance(key.get("id"), str) and (name := KeyName.parse(str(key.get("name"))))
     ]
-
-
-def delivered_id(content: Any) -> str | None:
-    """The id of the access key in the content of a secret or parameter; None if there is no key in it."""
-    try:
-        key_id = json.loads(content)["aws_access_key_id"]
-    except (TypeError, ValueError, KeyError, RecursionError):
-        return None
-    return key_id if isinstance(key_id, str) else None
 
 
 def _resource_outputs(arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -27,12 +27,14 @@ from aws_access_keys.rules.names import (
     tag_problems,
 )
 from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document, have_common_network, network_problems
+from aws_access_keys.rules.notices import topic_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.rules.s3_grants import grant_policies, grant_problems, kms_key_problems
+from aws_access_keys.rules.secrets import existing_problems, reader_problems, replica_problems
 from aws_access_keys.setting_types import file_content
-from aws_access_keys.settings import AccessSettings, GroupSettings, StackSettings
+from aws_access_keys.settings import AccessSettings, DeliverSettings, GroupSettings, StackSettings, StoreSettings
 
 
 class SettingsError(pulumi.RunError):
@@ -111,7 +113,16 @@ def rule_problems(
                 f"no store. Write {spell('secrets_manager')}: {{}} for one with the default name, or deliver: "
                 f"{spell.null} for none.",
             )
+        yield from _store_problems(place, deliver, spell, partition)
     yield from _stored_names(settings, spell)
+    if settings.notify:
+        if settings.notify.sns is not None:
+            yield from topic_problems("notify.sns", settings.notify.sns, partition)
+        command = settings.notify.command
+        if command is not None and not all([command, *command]):
+            yield Problem("notify.command", "the command, or a part of it, is empty. List a program and its arguments.")
+        if settings.notify.sns is None and command is None:
+            yield Problem("notify", f"no channel. Add sns or command, or set notify to {spell.null}.")
 
 
 def _path_problems(where: str, path: "pulumi.Input[str]") -> Iterator[Problem]:
@@ -253,18 +264,43 @@ def _tag_problems(settings: AccessSettings, spell: Spelling, name: str) -> Itera
         yield problem._replace(path=settings.tag_place(spell, name, key)) if key in known else problem
 
 
+def _store_problems(place: str, deliver: DeliverSettings | None, spell: Spelling, partition: str) -> Iterator[Problem]:
+    """Problems of the stores of one `deliver`, without those of their names."""
+    for name in ("secrets_manager", "ssm"):
+        store: StoreSettings | None = getattr(deliver, name, None)
+        if store and (store.fields.id == store.fields.secret or not store.fields.id or not store.fields.secret):
+            where = f"{place}.{spell(name)}.fields"
+            yield Problem(where, "the id and the secret need a field each. Write two different names.")
+    store = deliver.secrets_manager if deliver else None
+    if store is None:
+        return
+    where = f"{place}.{spell('secrets_manager')}"
+    if store.readers is not None:
+        yield from reader_problems(f"{where}.readers", store.readers, partition)
+    yield from replica_problems(f"{where}.replicas", store.replicas)
+    if store.existing is not None:
+        yield from existing_problems(f"{where}.existing", store.existing, partition)
+        others = [spell(name) for name in ("name", "kms_key", "readers", "replicas") if name in store.given]
+        if others:
+            text = f"the stack does not create this secret, so it cannot have: {', '.join(others)}"
+            yield Problem(f"{where}.existing", f"{text}. Remove them here, or remove existing.")
+
+
 def _stored_names(settings: AccessSettings, spell: Spelling) -> Iterator[Problem]:
     delivered = {user: found for user in settings.users if (found := settings.effective_deliver(user))}
     for store in ("secrets_manager", "ssm"):
         users = {user: asked for user, found in delivered.items() if (asked := getattr(found, store))}
         places = {
             # A default name is replaced at the user, wherever delivery was configured.
-            user: spell(f"users.{{}}.deliver.{store}.name", user)
-            if "deliver" in settings.users[user].given or asked.name is None
-            else spell(f"deliver.{store}.name")
+            user: spell(f"users.{{}}.deliver.{store}.{setting}", user)
+            if "deliver" in settings.users[user].given or asked.given_name is None
+            else spell(f"deliver.{store}.{setting}")
             for user, asked in users.items()
+            for setting in ["existing" if getattr(asked, "existing", None) is not None else "name"]
         }
-        yield from stored_name_problems(store, {user: asked.name for user, asked in users.items()}, places)
+        names = {user: asked.given_name for user, asked in users.items()}
+        names = {user: name for user, name in names.items() if not (name or "").startswith("arn:")}
+        yield from stored_name_problems(store, names, places)
 
 
 def _key_problems(
@@ -277,6 +313,13 @@ def _key_problems(
     if key.rotation:
         place = settings.key_place(spell, user, "rotation")
         yield from calendar_problems(spell("{}.overlap_days", place), key.rotation.calendar())
+    if key.previous == "whenIdle" and not key.retire_guard:
+        guard = spell("retire_guard: {idle_days: 3}")
+        yield Problem(
+            settings.key_place(spell, user, "previous"),
+            f"whenIdle needs the days for which the previous key must have been unused. Add {guard}, or choose "
+            "active, inactive or deleted.",
+        )
     if key.description is not None and key.description != "":
         place = settings.key_place(spell, user, "description")
         yield from ignored_tags_problems(place, ignored_tags)

@@ -61,6 +61,9 @@ TAG = [{"Key": "a", "Value": "b"}]
 TRUST = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
 )
+NOTHING = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}]}
+)
 TAGS = {"ResourceType": "Parameter", "ResourceId": "/a/one"}
 OBJECT, FILE = {"Bucket": "bucket", "Key": "file"}, "arn:aws:s3:::bucket/file"
 ALIAS = f"arn:aws:kms:{HERE}:alias"
@@ -140,6 +143,11 @@ ROWS: list[tuple[str, Call, list[Permission]]] = [
         "secretsmanager",
         lambda sm, _: sm.create_secret(Name="team/two"),
         [("CreateSecret", f"{SECRET}:team/two-??????")],
+    ),
+    (
+        "secretsmanager",
+        lambda sm, _: sm.create_secret(Name="team/three", AddReplicaRegions=[{"Region": "eu-west-1"}]),
+        [("CreateSecret", f"{SECRET}:team/three-??????"), ("ReplicateSecretToRegions", f"{SECRET}:team/three-??????")],
     ),
     # With a customer managed key: what the service does with it, the caller must be allowed to do.
     (
@@ -341,6 +349,49 @@ def test_a_secret_that_awaits_its_deletion_can_only_be_looked_at(strict: Strict)
     secrets.delete_secret(SecretId="marked")
     secrets.delete_secret(SecretId="marked", ForceDeleteWithoutRecovery=True)
     assert refusal(secrets.describe_secret, SecretId="marked")[0] == "ResourceNotFoundException"
+
+
+def test_the_resource_policy_of_a_secret_counts(strict: Strict, probe: Credentials) -> None:
+    secrets, iam = strict.client("secretsmanager"), strict.client("iam")
+    arn = secrets.create_secret(Name="shared", SecretString="x")["ARN"]
+    iam.put_user_policy(UserName="probe", PolicyName="allowed", PolicyDocument=NOTHING)
+    user = f"{IAM}:user/probe"
+
+    def policy(effect: str, principal: str) -> None:
+        statement = {"Effect": effect, "Principal": {"AWS": [principal]}, "Action": "secretsmanager:GetSecretValue"}
+        document = {"Version": "2012-10-17", "Statement": [statement | {"Resource": "*"}]}
+        secrets.put_resource_policy(SecretId="shared", ResourcePolicy=json.dumps(document))
+
+    reading = strict.client("secretsmanager", probe)
+    for principal in (f"{IAM}:user/other", f"{IAM}:root"):
+        policy("Allow", principal)
+        assert refusal(reading.get_secret_value, SecretId="shared")[0] == "AccessDeniedException"
+    policy("Allow", user)
+    assert reading.get_secret_value(SecretId="shared")["SecretString"] == "x"
+    assert reading.get_secret_value(SecretId=arn)["SecretString"] == "x"
+    assert refusal(reading.describe_secret, SecretId="shared")[0] == "AccessDeniedException", "no other action"
+    iam.put_user_policy(UserName="probe", PolicyName="allowed", PolicyDocument=ALLOW_ALL)
+    for principal in (user, f"{IAM}:root"):
+        policy("Deny", principal)
+        code, message, _ = refusal(reading.get_secret_value, SecretId="shared")
+        assert code == "AccessDeniedException"
+        assert message.endswith("with an explicit deny in a resource-based policy")
+
+
+def test_publishing_needs_a_permission_on_the_topic(strict: Strict, probe: Credentials) -> None:
+    topic = strict.client("sns").create_topic(Name="notices")["TopicArn"]
+    strict.client("iam").put_user_policy(UserName="probe", PolicyName="allowed", PolicyDocument=NOTHING)
+    sns = strict.client("sns", probe)
+    assert refusal(sns.publish, TopicArn=topic, Message="m") == (
+        "AuthorizationError",
+        f"User: {IAM}:user/probe is not authorized to perform: SNS:Publish on resource: {topic} because no "
+        "identity-based policy allows the SNS:Publish action",
+        403,
+    )
+    statement = {"Effect": "Allow", "Action": "sns:Publish", "Resource": topic}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    strict.client("iam").put_user_policy(UserName="probe", PolicyName="allowed", PolicyDocument=document)
+    assert sns.publish(TopicArn=topic, Message="m")["MessageId"]
 
 
 def test_a_key_may_be_limited_to_one_service(strict: Strict, probe: Credentials, given: dict[str, Any]) -> None:

@@ -16,7 +16,12 @@ from tests.lifecycle.stack import Sandbox, Stack
 
 BIN = Path(sys.executable).parent
 SOURCES = ("stack", "secretsManager", "ssm")
-STORES = {"deliver": {"secretsManager": {}, "ssm": {}}}
+STORES = {
+    "deliver": {
+        "secretsManager": {"fields": {"id": "username", "secret": "password"}},
+        "ssm": {"fields": {"id": "key"}},
+    }
+}
 
 
 def consumer(stack: Stack, folder: Path, minutes: int = 30) -> dict[str, str]:
@@ -57,6 +62,38 @@ def test_the_aws_cli_follows_a_rotation_without_a_secret_in_a_file(
     refused = list_buckets(environment, "stack")
     assert f"The access key {key} of test-user is inactive" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_consumer_needs_one_permission_and_neither_pulumi_nor_a_project(
+    new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stack = new_stack()
+    stack.write({**config(), "deliver": {"secretsManager": {"fields": {"id": "username", "secret": "password"}}}})
+    stack.up()
+    arn = sandbox.client("secretsmanager").list_secrets()["SecretList"][0]["ARN"]
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="consumer")
+    consumer_key = iam.create_access_key(UserName="consumer")["AccessKey"]
+    environment = {
+        **{name: value for name, value in sandbox.environment.items() if not name.startswith("PULUMI")},
+        "PATH": "/usr/bin:/bin",
+        "AWS_ACCESS_KEY_ID": consumer_key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": consumer_key["SecretAccessKey"],
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+    }
+    command = f"{BIN}/access-keys credentials test-user --process --from secretsManager:{arn}"
+    (tmp_path / "config").write_text(f"[profile app]\nregion = ap-northeast-2\ncredential_process = {command}\n")
+    denied = subprocess.run(command.split(), env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (denied.returncode, denied.stdout) == (1, "")
+    assert "cannot be read: AccessDeniedException" in denied.stderr
+    assert "Traceback" not in denied.stderr
+    statement = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": arn}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="consumer", PolicyName="read", PolicyDocument=document)
+    sandbox.control.clear_calls()
+    done = list_buckets(environment, "app")
+    assert done.returncode == 0, done.stderr
+    assert {call.key for call in sandbox.control.calls() if call.action == "ListBuckets"} == set(keys_in_iam(sandbox))
 
 
 CLIENT = """

@@ -1,10 +1,12 @@
 """Handing keys over: secret stores, extra outputs, and the search for a secret where none may be."""
 
 import json
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.lifecycle.helpers import NewStack, config, works
+from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
 
 
@@ -68,3 +70,109 @@ def test_a_user_can_be_left_out_of_the_stacks_delivery(new_stack: NewStack, sand
     stack.up()
     names = [parameter["Name"] for parameter in sandbox.client("ssm").describe_parameters()["Parameters"]]
     assert names == ["/access-keys/test-user"]
+
+
+def reader(sandbox: Sandbox, name: str, *allowed: str) -> tuple[str, str]:
+    """The key of an IAM user with these permissions."""
+    iam = sandbox.client("iam")
+    iam.create_user(UserName=name)
+    if allowed:
+        allow = {"Effect": "Allow", "Action": list(allowed), "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=document)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return key["AccessKeyId"], key["SecretAccessKey"]
+
+
+def content(sandbox: Sandbox, key: tuple[str, str] | None = None, region: str = "ap-northeast-2") -> dict[str, Any]:
+    """The JSON that somebody reads from the secret `team/key`."""
+    client = sandbox.client("secretsmanager", key, region)
+    return json.loads(client.get_secret_value(SecretId="team/key")["SecretString"])
+
+
+def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, app, other = new_stack(), reader(sandbox, "app"), reader(sandbox, "other")
+    secret: dict[str, Any] = {"name": "team/key", "fields": {"id": "username", "secret": "password"}}
+    secret |= {"readers": ["arn:aws:iam::123456789012:user/app"], "replicas": ["eu-west-1"]}
+    for serial in (1, 2):
+        stack.write({**config(serial=serial, previous="deleted"), "deliver": {"secretsManager": secret}})
+        stack.up()
+        key_id, key_secret = stack.key("test-user")
+        assert content(sandbox, app) == {"username": key_id, "password": key_secret}, "the reader needs no policy"
+        arn = sandbox.client("secretsmanager", region="eu-west-1").list_secrets()["SecretList"][0]["ARN"]
+        replica = sandbox.client("secretsmanager", region="eu-west-1").get_secret_value(SecretId=arn)
+        assert json.loads(replica["SecretString"])["username"] == key_id, "the replica follows"
+        with pytest.raises(ClientError, match="AccessDenied"):
+            content(sandbox, other)
+        with pytest.raises(ClientError, match="PutSecretValue"):
+            sandbox.client("secretsmanager", app).put_secret_value(SecretId="team/key", SecretString="mine")
+        assert stack.preview("--expect-no-changes").changes == {}
+        assert stack.refresh("--expect-no-changes").changes == {}
+    secret |= {"readers": ["arn:aws:iam::123456789012:user/other"], "replicas": ["us-west-2"]}
+    stack.write({**config(serial=2, previous="deleted"), "deliver": {"secretsManager": secret}})
+    assert stack.up().changes == {"update": 2}
+    assert content(sandbox, other)["username"] == key_id
+    with pytest.raises(ClientError, match="AccessDenied"):
+        content(sandbox, app)
+    del secret["readers"], secret["replicas"]
+    stack.write({**config(serial=2, previous="deleted"), "deliver": {"secretsManager": secret}})
+    assert "the secret 'team/key' keeps its replica in us-west-2" in stack.preview().text
+    stack.up()
+    secrets = sandbox.client("secretsmanager")
+    assert len(secrets.describe_secret(SecretId="team/key")["ReplicationStatus"]) == 1, "as with the real provider"
+    secrets.remove_regions_from_replication(SecretId="team/key", RemoveReplicaRegions=["us-west-2"])
+    stack.refresh()
+    assert "keeps its replica" not in stack.up("--expect-no-changes").text
+    with pytest.raises(ClientError, match="AccessDenied"):
+        content(sandbox, other)
+    stack.destroy()
+    assert sandbox.client("secretsmanager").list_secrets()["SecretList"] == []
+
+
+@pytest.mark.parametrize("by_arn", [True, False])
+def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandbox: Sandbox, by_arn: bool) -> None:
+    secrets = sandbox.client("secretsmanager")
+    stack = new_stack()
+    store = {"existing": "team/key"}
+    stack.write({**config(), "deliver": {"secretsManager": store}})
+    done = stack.up(check=False)
+    assert "deliver.secretsManager.existing: the secret 'team/key' could not be read: ResourceNotFound" in done.text
+    assert sandbox.client("iam").list_users()["Users"] == [], "before anything is created"
+
+    arn = secrets.create_secret(Name="team/key", SecretString="mine", Description="of the team")["ARN"]
+    store = {"existing": arn if by_arn else "team/key"}
+    for serial in (1, 2):
+        stack.write({**config(serial=serial, previous="deleted"), "deliver": {"secretsManager": store}})
+        stack.up()
+        key = stack.key("test-user")
+        assert content(sandbox) == {"aws_access_key_id": key[0], "aws_secret_access_key": key[1]}
+        assert works(sandbox, key)
+        assert list(keys_in_iam(sandbox)) == [key[0]]
+        assert stack.preview("--expect-no-changes").changes == {}
+        assert stack.refresh("--expect-no-changes").changes == {}
+    stack.write(config(serial=2, previous="deleted"))
+    stays = f"the secret 'team/key' is not this stack's: it stays as it is, with the access key {key[0]} in it"
+    assert stays in stack.preview().text
+    assert stays in stack.up().text
+    assert content(sandbox)["aws_access_key_id"] == key[0]
+    stack.write({**config(serial=2, previous="deleted"), "deliver": {"secretsManager": store}})
+    stack.up()
+    stack.destroy()
+    assert content(sandbox)["aws_access_key_id"] == key[0], "the team's secret is there, with a key that is gone"
+    assert secrets.describe_secret(SecretId="team/key")["Description"] == "of the team"
+
+
+def test_a_secret_of_the_stack_does_not_become_one_that_exists(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({**config(), "deliver": {"secretsManager": {"name": "team/key"}}})
+    stack.up()
+    stack.write({**config(), "deliver": {"secretsManager": {"existing": "team/key"}}})
+    done = stack.up(check=False)
+    assert done.code != 0
+    assert "this stack created the secret 'team/key', and would delete it. Write name: team/key instead" in done.text
+    command = next(line for line in done.text.splitlines() if "pulumi state delete" in line)
+    stack.run("state", "delete", command.split("'")[-2], "--target-dependents", "--yes")
+    stack.up()
+    assert content(sandbox)["aws_access_key_id"] == stack.key("test-user")[0]

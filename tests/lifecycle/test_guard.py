@@ -257,3 +257,37 @@ def test_one_user_is_let_go_without_lifting_the_guard_from_anybody_else(new_stac
     assert "is deleted: the user was removed" in done.text
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["carol"]
     assert works(sandbox, carols), "the guard still holds for carol's previous key"
+
+
+def test_when_idle_the_previous_key_stays_until_its_users_have_changed_over(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    rules: dict[str, Any] = {"previous": "whenIdle", "retireGuard": {"idleDays": 3}}
+    stack.write(config(**rules))
+    stack.up()
+    old = stack.key("test-user")
+    assert works(sandbox, old)
+    stack.write(config(serial=2, **rules))
+    stack.up()
+    waits = f"the previous access key {old[0]} of user test-user stays active. It waits for: "
+
+    sandbox.control.change_faults(clock=30 * 86400)
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(30)
+    done = stack.up()
+    assert f"{waits}the new key has not been used yet." in done.text, "the verification does not count"
+    assert done.changes == {}
+    new = stack.key("test-user")
+    assert works(sandbox, old)
+    assert works(sandbox, new)
+    today = f"{waits}the previous one was used on {in_days(30)}"
+    assert today in stack.preview().text
+    assert today in stack.up().text
+
+    sandbox.control.change_faults(clock=33 * 86400 + 60)
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(33)
+    assert "its users have changed over to key 2" in stack.up().text
+    assert keys_in_iam(sandbox) == {old[0]: "Inactive", new[0]: "Active"}
+    sandbox.control.clear_calls()
+    assert stack.up().changes == {}
+    assert not [call for call in sandbox.control.calls() if call.service == "iam"], "then AWS is asked nothing"

@@ -141,7 +141,10 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     iam.create_group(GroupName="writers")
     adopted = iam.create_access_key(UserName="eve")["AccessKey"]["AccessKeyId"]
     other = iam.create_policy(PolicyName="other", PolicyDocument=json.dumps(statement("s3:ListAllMyBuckets")))
-    stores = {"secretsManager": {"kmsKey": kms_key}, "ssm": {"kmsKey": kms_key}}
+    stack.sandbox.client("secretsmanager").create_secret(Name="existing", SecretString="of the team")
+    reader = ["arn:aws:iam::123456789012:user/eve"]
+    secret: dict[str, Any] = {"kmsKey": kms_key, "readers": reader, "replicas": ["eu-west-1"]}
+    stores = {"secretsManager": secret, "ssm": {"kmsKey": kms_key}}
     documents = {name: statement("s3:ListAllMyBuckets") for name in ("own", "former")}
     expect, read = {"deny": ["iam:*"]}, [{"bucket": "data", "access": "read"}]
     groups: dict[str, Any] = {
@@ -155,6 +158,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "eve": {"groups": ["readers"], "key": {"adopt": {"id": adopted}}, "deliver": None},
         "fay": {"groups": ["readers"], "key": None, "forceDestroy": True},
         "gus": {"groups": ["readers"], "key": None, "forceDestroy": True},
+        "ida": {"groups": ["readers"], "deliver": {"secretsManager": {"existing": "existing"}}},
         "hal": {"policies": ["own"], "allowFrom": ["203.0.113.0/24"]},
         "ivy": {"groups": ["readers"], "key": {"keepSecret": False}},
     }
@@ -166,6 +170,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "policyDocuments": documents,
         "aws:ignoreTags": {"keyPrefixes": ["AKIA"]},
     }
+    settings["notify"] = {"sns": stack.sandbox.client("sns").create_topic(Name="notices")["TopicArn"]}
     stack.write({"groups": {"first": {"policies": ["AmazonS3ReadOnlyAccess"]}}, "users": {"fay": FAY}})
     yield operator.run("up")
     make_others(iam)
@@ -188,7 +193,10 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
     key: dict[str, Any] = {"serial": 2, "previous": "inactive"}
     users["ann"] = {"groups": ["writers"], "tags": {"team": "web", "room": ""}, "path": "/data/", "key": key}
     users["ann"]["permissionsBoundary"] = "own"
-    settings |= {"deliver": {"secretsManager": {}, "ssm": {}}, "aws:defaultTags": {"tags": {"stage": "prod"}}}
+    settings |= {
+        "deliver": {"secretsManager": {"readers": reader, "replicas": ["us-west-2"]}, "ssm": {}},
+        "aws:defaultTags": {"tags": {"stage": "prod"}},
+    }
     stack.write(settings)
     yield operator.run("preview")
     yield operator.run("up")

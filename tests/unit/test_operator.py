@@ -107,9 +107,18 @@ def test_every_row_is_about_something_that_settings_can_have() -> None:
     given["users"]["gus"] = {
         "policies": [f"{IAM}policy/other"],
         "expect": {"deny": ["iam:*"]},
+        "deliver": {"secretsManager": {"existing": "team/key"}},
+    }
+    given["users"]["fay"] = {
+        "groups": ["readers"],
+        "deliver": {"secretsManager": {"readers": [f"{IAM}role/app"], "replicas": ["eu-west-1"]}},
+    }
+    given["users"]["hal"] = {
+        "groups": ["readers"],
         "key": {"adopt": {"id": "AKIAIOSFODNN7EXAMPLE"}},
         "deliver": None,
     }
+    given["notify"] = {"sns": "arn:aws:sns:ap-northeast-2:123456789012:notices"}
     about = resources_of(planned(settings(given), SEOUL, {"owner": "it"}), SEOUL) | of_account(SEOUL)
     outside = {"bucket", "object", "key:of the stack", "operator", "key:with a retire guard"}
     assert {row.about for row in ROWS} - outside <= about.keys()

@@ -503,3 +503,81 @@ def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="inactive"), guard=False)
     assert plan.retired_key is None
     assert not plan.retired, "it stopped working before"
+
+
+# ---- whenIdle
+
+WHEN_IDLE = KeyRules(serial=2, previous="whenIdle")
+
+
+def test_when_idle_asks_aws_only_about_a_previous_key_that_is_active(aws: FakeAws) -> None:
+    state = MadeUpState().user("ann", "2", "1", inactive=["1"]).user("bob", "2")
+    plans = planned(aws, state, {"ann": WHEN_IDLE, "bob": WHEN_IDLE})
+    assert not aws.asked
+    assert plans["ann"].plan.previous is not None
+    assert plans["ann"].plan.previous.status is None
+
+
+@pytest.mark.parametrize(
+    ("used", "waits"),
+    [
+        ({}, "the new key has not been used yet"),
+        (
+            {"AKIA-ann-1": USED, "AKIA-ann-2": USED},
+            "the previous one was used on 2026-11-23 08:00 UTC for s3 in us-east-1",
+        ),
+    ],
+)
+def test_when_idle_waits_for_the_users_of_the_keys(aws: FakeAws, used: dict[str, datetime], waits: str) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, used
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), WHEN_IDLE)
+    line = f"the previous access key AKIA-ann-1 of user ann stays active. It waits for: {waits}."
+    assert plan.waits == (line,)
+    assert plan.not_retired == {"AKIA-ann-1": line}
+    assert plan.plan.previous is not None
+    assert plan.plan.previous.status is None
+    assert not plan.skipped, "that is no reason to fail"
+
+
+def test_when_idle_retires_a_key_that_is_idle_once_the_new_one_is_used(aws: FakeAws) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-2": USED}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), WHEN_IDLE)
+    assert plan.plan.previous is not None
+    assert plan.plan.previous.status == "inactive"
+    assert not plan.waits
+    assert plan.retired[0].endswith("is deactivated: previous is whenIdle, and its users have changed over to key 2")
+
+
+def test_when_idle_the_verification_of_the_new_key_is_no_use(aws: FakeAws) -> None:
+    aws.keys, aws.service = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, "sts"
+    aws.used = {"AKIA-ann-2": CREATED + timedelta(seconds=20)}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), WHEN_IDLE)
+    assert plan.waits[0].endswith("It waits for: the new key has not been used yet.")
+
+
+def test_when_idle_a_third_key_waits_for_the_hand_over_of_the_second(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), replace(WHEN_IDLE, serial=3))
+    assert names(plan) == ("2", "1")
+    assert not plan.waits, "it is reported once"
+    (why,) = plan.skipped
+    assert why.startswith("the previous access key AKIA-ann-1 of user ann stays active. It waits for: the new key")
+    assert "No new key is issued until this one can be deleted" in why
+
+
+def test_when_idle_a_last_use_that_cannot_be_read_keeps_the_key_and_fails_the_update(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    aws.errors["get_access_key_last_used"] = aws_error("AccessDenied")
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), WHEN_IDLE)
+    assert names(plan) == ("2", "1")
+    assert plan.skipped[0].startswith("the access key AKIA-ann-1 of user ann is not deactivated, because the last use")
+
+
+def test_when_idle_the_override_of_the_guard_retires_at_once(aws: FakeAws) -> None:
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-1": USED}
+    account = Account(session(aws))
+    guard = RetireGuard(TODAY, account, {"ann": GUARD._replace(is_lifted=True)})
+    users = MadeUpState().user("ann", "2", "1").parsed.users
+    plan = plan_users({"ann": WHEN_IDLE}, {}, users, TODAY, guard, account)["ann"]
+    assert plan.plan.previous is not None
+    assert plan.plan.previous.status == "inactive"

@@ -215,6 +215,7 @@ def test_json_has_the_documented_shape(report: Report) -> None:
         "activeUntil": None,
         "overdue": [],
         "unknown": False,
+        "waitsFor": None,
     }
     assert keys["AKIAPREVIOUS00000002"]["activeUntil"] == "2026-11-22"
     assert keys["AKIAPREVIOUS00000002"]["name"] == "2", "the serial where the stack gives no name"
@@ -345,3 +346,26 @@ def test_a_page_without_keys_says_so() -> None:
     page = Page(as_html(report_of("dev", {"keys": {}}, {}, DAY, Limits())))
     assert "No access keys." in page.words
     assert "table" not in [tag for tag, _ in page.elements]
+
+
+def test_a_previous_key_that_waits_for_its_users_says_for_whom() -> None:
+    keys = {
+        "ann": {
+            "current": key("AKIANEW", 2, "2026-11-01T21:00:00Z"),
+            "previous": key("AKIAOLD", 1, "2026-10-01T21:00:00Z"),
+            "previousUntil": "2026-11-08",
+            "whenIdle": 3,
+        }
+    }
+    use = LastUse(datetime(2026, 11, 22, 12, tzinfo=timezone.utc), "s3", "us-east-1")
+
+    def notes(**used: LastUse | None) -> list[str]:
+        return report_of("dev", {"keys": keys}, used, DAY, Limits()).notes
+
+    begin = "The previous access key AKIAOLD of ann stays active. It waits for: "
+    assert notes(AKIANEW=None, AKIAOLD=None) == [f"{begin}the new key has not been used yet."]
+    assert notes(AKIANEW=use, AKIAOLD=use) == [
+        f"{begin}the previous one was used on 2026-11-22 12:00 UTC for s3 in us-east-1."
+    ]
+    assert notes(AKIANEW=use, AKIAOLD=None) == [], "the next update retires it"
+    assert notes(AKIANEW=use) == [], "what AWS does not report is not guessed"

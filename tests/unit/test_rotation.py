@@ -2,21 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
+from aws_access_keys.iam import LastUse
 from aws_access_keys.rules.rotation import (
     Calendar,
     Key,
     KeyName,
     KeyPlan,
     KeyRules,
+    PlannedKey,
     Retired,
     Status,
     due_key,
     notes,
     plan_keys,
     retirements,
+    waits_for,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -317,3 +320,42 @@ def test_settings_that_do_less_than_they_seem_to_are_noted(rules: KeyRules, curr
 )
 def test_ordinary_settings_need_no_note(rules: KeyRules, keys: list[Key]) -> None:
     assert notes(rules, keys, TODAY) == []
+
+
+# ---- whenIdle
+
+
+def test_when_idle_retires_nothing_while_the_new_key_is_issued_and_nothing_during_the_overlap() -> None:
+    rules = KeyRules(serial=2, previous="whenIdle", rotation=CALENDAR)
+    plan = run(rules, [key("1")], TODAY)
+    assert plan.is_new
+    assert plan.previous == PlannedKey(KeyName(1), None), "nobody can have used the new key"
+    keys = after(plan, [key("1")], TODAY)
+    statuses: dict[int, Status | None] = {6: None, 7: "inactive", 30: "inactive"}
+    for day, status in statuses.items():
+        plan = run(rules, keys, TODAY + timedelta(days=day))
+        assert plan.previous == PlannedKey(KeyName(1), status), f"{day} days after the new key was issued"
+
+
+def test_when_idle_leaves_an_inactive_key_alone() -> None:
+    plan = run(KeyRules(serial=2, previous="whenIdle"), [key("2"), key("1", active=False)], TODAY)
+    assert plan.previous == PlannedKey(KeyName(1), None)
+
+
+@pytest.mark.parametrize(
+    ("new_used", "old_used_days_ago", "waits"),
+    [
+        (False, None, "the new key has not been used yet"),
+        (False, 90, "the new key has not been used yet"),
+        (True, None, None),
+        (True, 3, None),
+        (True, 2, "the previous one was used on 2026-11-21 08:00 UTC for s3 in us-east-1"),
+    ],
+)
+def test_a_hand_over_waits_for_the_new_key_and_then_for_the_old_one(
+    new_used: bool, old_used_days_ago: int | None, waits: str | None
+) -> None:
+    now = datetime(2026, 11, 23, 8, tzinfo=timezone.utc)
+    new = LastUse(now - timedelta(days=40), "s3", "us-east-1") if new_used else None
+    old = None if old_used_days_ago is None else LastUse(now - timedelta(days=old_used_days_ago), "s3", "us-east-1")
+    assert waits_for(new, old, 3, now) == waits

@@ -115,7 +115,9 @@ def test_a_key_whose_secret_is_encrypted_is_told_from_others() -> None:
 def test_a_delivered_key_is_handed_over_though_its_run_failed(kind: str, output: str) -> None:
     state = MadeUpState().user("ann", "2", "1", handed_over=["1"])
     new = state.parsed.users["ann"].keys[0]
-    state.add(f"{USER}${kind}", "access/of-bob", {output: "not JSON"})
+    for text in ("not JSON", "[]", "{}", json.dumps({"expired": "2027-01-01"}), json.dumps({"id": 1, "secret": "s"})):
+        state.add(f"{USER}${kind}", "access/of-bob", {output: text})
+        assert not state.parsed.users["ann"].delivered, f"{text} has no key in it"
     assert not state.parsed.users["ann"].was_handed_over(new)
-    state.add(f"{USER}${kind}", "access/of-ann", {output: json.dumps({"aws_access_key_id": new.id})})
+    state.add(f"{USER}${kind}", "access/of-ann", {output: json.dumps({"username": new.id, "password": "s3cr3t"})})
     assert state.parsed.users["ann"].was_handed_over(new)

@@ -239,6 +239,7 @@ def inventory(
       access-keys credentials ann --profile s3-dev    then: aws s3 ls --profile s3-dev
       access-keys credentials ann --csv ann.csv       for `aws configure import` of AWS CLI 2
       credential_process = access-keys credentials ann --process --from ssm
+      credential_process = access-keys credentials ann --process --from secretsManager:team/key
                                                       in a profile of ~/.aws/config: no secret in any file
     """
 )

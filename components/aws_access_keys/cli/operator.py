@@ -33,7 +33,17 @@ from aws_access_keys.rules.operator import (
 from aws_access_keys.rules.operator_rows import OF_ACCOUNT, OWN, Command
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, as_lines
-from aws_access_keys.rules.resource_types import GROUP, KEY, PARAMETER, PLANS, POLICY, SECRET, USER
+from aws_access_keys.rules.resource_types import (
+    GROUP,
+    KEY,
+    PARAMETER,
+    PLANS,
+    POLICY,
+    SECRET,
+    SECRET_POLICY,
+    SECRET_VERSION,
+    USER,
+)
 from aws_access_keys.session import session_for
 
 if TYPE_CHECKING:
@@ -238,11 +248,12 @@ def _state(resources: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
     """What the state has, without resources that a failed run left incomplete."""
     for found in resources:
         properties: dict[str, Any] = found.get("outputs") or {}
-        if found["type"] in (GROUP, USER, POLICY, SECRET, PARAMETER) and "arn" not in properties:
+        name = "secretArn" if found["type"] == SECRET_POLICY else "arn"
+        if found["type"] in (GROUP, USER, POLICY, SECRET, SECRET_VERSION, PARAMETER) and "arn" not in properties:
             continue
-        if found["type"] == SECRET:
+        if found["type"] in (SECRET, SECRET_VERSION, SECRET_POLICY) and name in properties:
             # AWS appends six characters, which change when the secret is created again.
-            yield Resource(SECRET, {**properties, "arn": re.sub(r"-\w{6}$", "-??????", properties["arn"])})
+            yield Resource(found["type"], {**properties, name: re.sub(r"-\w{6}$", "-??????", properties[name])})
         elif found["type"] == PLANS:
             for user in _mapping(properties.get("idleDays")):
                 yield Resource(KEY, {"user": user, "guarded": True})

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 
 from aws_access_keys.cli.credentials import CredentialsError, current_key
+from aws_access_keys.credentials import stored_key
 from aws_access_keys.iam import format_error, sdk_errors
 from aws_access_keys.rules.names import stored_name
 
@@ -44,7 +45,8 @@ def from_store(user: str, store: str, name: str | None, profile: str | None, reg
     kept = {variable: os.environ.pop(variable, None) for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")}
     os.environ[RUNNING] = "1"
     try:
-        session: Any = boto3.Session(profile_name=profile, region_name=region)
+        where = region or (stored.split(":")[3] if stored.startswith("arn:") else None)
+        session: Any = boto3.Session(profile_name=profile, region_name=where)
         if store == "ssm":
             found = session.client("ssm").get_parameter(Name=stored, WithDecryption=True)["Parameter"]["Value"]
         else:
@@ -65,10 +67,10 @@ def _key(text: str, place: str) -> dict[str, str]:
     found = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
     if "expired" in found:
         raise CredentialsError(f"{place}: the access key expired on {found['expired']}.")
-    key = {name: str(found.get(name) or "") for name in ("aws_access_key_id", "aws_secret_access_key")}
-    if not all(key.values()):
+    key_id, secret = stored_key(text) or ("", "")
+    if not secret or not key_id.startswith("AKIA"):
         raise CredentialsError(f"{place} holds no access key in the form in which this program delivers one.")
-    return key
+    return {"aws_access_key_id": key_id, "aws_secret_access_key": secret}
 
 
 def as_process_output(key: Mapping[str, str], minutes: int) -> str:

@@ -184,6 +184,7 @@ def _stored_name_problem(store: str, name: str) -> str | None:
 
 _WHERE = {
     "secretsManager": "the secret '{}' in Secrets Manager",
+    "existingSecret": "the secret '{}' in Secrets Manager",
     "ssm": "the parameter '{}' in SSM",
     "command": "the command '{}'",
 }

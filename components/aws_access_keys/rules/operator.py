@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_access_keys.rules.documents import VERSION, length
 from aws_access_keys.rules.limits import POLICY_LENGTH
-from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.operator_rows import ROWS, Command, Row
 from aws_access_keys.rules.policies import managed_policies, policy_arn
 from aws_access_keys.rules.resource_types import (
@@ -19,6 +18,8 @@ from aws_access_keys.rules.resource_types import (
     PARAMETER,
     POLICY,
     SECRET,
+    SECRET_POLICY,
+    SECRET_VERSION,
     STASH,
     USER,
     USER_POLICY,
@@ -55,8 +56,8 @@ class Place(NamedTuple):
         return [name, f"{name}.cn"] if self.partition == "aws-cn" else [name]
 
 
-GRANT, EXPECTATIONS = "grant", "expectations"
-"""A granted bucket, and the expectations of a group or user: not resources of the stack."""
+GRANT, EXPECTATIONS, NOTICES = "grant", "expectations", "notices"
+"""A granted bucket, the expectations of a group or user, a topic for notices: not resources of the stack."""
 
 
 def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str, Any]) -> Iterator[Resource]:
@@ -83,6 +84,8 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
             yield Resource(GROUP_POLICY, {"group": name})
         if group.expect:
             yield Resource(EXPECTATIONS, {"group": name, "policies": [*map(arn, group.policies)]})
+    if settings.notify and settings.notify.sns:
+        yield Resource(NOTICES, {"arn": settings.notify.sns})
     for name, user in settings.users.items():
         tags = {**default_tags, **settings.effective_tags(name)}
         boundary = arn(user.permissions_boundary) if isinstance(user.permissions_boundary, str) else None
@@ -111,11 +114,16 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
         if key.description is not None:
             yield Resource(STASH, {"input": {"user": name}})
         if deliver and (store := deliver.secrets_manager):
-            stored = place.arn("secretsmanager", f"secret:{stored_name(name, store.name, 'secrets_manager')}-??????")
+            stored = place.arn("secretsmanager", f"secret:{store.stored_name(name, 'secrets_manager')}-??????")
             asked = {"arn": stored, "kmsKeyId": store.kms_key, "tagsAll": default_tags, "guarded": guarded}
-            yield Resource(SECRET, asked)
+            if store.existing is None:
+                yield Resource(SECRET, {**asked, "replicas": store.replicas})
+            else:
+                yield Resource(SECRET_VERSION, {"arn": stored, "checked": True})
+            if store.readers:
+                yield Resource(SECRET_POLICY, {"secretArn": stored})
         if deliver and (store := deliver.ssm):
-            stored = place.arn("ssm", f"parameter/{stored_name(name, store.name, 'ssm').removeprefix('/')}")
+            stored = place.arn("ssm", f"parameter/{store.stored_name(name, 'ssm').removeprefix('/')}")
             asked = {"arn": stored, "keyId": store.kms_key, "tagsAll": default_tags, "guarded": guarded}
             yield Resource(PARAMETER, asked)
 
@@ -260,6 +268,8 @@ def _of_store(stored: Mapping[str, Any], place: Place) -> Findings:
     store, key = ("parameter", stored.get("keyId")) if is_parameter else ("secret", stored.get("kmsKeyId"))
     yield store, [stored["arn"]]
     yield f"any:{store}s", ["*"]
+    if stored.get("replicas"):
+        yield "secret:with replicas", [stored["arn"]]
     if stored.get("tagsAll"):
         yield f"{store}:with tags", [stored["arn"]]
     if not isinstance(key, str) or not key or key.startswith("alias/aws/"):
@@ -269,6 +279,21 @@ def _of_store(stored: Mapping[str, Any], place: Place) -> Findings:
     yield from (("key", [key]), (f"key:of {store}s", [key]))
     if stored.get("guarded"):
         yield "key:with a retire guard", [key]
+
+
+def _of_version(version: Mapping[str, Any], _: Place) -> Findings:
+    """The value of a secret, perhaps one that the stack did not create."""
+    yield "other secret", [version["arn"]]
+    if version.get("checked"):
+        yield "other secret:to check", [version["arn"]]
+
+
+def _of_secret_policy(policy: Mapping[str, Any], _: Place) -> Findings:
+    yield "secret:with readers", [policy["secretArn"]]
+
+
+def _of_notices(notices: Mapping[str, Any], _: Place) -> Findings:
+    yield "topic", [notices["arn"]]
 
 
 _FINDINGS = {
@@ -285,6 +310,9 @@ _FINDINGS = {
     KEY: _of_key,
     STASH: _of_stash,
     SECRET: _of_store,
+    SECRET_VERSION: _of_version,
+    SECRET_POLICY: _of_secret_policy,
+    NOTICES: _of_notices,
     PARAMETER: _of_store,
 }
 

@@ -9,11 +9,13 @@ Everything is decided from three things: the settings (KeyRules), the keys that 
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
+from aws_access_keys.iam import LastUse
+
 Status = Literal["active", "inactive"]
-Retired = Literal["active", "inactive", "deleted"]
+Retired = Literal["active", "inactive", "deleted", "whenIdle"]
 Retirement = Literal["deactivated", "deleted"]
 
 
@@ -162,7 +164,7 @@ def plan_keys(
         current, issued_on = PlannedKey(newest.name, None if newest.name in keep else rules.status), newest.issued_on
     calendar = rules.rotation
     overlap_ends = issued_on + timedelta(days=calendar.overlap_days) if calendar else None
-    previous = _previous(rules, remaining[0], overlap_ends, today, keep) if remaining else None
+    previous = _previous(rules, remaining[0], new, overlap_ends, today, keep) if remaining else None
     return KeyPlan(
         current,
         previous,
@@ -174,7 +176,7 @@ def plan_keys(
 
 
 def _previous(
-    rules: KeyRules, key: Key, overlap_ends: date | None, today: date, keep: Set[KeyName]
+    rules: KeyRules, key: Key, new: KeyName | None, overlap_ends: date | None, today: date, keep: Set[KeyName]
 ) -> PlannedKey | None:
     """What becomes of the previous key; None: it is deleted."""
     if key.name in keep:
@@ -183,12 +185,26 @@ def _previous(
         return PlannedKey(key.name, None)
     if rules.previous == "deleted":
         return None
+    if rules.previous == "whenIdle":  # as far as `waits_for` allows; nobody has used a key that is yet to be issued
+        return PlannedKey(key.name, "inactive" if key.active and not new else None)
     # Only the setting itself makes an inactive key active again, never a default, an overlap or a removed schedule; and
     # only one that it retired: others were deactivated for a reason.
     if rules.previous == "active" and not key.active and not key.is_retired:
         return PlannedKey(key.name, None)
     default: Status | None = "inactive" if rules.rotation and key.active else None
     return PlannedKey(key.name, rules.previous or default)
+
+
+def waits_for(current: LastUse | None, previous: LastUse | None, idle_days: int, now: datetime) -> str | None:
+    """What the retirement of a previous key waits for, with `whenIdle`; None where its users have changed over.
+
+    current, previous: the last uses of the two keys, without the verification of a new key.
+    """
+    if current is None:
+        return "the new key has not been used yet"
+    if previous and now - previous.on < timedelta(days=idle_days):
+        return f"the previous one was {previous.text}"
+    return None
 
 
 def retirements(plan: KeyPlan, keys: Sequence[Key]) -> Mapping[KeyName, Retirement]:

@@ -26,7 +26,7 @@ SETTINGS = {
     "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
 }
 
-COMMON = ("iam", "sts", "s3", "ec2", "secretsmanager", "ssm", "kms")
+COMMON = ("iam", "sts", "s3", "ec2", "secretsmanager", "ssm", "kms", "sns")
 S3_CONTROL_PATH = "/v20180820/"  # another service of moto's under S3's name
 
 # Paths that moto keeps for itself (its own API, the EC2 metadata service): not part of AWS's API.

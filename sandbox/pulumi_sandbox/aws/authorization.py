@@ -2,7 +2,7 @@
 
 Root may do everything. A user's policies are its own and those of its groups, bounded by its permissions boundary; an
 assumed role's are the role's. A federated user may do what both its user and its session policies allow. Of
-resource-based policies only a bucket policy's deny counts, as far as moto knows it.
+resource-based policies, that of a secret counts, and a bucket policy's deny, as far as moto knows it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from pulumi_sandbox.aws import account
 from pulumi_sandbox.aws.authentication import Caller
 from pulumi_sandbox.aws.permissions import needed
-from pulumi_sandbox.aws.policy_evaluation import AccessRequest, Verdict, evaluate
+from pulumi_sandbox.aws.policy_evaluation import AccessRequest, Verdict, evaluate, of_principals
 from pulumi_sandbox.aws.request import EC2, JSON, REST, S3, ApiRequest
 from pulumi_sandbox.aws.response import AwsError
 
@@ -30,7 +30,11 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
         if action in ALWAYS_ALLOWED:
             continue
         access = AccessRequest(action, resource, context | _kms_context(request, action, resource))
-        verdict = evaluate(policies, access)
+        verdict, of_secret = evaluate(policies, access), _verdict_of_secret(request, caller, access)
+        if of_secret is Verdict.DENIED:
+            raise _refusal(request, caller, access, "with an explicit deny in a resource-based policy")
+        if of_secret is Verdict.ALLOWED and verdict is Verdict.SILENT:
+            continue  # in the same account, one of the two policies is enough; a boundary does not limit this one
         if verdict is Verdict.ALLOWED and boundary is not None:
             if evaluate([boundary], access) is not Verdict.ALLOWED:
                 raise _refusal(request, caller, access, f"because no permissions boundary allows the {action} action")
@@ -40,6 +44,22 @@ def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
             raise _refusal(request, caller, access, "with an explicit deny in an identity-based policy")
         if caller.session and caller.session.name and evaluate(caller.session.policies, access) is not Verdict.ALLOWED:
             raise _refusal(request, caller, access, f"because no session policy allows the {action} action")
+
+
+def _verdict_of_secret(request: ApiRequest, caller: Caller, access: AccessRequest) -> Verdict:
+    """What the resource policy of a secret decides on an action on it."""
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    if not access.action.startswith("secretsmanager:") or access.resource == "*":
+        return Verdict.SILENT
+    secret: Any = secretsmanager_backends[account.ACCOUNT_ID][request.region].secrets.get(access.resource)
+    policy: str | None = getattr(secret, "policy", None)
+    if not policy:
+        return Verdict.SILENT
+    own = {"*", caller.arn, *([caller.role.role_arn] if caller.role else [])}
+    whole_account = {account.ACCOUNT_ID, f"arn:{account.partition(request.region)}:iam::{account.ACCOUNT_ID}:root"}
+    # The account as principal leaves it to its identity-based policies to allow something.
+    return evaluate([of_principals(policy, own, own | whole_account)], access)
 
 
 def denied_by_bucket_policy(request: ApiRequest, caller: Caller) -> AwsError:
@@ -132,4 +152,7 @@ def _refusal(request: ApiRequest, caller: Caller, access: AccessRequest, reason:
         return AwsError("AccessDeniedException", f"{what} {reason}", 400)
     if request.protocol == REST:
         return AwsError("AccessDeniedException", f"{what} {reason}", 403)
+    if request.service == "sns":  # has a code of its own, and writes its name in capitals
+        text = f"{what} {reason}".replace(access.action, f"SNS:{request.action}")
+        return AwsError("AuthorizationError", text, 403)
     return AwsError("AccessDenied", f"{what} {reason}")

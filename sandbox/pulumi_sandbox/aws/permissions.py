@@ -114,7 +114,10 @@ def _actions(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
     elif request.service == "sts":
         yield f"sts:{action}", request.form.get("RoleArn", "*")
     else:
-        resources = {"ssm": _parameters, "secretsmanager": _secrets}.get(request.service, lambda _: [])(request)
+        kinds = {"ssm": _parameters, "secretsmanager": _secrets, "sns": _topics}
+        resources = kinds.get(request.service, lambda _: [])(request)
+        if action == "CreateSecret" and request.parameters.get("AddReplicaRegions"):
+            yield "secretsmanager:ReplicateSecretToRegions", resources[0]
         yield from ((f"{request.service}:{action}", resource) for resource in resources or ["*"])
 
 
@@ -193,6 +196,10 @@ def _parameters(request: ApiRequest) -> list[str]:
         for name in names
         if name
     ]
+
+
+def _topics(request: ApiRequest) -> list[str]:
+    return [arn for arn in [request.form.get("TopicArn") or request.form.get("TargetArn")] if arn]
 
 
 def _secrets(request: ApiRequest) -> list[str]:

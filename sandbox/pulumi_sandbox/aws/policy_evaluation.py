@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
@@ -50,6 +50,18 @@ def decide(documents: Iterable[str], access: AccessRequest) -> tuple[Verdict, li
     if found["Deny"]:
         return Verdict.DENIED, found["Deny"]
     return (Verdict.ALLOWED if found["Allow"] else Verdict.SILENT), found["Allow"]
+
+
+def of_principals(document: str, allowed: Collection[str], denied: Collection[str]) -> str:
+    """The statements of a resource-based policy that are about a caller, under the names that count for each effect."""
+    names = {"Allow": allowed, "Deny": denied}
+
+    def is_about(statement: Mapping[str, Any]) -> bool:
+        principal = statement.get("Principal", {})
+        listed = _list(principal.get("AWS", []) if isinstance(principal, dict) else principal)
+        return bool(set(listed) & set(names[statement["Effect"]]))
+
+    return json.dumps({"Statement": [statement for statement in _statements(document) if is_about(statement)]})
 
 
 def condition_keys(document: str) -> list[str]:

@@ -28,10 +28,11 @@ PROTOCOLS = {
     "ssm": JSON,
     "kms": JSON,
     "cloudtrail": JSON,
+    "sns": QUERY,
 }
 
 # What names the service of an unsigned request: its API version, or the prefix of its X-Amz-Target header.
-SERVICE_BY_VERSION = {"2010-05-08": "iam", "2011-06-15": "sts", "2016-11-15": "ec2"}
+SERVICE_BY_VERSION = {"2010-05-08": "iam", "2011-06-15": "sts", "2016-11-15": "ec2", "2010-03-31": "sns"}
 SERVICE_BY_TARGET = {
     "secretsmanager": "secretsmanager",
     "AmazonSSM": "ssm",

@@ -45,7 +45,7 @@ def changed(resource: ResourceType, aws: Aws, prior: State, inputs: State, ignor
 def _desired(key: str, prop: Property, inputs: State, otherwise: Any) -> Any:
     """The desired value of a property; ``otherwise`` where the provider or AWS decides."""
     value = None if prop.is_output else inputs.get(key)
-    if value is None:
+    if value is None or (prop.kind == "blocks" and not value):  # to Terraform, no block is no value
         return otherwise if prop.computed else prop.default
     if has_unknown(value):
         return value

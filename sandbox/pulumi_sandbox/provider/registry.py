@@ -20,6 +20,7 @@ RESOURCES: dict[str, ResourceType] = {
         iam_policies.GROUP_POLICY_ATTACHMENT,
         iam_policies.USER_POLICY_ATTACHMENT,
         secretsmanager.SECRET,
+        secretsmanager.SECRET_POLICY,
         secretsmanager.SECRET_VERSION,
         ssm.PARAMETER,
         kms.KEY,

@@ -14,9 +14,11 @@ from datetime import date, datetime
 from io import StringIO
 from typing import Any, ClassVar, Literal, cast
 
-from aws_access_keys.iam import LastUse, was_trial
+from aws_access_keys.clock import moment_of
+from aws_access_keys.iam import LastUse, use_by_others
 from aws_access_keys.rules.findings import Finding, Limits, overdue_findings
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
+from aws_access_keys.rules.rotation import waits_for
 from aws_access_keys.rules.takeover import Foreign
 
 REMEDY = (
@@ -74,6 +76,8 @@ class Row:
     overdue: tuple[Finding, ...]
     unknown: bool
     """Whether the key is overdue depends on its last use, and AWS did not answer."""
+    waits_for: str | None = None
+    """With `previous: whenIdle`, whose previous key this is: who keeps it from being retired."""
 
     @property
     def active(self) -> bool:
@@ -212,7 +216,12 @@ class Report(Listing):
 
     @property
     def notes(self) -> list[str]:
-        notes = [UNMANAGED] if self.summary.unmanaged else []
+        notes = [
+            f"The previous access key {row.id} of {row.user} stays active. It waits for: {row.waits_for}."
+            for row in self.keys
+            if row.waits_for
+        ]
+        notes += [UNMANAGED] if self.summary.unmanaged else []
         notes += [FOREIGN] if self.foreign else []
         return notes + [f"{one.owner}: {one.what}. {one.removal}" for one in self.foreign]
 
@@ -273,16 +282,18 @@ def key_facts(
 ) -> dict[str, Any]:
     """The members of a Row. role: which key of `part`, a user's record in the component's output `keys`."""
     key: Mapping[str, Any] = part[role]
-    active, known, use = key["status"] == "Active", key["id"] in used, used.get(key["id"])
-    created = datetime.fromisoformat(key["created"].replace("Z", "+00:00")) if key.get("created") else None
-    if use and created and was_trial(created, use):
-        use = None
+    active, known, created = key["status"] == "Active", key["id"] in used, _created(key)
+    use = _use_by_others(key, used)
     due = date.fromisoformat(part["nextRotation"]) if role == "current" and part.get("nextRotation") else None
     age, idle = _days(created, day), _days(use and use.on, day)
     until = part.get("previousUntil") if role == "previous" else None
+    day_known = None if part.get("whenIdle") else until
     expires = part.get("expires") if role in ("current", "previous") else None
     in_overlap = until is not None and day < date.fromisoformat(until)  # the schedule retires it on that day
     judged = active and not in_overlap
+    waits = None
+    if role == "previous" and part.get("whenIdle") and active and {key["id"], part["current"]["id"]} <= used.keys():
+        waits = waits_for(_use_by_others(part["current"], used), use, int(part["whenIdle"]), moment_of(day))
     overdue = overdue_findings(
         limits,
         age_days=age if judged else None,
@@ -308,10 +319,21 @@ def key_facts(
         "last_used_region": use and use.region,
         "idle_days": idle,
         "next_rotation": due,
-        "active_until": min(map(date.fromisoformat, filter(None, (until, expires))), default=None),
+        "active_until": min(map(date.fromisoformat, filter(None, (day_known, expires))), default=None),
         "overdue": tuple(overdue),
         "unknown": active and not known and (age is None or age >= limits.idle_days),
+        "waits_for": waits,
     }
+
+
+def _created(key: Mapping[str, Any]) -> datetime | None:
+    return datetime.fromisoformat(key["created"].replace("Z", "+00:00")) if key.get("created") else None
+
+
+def _use_by_others(key: Mapping[str, Any], used: Mapping[Any, LastUse | None]) -> LastUse | None:
+    """The last use of a key, without its verification; None also where it is not known."""
+    use, created = used.get(key["id"]), _created(key)
+    return use_by_others(created, use) if created else use
 
 
 def _days(earlier: datetime | None, day: date) -> int | None:

@@ -28,12 +28,21 @@ def _create(aws: Aws, desired: State, state: State) -> None:
         ForceOverwriteReplicaSecret=desired["forceOverwriteReplicaSecret"],
         **({"Description": desired["description"]} if desired.get("description") else {}),
         **({"KmsKeyId": desired["kmsKeyId"]} if desired.get("kmsKeyId") else {}),
+        **({"AddReplicaRegions": _regions(desired)} if desired.get("replicas") else {}),
         **({"Tags": tags.to_list(tagged)} if tagged else {}),
     )
     state["id"] = secret["ARN"]
     _client(aws).describe_secret(SecretId=state["id"])
     if desired.get("policy"):
         _client(aws).put_resource_policy(SecretId=state["id"], ResourcePolicy=desired["policy"])
+
+
+def _regions(secret: State) -> list[dict[str, str]]:
+    """The replicas as AWS takes them."""
+    return [
+        {"Region": replica["region"], **({"KmsKeyId": replica["kmsKeyId"]} if replica.get("kmsKeyId") else {})}
+        for replica in secret.get("replicas") or ()
+    ]
 
 
 def _read(aws: Aws, state: State) -> State | None:
@@ -50,7 +59,16 @@ def _read(aws: Aws, state: State) -> State | None:
         "description": secret.get("Description", ""),
         "kmsKeyId": secret.get("KmsKeyId", ""),
         "policy": policy_documents.compact(policy_documents.kept(state.get("policy"), policy)) if policy else "",
-        "replicas": [],
+        "replicas": [
+            {
+                "region": replica["Region"],
+                "kmsKeyId": replica.get("KmsKeyId", ""),
+                "lastAccessedDate": "",
+                "status": replica.get("Status", ""),
+                "statusMessage": replica.get("StatusMessage", ""),
+            }
+            for replica in secret.get("ReplicationStatus", ())
+        ],
         "tags": own,
         "tagsAll": everything,
     }
@@ -70,6 +88,13 @@ def _update(aws: Aws, desired: State, state: State) -> None:
             Description=desired.get("description") or "",
             **({"KmsKeyId": desired["kmsKeyId"]} if desired.get("kmsKeyId") else {}),
         )
+    wanted, present = _regions(desired), _regions(state)
+    if gone := [replica["Region"] for replica in present if replica not in wanted]:
+        client.remove_regions_from_replication(SecretId=secret, RemoveReplicaRegions=gone)
+    if new := [replica for replica in wanted if replica not in present]:
+        client.replicate_secret_to_regions(
+            SecretId=secret, AddReplicaRegions=new, ForceOverwriteReplicaSecret=desired["forceOverwriteReplicaSecret"]
+        )
     if policy_documents.meaning(desired.get("policy")) != policy_documents.meaning(state.get("policy")):
         if desired.get("policy"):
             client.put_resource_policy(SecretId=secret, ResourcePolicy=desired["policy"])
@@ -78,11 +103,18 @@ def _update(aws: Aws, desired: State, state: State) -> None:
 
 
 def _delete(aws: Aws, state: State) -> None:
+    if regions := [replica["Region"] for replica in _regions(state)]:
+        _client(aws).remove_regions_from_replication(SecretId=state["id"], RemoveReplicaRegions=regions)
     window = state.get("recoveryWindowInDays", 30)
     _client(aws).delete_secret(
         SecretId=state["id"], **({"RecoveryWindowInDays": window} if window else {"ForceDeleteWithoutRecovery": True})
     )
     _client(aws).describe_secret(SecretId=state["id"])
+
+
+def _in_order(replicas: Any) -> Any:
+    """What a program gives of replicas; the rest is AWS's."""
+    return sorted((replica["region"], replica.get("kmsKeyId") or "") for replica in replicas or ())
 
 
 _CHARACTERS = ("made of ASCII letters, digits and /_+=.@- only", r"[\w/+=.@-]+")
@@ -102,7 +134,7 @@ SECRET = ResourceType(
         "recoveryWindowInDays": Property("int", default=30, rule=input_rules.between(7, 30, 0)),
         "forceOverwriteReplicaSecret": Property("bool", default=False),
         "arn": output(),
-        "replicas": output("blocks"),
+        "replicas": Property("blocks", computed=True, normalize_for_diff=_in_order),
         **TAGS,
     },
     _create,
@@ -110,6 +142,44 @@ SECRET = ResourceType(
     _delete,
     _update,
     autoname="name",
+    regional=True,
+)
+
+# ---- resource policies
+
+
+def _put_policy(aws: Aws, desired: State, state: State) -> None:
+    _client(aws).put_resource_policy(
+        SecretId=desired["secretArn"],
+        ResourcePolicy=desired["policy"],
+        **({"BlockPublicPolicy": True} if desired.get("blockPublicPolicy") else {}),
+    )
+    state["id"] = desired["secretArn"]
+
+
+def _read_policy(aws: Aws, state: State) -> State | None:
+    policy = _client(aws).get_resource_policy(SecretId=state["id"]).get("ResourcePolicy")
+    if not policy:
+        return None
+    kept = policy_documents.compact(policy_documents.kept(state.get("policy"), policy))
+    return {"secretArn": state["id"], "policy": kept}
+
+
+def _delete_policy(aws: Aws, state: State) -> None:
+    _client(aws).delete_resource_policy(SecretId=state["id"])
+
+
+SECRET_POLICY = ResourceType(
+    "aws:secretsmanager/secretPolicy:SecretPolicy",
+    {
+        "secretArn": Property(required=True, replaces=True),
+        "policy": Property("document", required=True, rule=input_rules.document, normalize=policy_documents.compact),
+        "blockPublicPolicy": Property("bool"),
+    },
+    _put_policy,
+    _read_policy,
+    _delete_policy,
+    _put_policy,
     regional=True,
 )
 

@@ -1,0 +1,65 @@
+"""Secrets in AWS Secrets Manager: who may read one, in which regions it is, which one it is.
+
+Sources: CreateSecret, PutResourcePolicy and ReplicateSecretToRegions in the Secrets Manager API reference,
+"Resource-based policies" and "What's in a Secrets Manager secret" in its user guide.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from aws_access_keys.rules.documents import VERSION
+from aws_access_keys.rules.problem import Problem
+
+_ARN = re.compile(r"arn:([\w-]+):secretsmanager:[a-z0-9-]+:\d{12}:secret:([A-Za-z0-9/_+=.@-]+)-[A-Za-z0-9]{6}")
+_PRINCIPAL = re.compile(r"arn:([\w-]+):(iam::\d{12}:(root|(user|role)/[!-~]+)|sts::\d{12}:assumed-role/[!-~]+/[!-~]+)")
+_REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-\d")
+
+
+def secret_name(given: str) -> str:
+    """The name of a secret that is given by its name or ARN. AWS appends six characters to the name in an ARN."""
+    arn = _ARN.fullmatch(given)
+    return arn[2] if arn else given
+
+
+def existing_problems(where: str, given: str, partition: str) -> Iterator[Problem]:
+    """Problems of the name or ARN of a secret that exists; those of a name are found with all others."""
+    arn = _ARN.fullmatch(given)
+    if given.startswith("arn:") and (arn is None or arn[1] != partition):
+        text = f"'{given}' is not the complete ARN of a secret in the partition {partition}"
+        yield Problem(where, f"{text}. Write the name, or the ARN that `aws secretsmanager describe-secret` shows.")
+
+
+def reader_problems(where: str, readers: Sequence[str], partition: str) -> Iterator[Problem]:
+    """Problems of the principals that may read a secret."""
+    if not readers:
+        yield Problem(where, "no readers. List the ARN of at least one, or remove the setting.")
+    for index, reader in enumerate(readers):
+        principal = _PRINCIPAL.fullmatch(reader)
+        if principal is None or principal[1] != partition or "*" in reader:
+            yield Problem(
+                f"{where}[{index}]",
+                f"'{reader}' is not the ARN of a user, role or account in the partition {partition}. Write it like "
+                f"arn:{partition}:iam::123456789012:role/app; a policy for secrets does not allow wildcards in it.",
+            )
+
+
+def replica_problems(where: str, regions: Sequence[str]) -> Iterator[Problem]:
+    """Problems of the regions to which a secret is replicated."""
+    for index, region in enumerate(regions):
+        if not _REGION.fullmatch(region):
+            yield Problem(f"{where}[{index}]", f"'{region}' is not an AWS region. Write it like ap-northeast-2.")
+        elif region in regions[:index]:
+            yield Problem(f"{where}[{index}]", f"'{region}' is listed twice. Remove one of the two.")
+
+
+def readers_policy(readers: Sequence[str]) -> str:
+    """The resource policy with which these principals can read a secret, and nobody else can do more than before."""
+    statement = {
+        "Sid": "Readers",
+        "Effect": "Allow",
+        "Principal": {"AWS": sorted(readers)},
+        "Action": ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
+        "Resource": "*",
+    }
+    return json.dumps({"Version": VERSION, "Statement": [statement]})
