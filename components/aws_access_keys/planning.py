@@ -142,13 +142,14 @@ class _Planner:
         self._find_undelivered()
         keys = self._usable_keys
         new = self._adopted_name() if takes_over or self.is_listing else due_key(self.rules, keys, self.today)
-        if new and self.asked.parameter:
+        issues = new and not self.is_listing
+        if issues and self.asked.parameter:
             new = self._skip(
                 "no new key is issued: its secret is not to be in the state, and the parameter in SSM is a resource, "
                 "whose content is. Remove it from the state, which leaves it as it is in SSM, and run `pulumi up` "
                 f"again: pulumi state delete '{self.asked.parameter}' --target-dependents"
             )
-        elif new and self.asked.missing:
+        elif issues and self.asked.missing:
             new = self._skip(
                 f"no new key is issued: the program '{self.asked.missing}', which delivers it, is neither on PATH nor "
                 "in the project's folder. Install it, or correct deliver.command."
