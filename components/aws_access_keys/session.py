@@ -63,7 +63,7 @@ def session_for(config: Mapping[str, Any]) -> "boto3.Session":
     return _as_roles(session, config.get("profile"), roles) if roles else session
 
 
-def _as_roles(session: "boto3.Session", profile: str | None, roles: list[dict[str, Any]]) -> "boto3.Session":
+def _as_roles(session: Any, profile: str | None, roles: list[dict[str, Any]]) -> "boto3.Session":
     """A session as the last of the roles, each of which is assumed by the one before it. Renews its credentials."""
     import boto3
     from botocore.credentials import (
@@ -76,7 +76,7 @@ def _as_roles(session: "boto3.Session", profile: str | None, roles: list[dict[st
     from botocore.session import Session
 
     region = session.region_name or "us-east-1"
-    core = Session(profile=profile)
+    core: Any = Session(profile=profile)
     core.set_config_variable("region", region)
     found: Any = session.get_credentials()
     if found is None:
@@ -102,17 +102,20 @@ def _fetched(fetch: Callable[[], Any], place: str, arn: str) -> Any:
     """The credentials of a role. Raises CredentialRetrievalError, which names the setting."""
     from botocore.exceptions import ClientError, CredentialRetrievalError
 
+    from aws_access_keys.iam import format_error
+
     try:
         return fetch()
     except ClientError as error:
-        why = error.response.get("Error", {}).get("Message", "")
         hint = "The role has to exist, to trust this caller, and to be given the externalId that its trust policy names"
-        raise CredentialRetrievalError(provider=f"{place} ({arn})", error_msg=f"{why}. {hint}") from None
+        raise CredentialRetrievalError(
+            provider=f"{place} ({arn})", error_msg=f"{format_error(error)}. {hint}"
+        ) from None
 
 
 def _asked(role: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of AssumeRole besides the role's ARN."""
-    given = {"sessionName": "aws-access-keys", **{name: value for name, value in role.items() if value}}
+    given: dict[str, Any] = {"sessionName": "aws-access-keys", **{name: value for name, value in role.items() if value}}
     if "policyArns" in given:
         given["policyArns"] = [{"arn": arn} for arn in given["policyArns"]]
     if "tags" in given:
@@ -131,8 +134,8 @@ def roles_of(given: Any) -> list[dict[str, Any]]:
         roles: Any = json.loads(given) if isinstance(given, str) else given or []
     except ValueError:
         roles = None
-    listed = cast("list[Any]", roles) if isinstance(roles, list) else [None]
-    if not all(isinstance(role, dict) and isinstance(role.get("roleArn"), str) for role in listed):
+    listed = cast("list[dict[str, Any]]", roles)
+    if not isinstance(roles, list) or not all(isinstance(_mapping(role).get("roleArn"), str) for role in listed):
         raise ValueError(f"expected a list of roles, for example {_EXAMPLE}.")
     known = sorted({*_ROLE, "duration"})
     for role in listed:
@@ -140,3 +143,7 @@ def roles_of(given: Any) -> list[dict[str, Any]]:
             near = did_you_mean(name, known)
             raise ValueError(f"the role {role['roleArn']} has no setting '{name}'. Known: {', '.join(known)}.{near}")
     return listed
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

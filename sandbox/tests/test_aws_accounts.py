@@ -105,7 +105,10 @@ def test_a_provider_assumes_roles_one_after_the_other(tmp_path: Path) -> None:
             assert caller["arn"] == f"arn:aws:sts::{MEMBER}:assumed-role/deploy/by-pulumi"
             for wrong, message in (
                 ({**key, **roles, "allowedAccountIds": json.dumps([MAIN])}, f"AWS account ID not allowed: {MEMBER}"),
-                ({**key, "assumeRoles": json.dumps([{"roleArn": DEPLOY}])}, rf"IAM Role \({DEPLOY}\) cannot be assumed"),
+                (
+                    {**key, "assumeRoles": json.dumps([{"roleArn": DEPLOY}])},
+                    rf"IAM Role \({DEPLOY}\) cannot be assumed",
+                ),
             ):
                 with pytest.raises(ProviderFaultError, match=message), connected(provider.port, **wrong):
                     pass

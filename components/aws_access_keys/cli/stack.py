@@ -25,6 +25,7 @@ from aws_access_keys.rules.resource_types import (
 )
 
 MAX_NAMES_SHOWN = 20  # users in a message
+PARALLEL = 4  # `pulumi` processes at a time
 _OWNERS = {USER: "users", GROUP: "groups"}
 _POLICIES = {
     USER_POLICY: ("user", "name"),
@@ -37,6 +38,22 @@ _POLICIES = {
 
 class StackError(ClickException):
     """The stack cannot be read, or not be used as asked; the text explains why and what to do."""
+
+    @property
+    def line(self) -> str:
+        """The text in one line, without a period at the end."""
+        return " ".join(self.message.split()).rstrip(".")
+
+    def of_stack(self, stack: str) -> str:
+        """The text as one of many, about a stack."""
+        return f"Stack '{stack}' could not be read: {self.line}."
+
+
+class NoKeysError(StackError):
+    """No update of the stack has finished yet."""
+
+    def of_stack(self, stack: str) -> str:
+        return f"{self.line}."
 
 
 def pulumi(*arguments: str) -> str:
@@ -89,7 +106,7 @@ def stack_keys(stack: str) -> dict[str, Any]:
         if found["type"] == COMPONENT and isinstance(found.get("outputs", {}).get("keys"), dict)
     }
     if not components:
-        raise StackError(
+        raise NoKeysError(
             f"Stack '{stack}' has no access keys yet: run `pulumi up --stack {stack}` first, or again if it failed."
         )
     arns = _arns(resources)

@@ -102,8 +102,10 @@ def role(region: str, arn: str) -> Any:
     if match is None:
         return None
     store = iam(region, match[1])
-    if match[1] != ACCOUNT_ID and match[2] == MEMBER_ROLE and not any(
-        found.arn == arn for found in store.roles.values()
+    if (
+        match[1] != ACCOUNT_ID
+        and match[2] == MEMBER_ROLE
+        and not any(found.arn == arn for found in store.roles.values())
     ):
         _create_member_role(store)
     return next((found for found in store.roles.values() if found.arn == arn), None)

@@ -146,7 +146,7 @@ def _dump() -> bytes:
         for account_id, backends in _backends(service).items():
             member = () if account_id == account.ACCOUNT_ID else (account_id,)
             for region, backend in backends.items():
-                stores[service, region, *member] = _pickled(_content(backend))
+                stores[(service, region, *member)] = _pickled(_content(backend))
     return pickle.dumps({"format": FORMAT, "moto": version("moto"), "stores": stores})
 
 
