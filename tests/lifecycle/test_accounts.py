@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -13,7 +15,7 @@ import boto3
 import pytest
 import yaml
 
-from tests.lifecycle.helpers import NewStack, works
+from tests.lifecycle.helpers import NewStack
 from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 
 TEXT = (CHECKOUT / "docs" / "accounts.md").read_text()
@@ -63,11 +65,11 @@ class Estate:
             }
         self.stacks[name].write(config)
 
-    def access_keys(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def access_keys(self, *arguments: str, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             ["access-keys", *arguments],
             cwd=self.stacks["tools"].folder,
-            env=self.sandbox.environment,
+            env=self.sandbox.environment | dict(env or {}),
             capture_output=True,
             text=True,
         )
@@ -78,12 +80,12 @@ class Estate:
         """Steps 1 to 4 of the document."""
         assert TRUST is not None
         trust = TRUST[1].replace("keys-of-shop", f"keys-of-{name}")
-        document = json.loads(self.access_keys("permissions", "--stack", name).stdout)
         iam = self.iam(name)
         iam.create_role(RoleName="access-keys", AssumeRolePolicyDocument=trust)
-        made = iam.create_policy(PolicyName="access-keys", PolicyDocument=json.dumps(document))
-        assert made["Policy"]["Arn"] == f"arn:aws:iam::{ACCOUNTS[name]}:policy/access-keys"
-        iam.attach_role_policy(RoleName="access-keys", PolicyArn=made["Policy"]["Arn"])
+        for command in ("up", "inventory"):
+            document = self.access_keys("permissions", "--stack", name, "--for", command).stdout
+            made = iam.create_policy(PolicyName=f"access-keys-{command}", PolicyDocument=document)
+            iam.attach_role_policy(RoleName="access-keys", PolicyArn=made["Policy"]["Arn"])
 
 
 @pytest.fixture
@@ -99,8 +101,8 @@ def estate(sandbox: Sandbox, new_stack: NewStack) -> Iterator[Estate]:
     made = Estate(stacks, key)
     for name in ACCOUNTS:
         made.write(name)
-        if name != "tools":
-            made.create_role(name)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(made.create_role, ("shop", "data")))
     yield made
     for stack in stacks.values():
         stack.run("stack", "rm", "--yes", "--force", check=False)
@@ -115,14 +117,14 @@ def rows(estate: Estate, command: str) -> list[dict[str, str]]:
 def test_one_project_issues_keys_in_three_accounts_as_the_role_of_each(estate: Estate) -> None:
     sandbox, stacks = estate.sandbox, estate.stacks
     sandbox.control.clear_calls()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(Stack.up, stacks.values()))
+    assert stacks["shop"].preview().changes == {}
     for name, stack in stacks.items():
-        stack.up()
-        assert stack.preview().changes == {}
         keys = stack.outputs()["keys"]
         (user,) = keys
         (in_iam,) = estate.iam(name).list_access_keys(UserName=user)["AccessKeyMetadata"]
         assert in_iam["AccessKeyId"] == keys[user]["current"]["id"]
-        assert stack.outputs()["userArns"][user] == f"arn:aws:iam::{ACCOUNTS[name]}:user/{user}"
     callers = {call.caller for call in sandbox.control.calls() if call.action in ("CreateAccessKey", "ListUsers")}
     roles = {f"arn:aws:sts::{ACCOUNTS[name]}:assumed-role/access-keys/access-keys" for name in ("shop", "data")}
     assert callers == {"arn:aws:iam::123456789012:root", *roles}, "provider and program are one caller in each account"
@@ -133,4 +135,46 @@ def test_one_project_issues_keys_in_three_accounts_as_the_role_of_each(estate: E
         ("shop", ACCOUNTS["shop"], "shop-mailer"),
         ("data", ACCOUNTS["data"], "nightly-report"),
     }
+    html = estate.access_keys("report", "--all-stacks", "--file", "keys.html")
+    assert html.returncode == 0
+    assert "3 access keys for 3 users, nothing overdue" in html.stderr
+    page = (stacks["tools"].folder / "keys.html").read_text()
+    assert all(f"<td>{name}</td>" in page for name in ACCOUNTS)
     assert all(row["lastUsedKnown"] == "True" for row in listed), "each stack's role may ask for last uses"
+
+    document = json.loads(estate.access_keys("inventory", "--all-stacks", "--output", "json").stdout)
+    found = {(row["arn"].split(":")[4], row["user"], row["stack"]) for row in document["items"] if row["role"]}
+    assert {("111111111111", "shop-mailer", "shop"), ("222222222222", "nightly-report", "data")} <= found
+    assert {("123456789012", "operator", None), ("123456789012", "backup-tool", "tools")} <= found
+    assert [one["account"] for one in document["accounts"]] == sorted(ACCOUNTS.values()), "each account once"
+    _refusals(estate)
+
+
+def _refusals(estate: Estate) -> None:
+    """A stack whose role is refused, and one whose state is damaged, are named; the others are shown."""
+    roles = yaml.safe_load(FILES["data"])["config"]["aws:assumeRoles"]
+    estate.write("data", **{"aws:assumeRoles": [{**roles[0], "externalId": "another"}]})
+    refused = estate.stacks["data"].up(check=False)
+    assert "IAM Role (arn:aws:iam::222222222222:role/access-keys) cannot be assumed" in refused.text
+    inventory = estate.access_keys("inventory", "--all-stacks")
+    assert inventory.returncode == 1
+    assert "AWS accounts 111111111111, 123456789012" in inventory.stdout
+    assert "Stack 'data' could not be read: AWS does not answer: " in inventory.stdout
+    sandbox = estate.sandbox
+    states = {path: path.read_text() for path in sandbox.folder.state.glob(".pulumi/stacks/*/shop.json*")}
+    # The sandbox's own `pulumi` brings the state before back; on a real account nobody does.
+    plain = {"PATH": f"{sandbox.engine.pulumi.parent}{os.pathsep}{sandbox.environment['PATH']}"}
+    try:
+        for path in states:
+            path.write_text("{")
+        report = estate.access_keys("report", "--all-stacks", env=plain)
+    finally:
+        for path, text in states.items():
+            path.write_text(text)
+    assert report.returncode == 1
+    assert ", not read: shop" in report.stdout
+    assert "Stack 'shop' could not be read: " in report.stdout
+    assert (
+        "retrieving credentials from aws:assumeRoles[0] (arn:aws:iam::222222222222:role/access-keys)" in report.stdout
+    )
+    assert re.search(r"backup-tool +AKIA\w+ +tools ", report.stdout), "the other stacks are shown"

@@ -89,6 +89,7 @@ def _format_of(file: Path | None) -> str:
       access-keys inventory                        list every user and key of the account
       access-keys credentials ann --stack prod     put Ann's key into the AWS profile 'ann'
       access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
+      access-keys move ann --to team-b             move Ann and her key to another stack
       access-keys permissions --check              check what keys may and may not do
       access-keys leak AKIA...                     stop a key that has leaked, and its sessions
       access-keys takeover --account --user ann    take over what the account has already
@@ -377,6 +378,31 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     from aws_access_keys.cli.rotate import rotate as raise_serial
 
     _print(output, *raise_serial(stack or selected_stack(), user, dry_run))
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys move ann bob --to team-b --dry-run
+      access-keys move ann bob --stack team-a --to team-b
+    """
+)
+@click.argument("users", nargs=-1, required=True, metavar="USER...")
+@stack_option
+@click.option("--to", "target", required=True, metavar="STACK", help="The stack of the same project to move them to.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be moved.")
+@output_option
+def move(users: tuple[str, ...], stack: str | None, target: str, dry_run: bool, output: str) -> None:
+    """Move users to another stack, without touching a key.
+
+    Their groups and policies move with them, so these must not be used by anybody who stays. First move their settings
+    from one stack file to the other. Nobody may run `pulumi` in either stack meanwhile. AWS is not asked, and nothing
+    in it is changed.
+    """
+    from aws_access_keys.cli.move import move as move_users
+
+    _print(output, *move_users(users, stack or selected_stack(), target, dry_run))
 
 
 @access_keys.command(

@@ -10,7 +10,7 @@ from aws_access_keys.cli.inventory.data import Inventory, InventorySummary, inve
 from aws_access_keys.cli.inventory.questions import ask_account
 from aws_access_keys.cli.inventory.stacks import Stacks, read_stacks
 from aws_access_keys.cli.report import day_of_report
-from aws_access_keys.cli.stack import StackError, aws_config, list_stacks
+from aws_access_keys.cli.stack import NO_STACKS, StackError, aws_config, stacks_to_read
 from aws_access_keys.rules.findings import Limits
 from aws_access_keys.rules.inventory import urgency
 
@@ -42,9 +42,10 @@ class AllAccounts(Inventory):
 
 def inventory_all(all_projects: bool, limits: Limits) -> AllAccounts:
     """The inventory of the accounts of all stacks of the project in this folder, each account once. Raises StackError
-    where the stacks cannot be listed, or AWS can be asked with the config of none.
+    where AWS can be asked with the config of none.
     """
-    day, names = day_of_report(), sorted(list_stacks())
+    day = day_of_report()
+    names, problems = stacks_to_read()
     accounts: dict[str, tuple[Account, str]] = {}
     unread: dict[str, str] = {}
     for stack in names:
@@ -55,7 +56,7 @@ def inventory_all(all_projects: bool, limits: Limits) -> AllAccounts:
         else:
             accounts.setdefault(caller["Account"], (account, caller["Arn"]))
     if not accounts:
-        raise StackError(" ".join(unread.values()) or "This project has no stacks: run `pulumi stack init NAME` first.")
+        raise StackError(" ".join((*problems, *unread.values())) or NO_STACKS)
     made: list[Inventory] = []
     with asking_progress() as progress:
         stacks = read_stacks(all_projects, progress)

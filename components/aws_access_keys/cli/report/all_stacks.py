@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from aws_access_keys.cli.report import day_of_report, make_report
 from aws_access_keys.cli.report.data import UNMANAGED, Listing, Report, Row, Summary
-from aws_access_keys.cli.stack import PARALLEL, NoKeysError, StackError, list_stacks
+from aws_access_keys.cli.stack import NO_STACKS, PARALLEL, NoKeysError, StackError, stacks_to_read
 from aws_access_keys.rules.findings import Limits
 
 
@@ -67,10 +67,13 @@ class AllStacks(Listing):
 
 
 def report_all(limits: Limits) -> AllStacks:
-    """The report of all stacks of the project in this folder, each with its own `aws:` config. Raises StackError where
-    they cannot be listed; one that cannot be read is named in the report.
+    """The report of all stacks of the project in this folder, each with its own `aws:` config; one that cannot be read
+    is named in the report. Raises StackError where there are none.
     """
-    day, names = day_of_report(), sorted(list_stacks())
+    day = day_of_report()
+    names, problems = stacks_to_read()
+    if not names:
+        raise StackError(" ".join(problems) or NO_STACKS)
 
     def read(stack: str) -> Report | StackError:
         try:
@@ -82,7 +85,7 @@ def report_all(limits: Limits) -> AllStacks:
         read_stacks = dict(zip(names, pool.map(read, names), strict=True))
     made = [report for report in read_stacks.values() if isinstance(report, Report)]
     failed = {stack: error for stack, error in read_stacks.items() if isinstance(error, StackError)}
-    problems = [f"Stack '{report.stack}': {report.problem}" for report in made if report.problem]
+    problems += [f"Stack '{report.stack}': {report.problem}" for report in made if report.problem]
     problems += [error.of_stack(stack) for stack, error in failed.items()]
     return AllStacks(
         account=None,
