@@ -24,7 +24,7 @@ def stack_with(*users: str, stack: str = "a", groups: dict[str, str] | None = No
     root = one(STACK, f"p-{stack}", stack=stack)
     component = one(COMPONENT, "access", root["urn"], stack, outputs={"keys": {user: {"of": user} for user in users}})
     plans = one(f"{COMPONENT}${PLANS}", "access", component["urn"], stack)
-    plans["outputs"] = {"plans": {user: ["1"] for user in users}}
+    plans["outputs"] = {"plans": {user: ["1"] for user in users}, "lost": "not known"}
     provider = one(PROVIDER, "default", root["urn"], stack, id=f"id-{stack}")
     found = [root, component, plans, provider]
     owners = {user: (groups or {}).get(user, "readers") for user in users}

@@ -6,7 +6,7 @@ The states are those of `pulumi stack export`. Source of their members: apitype.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aws_access_keys.rules.resource_types import COMPONENT, GROUP, PLANS, POLICY, USER
 
@@ -197,8 +197,10 @@ def _dependencies(one: Mapping[str, Any]) -> set[str]:
 
 def _move_records(old: Mapping[str, Any], targets: State, names: Collection[str]) -> None:
     """Move what a component, or its plan of the keys, has recorded of users and groups; see state.py."""
-    outputs: Mapping[str, dict[str, Any]] = old.get("outputs") or {}
-    for member, record in outputs.items():
+    outputs: Mapping[str, Any] = old.get("outputs") or {}
+    # What did not become known in a run that failed is not a mapping.
+    records = {member: cast("dict[str, Any]", found) for member, found in outputs.items() if isinstance(found, dict)}
+    for member, record in records.items():
         for name in record.keys() & set(names):
             found = record.pop(name)
             for new in targets:
