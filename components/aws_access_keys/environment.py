@@ -12,6 +12,7 @@ import pulumi
 from pulumi_aws import ProviderArgs
 
 from aws_access_keys.rules.problem import OTHER_LANGUAGES, Problem
+from aws_access_keys.session import roles_of
 
 _ACCOUNT_IDS = r'\[\s*("\d{12}"\s*(,\s*"\d{12}"\s*)*)?\]'
 _DEFAULT_PROVIDER = "pulumi:providers:aws::default_"
@@ -50,6 +51,11 @@ def aws_config_problems(config: Mapping[str, str]) -> Iterator[Problem]:
         if name == key or name.partition(".")[0] in known:
             if name in ("allowedAccountIds", "forbiddenAccountIds") and not re.fullmatch(_ACCOUNT_IDS, value):
                 yield Problem(key, f'expected a list of account ids, for example ["123456789012"], got {value}.', True)
+            if name == "assumeRoles":
+                try:
+                    roles_of(value)
+                except ValueError as error:
+                    yield Problem(key, str(error), True)
             if key == "aws:region" and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+", value):
                 yield Problem(key, f"'{value}' is not an AWS region. Write it like ap-northeast-2.", True)
         elif near := get_close_matches(name, known, n=1, cutoff=0.8):

@@ -2,11 +2,29 @@
 
 import json
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from aws_access_keys.rules.problem import did_you_mean
 
 if TYPE_CHECKING:
     import boto3
+
+_ROLE = {
+    "roleArn": "RoleArn",
+    "sessionName": "RoleSessionName",
+    "externalId": "ExternalId",
+    "policy": "Policy",
+    "policyArns": "PolicyArns",
+    "sourceIdentity": "SourceIdentity",
+    "tags": "Tags",
+    "transitiveTagKeys": "TransitiveTagKeys",
+}
+"""What the provider reads of a role in `aws:assumeRoles` → the parameter of AssumeRole, except `duration`: sessions are
+renewed here. Source: ProviderAssumeRoleArgs of pulumi-aws."""
+_EXAMPLE = "[{roleArn: arn:aws:iam::123456789012:role/deploy}]"
+_KEYS = ("accessKey", "secretKey", "token")
 
 
 def aws_session() -> "boto3.Session":
@@ -14,11 +32,8 @@ def aws_session() -> "boto3.Session":
     import pulumi  # not needed, and slow to load, for the operators' commands that share session_for
 
     config = pulumi.Config("aws")
-    given: dict[str, Any] = {
-        name: config.get(name) for name in ("region", "profile", "accessKey", "secretKey", "token")
-    }
     try:
-        return session_for(given | {"assumeRoles": _roles(config.get("assumeRoles"))})
+        return session_for({name: config.get(name) for name in ("region", "profile", *_KEYS, "assumeRoles")})
     except ValueError as error:
         raise pulumi.RunError(f"{error} Nothing was created or changed.") from None
 
@@ -26,33 +41,86 @@ def aws_session() -> "boto3.Session":
 def session_for(config: Mapping[str, Any]) -> "boto3.Session":
     """A boto3 session with the region, profile, keys and roles of a stack's `aws:` config.
 
-    What is not given comes from AWS's default credential chain. In the sandbox only the region counts, as for the
-    provider there. Raises botocore's errors, and ValueError for malformed roles.
+    What is not given comes from AWS's default credential chain. In the sandbox there are no profiles, and keys only
+    count with roles, as for the provider there. Raises botocore's errors, and ValueError for malformed roles.
     """
     import boto3
 
-    region = config.get("region")
+    try:
+        roles = roles_of(config.get("assumeRoles"))
+    except ValueError as error:
+        raise ValueError(f"aws:assumeRoles: {error}") from None
     if is_sandbox():
-        return boto3.Session(region_name=region)
+        config = {name: config.get(name) for name in ("region", *(_KEYS if roles else ()))}
+    region, (key_id, secret, token) = config.get("region"), (config.get(name) for name in _KEYS)
     session: Any = boto3.Session(
         region_name=region,
         profile_name=config.get("profile"),
-        aws_access_key_id=config.get("accessKey"),
-        aws_secret_access_key=config.get("secretKey"),
-        aws_session_token=config.get("token"),
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
     )
-    for role in _roles(config.get("assumeRoles")):
-        asked = {"RoleArn": role["roleArn"], "RoleSessionName": role.get("sessionName", "aws-access-keys")}
-        if role.get("externalId"):
-            asked["ExternalId"] = role["externalId"]
-        got = session.client("sts").assume_role(**asked)["Credentials"]
-        session = boto3.Session(
-            region_name=region,
-            aws_access_key_id=got["AccessKeyId"],
-            aws_secret_access_key=got["SecretAccessKey"],
-            aws_session_token=got["SessionToken"],
+    return _as_roles(session, config.get("profile"), roles) if roles else session
+
+
+def _as_roles(session: Any, profile: str | None, roles: list[dict[str, Any]]) -> "boto3.Session":
+    """A session as the last of the roles, each of which is assumed by the one before it. Renews its credentials."""
+    import boto3
+    from botocore.credentials import (
+        AssumeRoleCredentialFetcher,
+        CredentialProvider,
+        CredentialResolver,
+        DeferredRefreshableCredentials,
+    )
+    from botocore.exceptions import NoCredentialsError
+    from botocore.session import Session
+
+    region = session.region_name or "us-east-1"
+    core: Any = Session(profile=profile)
+    core.set_config_variable("region", region)
+    found: Any = session.get_credentials()
+    if found is None:
+        raise NoCredentialsError
+    for index, role in enumerate(roles):
+        fetcher = AssumeRoleCredentialFetcher(
+            partial(core.create_client, region_name=region), found, role["roleArn"], extra_args=_asked(role)
         )
-    return session
+        refresh = partial(_fetched, fetcher.fetch_credentials, f"aws:assumeRoles[{index}]", role["roleArn"])
+        found = DeferredRefreshableCredentials(refresh, "assume-role")
+
+    class Assumed(CredentialProvider):
+        METHOD = "aws:assumeRoles"
+
+        def load(self) -> Any:
+            return found
+
+    core.register_component("credential_provider", CredentialResolver([Assumed()]))
+    return boto3.Session(botocore_session=core)
+
+
+def _fetched(fetch: Callable[[], Any], place: str, arn: str) -> Any:
+    """The credentials of a role. Raises CredentialRetrievalError, which names the setting."""
+    from botocore.exceptions import ClientError, CredentialRetrievalError
+
+    from aws_access_keys.iam import format_error
+
+    try:
+        return fetch()
+    except ClientError as error:
+        hint = "The role has to exist, to trust this caller, and to be given the externalId that its trust policy names"
+        raise CredentialRetrievalError(
+            provider=f"{place} ({arn})", error_msg=f"{format_error(error)}. {hint}"
+        ) from None
+
+
+def _asked(role: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of AssumeRole besides the role's ARN."""
+    given: dict[str, Any] = {"sessionName": "aws-access-keys", **{name: value for name, value in role.items() if value}}
+    if "policyArns" in given:
+        given["policyArns"] = [{"arn": arn} for arn in given["policyArns"]]
+    if "tags" in given:
+        given["tags"] = [{"Key": key, "Value": value} for key, value in given["tags"].items()]
+    return {_ROLE[name]: value for name, value in given.items() if name not in ("roleArn", "duration")}
 
 
 def is_sandbox() -> bool:
@@ -60,14 +128,22 @@ def is_sandbox() -> bool:
     return bool(os.environ.get("PULUMI_SANDBOX"))
 
 
-def _roles(given: Any) -> list[dict[str, str]]:
-    """The roles in `aws:assumeRoles`, which a stack file can have as a list or as JSON text."""
+def roles_of(given: Any) -> list[dict[str, Any]]:
+    """The roles in `aws:assumeRoles`, which a stack file can have as a list or as JSON text. Raises ValueError."""
     try:
         roles: Any = json.loads(given) if isinstance(given, str) else given or []
-        if all(isinstance(role["roleArn"], str) for role in roles):
-            return roles
-    except (ValueError, TypeError, KeyError):
-        pass
-    raise ValueError(
-        "aws:assumeRoles is not a list of roles, for example [{roleArn: arn:aws:iam::123456789012:role/deploy}]."
-    )
+    except ValueError:
+        roles = None
+    listed = cast("list[dict[str, Any]]", roles)
+    if not isinstance(roles, list) or not all(isinstance(_mapping(role).get("roleArn"), str) for role in listed):
+        raise ValueError(f"expected a list of roles, for example {_EXAMPLE}.")
+    known = sorted({*_ROLE, "duration"})
+    for role in listed:
+        for name in sorted(role.keys() - set(known)):
+            near = did_you_mean(name, known)
+            raise ValueError(f"the role {role['roleArn']} has no setting '{name}'. Known: {', '.join(known)}.{near}")
+    return listed
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

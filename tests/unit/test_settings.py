@@ -199,7 +199,7 @@ def test_keys_of_other_namespaces_are_nobodys_business() -> None:
 
 @pytest.mark.parametrize("roles", ["nonsense", '"text"', "[7]", '[{"arn": "x"}]', '{"roleArn": "x"}'])
 def test_something_else_than_a_list_of_roles_ends_the_program(roles: str) -> None:
-    with pytest.raises(pulumi.RunError, match=r"aws:assumeRoles is not a list of roles, for example"):
+    with pytest.raises(pulumi.RunError, match=r"aws:assumeRoles: expected a list of roles, for example"):
         deploy(program, config({"aws:assumeRoles": roles}))
 
 

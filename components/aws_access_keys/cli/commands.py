@@ -16,6 +16,9 @@ ENDINGS = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv"}
 OVERDUE = ACT = 3  # exit code
 
 
+all_stacks_option = click.option(
+    "--all-stacks", is_flag=True, help="Cover all stacks of the project in this folder, each with its own aws: config."
+)
 stack_option = click.option("-s", "--stack", metavar="STACK", help="Default: the stack that is selected in Pulumi.")
 output_option = click.option(
     "-o",
@@ -68,6 +71,11 @@ def listing_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _require_one_scope(stack: str | None, all_stacks: bool) -> None:
+    if stack and all_stacks:
+        raise click.UsageError("--stack and --all-stacks cannot be combined.")
+
+
 def _format_of(file: Path | None) -> str:
     return ENDINGS.get(file.suffix.lower(), "text") if file else "text"
 
@@ -81,6 +89,7 @@ def _format_of(file: Path | None) -> str:
       access-keys inventory                        list every user and key of the account
       access-keys credentials ann --stack prod     put Ann's key into the AWS profile 'ann'
       access-keys rotate ann --stack prod          request a new key for Ann; `pulumi up` issues it
+      access-keys move ann --to team-b             move Ann and her key to another stack
       access-keys permissions --check              check what keys may and may not do
       access-keys leak AKIA...                     stop a key that has leaked, and its sessions
       access-keys takeover --account --user ann    take over what the account has already
@@ -89,7 +98,7 @@ def _format_of(file: Path | None) -> str:
     Exit codes:
       0    success
       1    error, and the message explains what to do; permissions: one is missing, or a test failed;
-           leak: a step could not be done, or something could not be read
+           leak: a step could not be done, or something could not be read; --all-stacks: one could not be read
       2    usage error
       3    report --fail-on-overdue: a key is overdue; inventory --fail-on: there is such a reason to act
       130  interrupted with Ctrl-C
@@ -118,10 +127,12 @@ def access_keys() -> None:
       access-keys report --stack prod --fail-on-overdue --max-age-days 60
       access-keys report --output json | jq '.keys[] | select(.overdue != [])'
       ACCESS_KEYS_TODAY=2027-06-20 access-keys report
+      access-keys report --all-stacks                  every stack of the project
       access-keys report --who ann                     who uses Ann's keys, by CloudTrail
     """
 )
 @stack_option
+@all_stacks_option
 @click.option("--who", metavar="USER|KEYID", help="Instead, show who uses a key, or all keys of a user.")
 @regions_option
 @listing_options
@@ -132,6 +143,7 @@ def access_keys() -> None:
 def report(
     context: click.Context,
     stack: str | None,
+    all_stacks: bool,
     who: str | None,
     regions: str,
     output: str | None,
@@ -150,9 +162,12 @@ def report(
     --who asks CloudTrail about the last 90 days: addresses, user agents and calls. This needs the permission
     cloudtrail:LookupEvents; the exit code is 1 if something could not be read.
     """
+    _require_one_scope(stack, all_stacks)
     if who is not None:
         from aws_access_keys.cli.usage import who as who_uses
 
+        if all_stacks:
+            raise click.UsageError("--who cannot be combined with --all-stacks.")
         if output in ("html", "csv") or file or fail_on_overdue:
             raise click.UsageError("--who prints text or JSON: --output text or --output json.")
         data, text = who_uses(stack, who, _regions(regions))
@@ -161,10 +176,18 @@ def report(
     from aws_access_keys.cli.report import make_report, put_listing
     from aws_access_keys.rules.findings import Limits
 
-    made = make_report(stack or selected_stack(), Limits(max_age_days=max_age_days, idle_days=idle_days))
+    limits = Limits(max_age_days=max_age_days, idle_days=idle_days)
+    if all_stacks:
+        from aws_access_keys.cli.report.all_stacks import report_all
+
+        made, unread = (everything := report_all(limits)), everything.unread
+    else:
+        made, unread = make_report(stack or selected_stack(), limits), ()
     put_listing(made, output or _format_of(file), file)
     if fail_on_overdue and made.to_act_on:
         context.exit(OVERDUE)
+    if unread:
+        context.exit(1)
     if fail_on_overdue and made.summary.unknown:
         raise click.ClickException("AWS did not report the last use of a key that may be overdue.")
 
@@ -174,6 +197,7 @@ def report(
     \b
     Examples:
       access-keys inventory --file account.html
+      access-keys inventory --all-stacks               the accounts of all stacks of the project
       access-keys inventory --all-projects --output csv --file account.csv
       access-keys inventory --fail-on root --fail-on quarantine --fail-on unused
       access-keys inventory --output json | jq '.items[] | select(.role == "unmanaged")'
@@ -182,6 +206,7 @@ def report(
 @click.option(
     "-s", "--stack", metavar="STACK", help="Ask AWS as this stack does. Default: the selected stack, if there is one."
 )
+@all_stacks_option
 @click.option("--all-projects", is_flag=True, help="Look for keys in the stacks of all projects of the backend.")
 @listing_options
 @click.option(
@@ -194,6 +219,7 @@ def report(
 def inventory(
     context: click.Context,
     stack: str | None,
+    all_stacks: bool,
     all_projects: bool,
     output: str | None,
     file: Path | None,
@@ -223,10 +249,19 @@ def inventory(
     from aws_access_keys.cli.report import put_listing
     from aws_access_keys.rules.findings import Limits
 
-    made = make_inventory(stack, all_projects, Limits(max_age_days=max_age_days, idle_days=idle_days))
+    _require_one_scope(stack, all_stacks)
+    limits = Limits(max_age_days=max_age_days, idle_days=idle_days)
+    if all_stacks:
+        from aws_access_keys.cli.inventory.accounts import inventory_all
+
+        made, unread = (everything := inventory_all(all_projects, limits)), everything.unread
+    else:
+        made, unread = make_inventory(stack, all_projects, limits), ()
     put_listing(made, output or _format_of(file), file)
     if any(finding.rule in fail_on or "any" in fail_on for row in made.rows for finding in row.reasons):
         context.exit(ACT)
+    if unread:
+        context.exit(1)
     if fail_on and (made.summary.unknown or not made.complete):
         raise click.ClickException("AWS did not answer everything, so there may be reasons to act.")
 
@@ -344,6 +379,31 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
     from aws_access_keys.cli.rotate import rotate as raise_serial
 
     _print(output, *raise_serial(stack or selected_stack(), user, dry_run))
+
+
+@access_keys.command(
+    epilog="""
+    \b
+    Examples:
+      access-keys move ann bob --to team-b --dry-run
+      access-keys move ann bob --stack team-a --to team-b
+    """
+)
+@click.argument("users", nargs=-1, required=True, metavar="USER...")
+@stack_option
+@click.option("--to", "target", required=True, metavar="STACK", help="The stack of the same project to move them to.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be moved.")
+@output_option
+def move(users: tuple[str, ...], stack: str | None, target: str, dry_run: bool, output: str) -> None:
+    """Move users to another stack, without touching a key.
+
+    Their groups and policies move with them, so these must not be used by anybody who stays. First move their settings
+    from one stack file to the other. Nobody may run `pulumi` in either stack meanwhile. AWS is not asked, and nothing
+    in it is changed.
+    """
+    from aws_access_keys.cli.move import move as move_users
+
+    _print(output, *move_users(users, stack or selected_stack(), target, dry_run))
 
 
 @access_keys.command(

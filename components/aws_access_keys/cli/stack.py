@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from click import ClickException
@@ -25,6 +26,8 @@ from aws_access_keys.rules.resource_types import (
 )
 
 MAX_NAMES_SHOWN = 20  # users in a message
+NO_STACKS = "This project has no stacks: run `pulumi stack init NAME` first."
+PARALLEL = 4  # `pulumi` processes at a time
 _OWNERS = {USER: "users", GROUP: "groups"}
 _POLICIES = {
     USER_POLICY: ("user", "name"),
@@ -38,12 +41,28 @@ _POLICIES = {
 class StackError(ClickException):
     """The stack cannot be read, or not be used as asked; the text explains why and what to do."""
 
+    @property
+    def line(self) -> str:
+        """The text in one line, without a period at the end."""
+        return " ".join(self.message.split()).rstrip(".")
 
-def pulumi(*arguments: str) -> str:
-    """What `pulumi ARGUMENTS` prints. Raises StackError with Pulumi's own words where it fails."""
+    def of_stack(self, stack: str) -> str:
+        """The text as one of many, about a stack."""
+        return f"Stack '{stack}' could not be read: {self.line}."
+
+
+class NoKeysError(StackError):
+    """No update of the stack has finished yet."""
+
+    def of_stack(self, stack: str) -> str:
+        return f"{self.line}."
+
+
+def pulumi(*arguments: str, stdin: str | None = None) -> str:
+    """What `pulumi ARGUMENTS` prints. stdin: what it reads. Raises StackError in Pulumi's own words where it fails."""
     command = ("pulumi", *arguments, "--non-interactive", "--color", "never")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise StackError(
             "pulumi was not found on PATH. Install it: https://www.pulumi.com/docs/install/. To use the sandbox of a "
@@ -89,7 +108,7 @@ def stack_keys(stack: str) -> dict[str, Any]:
         if found["type"] == COMPONENT and isinstance(found.get("outputs", {}).get("keys"), dict)
     }
     if not components:
-        raise StackError(
+        raise NoKeysError(
             f"Stack '{stack}' has no access keys yet: run `pulumi up --stack {stack}` first, or again if it failed."
         )
     arns = _arns(resources)
@@ -113,6 +132,19 @@ def list_stacks(all_projects: bool = False) -> list[str]:
     """The names of the stacks of the project in this folder, or of all projects of the backend. Raises StackError."""
     found: list[dict[str, Any]] = json.loads(pulumi("stack", "ls", "--json", *(["--all"] if all_projects else [])))
     return [stack["name"] for stack in found]
+
+
+def stacks_to_read(all_projects: bool = False) -> tuple[list[str], list[str]]:
+    """The same, and no problem; or where they cannot be listed the stacks that have a file here, and why."""
+    try:
+        return list_stacks(all_projects), []
+    except StackError as error:
+        # One damaged state keeps the engine from listing any stack.
+        files = () if all_projects else Path().glob("Pulumi.*.y*ml")
+        names = sorted({path.name.split(".", 1)[1].rsplit(".", 1)[0] for path in files})
+        read = f"only those with a file here were read ({', '.join(names)})" if names else "none was read"
+        elsewhere = "" if names or all_projects else " Run this in the folder of the program, or with --all-projects."
+        return names, [f"The stacks could not be listed, so {read}: {error.line}.{elsewhere}"]
 
 
 class KeyInState(NamedTuple):

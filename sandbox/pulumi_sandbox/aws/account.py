@@ -1,12 +1,18 @@
-"""The AWS account that moto keeps in memory: moto's WSGI application and its IAM and STS stores.
+"""The AWS accounts that moto keeps in memory: moto's WSGI application and its IAM and STS stores.
 
-moto keeps everything in module globals, so there is one account per process. Its settings are environment variables.
+moto keeps everything in module globals, and its settings are environment variables. The sandbox's account is the
+management account of an organization in which every other account id is a member. A member account is empty, and is
+entered by a role that AWS Organizations creates in each one.
+Source: https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_accounts_access-cross-account-role.html
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Collection
+from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +26,11 @@ if TYPE_CHECKING:
     from moto.sts.models import STSBackend
 
 ACCOUNT_ID = "123456789012"
+MEMBER_ROLE = "OrganizationAccountAccessRole"
+
+_current = ContextVar("account", default=ACCOUNT_ID)
 
 SETTINGS = {
-    "MOTO_ACCOUNT_ID": ACCOUNT_ID,
     "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
 }
 
@@ -38,6 +46,7 @@ class Moto:
 
     def __init__(self) -> None:
         os.environ.update(SETTINGS)
+        os.environ.pop("MOTO_ACCOUNT_ID", None)  # it would hold for every request, whosever key signed it
         import moto.iam.models
         from moto.moto_server import werkzeug_app
 
@@ -61,18 +70,61 @@ def _ignore(**_: object) -> None:
     """In place of moto's own bookkeeping."""
 
 
-def iam(region: str) -> IAMBackend:
-    """The IAM store of the partition (aws, aws-cn, aws-us-gov) that `region` lies in."""
+def current() -> str:
+    """The id of the account that the request of this thread is for."""
+    return _current.get()
+
+
+def enter(key_id: str | None) -> None:
+    """Serve the request of this thread in the account that a key belongs to, as moto does for itself."""
+    from moto.iam.models import get_account_id_from
+
+    _current.set(get_account_id_from(key_id) if key_id else ACCOUNT_ID)
+
+
+def iam(region: str, account_id: str | None = None) -> IAMBackend:
+    """The IAM store of the partition (aws, aws-cn, aws-us-gov) that `region` lies in; of another account if named."""
     from moto.iam.models import iam_backends
 
-    return iam_backends[ACCOUNT_ID][partition(region)]
+    return iam_backends[account_id or current()][partition(region)]
 
 
 def sts(region: str) -> STSBackend:
     """The STS store of the partition that `region` lies in."""
     from moto.sts.models import sts_backends
 
-    return sts_backends[ACCOUNT_ID][partition(region)]
+    return sts_backends[current()][partition(region)]
+
+
+def role(region: str, arn: str) -> Any:
+    """The role with an ARN, in whichever account it is; None where there is none."""
+    match = re.fullmatch(r"arn:[\w-]+:iam::(\d{12}):role/(.+)", arn)
+    if match is None:
+        return None
+    store = iam(region, match[1])
+    if (
+        match[1] != ACCOUNT_ID
+        and match[2] == MEMBER_ROLE
+        and not any(found.arn == arn for found in store.roles.values())
+    ):
+        _create_member_role(store)
+    return next((found for found in store.roles.values() if found.arn == arn), None)
+
+
+def _create_member_role(store: IAMBackend) -> None:
+    """The role by which the management account administers a member account."""
+    principal = {"AWS": f"arn:{store.partition}:iam::{ACCOUNT_ID}:root"}
+    trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    store.create_role(
+        role_name=MEMBER_ROLE,
+        assume_role_policy_document=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        path="/",
+        permissions_boundary=None,
+        description="",
+        tags=[],
+        max_session_duration="3600",
+    )
+    store.attach_role_policy(f"arn:{store.partition}:iam::aws:policy/AdministratorAccess", MEMBER_ROLE)
 
 
 def partition(region: str) -> str:

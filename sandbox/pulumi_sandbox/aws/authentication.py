@@ -91,7 +91,7 @@ def _principal(
     if hmac.compare_digest(key_id.encode(), root.access_key_id.encode()):
         if token:
             raise _invalid_token(request)
-        return Caller(f"arn:{partition}:iam::{account.ACCOUNT_ID}:root", key_id), root.secret_access_key
+        return Caller(f"arn:{partition}:iam::{account.current()}:root", key_id), root.secret_access_key
     store = account.iam(request.region)
     if token and (found := sessions.read(root, key_id, token)):
         return _of_session(request, *found, now)
@@ -126,7 +126,7 @@ def _of_session(request: ApiRequest, session: UserSession, secret: str, now: flo
         raise _invalid_token(request)
     if session.expires < now:
         raise _expired_token(request)
-    federated = f"arn:{store.partition}:sts::{account.ACCOUNT_ID}:federated-user/{session.name}"
+    federated = f"arn:{store.partition}:sts::{account.current()}:federated-user/{session.name}"
     return Caller(federated if session.name else user.arn, session.key_id, user=user, session=session), secret
 
 

@@ -99,7 +99,7 @@ def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[s
     """The global condition keys. Long-lived keys carry no aws:MultiFactorAuthPresent."""
     context = {
         "aws:principalarn": (caller.arn,),
-        "aws:principalaccount": (account.ACCOUNT_ID,),
+        "aws:principalaccount": (account.current(),),
         "aws:principaltype": ("User" if caller.user else "AssumedRole",),
         "aws:requestedregion": (request.region,),
         "aws:sourceip": (request.environ.get("REMOTE_ADDR", "127.0.0.1"),),
@@ -131,7 +131,7 @@ def _kms_context(request: ApiRequest, action: str, resource: str) -> dict[str, t
 
     if not action.startswith("kms:"):
         return {}
-    key: Any = kms_backends[account.ACCOUNT_ID][request.region].keys.get(resource.rpartition("/")[2])
+    key: Any = kms_backends[account.current()][request.region].keys.get(resource.rpartition("/")[2])
     aliases = {"kms:resourcealiases": tuple(key.aliases)} if key and key.aliases else {}
     if request.service == "kms":
         return aliases

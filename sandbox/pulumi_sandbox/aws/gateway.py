@@ -106,6 +106,7 @@ class Gateway:
 
     def _processed(self, request: ApiRequest) -> ApiResponse:
         """The steps of a request, in AWS's order."""
+        account.enter(request.key_id)
         self._identify(request)
         self._faults.inject(request)
         caller = authentication.authenticate(request, self._root, clock.now(), self._faults.has_propagated)

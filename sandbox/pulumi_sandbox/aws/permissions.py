@@ -123,7 +123,7 @@ def _actions(request: ApiRequest, caller: Caller) -> Iterator[tuple[str, str]]:
 
 def _arn(request: ApiRequest, resource: str) -> str:
     partition = account.partition(request.region)
-    return f"arn:{partition}:{request.service}:{request.region}:{account.ACCOUNT_ID}:{resource}"
+    return f"arn:{partition}:{request.service}:{request.region}:{account.current()}:{resource}"
 
 
 def _s3(request: ApiRequest, action: str) -> Iterator[tuple[str, str]]:
@@ -157,7 +157,7 @@ def _kms_key_of_bucket(request: ApiRequest, bucket: str | None) -> str | None:
     """
     from moto.s3.models import s3_backends
 
-    found: Any = s3_backends[account.ACCOUNT_ID][account.partition(request.region)].buckets.get(bucket or "")
+    found: Any = s3_backends[account.current()][account.partition(request.region)].buckets.get(bucket or "")
     rules: Any = (found.encryption or {}).get("Rule") if found else None
     rule: Any = rules[0] if isinstance(rules, list) and rules else rules or {}
     return rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
@@ -181,7 +181,7 @@ def _new_arn(request: ApiRequest, kind: str) -> str:
     name: str = form.get(f"{kind}Name", "")
     present: Any = (store.users if kind == "User" else store.groups).get(name)
     path = form.get("NewPath") or (present.path if present else "/")
-    prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:{kind.lower()}"
+    prefix = f"arn:{store.partition}:iam::{account.current()}:{kind.lower()}"
     return f"{prefix}{path}{form.get(f'New{kind}Name') or name}"
 
 
@@ -209,7 +209,7 @@ def _secrets(request: ApiRequest) -> list[str]:
     name = request.parameters.get("SecretId") or request.parameters.get("Name")
     if not name:
         return []
-    secret: Any = secretsmanager_backends[account.ACCOUNT_ID][request.region].secrets.get(name)
+    secret: Any = secretsmanager_backends[account.current()][request.region].secrets.get(name)
     if secret is not None:
         return [secret.arn]
     return [name if name.startswith("arn:") else _arn(request, f"secret:{name}-??????")]
@@ -229,7 +229,7 @@ def _kms_of_secret(request: ApiRequest) -> tuple[str | None, list[str]]:
     from moto.secretsmanager.models import secretsmanager_backends
 
     body = request.parameters
-    secrets = secretsmanager_backends[account.ACCOUNT_ID][request.region].secrets
+    secrets = secretsmanager_backends[account.current()][request.region].secrets
     secret: Any = secrets.get(body["SecretId"]) if "SecretId" in body else None
     key = body.get("KmsKeyId") or getattr(secret, "kms_key_id", None)
     if request.action == "UpdateSecret" and "KmsKeyId" in body:
@@ -250,7 +250,7 @@ def _kms_of_parameter(request: ApiRequest) -> tuple[str | None, list[str]]:
         return body.get("KeyId"), ["Encrypt"] + (["GenerateDataKey"] if body.get("Tier") == "Advanced" else [])
     if request.action not in ("GetParameter", "GetParameters") or not body.get("WithDecryption"):
         return None, []
-    store = ssm_backends[account.ACCOUNT_ID][request.region]
+    store = ssm_backends[account.current()][request.region]
     found = [store.get_parameter(name) for name in body.get("Names", [body.get("Name")])]
     return next((one.keyid for one in found if one and one.parameter_type == "SecureString" and one.keyid), None), [
         "Decrypt"
@@ -279,7 +279,7 @@ def _key(request: ApiRequest, name: str) -> str:
     """The ARN of the key that an id, an ARN or an alias names; where there is none, an ARN of that name."""
     from moto.kms.models import kms_backends
 
-    backend = kms_backends[account.ACCOUNT_ID][request.region]
+    backend = kms_backends[account.current()][request.region]
     with suppress(AttributeError, KeyError):  # what moto raises for an unknown alias, and for an unknown key
         return backend.keys[backend.any_id_to_key_id(name)].arn
     return name if name.startswith("arn:") else _arn(request, name if name.startswith("alias/") else f"key/{name}")
@@ -296,7 +296,7 @@ def _key_of(ciphertext: str) -> str:
 def _iam_resource(request: ApiRequest, caller: Caller) -> str:
     form, store = request.form, account.iam(request.region)
     action = request.action or ""
-    prefix = f"arn:{store.partition}:iam::{account.ACCOUNT_ID}:"
+    prefix = f"arn:{store.partition}:iam::{account.current()}:"
     path = form.get("Path") or "/"
     if action == "GetAccessKeyLastUsed":
         key = store.access_keys.get(form.get("AccessKeyId", ""))

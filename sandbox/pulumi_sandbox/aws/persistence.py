@@ -139,12 +139,14 @@ def _dump() -> bytes:
 
     instances: list[Any] = vars(BackendDict)["_instances"]
     used = {item.service_name for item in instances}
-    stores: dict[tuple[str, str], bytes] = {}
+    stores: dict[tuple[str, ...], bytes] = {}
     for service in SERVICES:
         if service not in used:
             continue
-        for region, backend in _backends(service)[account.ACCOUNT_ID].items():
-            stores[service, region] = _pickled(_content(backend))
+        for account_id, backends in _backends(service).items():
+            member = () if account_id == account.ACCOUNT_ID else (account_id,)
+            for region, backend in backends.items():
+                stores[(service, region, *member)] = _pickled(_content(backend))
     return pickle.dumps({"format": FORMAT, "moto": version("moto"), "stores": stores})
 
 
@@ -160,10 +162,12 @@ def _content(backend: Any) -> dict[str, Any]:
     return content
 
 
-def _restore(stores: dict[tuple[str, str], bytes]) -> None:
-    for (service, region), pickled in stores.items():
-        backend = _backends(service)[account.ACCOUNT_ID][region]
-        content: dict[str, Any] = _Unpickler(io.BytesIO(pickled)).load()
+def _restore(stores: dict[tuple[str, ...], bytes]) -> None:
+    """Fill the stores. Their names: service, region or partition, and for a member account its id."""
+    for (service, region, *member), pickled in stores.items():
+        account_id = member[0] if member else account.ACCOUNT_ID
+        backend = _backends(service)[account_id][region]
+        content: dict[str, Any] = _Unpickler(io.BytesIO(pickled), account_id).load()
         for name, value in content.items():
             present: Any = getattr(backend, name, None)
             if isinstance(present, defaultdict) or name == "managed_policies":
@@ -235,9 +239,15 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
+    """Reads a store of one account, whose other stores it refers to."""
+
+    def __init__(self, file: io.BytesIO, account_id: str) -> None:
+        super().__init__(file)
+        self._account_id = account_id
+
     def persistent_load(self, pid: tuple[str, ...]) -> Any:
         if pid[0] == "policy":
-            return _backends("iam")[account.ACCOUNT_ID][pid[1]].managed_policies[pid[2]]
+            return _backends("iam")[self._account_id][pid[1]].managed_policies[pid[2]]
         if pid[0] == "store":
-            return _backends(pid[1])[account.ACCOUNT_ID][pid[2]]
+            return _backends(pid[1])[self._account_id][pid[2]]
         return None

@@ -156,6 +156,7 @@ def for_moto(request: ApiRequest) -> dict[str, Any]:
     environ["wsgi.input"] = io.BytesIO(request.body)
     environ["CONTENT_LENGTH"] = str(len(request.body))
     environ["RAW_URI"] = environ["REQUEST_URI"]
+    environ.pop("HTTP_X_MOTO_ACCOUNT_ID", None)  # the key alone tells the account
     if request.signature and request.signature.presigned:
         # moto tells the service from this header alone.
         parts = request.signature

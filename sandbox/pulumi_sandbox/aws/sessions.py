@@ -35,7 +35,7 @@ def new_key_id() -> str:
     """The key id of temporary credentials."""
     from moto.iam.utils import generate_access_key_id_from_account_id
 
-    return generate_access_key_id_from_account_id(account.ACCOUNT_ID, "ASIA")
+    return generate_access_key_id_from_account_id(account.current(), "ASIA")
 
 
 def credentials(root: Credentials, session: UserSession) -> Credentials:

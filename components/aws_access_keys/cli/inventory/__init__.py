@@ -3,7 +3,9 @@
 Asks AWS about the account, and the engine for the states of stacks. Reads no secret and changes nothing.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -25,15 +27,10 @@ def make_inventory(stack: str | None, all_projects: bool, limits: Limits) -> Inv
     keys are looked for in the stacks of all projects of the backend.
     """
     day = day_of_report()
-    config = aws_config(stack)
-    account = Account(lambda: session_for(config))
-    try:
-        caller = account.ask("sts", "get_caller_identity")
-    except AwsQueryError as error:
-        raise StackError(f"AWS does not answer: {error}. {error.cure('')}") from None
+    account, caller = caller_of(aws_config(stack))
     pool = ThreadPoolExecutor(1)
     try:
-        with _progress() as progress:
+        with asking_progress() as progress:
             reading = pool.submit(read_stacks, all_projects, progress)
             found = ask_account(account, caller["Arn"], reading.result, progress)
     finally:
@@ -41,7 +38,17 @@ def make_inventory(stack: str | None, all_projects: bool, limits: Limits) -> Inv
     return inventory_of(caller["Account"], found, reading.result(), day, limits)
 
 
-def _progress() -> Progress:
+def caller_of(config: Mapping[str, Any]) -> tuple[Account, Mapping[str, str]]:
+    """The account to ask with a stack's `aws:` config, and who asks, as GetCallerIdentity has it. Raises StackError."""
+    account = Account(lambda: session_for(config))
+    try:
+        caller = account.ask("sts", "get_caller_identity")
+    except AwsQueryError as error:
+        raise StackError(f"AWS does not answer: {error}. {error.cure('')}") from None
+    return account, caller
+
+
+def asking_progress() -> Progress:
     """Progress lines on standard error, gone when it is done; into a file, none."""
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)

@@ -55,6 +55,14 @@ class InventoryRow(Row):
         return tuple(sorted((*self.risks, *self.overdue), key=lambda finding: RULES.index(finding.rule)))
 
     @property
+    def kind(self) -> str:
+        return ""
+
+    @property
+    def account_id(self) -> str:
+        return self.arn.split(":")[4]
+
+    @property
     def place(self) -> str:
         if self.stack:
             return self.stack

@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.progress import Progress
 
-from aws_access_keys.cli.stack import KeyInState, StackError, keys_in_state, list_stacks
-
-PARALLEL = 4  # `pulumi` processes at a time
+from aws_access_keys.cli.stack import PARALLEL, KeyInState, StackError, keys_in_state, stacks_to_read
 
 
 class Stacks(NamedTuple):
@@ -22,22 +19,14 @@ class Stacks(NamedTuple):
 
 def read_stacks(all_projects: bool, progress: Progress) -> Stacks:
     """Read the stacks of this project, or of all projects of the backend. Raises nothing that the engine reports."""
-    problems: list[str] = []
-    try:
-        names = list_stacks(all_projects)
-    except StackError as error:
-        # One damaged state keeps the engine from listing any stack.
-        names = [] if all_projects else sorted(_with_a_file())
-        read = f"only those with a file here were read ({', '.join(names)})" if names else "none was read"
-        elsewhere = "" if names or all_projects else " Run this in the folder of the program, or with --all-projects."
-        problems.append(f"The stacks could not be listed, so {read}: {_line(error)}.{elsewhere}")
+    names, problems = stacks_to_read(all_projects)
     task = progress.add_task("reading the stacks", total=len(names), visible=bool(names))
     keys: dict[str, KeyInState] = {}
     with ThreadPoolExecutor(PARALLEL) as pool:
         for name, found in zip(names, pool.map(_read, names), strict=True):
             progress.advance(task)
             if isinstance(found, StackError):
-                problems.append(f"Stack '{name}' could not be read: {_line(found)}.")
+                problems.append(found.of_stack(name))
             else:
                 keys |= found
     return Stacks(keys, problems)
@@ -48,12 +37,3 @@ def _read(stack: str) -> dict[str, KeyInState] | StackError:
         return keys_in_state(stack)
     except StackError as error:
         return error
-
-
-def _with_a_file() -> set[str]:
-    """The stacks that have a file in this folder: Pulumi.STACK.yaml."""
-    return {path.name.split(".", 1)[1].rsplit(".", 1)[0] for path in Path().glob("Pulumi.*.y*ml")}
-
-
-def _line(error: StackError) -> str:
-    return " ".join(error.message.split()).rstrip(".")

@@ -28,8 +28,11 @@ MANY = 25  # keys from which progress is shown
 FORMATS = {"text": as_text, "json": as_json, "html": as_html, "csv": as_csv}
 
 
-def make_report(stack: str, limits: Limits) -> Report:
-    """The report of a stack for today, or for the day in ACCESS_KEYS_TODAY. Raises StackError."""
+def make_report(stack: str, limits: Limits, is_one_of_many: bool = False) -> Report:
+    """The report of a stack for today, or for the day in ACCESS_KEYS_TODAY. Raises StackError.
+
+    is_one_of_many: whether others are made at the same time, so that no progress is shown.
+    """
     day = day_of_report()
     outputs, config = stack_keys(stack), stack_config(stack, "aws")
     users = {
@@ -47,7 +50,7 @@ def make_report(stack: str, limits: Limits) -> Report:
                 key |= {"recorded": key["status"], "status": statuses.get(key["id"], key["status"])}
     unmanaged = {user: [key for key in keys if key["id"] not in users] for user, keys in in_iam.items()}
     users |= {key["id"]: user for user, keys in unmanaged.items() for key in keys}
-    with progress_of(len(users)) as progress:
+    with progress_of(0 if is_one_of_many else len(users)) as progress:
         task = progress.add_task("asking AWS for last uses", total=len(users))
         uses = fetch_last_used(users, lambda: session_for(config), lambda: progress.advance(task))
         foreign, unread = _foreign(stack, Account(lambda: session_for(config)), progress)

@@ -72,8 +72,7 @@ def _row(row: Row, listing: Listing) -> str:
 
 
 def _status(row: Row) -> str:
-    kinds = {"previous": "<small>previous key</small>", "unmanaged": "<small>not managed by this stack</small>"}
-    return escape(row.status or "") + (kinds.get(row.role or "", "") if row.place == "" else "")
+    return escape(row.status or "") + (f"<small>{row.kind}</small>" if row.kind else "")
 
 
 def _reasons(row: Row) -> str:
@@ -120,6 +119,7 @@ _CELLS: dict[str, Callable[[Row, Limits], str]] = {
     "Last used": lambda row, _: _last_used(row),
     "Rotation": lambda row, _: _rotation(row),
     "Stack": lambda row, _: escape(row.place),
+    "Account": lambda row, _: escape(row.account_id),
     "Access": lambda row, _: "<br>".join(map(escape, row.access)),
     "Overdue": lambda row, _: _reasons(row),
     "Act on": lambda row, _: _reasons(row),

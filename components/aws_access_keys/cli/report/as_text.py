@@ -126,6 +126,7 @@ COLUMNS: dict[str, dict[str, Cell]] = {
     },
     "Rotation": {"Rotation": _of(_rotation)},
     "Stack": {"Stack": _of(lambda row: Text(row.place))},
+    "Account": {"Account": _of(lambda row: Text(row.account_id))},
     "Access": {"Access": _of(lambda row: Text(", ".join(row.access)))},
     "Overdue": {"Overdue": _of(_reasons)},
     "Act on": {"Act on": _of(_reasons)},

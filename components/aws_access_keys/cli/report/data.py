@@ -96,8 +96,18 @@ class Row:
         return self.overdue
 
     @property
+    def kind(self) -> str:
+        """In the report of a stack: what the key is if it is not the current one."""
+        return {"previous": "previous key", "unmanaged": "not managed by this stack"}.get(self.role or "", "")
+
+    @property
     def place(self) -> str:
-        """In an inventory: the stack that has the key."""
+        """In an inventory, or a report of several stacks: the stack that has the key."""
+        return ""
+
+    @property
+    def account_id(self) -> str:
+        """In an inventory: the AWS account."""
         return ""
 
     @property

@@ -71,7 +71,7 @@ def get_access_key_last_used(context: Context) -> ApiResponse:
 def get_user(context: Context) -> ApiResponse:
     if "UserName" in context.given:
         return context.success({"User": user_details(context.user())})
-    root = {"Path": "/", "UserId": account.ACCOUNT_ID, "Arn": context.caller.arn, "CreateDate": "2020-01-01T00:00:00Z"}
+    root = {"Path": "/", "UserId": account.current(), "Arn": context.caller.arn, "CreateDate": "2020-01-01T00:00:00Z"}
     return context.success({"User": root})
 
 
@@ -98,10 +98,10 @@ def get_caller_identity(context: Context) -> ApiResponse:
     if caller.user is not None:
         identity = caller.user.id
         if caller.session and caller.session.name:
-            identity = f"{account.ACCOUNT_ID}:{caller.session.name}"
+            identity = f"{account.current()}:{caller.session.name}"
     else:
-        identity = caller.role.user_id if caller.role is not None else account.ACCOUNT_ID
-    return context.success({"Arn": caller.arn, "UserId": identity, "Account": account.ACCOUNT_ID})
+        identity = caller.role.user_id if caller.role is not None else account.current()
+    return context.success({"Arn": caller.arn, "UserId": identity, "Account": account.current()})
 
 
 @rule("GetSessionToken", "GetFederationToken", service="sts")
@@ -127,8 +127,8 @@ def session_token(context: Context) -> ApiResponse:
         }
     }
     if name:
-        arn = f"arn:{context.store.partition}:sts::{account.ACCOUNT_ID}:federated-user/{name}"
-        content["FederatedUser"] = {"FederatedUserId": f"{account.ACCOUNT_ID}:{name}", "Arn": arn}
+        arn = f"arn:{context.store.partition}:sts::{account.current()}:federated-user/{name}"
+        content["FederatedUser"] = {"FederatedUserId": f"{account.current()}:{name}", "Arn": arn}
     return context.success(content)
 
 
@@ -137,7 +137,7 @@ def get_access_key_info(context: Context) -> ApiResponse:
     """AWS reads the account from the key id, of which it is a part; it does not look whether there is such a key."""
     key_id = context.given["AccessKeyId"]
     if key_id == context.root.access_key_id:
-        return context.success({"Account": account.ACCOUNT_ID})
+        return context.success({"Account": account.current()})
     try:
         number = int.from_bytes(b32decode(key_id[4:20])[:6], "big")
     except ValueError:
@@ -153,15 +153,16 @@ def assume_role(context: Context) -> None:
     if context.caller.is_root:
         raise AwsError("AccessDenied", "Roles may not be assumed by root accounts.")
     arn = context.given["RoleArn"]
-    role = next((role for role in context.store.roles.values() if role.arn == arn), None)
+    role = account.role(context.request.region, arn)
     if role is None or not _trusts(role.assume_role_policy_document, context, arn):
         what = f"{context.caller.arn} is not authorized to perform: sts:AssumeRole"
         raise AwsError("AccessDenied", f"User: {what} on resource: {arn}")
 
 
 def _trusts(document: str, context: Context, role_arn: str) -> bool:
-    caller, account_root = context.caller.arn, f"arn:{context.store.partition}:iam::{account.ACCOUNT_ID}:root"
-    named = {caller, account_root, account.ACCOUNT_ID, "*"}
+    caller, account_root = context.caller.arn, f"arn:{context.store.partition}:iam::{account.current()}:root"
+    named = {caller, account_root, account.current(), "*"}
+    named |= {context.caller.role.role_arn} if context.caller.role else set()
     content: Any = json.loads(document)
     statements: Any = content.get("Statement", [])
     relevant: list[Any] = []

@@ -194,7 +194,7 @@ def _root_row(context: Context) -> list[str]:
     created = "2020-01-01T00:00:00Z"
     password = ["not_supported", "no_information", "not_supported", "not_supported"]
     key = ["true", created, *_use(account.root_last_used(context.request.region))]
-    arn = f"arn:{context.store.partition}:iam::{account.ACCOUNT_ID}:root"
+    arn = f"arn:{context.store.partition}:iam::{account.current()}:root"
     return ["<root_account>", arn, created, *password, "false", *key, *NO_KEY, *NO_CERTIFICATE, *NO_CERTIFICATE]
 
 

@@ -71,7 +71,7 @@ def _event(number: int, call: LoggedCall) -> dict[str, Any] | None:
         "userIdentity": {
             "type": TYPES.get(call.caller.split(":")[5].partition("/")[0], "Root"),
             "arn": call.caller,
-            "accountId": account.ACCOUNT_ID,
+            "accountId": account.current(),
             "accessKeyId": call.key,
         },
         "eventTime": f"{call.time[:19]}Z",
@@ -86,7 +86,7 @@ def _event(number: int, call: LoggedCall) -> dict[str, Any] | None:
         "readOnly": call.service == "sts" or call.action.startswith(READING),
         "eventType": "AwsApiCall",
         "managementEvent": True,
-        "recipientAccountId": account.ACCOUNT_ID,
+        "recipientAccountId": account.current(),
         "eventCategory": "Management",
     }
     if call.code:

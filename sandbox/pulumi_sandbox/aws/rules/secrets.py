@@ -41,5 +41,5 @@ def name_of_one_marked_for_deletion(context: Context) -> None:
 def _is_marked(context: Context, name: str) -> bool:
     from moto.secretsmanager.models import secretsmanager_backends
 
-    secret: Any = secretsmanager_backends[account.ACCOUNT_ID][context.request.region].secrets.get(name)
+    secret: Any = secretsmanager_backends[account.current()][context.request.region].secrets.get(name)
     return secret is not None and secret.is_deleted()

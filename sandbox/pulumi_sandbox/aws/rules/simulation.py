@@ -60,7 +60,7 @@ def simulate_principal_policy(context: Context) -> ApiResponse:
     if kind == "user":
         tags = {f"aws:principaltag/{tag['Key'].lower()}": (tag["Value"],) for tag in holder.tags or []}
         known = {"aws:username": (holder.name,), "aws:userid": (holder.id,), "aws:principaltype": ("User",), **tags}
-    known |= {"aws:principalarn": (arn,), "aws:principalaccount": (account.ACCOUNT_ID,)} if kind != "group" else {}
+    known |= {"aws:principalarn": (arn,), "aws:principalaccount": (account.current(),)} if kind != "group" else {}
     return _simulated(context, [*policies, *_given(context, "PolicyInputList")], limits, known)
 
 

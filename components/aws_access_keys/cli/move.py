@@ -1,0 +1,82 @@
+"""`access-keys move`: users, with their keys and secrets, from the state of one stack into that of another.
+
+AWS is not asked and not changed. The secrets pass from the engine to the engine in memory, never through a file.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from aws_access_keys.cli.stack import StackError, pulumi, stack_config
+from aws_access_keys.rules.moving import Moved, MoveError, move_users
+from aws_access_keys.rules.problem import NAMESPACE
+
+_ONE_CALLER = ("region", "profile", "allowedAccountIds", "assumeRoles")
+"""The `aws:` config that must be the same for both stacks."""
+
+
+def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple[dict[str, Any], str]:
+    """Move users to another stack; what was moved, as data and as text. Where it raises StackError, nothing was."""
+    if source == target:
+        raise StackError(f"The users are in stack '{source}' already. Choose another stack with --to.")
+    configs = {stack: stack_config(stack, "aws") for stack in (source, target)}
+    for name in _ONE_CALLER:
+        if configs[source].get(name) != configs[target].get(name):
+            raise StackError(
+                f"aws:{name} differs between Pulumi.{source}.yaml and Pulumi.{target}.yaml. Both stacks must use the "
+                "same account and region."
+            )
+    exported = {stack: pulumi("stack", "export", "--show-secrets", "--stack", stack) for stack in (source, target)}
+    states: dict[str, dict[str, Any]] = {stack: json.loads(text) for stack, text in exported.items()}
+    for stack, state in states.items():
+        deployment: dict[str, Any] = state.get("deployment") or {}
+        if not deployment.get("secrets_providers"):  # without one, secrets would not be encrypted again
+            raise StackError(
+                f"The state of stack '{stack}' has no encryption yet: run `pulumi up --stack {stack}` first."
+            )
+        if deployment.get("pending_operations"):
+            raise StackError(f"An update of stack '{stack}' was interrupted: run `pulumi up --stack {stack}` first.")
+    old, new = (states[stack]["deployment"] for stack in (source, target))
+    try:
+        moved = move_users(old.get("resources") or [], new.get("resources") or [], target, users)
+    except MoveError as error:
+        raise StackError(f"{error} Nothing was moved.") from None
+    _check_files(source, target, moved)
+    if not dry_run:
+        old["resources"], new["resources"] = moved.source, moved.target
+        # First the target, so that no key is ever in neither state.
+        pulumi("stack", "import", "--stack", target, stdin=json.dumps(states[target]))
+        try:
+            pulumi("stack", "import", "--stack", source, stdin=json.dumps(states[source]))
+        except StackError as error:
+            pulumi("stack", "import", "--stack", target, stdin=exported[target])
+            raise StackError(f"Nothing was moved, because stack '{source}' cannot be written: {error}") from None
+    found = {f"{kind}s".replace("ys", "ies"): names for kind, names in moved.names.items()}
+    verb = "Would move" if dry_run else "Moved"
+    lines = [f"{verb} from stack '{source}' to stack '{target}', without a change in AWS:"]
+    lines += [f"  {kind}: {', '.join(names)}" for kind, names in found.items() if names]
+    after = [f"pulumi up --stack {stack}" for stack in (source, target)]
+    if not dry_run:
+        lines.append(f"Next: {' && '.join(after)}, which change nothing but the outputs. Preview them first.")
+    return {"source": source, "target": target, "moved": not dry_run, **found, "next": after}, "\n".join(lines)
+
+
+def _check_files(source: str, target: str, moved: Moved) -> None:
+    """Raise StackError unless the stack files have what moves in the target, and no longer in the source: the next
+    update of a stack deletes what is only in its state.
+    """
+    configs = [(stack, stack_config(stack, NAMESPACE)) for stack in (target, source)]
+    if not any("users" in config for _, config in configs):
+        return  # the program itself has them
+    for section in ("users", "groups"):
+        for stack, config in configs:
+            is_wanted, listed = stack == target, cast("dict[str, Any]", config.get(section) or {})
+            present = {f"{config.get('namePrefix') or ''}{name}" for name in listed}
+            wrong = sorted(name for name in moved.names[section[:-1]] if (name in present) != is_wanted)
+            if wrong:
+                state = "does not list" if is_wanted else "still lists"
+                raise StackError(
+                    f"Pulumi.{stack}.yaml {state} {section}: {', '.join(wrong)}. Move their settings from "
+                    f"Pulumi.{source}.yaml to Pulumi.{target}.yaml first, or the next `pulumi up` would delete or "
+                    "create them. Nothing was moved."
+                )

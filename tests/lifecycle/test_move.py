@@ -1,0 +1,110 @@
+"""`access-keys move`: users with their keys, secrets and records, from one stack to another; nothing in AWS changes."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lifecycle.helpers import NewStack, keys_in_iam, works
+from tests.lifecycle.stack import Stack
+
+READERS = {"s3": [{"bucket": "company-data", "prefix": "reports/", "access": "read"}], "expect": {"deny": ["iam:*"]}}
+GROUPS: dict[str, Any] = {
+    "readers": READERS,
+    "writers": {"policies": ["AmazonS3FullAccess"]},
+    "mailers": {"policies": ["AmazonSESFullAccess"]},
+}
+USERS: dict[str, Any] = {
+    "ann": {"groups": ["readers"], "deliver": {"secretsManager": {}, "ssm": {}}, "tags": {"team": "b"}},
+    "bob": {"groups": ["readers", "writers"], "expect": {"deny": ["ec2:*"]}},
+    "carol": {"groups": ["mailers"], "deliver": {"ssm": {}}},
+}
+MOVED = ("ann", "bob")
+
+
+def settings(groups: dict[str, Any], users: dict[str, Any], serial: int = 1) -> dict[str, Any]:
+    return {
+        "aws:ignoreTags": {"keyPrefixes": ["AKIA"]},
+        "groups": groups,
+        "users": users,
+        "keyDefaults": {"serial": serial, "description": "by the test", "retireGuard": {"idleDays": 1}},
+    }
+
+
+def part(found: dict[str, Any], names: tuple[str, ...], is_wanted: bool = True) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if (name in names) == is_wanted}
+
+
+def access_keys(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        ["access-keys", *arguments], cwd=stack.folder, env=stack.sandbox.environment, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture
+def two(new_stack: NewStack) -> Iterator[tuple[Stack, Stack]]:
+    """Two stacks of one project in one folder: one with all users, one that was just made."""
+    old = new_stack()
+    old.environment["PULUMI_STACK"] = old.name
+    new = Stack(old.sandbox, old.folder, name=f"{old.name}-b", environment={"PULUMI_STACK": f"{old.name}-b"})
+    old.write(settings(GROUPS, USERS))
+    old.up()
+    yield old, new
+    new.run("stack", "rm", "--yes", "--force", check=False)
+
+
+def test_users_move_to_another_stack_without_a_call_to_aws_and_rotate_there(two: tuple[Stack, Stack]) -> None:
+    old, new = two
+    sandbox, control = old.sandbox, old.sandbox.control
+    before, outputs = {user: keys_in_iam(sandbox, user) for user in USERS}, old.outputs()
+    early = access_keys(old, "move", *MOVED, "--stack", old.name, "--to", new.name)
+    assert f"Pulumi.{new.name}.yaml does not list users: ann, bob. Move their settings" in early.stderr
+    old.write(settings(part(GROUPS, ("mailers",)), part(USERS, MOVED, False)))
+    new.write(settings(part(GROUPS, ("mailers",), False), part(USERS, MOVED)))
+    alone = access_keys(old, "move", "ann", "--stack", old.name, "--to", new.name)
+    assert "The group 'readers' cannot move: user 'bob' uses it and would stay." in alone.stderr
+
+    control.clear_calls()
+    moved = access_keys(old, "move", *MOVED, "--stack", old.name, "--to", new.name)
+    assert moved.returncode == 0, moved.stderr
+    assert "users: ann, bob" in moved.stdout
+    assert "groups: readers, writers" in moved.stdout
+    assert control.calls() == [], "AWS is not asked"
+    for stack in two:
+        assert stack.preview("--expect-no-changes").changes == {}, "the first preview after the move is empty"
+        assert stack.up().changes == {}
+    changes = [call.action for call in control.calls() if not call.action.startswith(("Get", "List", "Describe"))]
+    assert changes == [], "no key and nothing else is touched"
+    assert {user: keys_in_iam(sandbox, user) for user in USERS} == before
+    ours, theirs = new.outputs(), old.outputs()
+    for user in MOVED:
+        assert ours["keys"][user] == outputs["keys"][user], "the new stack knows current and previous key"
+        assert ours["secretAccessKeys"][user] == outputs["secretAccessKeys"][user], "the secret came along"
+        assert user not in theirs["keys"]
+    assert theirs["keys"] == {"carol": outputs["keys"]["carol"]}
+    exported = new.run("stack", "export").text + old.run("stack", "export").text
+    assert not any(secret in exported for secret in outputs["secretAccessKeys"].values()), "secrets are encrypted again"
+
+    new.write(settings(part(GROUPS, ("mailers",), False), part(USERS, MOVED), serial=2))
+    new.up()
+    rotated = new.outputs()["keys"]["ann"]
+    assert rotated["previous"]["id"] == outputs["keys"]["ann"]["current"]["id"]
+    assert works(sandbox, new.key("bob"))
+    stored = sandbox.client("secretsmanager").list_secrets()["SecretList"]
+    content = sandbox.client("secretsmanager").get_secret_value(SecretId=stored[0]["ARN"])["SecretString"]
+    assert json.loads(content)["aws_access_key_id"] == rotated["current"]["id"], "the store follows"
+
+
+def test_nothing_moves_between_stacks_of_different_accounts(new_stack: NewStack) -> None:
+    stack = new_stack()
+    other = Stack(stack.sandbox, stack.folder, name=f"{stack.name}-b")
+    other.write({"aws:allowedAccountIds": ["222222222222"]})
+    refused = access_keys(stack, "move", "ann", "--stack", stack.name, "--to", other.name)
+    assert refused.returncode == 1
+    assert "aws:allowedAccountIds differs between" in refused.stderr
+    assert "already" in access_keys(stack, "move", "ann", "--stack", stack.name, "--to", stack.name).stderr
+    other.run("stack", "rm", "--yes", other.name, check=False)

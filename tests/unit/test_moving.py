@@ -1,0 +1,106 @@
+"""What a move makes of two states, and what it refuses. tests/lifecycle/test_move.py moves real ones."""
+
+from typing import Any
+
+import pytest
+from aws_access_keys.rules.moving import MoveError, State, move_users
+from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, MEMBERSHIP, PLANS, USER
+
+STACK = "pulumi:pulumi:Stack"
+PROVIDER = "pulumi:providers:aws"
+
+
+def urn(kinds: str, name: str, stack: str = "a") -> str:
+    return f"urn:pulumi:{stack}::p::{kinds}::{name}"
+
+
+def one(kinds: str, name: str, parent: str | None = None, stack: str = "a", **more: Any) -> dict[str, Any]:
+    made = {"urn": urn(kinds, name, stack), "type": kinds.split("$")[-1], "outputs": {}, **more}
+    return made | ({"parent": parent} if parent else {})
+
+
+def stack_with(*users: str, stack: str = "a", groups: dict[str, str] | None = None) -> State:
+    """A state. groups: user → its group; `readers` if not named."""
+    root = one(STACK, f"p-{stack}", stack=stack)
+    component = one(COMPONENT, "access", root["urn"], stack, outputs={"keys": {user: {"of": user} for user in users}})
+    plans = one(f"{COMPONENT}${PLANS}", "access", component["urn"], stack)
+    plans["outputs"] = {"plans": {user: ["1"] for user in users}, "lost": "not known"}
+    provider = one(PROVIDER, "default", root["urn"], stack, id=f"id-{stack}")
+    found = [root, component, plans, provider]
+    owners = {user: (groups or {}).get(user, "readers") for user in users}
+    reference = f"{provider['urn']}::{provider['id']}"
+    for group in sorted(set(owners.values())):
+        arn = {"arn": f"arn:aws:iam::123456789012:group/{group}"}
+        found.append(
+            one(f"{COMPONENT}${GROUP}", f"access/{group}", component["urn"], stack, outputs=arn, provider=reference)
+        )
+    for user, group in owners.items():
+        arn = {"arn": f"arn:aws:iam::123456789012:user/{user}"}
+        made = one(f"{COMPONENT}${USER}", f"access/{user}", component["urn"], stack, outputs=arn, provider=reference)
+        on = [urn(f"{COMPONENT}${GROUP}", f"access/{group}", stack), made["urn"]]
+        below = f"{COMPONENT}${USER}$"
+        member = one(f"{below}{MEMBERSHIP}", f"access/{user}", made["urn"], stack, dependencies=on)
+        key = one(f"{below}{KEY}", f"access/{user}/1", made["urn"], stack, propertyDependencies={"user": on[1:]})
+        found += [made, member, key]
+    return found
+
+
+def test_a_user_moves_with_its_keys_group_and_records() -> None:
+    source, target = stack_with("ann", "bob", groups={"bob": "writers"}), stack_with("carol", "eve", stack="b")
+    target = [found for found in target if "eve" not in found["urn"]]
+    target = [found | {"urn": found["urn"].replace("readers", "mailers")} for found in target]
+    moved = move_users(source, target, "b", ["ann"])
+    assert moved.names == {"user": ["ann"], "group": ["readers"], "policy": []}
+    urns = {found["urn"]: found for found in moved.target}
+    key = urns[urn(f"{COMPONENT}${USER}${KEY}", "access/ann/1", "b")]
+    assert key["parent"] == urn(f"{COMPONENT}${USER}", "access/ann", "b")
+    assert key["propertyDependencies"] == {"user": [key["parent"]]}
+    assert urns[key["parent"]]["provider"].endswith("::id-b"), "the provider is the target's"
+    assert urns[urn(COMPONENT, "access", "b")]["outputs"]["keys"]["ann"] == {"of": "ann"}
+    left = {found["urn"]: found for found in moved.source}
+    assert left[urn(COMPONENT, "access")]["outputs"]["keys"] == {"bob": {"of": "bob"}}
+    assert left[urn(f"{COMPONENT}${PLANS}", "access")]["outputs"]["plans"] == {"bob": ["1"]}
+    assert not any("ann" in found or "readers" in found for found in left)
+    assert len(source) == len(stack_with("ann", "bob", groups={"bob": "writers"})), "the arguments stay as they are"
+
+
+def test_a_new_stack_gets_the_component_and_the_provider() -> None:
+    moved = move_users(stack_with("ann"), [], "b", ["ann"])
+    types = [found["type"] for found in moved.target]
+    assert types == [STACK, COMPONENT, PLANS, PROVIDER, GROUP, USER, MEMBERSHIP, KEY]
+    assert moved.target[0]["urn"] == urn(STACK, "p-b", "b")
+    assert {found["parent"] for found in moved.target[1:2]} == {urn(STACK, "p-b", "b")}
+    assert [found["type"] for found in moved.source] == [STACK, COMPONENT, PLANS, PROVIDER]
+
+
+def unfinished() -> State:
+    source = stack_with("ann")
+    return [*source, source[-1] | {"delete": True}]
+
+
+def elsewhere() -> State:
+    found = stack_with("carol", stack="b", groups={"carol": "mailers"})
+    found[-3]["outputs"] = {"arn": "arn:aws:iam::222222222222:user/carol"}
+    return found
+
+
+def used_outside() -> State:
+    source = stack_with("ann")
+    return [*source, one("other:index:Thing", "thing", dependencies=[source[-1]["urn"]])]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (stack_with("bob"), [], "The state has no user 'ann'. Its users: bob."),
+        (stack_with("ann", "bob"), [], "The group 'readers' cannot move: user 'bob' uses it and would stay."),
+        (stack_with("ann"), stack_with("ann", stack="b"), "Stack 'b' already has group 'readers'."),
+        (unfinished(), [], "The last update of user 'ann' did not finish. Run `pulumi up` first."),
+        (stack_with("ann"), elsewhere(), "The stacks are in different AWS accounts: 123456789012, 222222222222."),
+        (used_outside(), [], "The user 'ann' cannot move: other:index:Thing 'thing' uses it and would stay."),
+    ],
+)
+def test_what_cannot_move_is_refused(source: State, target: State, message: str) -> None:
+    with pytest.raises(MoveError) as refused:
+        move_users(source, target, "b", ["ann"])
+    assert str(refused.value).startswith(message)
