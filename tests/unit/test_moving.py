@@ -64,6 +64,15 @@ def test_a_user_moves_with_its_keys_group_and_records() -> None:
     assert len(source) == len(stack_with("ann", "bob", groups={"bob": "writers"})), "the arguments stay as they are"
 
 
+def test_a_users_notices_move_and_are_not_sent_again() -> None:
+    source = stack_with("ann", "bob")
+    marks = {f"works AKIA-{user}": {"user": user} for user in ("ann", "bob")}
+    source[1]["outputs"]["notices"] = {"sns": marks}
+    moved = move_users(source, stack_with("carol", stack="b", groups={"carol": "mailers"}), "b", ["ann", "bob"])
+    component = next(found for found in moved.target if found["type"] == COMPONENT)
+    assert component["outputs"]["notices"] == {"sns": marks}
+
+
 def test_a_new_stack_gets_the_component_and_the_provider() -> None:
     moved = move_users(stack_with("ann"), [], "b", ["ann"])
     types = [found["type"] for found in moved.target]

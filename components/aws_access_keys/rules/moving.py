@@ -205,6 +205,12 @@ def _move_records(old: Mapping[str, Any], targets: State, names: Collection[str]
             found = record.pop(name)
             for new in targets:
                 new.setdefault("outputs", {}).setdefault(member, {})[name] = found
+    notices = cast("dict[str, dict[str, Any]]", records.get("notices", {}))
+    for channel, marks in notices.items():
+        for mark in [mark for mark, sent in marks.items() if sent.get("user") in names]:
+            sent = marks.pop(mark)
+            for new in targets:
+                new.setdefault("outputs", {}).setdefault("notices", {}).setdefault(channel, {})[mark] = sent
 
 
 def _name(urn: str) -> str:

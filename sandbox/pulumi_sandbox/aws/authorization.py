@@ -52,12 +52,13 @@ def _verdict_of_secret(request: ApiRequest, caller: Caller, access: AccessReques
 
     if not access.action.startswith("secretsmanager:") or access.resource == "*":
         return Verdict.SILENT
-    secret: Any = secretsmanager_backends[account.ACCOUNT_ID][request.region].secrets.get(access.resource)
+    owner = account.current()
+    secret: Any = secretsmanager_backends[owner][request.region].secrets.get(access.resource)
     policy: str | None = getattr(secret, "policy", None)
     if not policy:
         return Verdict.SILENT
     own = {"*", caller.arn, *([caller.role.role_arn] if caller.role else [])}
-    whole_account = {account.ACCOUNT_ID, f"arn:{account.partition(request.region)}:iam::{account.ACCOUNT_ID}:root"}
+    whole_account = {owner, f"arn:{account.partition(request.region)}:iam::{owner}:root"}
     # The account as principal leaves it to its identity-based policies to allow something.
     return evaluate([of_principals(policy, own, own | whole_account)], access)
 
