@@ -13,8 +13,9 @@ from aws_access_keys.rules.redaction import redacted
 
 USER, KEY_ID = "ACCESS_KEYS_USER", "ACCESS_KEYS_KEY_ID"
 """The environment variables that name the user and the key."""
-_OWN = ("PULUMI_CONFIG", "PULUMI_CONFIG_SECRET_KEYS")
-"""In these the engine passes the configuration to the program, with its secrets decrypted."""
+_OWN = "PULUMI_CONFIG"
+"""How the variables begin in which the engine passes the configuration to the program, with its secrets decrypted, and
+that of the passphrase."""
 _SHOWN = 1000  # characters of its output
 
 
@@ -48,7 +49,7 @@ def run(
     secret: str = "",
 ) -> str:
     """The same with any JSON document on standard input. names: more environment variables."""
-    environment = {name: value for name, value in os.environ.items() if name not in _OWN} | dict(names)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)} | dict(names)
     try:
         process = subprocess.Popen(
             list(command),

@@ -130,9 +130,6 @@ def removed_copies(
         why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
         held |= {key for stored in found - kept if (key := state.copies.get((token, stored.removeprefix("/"))))}
-    for user, found_user in state.users.items():
-        if user not in settings.users and (command := found_user.delivered_directly.to.get("command")):
-            lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted where it is")
         if token == SECRET:
             secrets = {store.stored_name(user, field): store for user, store in stores.items() if store}
             for urn, had in resources.items():
@@ -150,6 +147,9 @@ def removed_copies(
                 "in it. Delete or overwrite it if nobody needs it"
                 for stored in sorted(written.keys() - state.secrets - kept)
             ]
+    for user, found_user in state.users.items():
+        if user not in settings.users and (command := found_user.delivered_directly.to.get("command")):
+            lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted where it is")
     return lines, held
 
 

@@ -128,7 +128,7 @@ def test_a_notice_that_fails_costs_no_key_and_goes_out_with_the_next_update(
     done = stack.up(check=False)
     assert done.code != 0, "a scheduler notices"
     assert "notify.command: this notice was not sent" in done.text
-    assert "exit code 1: the mail server is down" in done.text
+    assert "it exited with code 1; it printed: the mail server is down" in done.text
     assert "Traceback" not in done.text
     assert works(sandbox, stack.key("ann"))
     assert inbox.by_sns() == ["issued it"] * 2
@@ -146,8 +146,8 @@ def test_a_notice_that_fails_costs_no_key_and_goes_out_with_the_next_update(
 def test_a_command_that_does_not_exist_or_fails_is_named(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for command, reason in (
-        (["./nowhere"], "./nowhere: No such file or directory"),
-        (["false"], "exit code 1: no output"),
+        (["./nowhere"], "./nowhere: it cannot be run: No such file or directory"),
+        (["false"], "it exited with code 1"),
     ):
         settings = {"groups": GROUPS, "users": {"ann": {"groups": ["test"]}}, "notify": {"command": command}}
         stack.write(settings)

@@ -160,7 +160,7 @@ def live(operator: Operator, kms_key: str) -> Iterator[Done]:
         "gus": {"groups": ["readers"], "key": None, "forceDestroy": True},
         "ida": {"groups": ["readers"], "deliver": {"secretsManager": {"existing": "existing"}}},
         "hal": {"policies": ["own"], "allowFrom": ["203.0.113.0/24"]},
-        "ivy": {"groups": ["readers"], "key": {"keepSecret": False}},
+        "joy": {"groups": ["readers"], "key": {"keepSecret": False}},
     }
     users["hal"] |= {"key": {"retireGuard": {"idleDays": 1}}, "deliver": {"ssm": {"kmsKey": ALIAS}}}
     settings: dict[str, Any] = {
@@ -307,7 +307,11 @@ def test_what_the_current_operator_lacks_is_listed(new_stack: NewStack, sandbox:
     keys["Action"].remove("iam:CreateAccessKey")
     attach = next(found for found in document["Statement"] if found["Sid"] == "GroupPolicies")
     attach["Condition"]["ArnEquals"]["iam:PolicyARN"] = "arn:aws:iam::aws:policy/AmazonEC2FullAccess"
-    for action in ("iam:SimulatePrincipalPolicy", "cloudtrail:LookupEvents"):  # the latter is for report --who
+    for action in (
+        "iam:SimulatePrincipalPolicy",
+        "cloudtrail:LookupEvents",
+        "iam:GetAccountAuthorizationDetails",
+    ):  # the latter is for report --who
         document["Statement"] += statement(action)["Statement"]
     grant(iam, document)
     printed = access_keys(stack, "permissions")
