@@ -189,6 +189,9 @@ def _read_lifecycle(aws: Aws, state: State) -> State:
         found = _client(aws).get_bucket_lifecycle_configuration(Bucket=state["id"])
     empty = {"prefix": "", "transitions": [], "noncurrentVersionTransitions": []}
     rules = [empty | _from_s3(rule) for rule in found["Rules"]]
+    for rule in rules:
+        if "expiration" in rule:
+            rule["expiration"] = {"days": 0, "expiredObjectDeleteMarker": False} | rule["expiration"]
     return {"bucket": state["id"], "rules": rules, "expectedBucketOwner": ""} | _SIZE
 
 
