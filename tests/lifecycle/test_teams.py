@@ -3,22 +3,38 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.lifecycle.helpers import works
+from tests.leaks import Search
+from tests.lifecycle.helpers import keys_in_iam, works
 from tests.lifecycle.stack import CHECKOUT, Sandbox
+from tests.lifecycle.test_concurrency import wait_for_call
 
 GUIDE = (CHECKOUT / "docs" / "teams.md").read_text("utf-8")
 BUCKET = "example-pulumi-state"
 STATE = ".pulumi/stacks/aws-access-keys/dev.json"
 PROJECT = ("Pulumi.yaml", "Pulumi.dev.yaml", "__main__.py", "backend/Pulumi.yaml", "backend/Pulumi.main.yaml")
+# Call → what it needs, here in a bucket that KMS encrypts.
+ACTIONS = {
+    "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:GetObject": ["s3:GetObject", "kms:Decrypt"],
+    "s3:HeadObject": ["s3:GetObject"],
+    "s3:PutObject": ["s3:PutObject", "kms:GenerateDataKey"],
+    "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
+    "s3:DeleteObject": ["s3:DeleteObject"],
+    "s3:ListObjectVersions": ["s3:ListBucketVersions"],
+    "kms:Encrypt": ["kms:Encrypt"],
+    "kms:Decrypt": ["kms:Decrypt"],
+}
+ONLY_TO_RESTORE = {"s3:ListBucketVersions", "s3:GetObjectVersion"}
 CREATE = "Create the bucket and the key"
 FIRST, SECOND = "The first operator", "The second operator"
 
@@ -142,28 +158,170 @@ def team(sandbox: Sandbox, tmp_path: Path) -> Iterator[Team]:
     sandbox.control.reset()
 
 
-def actions_of(sandbox: Sandbox, policy: str) -> set[str]:
-    """What one of the two policies allows."""
-    iam = sandbox.client("iam")
+def allowed_by(sandbox: Sandbox, policy: str) -> set[str]:
+    """The actions of one of the two policies."""
     arn = f"arn:aws:iam::123456789012:policy/pulumi-state-{policy}"
-    document: dict[str, Any] = iam.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]["Document"]
-    return {action for statement in document["Statement"] for action in statement["Action"]}
+    found = sandbox.client("iam").get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]["Document"]
+    return {action for statement in found["Statement"] for action in statement["Action"]}
+
+
+def used_by(team: Team, *names: str) -> set[str]:
+    """The actions that people needed for the state and its key, by their calls."""
+    keys = {team.keys[name][0] for name in names}
+    calls = {(call.service, call.action) for call in team.sandbox.control.calls() if call.key in keys}
+    return {action for service, name in calls for action in ACTIONS.get(f"{service}:{name}", ())}
+
+
+def versions(sandbox: Sandbox) -> list[bytes]:
+    """All that the bucket has ever had."""
+    s3 = sandbox.client("s3")
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET)
+    listed = [found for page in pages for found in page.get("Versions", [])]
+    assert listed, "the bucket has versions"
+    return [s3.get_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])["Body"].read() for one in listed]
 
 
 def test_two_operators_share_a_stack_after_the_commands_of_the_guide(team: Team, sandbox: Sandbox) -> None:
     team.share()
+    with pytest.raises(ClientError, match="explicit deny in a resource-based policy"):
+        sandbox.client("s3", tls=False).list_objects_v2(Bucket=BUCKET)
     alice = team.person("alice")
     sandbox.control.clear_calls()
+    created = alice.run(commands(FIRST))
+    bob = team.person("bob")
+    report = bob.run(commands(SECOND))
+    assert "test-user" in report.stdout, "the second operator sees the report"
+    assert "WARN" not in created.stderr + report.stderr
+    key = bob.key()
+    assert works(sandbox, key), "the second operator can read the secret"
+    used = used_by(team, "alice", "bob")
+    assert used == allowed_by(sandbox, "operator") - ONLY_TO_RESTORE, "the policy allows what is used, and no more"
+    search = Search({key[1]})
+    for content in versions(sandbox):
+        search.text("a version of the state", content)
+    assert not search.found, "no version has the secret in clear text"
+
+
+@pytest.mark.long
+def test_a_reader_of_the_state_cannot_decrypt_the_secrets_in_it(team: Team, sandbox: Sandbox) -> None:
+    team.share()
+    team.person("alice").run(commands(FIRST))
+    carol = team.person("carol")
+    login = "git pull; pulumi login 's3://example-pulumi-state?region=ap-northeast-2'; pulumi stack select dev\n"
+    carol.run(login)
+    sandbox.control.clear_calls()
+    assert "test-user" in carol.run(".venv/bin/access-keys report").stdout
+    assert "test-user" in carol.run(".venv/bin/access-keys inventory --output json").stdout
+    for command in ("pulumi stack output --show-secrets", "pulumi stack export --show-secrets", "pulumi preview"):
+        refused = carol.run(command, check=False)
+        assert refused.returncode != 0, command
+        assert "AccessDenied" in refused.stderr + refused.stdout, command
+        assert "kms:Decrypt" in refused.stderr + refused.stdout, command
+    refused = carol.run(".venv/bin/access-keys credentials test-user --profile mine", check=False)
+    assert refused.returncode != 0
+    assert "kms:Decrypt" in refused.stderr, refused.stderr
+
+
+@pytest.mark.long
+def test_an_operator_is_locked_out_while_the_other_one_runs(team: Team, sandbox: Sandbox) -> None:
+    team.share()
+    alice = team.person("alice")
     alice.run(commands(FIRST))
     bob = team.person("bob")
-    done = bob.run(commands(SECOND))
-    assert "test-user" in done.stdout, "the second operator sees the report"
-    key = bob.key()
-    assert key == alice.key(), "both operators can read the secret"
-    assert works(sandbox, key)
-    calls = {
-        f"{call.service}:{call.action}"
-        for call in sandbox.control.calls()
-        if call.key in (team.keys["alice"][0], team.keys["bob"][0]) and call.service in ("s3", "kms")
-    }
-    print(calls)
+    bob.run(commands(SECOND))
+    before = bob.key()
+    bob.run(".venv/bin/access-keys rotate test-user; git commit --all --message 'Rotate'; git push")
+    alice.run("git pull")
+    sandbox.control.clear_calls()
+    sandbox.control.change_faults(latency=0.5)
+    first = bob.start("pulumi", "up", "--yes", "--skip-preview", "--non-interactive")
+    wait_for_call(sandbox, "ListAccessKeys")
+    refused = alice.run("pulumi up", check=False)
+    assert refused.returncode != 0
+    assert first.poll() is None, "both run at once"
+    assert "the stack is currently locked by 1 lock(s)" in refused.stderr
+    assert f"(pid {first.pid})" in refused.stderr, "whose lock it is"
+    assert "s3://example-pulumi-state" in refused.stderr, "and where"
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    sandbox.control.clear_faults()
+    assert alice.run("pulumi up", check=False).returncode != 0, "a crash leaves the lock"
+    alice.run(commands("The stack is locked"))
+    assert works(sandbox, before)
+    assert works(sandbox, alice.key())
+    assert keys_in_iam(sandbox).keys() == {before[0], alice.key()[0]}, "the crash has cost no key"
+
+
+@pytest.mark.long
+def test_nothing_of_the_state_is_lost_with_a_laptop(team: Team, sandbox: Sandbox) -> None:
+    team.share()
+    alice = team.person("alice")
+    alice.run(commands(FIRST))
+    key = alice.key()
+    again = team.person("alice", "new-laptop")
+    again.run(commands("A laptop is lost"))
+    assert again.key() == key
+    again.run(".venv/bin/access-keys credentials test-user --profile s3-dev; aws s3 ls --profile s3-dev")
+
+
+@pytest.mark.long
+def test_an_older_state_is_restored_from_a_version_of_the_object(team: Team, sandbox: Sandbox) -> None:
+    team.share()
+    alice = team.person("alice")
+    alice.run(commands(FIRST))
+    key = alice.key()
+    alice.run("pulumi stack export | jq '.deployment.resources = []' | pulumi stack import")
+    refused = alice.run(".venv/bin/access-keys report", check=False)
+    assert "has no access keys yet" in refused.stderr, "the state is empty"
+    found = sandbox.client("s3").list_object_versions(Bucket=BUCKET, Prefix=STATE)["Versions"]
+    # The order of versions of the same second is not AWS's; the last one before the damage is the largest.
+    whole = max((one for one in found if one["Key"] == STATE), key=lambda one: one["Size"])
+    sandbox.control.clear_calls()
+    done = alice.run(commands("Restore an older state", VERSION=whole["VersionId"]))
+    assert whole["VersionId"] in done.stdout, "the version is listed"
+    assert "s3:ListBucketVersions" in used_by(team, "alice")
+    alice.run("pulumi preview --expect-no-changes")
+    assert alice.key() == key
+
+
+def local(person: Person, backend: str) -> tuple[str, str]:
+    """A stack with a passphrase; its key."""
+    (person.folder / "passphrase.txt").write_text("correct horse")
+    person.run(
+        "export PULUMI_CONFIG_PASSPHRASE_FILE=passphrase.txt\n"
+        f"pulumi login '{backend}'; pulumi stack init dev; pulumi up --skip-preview"
+    )
+    person.environment["PULUMI_CONFIG_PASSPHRASE_FILE"] = "passphrase.txt"
+    key = person.key()
+    del person.environment["PULUMI_CONFIG_PASSPHRASE_FILE"]
+    return key
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("heading", "shared"), [("Move a stack from your machine", False), ("Replace a passphrase by the KMS key", True)]
+)
+def test_a_stack_with_a_passphrase_comes_under_the_key_of_the_team(
+    team: Team, sandbox: Sandbox, heading: str, shared: bool
+) -> None:
+    team.share()
+    alice = team.person("alice")
+    folder = f"file://{alice.folder.parent}"
+    key = local(alice, "s3://example-pulumi-state?region=ap-northeast-2" if shared else folder)
+    alice.run(commands(heading, **{"file://~": folder}))
+    (alice.folder / "passphrase.txt").unlink()
+    assert alice.key() == key, "no passphrase is needed, and no key was replaced"
+    alice.run("git add Pulumi.dev.yaml; git commit --message 'KMS'; git push")
+    bob = team.person("bob")
+    bob.run(commands(SECOND))
+    assert bob.key() == key
+    sandbox.client("iam").detach_user_policy(
+        UserName="bob", PolicyArn="arn:aws:iam::123456789012:policy/pulumi-state-operator"
+    )
+    sandbox.client("iam").attach_user_policy(
+        UserName="bob", PolicyArn="arn:aws:iam::123456789012:policy/pulumi-state-reader"
+    )
+    refused = bob.run("pulumi stack output --show-secrets", check=False)
+    assert "kms:Decrypt" in refused.stderr, "without the right to use the key nobody reads the secret"
+    left = [path for path in alice.folder.parent.rglob("dev.json*") if "stacks" in path.parts]
+    assert left == [], "nothing is left of the local state"
