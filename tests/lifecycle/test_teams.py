@@ -35,6 +35,7 @@ ACTIONS = {
     "kms:Decrypt": ["kms:Decrypt"],
 }
 ONLY_TO_RESTORE = {"s3:ListBucketVersions", "s3:GetObjectVersion"}
+COMMANDS = ("report", "up")
 CREATE = "Create the bucket and the key"
 FIRST, SECOND = "The first operator", "The second operator"
 
@@ -220,6 +221,25 @@ def test_a_reader_of_the_state_cannot_decrypt_the_secrets_in_it(team: Team, sand
     refused = carol.run(".venv/bin/access-keys credentials test-user --profile mine", check=False)
     assert refused.returncode != 0
     assert "kms:Decrypt" in refused.stderr, refused.stderr
+
+
+@pytest.mark.long
+def test_the_policy_that_is_printed_for_the_stack_covers_its_state_in_s3(team: Team, sandbox: Sandbox) -> None:
+    team.share()
+    alice, bob = team.person("alice"), team.person("bob")
+    alice.run(commands(FIRST))
+    iam = sandbox.client("iam")
+    for attached in iam.list_attached_user_policies(UserName="bob")["AttachedPolicies"]:
+        iam.detach_user_policy(UserName="bob", PolicyArn=attached["PolicyArn"])
+    printed = {command: alice.run(f".venv/bin/access-keys permissions --for {command}").stdout for command in COMMANDS}
+    iam.put_user_policy(UserName="bob", PolicyName="printed", PolicyDocument=printed["report"])
+    bob.run("git pull; pulumi login 's3://example-pulumi-state?region=ap-northeast-2'; pulumi stack select dev")
+    assert "test-user" in bob.run(".venv/bin/access-keys report").stdout
+    assert "kms:" in bob.run("pulumi preview", check=False).stderr, "the report's policy is not enough for a preview"
+    iam.put_user_policy(UserName="bob", PolicyName="printed", PolicyDocument=printed["up"])
+    before = bob.key()
+    bob.run(".venv/bin/access-keys rotate test-user; pulumi up --skip-preview")
+    assert bob.key() != before
 
 
 @pytest.mark.long
