@@ -229,16 +229,21 @@ def test_the_policy_that_is_printed_for_the_stack_covers_its_state_in_s3(team: T
     alice, bob = team.person("alice"), team.person("bob")
     alice.run(commands(FIRST))
     iam = sandbox.client("iam")
-    for attached in iam.list_attached_user_policies(UserName="bob")["AttachedPolicies"]:
-        iam.detach_user_policy(UserName="bob", PolicyArn=attached["PolicyArn"])
+
+    def grant(command: str) -> None:
+        for attached in iam.list_attached_user_policies(UserName="bob")["AttachedPolicies"]:
+            iam.detach_user_policy(UserName="bob", PolicyArn=attached["PolicyArn"])
+        made = iam.create_policy(PolicyName=f"printed-{command}", PolicyDocument=printed[command])["Policy"]
+        iam.attach_user_policy(UserName="bob", PolicyArn=made["Arn"])
+
     # The exit code is 1: alice has no permission for CloudTrail, for example.
     asked = {command: f".venv/bin/access-keys permissions --for {command}" for command in COMMANDS}
     printed = {command: alice.run(script, check=False).stdout for command, script in asked.items()}
-    iam.put_user_policy(UserName="bob", PolicyName="printed", PolicyDocument=printed["report"])
+    grant("report")
     bob.run("git pull; pulumi login 's3://example-pulumi-state?region=ap-northeast-2'; pulumi stack select dev")
     assert "test-user" in bob.run(".venv/bin/access-keys report").stdout
     assert "kms:" in bob.run("pulumi preview", check=False).stderr, "the report's policy is not enough for a preview"
-    iam.put_user_policy(UserName="bob", PolicyName="printed", PolicyDocument=printed["up"])
+    grant("up")
     before = bob.key()
     bob.run(".venv/bin/access-keys rotate test-user; pulumi up --skip-preview")
     assert bob.key() != before
