@@ -72,11 +72,10 @@ def condition_keys(document: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _statements(document: str) -> tuple[dict[str, Any], ...]:
-    return tuple(as_list(json.loads(document).get("Statement", [])))
+    return tuple(_list(json.loads(document).get("Statement", [])))
 
 
-def as_list(value: Any) -> list[Any]:
-    """What a policy may write as one value or as a list."""
+def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
@@ -85,7 +84,7 @@ def _applies(statement: Mapping[str, Any], access: AccessRequest) -> bool:
         _element(statement, "Action", access.action, access, ignore_case=True)
         and _element(statement, "Resource", access.resource, access, ignore_case=False)
         and all(
-            _condition(operator, key, as_list(values), access)
+            _condition(operator, key, _list(values), access)
             for operator, keys in statement.get("Condition", {}).items()
             for key, values in keys.items()
         )
@@ -94,8 +93,8 @@ def _applies(statement: Mapping[str, Any], access: AccessRequest) -> bool:
 
 def _element(statement: Mapping[str, Any], name: str, value: str, access: AccessRequest, *, ignore_case: bool) -> bool:
     if f"Not{name}" in statement:
-        return not any(_like(str(p), value, access, ignore_case) for p in as_list(statement[f"Not{name}"]))
-    return any(_like(str(p), value, access, ignore_case) for p in as_list(statement.get(name, [])))
+        return not any(_like(str(p), value, access, ignore_case) for p in _list(statement[f"Not{name}"]))
+    return any(_like(str(p), value, access, ignore_case) for p in _list(statement.get(name, [])))
 
 
 @lru_cache(maxsize=4096)
