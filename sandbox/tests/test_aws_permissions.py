@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aws_support import ALLOW_ALL, REGION, Strict, refusal, send
+from botocore.exceptions import ClientError
 from pulumi_sandbox.credentials import Credentials
 
 HERE = f"{REGION}:123456789012"
@@ -434,6 +435,33 @@ def test_a_bucket_policy_that_denies_is_worded_as_by_aws(strict: Strict) -> None
         403,
     )
     assert strict.control.calls()[-1].code == "AccessDenied"
+
+
+def test_a_bucket_policy_denies_only_its_principal_and_only_under_its_condition(strict: Strict) -> None:
+    denied, other = (strict.user_with_key(name, "AmazonS3FullAccess") for name in ("barred", "welcome"))
+    s3 = strict.client("s3")
+    s3.create_bucket(Bucket="half-closed", CreateBucketConfiguration={"LocationConstraint": REGION})
+
+    def refuse(principal: Any, **condition: Any) -> None:
+        deny = {"Effect": "Deny", "Principal": principal, "Action": "s3:PutObject", **condition}
+        document = {"Version": "2012-10-17", "Statement": deny | {"Resource": "arn:aws:s3:::half-closed/*"}}
+        s3.put_bucket_policy(Bucket="half-closed", Policy=json.dumps(document))
+
+    def put(key: Any) -> str | None:
+        try:
+            strict.client("s3", key).put_object(Bucket="half-closed", Key="k", Body=b"x")
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+        return None
+
+    refuse({"AWS": "arn:aws:iam::123456789012:user/barred"})
+    assert (put(denied), put(other)) == ("AccessDenied", None)
+    refuse("*", Condition={"Bool": {"aws:SecureTransport": "false"}})
+    assert (put(denied), put(other)) == (None, None), "these calls count as TLS"
+    refuse("*", Condition={"Bool": {"aws:SecureTransport": "true"}})
+    assert (put(denied), put(other)) == ("AccessDenied", "AccessDenied")
+    s3.delete_bucket_policy(Bucket="half-closed")
+    assert put(denied) is None
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,16 @@ APPLIED: dict[tuple[str, str], dict[str, Any]] = {
     ("Secret", "kmsKeyId"): {"kmsKeyId": "${Key.keyId}"},
     ("SecretPolicy", "secretArn"): {"secretArn": "${other Secret.arn}"},
     ("SecretVersion", "secretId"): {"secretId": "${other Secret.id}"},
+    **{
+        (kind, "bucket"): {"bucket": "${other Bucket.bucket}"}
+        for kind in (
+            "BucketVersioning",
+            "BucketServerSideEncryptionConfiguration",
+            "BucketPublicAccessBlock",
+            "BucketPolicy",
+            "BucketLifecycleConfiguration",
+        )
+    },
     ("UserGroupMembership", "groups"): {"groups": ["${Group.name}", "${other Group.name}"]},
     ("UserGroupMembership", "user"): {"user": "${other User.name}"},
     ("UserPolicy", "user"): {"user": "${other User.name}"},
@@ -89,6 +99,11 @@ REMOVED: dict[str, tuple[str, str, Callable[[Made], dict[str, Any]]]] = {
     "SecretVersion": ("secretsmanager", "delete_secret", lambda it: {"SecretId": it.outputs["secretId"]}),
     "Parameter": ("ssm", "delete_parameter", lambda it: {"Name": it.id}),
     "Bucket": ("s3", "delete_bucket", lambda it: {"Bucket": it.id}),
+    "BucketVersioning": ("s3", "delete_bucket", lambda it: {"Bucket": it.id}),
+    "BucketServerSideEncryptionConfiguration": ("s3", "delete_bucket_encryption", lambda it: {"Bucket": it.id}),
+    "BucketPublicAccessBlock": ("s3", "delete_public_access_block", lambda it: {"Bucket": it.id}),
+    "BucketPolicy": ("s3", "delete_bucket_policy", lambda it: {"Bucket": it.id}),
+    "BucketLifecycleConfiguration": ("s3", "delete_bucket_lifecycle", lambda it: {"Bucket": it.id}),
 }
 IMPORT_ID: dict[str, Callable[[Made], str]] = {
     "GroupPolicyAttachment": lambda it: f"{it.outputs['group']}/{it.outputs['policyArn']}",
@@ -296,6 +311,9 @@ def test_destroy_leaves_nothing(world: World, kind: str) -> None:
     if kind == "UserGroupMembership":  # the user is still there, in none of its groups
         assert made.refresh()
         assert made.outputs["groups"] == []
+    elif kind == "BucketVersioning":
+        assert made.refresh()
+        assert made.outputs["versioningConfiguration"]["status"] == "Suspended", "no bucket becomes unversioned"
     elif kind != "SecretVersion":  # a version stays until its secret goes: the provider only takes its labels away
         assert not made.refresh(), f"AWS has the {kind} no longer"
     if kind == "Secret":  # as with the real provider, measured

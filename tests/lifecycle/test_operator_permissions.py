@@ -25,7 +25,7 @@ from tests.lifecycle.stack import CHECKOUT, Done, Sandbox, Stack
 
 ACCESS_KEYS = Path(sys.executable).with_name("access-keys")
 PROGRAM = Path(__file__).with_name("programs") / "operator"
-BACKEND = ("state in S3", "secrets under KMS")
+BACKEND = ("state in S3", "secrets under KMS", "state in S3, in a bucket encrypted with the same key")
 """Rows that the backend needs, which is a folder here."""
 BY_THE_STORES = {"kms:GenerateDataKey", "kms:Encrypt", "kms:Decrypt"}
 """What Secrets Manager and SSM do in the operator's name: needed, and never a call of the operator's own."""

@@ -120,7 +120,7 @@ def test_every_row_is_about_something_that_settings_can_have() -> None:
     }
     given["notify"] = {"sns": "arn:aws:sns:ap-northeast-2:123456789012:notices"}
     about = resources_of(planned(settings(given), SEOUL, {"owner": "it"}), SEOUL) | of_account(SEOUL)
-    outside = {"bucket", "object", "key:of the stack", "operator", "key:with a retire guard"}
+    outside = {"bucket", "object", "key:of the stack", "key:of the state", "operator", "key:with a retire guard"}
     assert {row.about for row in ROWS} - outside <= about.keys()
 
 

@@ -289,6 +289,8 @@ def _backend(deployment: Mapping[str, Any], place: Place) -> dict[str, list[str]
         if not key.startswith("arn:"):
             key = place._replace(region=region).arn("kms", key if key.startswith("alias/") else f"key/{key}")
         about["key:of the stack"] = [key]
+        if url.scheme == "s3":
+            about |= {"key:of the state": [key], "s3": place.names_of("s3")}
     return about
 
 

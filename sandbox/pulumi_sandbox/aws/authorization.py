@@ -2,7 +2,7 @@
 
 Root may do everything. A user's policies are its own and those of its groups, bounded by its permissions boundary; an
 assumed role's are the role's. A federated user may do what both its user and its session policies allow. Of
-resource-based policies, that of a secret counts, and a bucket policy's deny, as far as moto knows it.
+resource-based policies, that of a secret counts, and a bucket policy's deny.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from pulumi_sandbox.aws.policy_evaluation import AccessRequest, Verdict, evaluat
 from pulumi_sandbox.aws.request import EC2, JSON, REST, S3, ApiRequest
 from pulumi_sandbox.aws.response import AwsError
 
+Context = dict[str, tuple[str, ...]]
 PLAIN_HTTP = "sandbox.plain_http"  # in the environ of a request that counts as plain HTTP; others count as TLS
 ALWAYS_ALLOWED = {"sts:GetCallerIdentity", "sts:GetSessionToken"}
 
 
 def authorize(request: ApiRequest, caller: Caller, now: str) -> None:
     """Raise AwsError, in the words of the service, unless the caller may do what `request` asks. `now`: ISO 8601."""
+    context = _context(request, caller, now)
+    if request.service == "s3":
+        _check_bucket_policy(request, caller, context)
     if caller.is_root:
         return
     policies, boundary = _documents(request, caller)
-    context = _context(request, caller, now)
     for action, resource in needed(request, caller):
         if action in ALWAYS_ALLOWED:
             continue
@@ -57,16 +60,32 @@ def _verdict_of_secret(request: ApiRequest, caller: Caller, access: AccessReques
     policy: str | None = getattr(secret, "policy", None)
     if not policy:
         return Verdict.SILENT
-    own = {"*", caller.arn, *([caller.role.role_arn] if caller.role else [])}
-    whole_account = {owner, f"arn:{account.partition(request.region)}:iam::{owner}:root"}
     # The account as principal leaves it to its identity-based policies to allow something.
-    return evaluate([of_principals(policy, own, own | whole_account)], access)
+    own, everybody = _principals(request, caller)
+    return evaluate([of_principals(policy, own, everybody)], access)
 
 
-def denied_by_bucket_policy(request: ApiRequest, caller: Caller) -> AwsError:
-    """What AWS responds where moto responds only that it is forbidden."""
-    access = AccessRequest(*next(needed(request, caller)))
-    return _refusal(request, caller, access, "with an explicit deny in a resource-based policy")
+def _principals(request: ApiRequest, caller: Caller) -> tuple[set[str], set[str]]:
+    """How a resource-based policy can name the caller, and how it can name the caller or the whole account."""
+    own = {"*", caller.arn, *([caller.role.role_arn] if caller.role else [])}
+    owner = account.current()
+    return own, own | {owner, f"arn:{account.partition(request.region)}:iam::{owner}:root"}
+
+
+def _check_bucket_policy(request: ApiRequest, caller: Caller, context: Context) -> None:
+    """Raise AwsError where the policy of the bucket denies what `request` asks."""
+    from moto.s3.models import s3_backends
+
+    buckets: Any = s3_backends[account.current()][account.partition(request.region)].buckets
+    bucket: Any = buckets.get(request.parameters.get("Bucket", ""))
+    # Root can always repair a policy: "Bucket policies", S3 user guide.
+    if bucket is None or not bucket.policy or (caller.is_root and "BucketPolicy" in (request.action or "")):
+        return
+    document = of_principals(bucket.policy.decode(), *_principals(request, caller))
+    for action, resource in needed(request, caller):
+        access = AccessRequest(action, resource, context)
+        if evaluate([document], access) is Verdict.DENIED:
+            raise _refusal(request, caller, access, "with an explicit deny in a resource-based policy")
 
 
 def _documents(request: ApiRequest, caller: Caller) -> tuple[list[str], str | None]:
@@ -96,7 +115,7 @@ def default_document(policy: Any) -> str:
     return next(version.document for version in policy.versions if version.is_default)
 
 
-def _context(request: ApiRequest, caller: Caller, now: str) -> dict[str, tuple[str, ...]]:
+def _context(request: ApiRequest, caller: Caller, now: str) -> Context:
     """The global condition keys. Long-lived keys carry no aws:MultiFactorAuthPresent."""
     context = {
         "aws:principalarn": (caller.arn,),

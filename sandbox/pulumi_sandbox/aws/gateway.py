@@ -18,7 +18,7 @@ from werkzeug.exceptions import NotFound
 
 from pulumi_sandbox.aws import account, authentication, clock, rules, validation
 from pulumi_sandbox.aws.authentication import Caller
-from pulumi_sandbox.aws.authorization import authorize, denied_by_bucket_policy
+from pulumi_sandbox.aws.authorization import authorize
 from pulumi_sandbox.aws.call_log import CallLog, LoggedCall
 from pulumi_sandbox.aws.control import PREFIX, ControlEndpoint
 from pulumi_sandbox.aws.faults import FaultInjector
@@ -116,7 +116,7 @@ class Gateway:
             self._note_use(request, caller)
             authorize(request, caller, clock.iso())
             context = rules.Context(request, caller, self._root, self._quotas, self._faults, self._log)
-            return rules.apply(context) or self._to_moto(request, caller)
+            return rules.apply(context) or self._to_moto(request)
 
     def _identify(self, request: ApiRequest) -> None:
         """Find out what is asked; refuse what is not an API request."""
@@ -145,7 +145,7 @@ class Gateway:
         if not request.reads:
             self._changed()
 
-    def _to_moto(self, request: ApiRequest, caller: Caller) -> ApiResponse:
+    def _to_moto(self, request: ApiRequest) -> ApiResponse:
         response = ApiResponse(500)
 
         def start_response(status: str, headers: list[tuple[str, str]], _exc_info: Any = None) -> None:
@@ -158,8 +158,6 @@ class Gateway:
             if _is_known(request):
                 raise AwsError("NotImplemented", f"The sandbox has no {request.service}:{request.action}.") from None
             raise _unknown_action(request) from None
-        if request.protocol == S3 and response.status == 403 and not response.body and request.method != "HEAD":
-            raise denied_by_bucket_policy(request, caller)
         if response.status >= 400:
             response.code = error_code(response) or str(response.status)
         return response

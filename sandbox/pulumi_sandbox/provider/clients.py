@@ -17,7 +17,19 @@ from pulumi_sandbox.provider.values import ProviderError
 
 # What AWS's services say when a thing is not there.
 NOT_FOUND_CODES = frozenset(
-    {"NoSuchEntity", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound", "NoSuchBucket", "404"}
+    {
+        "NoSuchEntity",
+        "ResourceNotFoundException",
+        "NotFoundException",
+        "ParameterNotFound",
+        "NoSuchBucket",
+        "404",
+        # of settings of a bucket
+        "NoSuchPublicAccessBlockConfiguration",
+        "NoSuchBucketPolicy",
+        "NoSuchLifecycleConfiguration",
+        "ServerSideEncryptionConfigurationNotFoundError",
+    }
 )
 
 _CONFIG = Config(

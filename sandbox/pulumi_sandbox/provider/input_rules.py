@@ -49,6 +49,24 @@ def arn(value: Any) -> str | None:
     return f"{_short(value)} is not a valid ARN; one looks like arn:aws:iam::aws:policy/ReadOnlyAccess"
 
 
+def members(*known: str) -> Rule:
+    """Nested blocks with these members only, where they are not empty; the real provider has more."""
+
+    def unknown(value: Any) -> set[str]:
+        if isinstance(value, list):
+            return set[str]().union(*map(unknown, value))
+        if not isinstance(value, dict):
+            return set()
+        given = {name: part for name, part in value.items() if part not in (None, "", [], {}) and name != "__defaults"}
+        return {name for name in given if name not in known}.union(*map(unknown, given.values()))
+
+    return lambda value: (
+        f"the emulated provider does not know {', '.join(sorted(found))} here; it knows {', '.join(known)}"
+        if (found := unknown(value))
+        else None
+    )
+
+
 def document(value: Any) -> str | None:
     """A policy: the JSON text of an object."""
     try:

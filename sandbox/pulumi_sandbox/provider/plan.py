@@ -106,8 +106,17 @@ def _same(prop: Property, old: Any, new: Any) -> bool:
     return normalize_for_diff(old) == normalize_for_diff(new)
 
 
+def _not_empty(value: Any) -> Any:
+    """A block without its empty parts, which the real provider fills in."""
+    if isinstance(value, dict):
+        parts = {key: _not_empty(part) for key, part in value.items() if key != "__defaults"}
+        return {key: part for key, part in parts.items() if part} or None
+    return [_not_empty(part) for part in value] if isinstance(value, list) and value else value or None
+
+
 _ALIKE: dict[str, Callable[[Any], Any]] = {
     "bool": bool,
     "set": lambda value: sorted(value or []),
     "document": policy_documents.meaning,
+    "blocks": _not_empty,
 }

@@ -3,7 +3,16 @@
 from difflib import get_close_matches
 
 from pulumi_sandbox.provider import functions
-from pulumi_sandbox.provider.resources import iam_identities, iam_keys, iam_policies, kms, s3, secretsmanager, ssm
+from pulumi_sandbox.provider.resources import (
+    iam_identities,
+    iam_keys,
+    iam_policies,
+    kms,
+    s3,
+    s3_settings,
+    secretsmanager,
+    ssm,
+)
 from pulumi_sandbox.provider.schema import Function, ResourceType
 from pulumi_sandbox.provider.values import ProviderError
 
@@ -26,6 +35,11 @@ RESOURCES: dict[str, ResourceType] = {
         kms.KEY,
         kms.ALIAS,
         s3.BUCKET,
+        s3_settings.VERSIONING,
+        s3_settings.ENCRYPTION,
+        s3_settings.PUBLIC_ACCESS_BLOCK,
+        s3_settings.POLICY,
+        s3_settings.LIFECYCLE,
     )
 }
 FUNCTIONS: dict[str, Function] = {function.token: function for function in functions.FUNCTIONS}
