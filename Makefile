@@ -18,7 +18,7 @@ export PYTHONSAFEPATH :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up preview down shell doctor report credentials rotate \
-        test test-long test-unit test-sandbox policy-setup policy-check bench session lint format schema lock clean
+        test test-long test-unit test-sandbox policy-setup policy-check bench wheel session lint format schema lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ policy-check: engine policy-setup ## pulumi preview of every stack in the sandbo
 
 bench: engine ## this program beside boto3, a flat Pulumi program and Terraform (ARGS="--users 1 20", BENCH=full: 1,000 users)
 	@$(BIN)/python -m bench $(if $(filter full,$(BENCH)),--full) $(ARGS)
+
+wheel: setup ## build the package that is installed: dist/*.whl
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./components
 
 session: engine ## the picture of a terminal session, docs/session.svg
 	@$(BIN)/python scripts/session.py

@@ -241,6 +241,25 @@ def test_a_program_outside_the_checkout_uses_the_installed_component(
 
 
 @pytest.mark.long
+def test_the_package_installs_from_a_wheel_and_from_a_tag(sandbox: Sandbox, tmp_path: Path) -> None:
+    ignore = shutil.ignore_patterns(*MADE_HERE)
+    shutil.copytree(CHECKOUT / "components", tmp_path / "repository/components", ignore=ignore)
+    program = Program(sandbox, tmp_path)
+    git = ("git", "-C", "repository", "-c", "user.name=ann", "-c", "user.email=ann@example.com")
+    for command in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "-m", "release"), ("tag", "v0.1.0")):
+        program.run(*git, *command)
+    program.run(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist", "./repository/components"
+    )
+    (wheel,) = (tmp_path / "dist").glob("aws_access_keys-*-py3-none-any.whl")
+    tag = f"git+{(tmp_path / 'repository').as_uri()}@v0.1.0#egg=aws-access-keys&subdirectory=components"
+    for folder, source in (("a", str(wheel)), ("b", tag)):
+        venv.create(tmp_path / folder, with_pip=True)
+        program.run(f"{folder}/bin/python", "-m", "pip", "install", "--quiet", source)
+        assert "takeover" in program.run(f"{folder}/bin/access-keys", "--help")
+
+
+@pytest.mark.long
 def test_the_official_toolchain_installs_and_starts_the_package(sandbox: Sandbox, tmp_path: Path) -> None:
     """The commands of Pulumi's own Python language host for a component package, one by one.
 
