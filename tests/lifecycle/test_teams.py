@@ -1,4 +1,4 @@
-"""docs/teams.md: state that a team shares, in S3 under KMS. Its commands are run as they stand there."""
+"""docs/teams.md: shared state for a team, in S3 under KMS. Its commands are run as they stand there."""
 
 import json
 import os
@@ -326,7 +326,7 @@ def local(person: Person, backend: str) -> tuple[str, str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("heading", "shared"), [("Move a stack from your machine", False), ("Replace a passphrase by the KMS key", True)]
+    ("heading", "shared"), [("Move a stack from your machine", False), ("Replace a passphrase with the KMS key", True)]
 )
 def test_a_stack_with_a_passphrase_comes_under_the_key_of_the_team(
     team: Team, sandbox: Sandbox, heading: str, shared: bool
