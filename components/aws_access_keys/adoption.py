@@ -218,7 +218,9 @@ class _KeyAdoption:
         try:
             is_leaked = self._account.user_policy(self._user, f"{DENY_NAME}{key_id}") is not None
         except AwsQueryError as error:
-            yield Problem(where, f"{stays} whether it has leaked could not be asked ({error}). Set status to inactive.")
+            yield Problem(
+                where, f"{stays} whether it has leaked could not be checked ({error}). Set status to inactive."
+            )
             return
         if is_leaked:
             yield Problem(

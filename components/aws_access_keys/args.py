@@ -51,7 +51,7 @@ class GroupArgs(TypedDict):
     path: NotRequired[pulumi.Input[str]]
     """IAM path, default `/`."""
     adopt: NotRequired[bool]
-    """Take over the group of this name that the account has. Its other policies and members stay. Default false."""
+    """Take over the existing group of this name. Its other policies and members stay. Default false."""
 
 
 class RotationArgs(TypedDict):
@@ -88,7 +88,7 @@ class KeyDefaultsArgs(TypedDict):
     """Raise it by one for a new key. Default 1."""
     previous: NotRequired[str]
     """What happens to the previous key: `active`, `inactive`, `deleted`, or `whenIdle`: inactive once the new key has
-    been used, and the previous one not for the idle days of `retire_guard`. Default: `inactive` with a schedule,
+    been used and the previous one has been idle for the days of `retire_guard`. Default: `inactive` with a schedule,
     otherwise `active`."""
     rotation: NotRequired[RotationArgs | None]
     """New keys on a schedule. Default: none."""
@@ -122,9 +122,9 @@ class FieldArgs(TypedDict):
     """The names of the two fields of the JSON in a store."""
 
     id: NotRequired[str]
-    """Field that has the access key id. Default `aws_access_key_id`."""
+    """Field for the access key id. Default `aws_access_key_id`."""
     secret: NotRequired[str]
-    """Field that has the secret. Default `aws_secret_access_key`."""
+    """Field for the secret. Default `aws_secret_access_key`."""
 
 
 class StoreArgs(TypedDict):
@@ -142,12 +142,12 @@ class SecretArgs(StoreArgs):
     """Where a user's key is put in AWS Secrets Manager."""
 
     existing: NotRequired[str | None]
-    """Name or ARN of a secret that exists, to write the key into instead of creating a secret. It stays when the user
-    goes."""
+    """Name or ARN of an existing secret, to write the key into instead of creating a secret. It stays when the user
+    is removed."""
     readers: NotRequired[Sequence[str] | None]
     """ARNs of the users, roles and accounts that may read the secret, by its resource policy."""
     replicas: NotRequired[Sequence[str]]
-    """Other regions in which the secret is available, too."""
+    """Other regions to which the secret is replicated."""
 
 
 class DeliverArgs(TypedDict):
@@ -174,7 +174,7 @@ class NotifyArgs(TypedDict):
     before_days: NotRequired[int]
     """Days before a scheduled rotation on which it is announced. Default 7."""
     owner_tag: NotRequired[str]
-    """Tag of a user that has the owner. Default `owner`."""
+    """The user's tag that names the owner. Default `owner`."""
 
 
 class UserArgs(TypedDict):
@@ -205,7 +205,7 @@ class UserArgs(TypedDict):
     deliver: NotRequired[DeliverArgs | None]
     """Stores that get this user's key, instead of the component's `deliver`."""
     adopt: NotRequired[bool]
-    """Take over the user of this name that the account has. Its other policies, groups, tags and access keys stay.
+    """Take over the existing user of this name. Its other policies, groups, tags and access keys stay.
     Default false."""
 
 

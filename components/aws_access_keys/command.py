@@ -68,12 +68,12 @@ def run(
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        error = CommandError(f"it did not end within {seconds} seconds and was killed{_shown(output, secret)}")
+        error = CommandError(f"it did not finish within {seconds} seconds and was killed{_shown(output, secret)}")
         error.is_timeout = True
         raise error from None
     if process.returncode:
         code = process.returncode
-        how = f"it exited with code {code}" if code > 0 else f"it was ended by {signal.Signals(-code).name}"
+        how = f"it exited with code {code}" if code > 0 else f"it was terminated by {signal.Signals(-code).name}"
         raise CommandError(f"{how}{_shown(output, secret)}")
     return _shown(output, secret)
 

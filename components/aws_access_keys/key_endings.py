@@ -56,7 +56,7 @@ def stray_keys(
         if isinstance(found, AwsQueryError):
             cure = found.cure("iam:ListAccessKeys")
             text = "a secret or parameter of this stack holds a key that its state does not have. Whether it is one of"
-            problems.append(Problem(place, f"{text} {user} could not be asked ({found}). {cure}"))
+            problems.append(Problem(place, f"{text} {user}'s could not be checked ({found}). {cure}"))
             continue
         problems += [
             Problem(

@@ -143,7 +143,7 @@ class Notifying:
         """Run the command with the notice as JSON on its standard input; exit code 0 means that it was sent."""
         assert self._notify.command
         if self._hangs:
-            raise NotSentError(f"{self._notify.command[0]}: it did not end within {COMMAND_TIMEOUT} seconds before")
+            raise NotSentError(f"{self._notify.command[0]}: it did not finish within {COMMAND_TIMEOUT} seconds before")
         document = notice.as_data() | {"stack": self._stack}
         try:
             run(self._notify.command, document, {}, project_folder(), COMMAND_TIMEOUT)

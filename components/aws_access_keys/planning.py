@@ -145,9 +145,9 @@ class _Planner:
         issues = new and not self.is_listing
         if issues and self.asked.parameter:
             new = self._skip(
-                "no new key is issued: its secret is not to be in the state, and the parameter in SSM is a resource, "
-                "whose content is. Remove it from the state, which leaves it as it is in SSM, and run `pulumi up` "
-                f"again: pulumi state delete '{self.asked.parameter}' --target-dependents"
+                "no new key is issued: its secret must not be in the state, but the state has the parameter in SSM "
+                "with its value. Remove it from the state, which leaves it as it is in SSM, and run `pulumi up` again: "
+                f"pulumi state delete '{self.asked.parameter}' --target-dependents"
             )
         elif issues and self.asked.missing:
             new = self._skip(
@@ -268,7 +268,7 @@ class _Planner:
                 is_leaked = self.account.user_policy(self.user, f"{leak.DENY_NAME}{key.id}") is not None
             except AwsQueryError as error:
                 cure = error.cure("iam:GetUserPolicy")
-                self._skip(f"{stays}: whether it has leaked could not be asked ({error}). {cure} Or {remove}.")
+                self._skip(f"{stays}: whether it has leaked could not be checked ({error}). {cure} Or {remove}.")
                 found.add(key.name)
                 continue
             if is_leaked:
@@ -368,7 +368,7 @@ class _Planner:
         elif key.name == plan.current.name:
             why = "its status is set to inactive"
         elif self.rules.previous == "whenIdle":
-            why = f"previous is whenIdle, and its users have changed over to key {plan.current.name}"
+            why = f"previous is whenIdle, and everybody has changed over to key {plan.current.name}"
         elif plan.previous_until and action == "deactivated":
             why = f"its overlap with key {plan.current.name} ended on {plan.previous_until}"
         else:
@@ -484,7 +484,7 @@ class _Planner:
             return self.guard.unreadable(self.user, key.id, action, error)
         if why is None:
             return None
-        text = f"the previous access key {key.id} of user {self.user} stays active. It waits for: {why}."
+        text = f"the previous access key {key.id} of user {self.user} stays active for now: {why}."
         self.waits[key.name] = text
         return text
 

@@ -240,9 +240,9 @@ def _existing_secrets(
         if name in state.secrets:
             yield Problem(
                 where,
-                f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to give "
-                f"it up, remove it from the state: pulumi state delete '{urn_below(state.urn, USER, SECRET)}/{name}' "
-                "--target-dependents",
+                f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to keep "
+                "it outside the stack, remove it from the state: "
+                f"pulumi state delete '{urn_below(state.urn, USER, SECRET)}/{name}' --target-dependents",
             )
         elif (SECRET, name) not in state.copies:
             try:

@@ -185,7 +185,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._register_all(run, state, guard, plans)
 
     def _note_delivery(self, user: str, plan: UserPlan, state: UserState) -> None:
-        """Says where this program will deliver a new key; and once, that `keep_secret` counts from the next key on."""
+        """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
         keep, deliver = self._settings.effective_key(user).keep_secret, self._settings.effective_deliver(user)
         place = f"{self._spell.prefix}{self._settings.key_place(self._spell, user, 'keep_secret')}"
         to = deliver.destinations(user) if deliver else {}
@@ -195,7 +195,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             pulumi.log.info(f"the new access key of {user} will be delivered to {in_words(to)}{only}")
         elif not plan.plan.is_new and keep != state.keep_secret and state.keys:
             what = f"the secret of {user}'s current access key stays {'as it is' if keep else 'in the state'}"
-            pulumi.log.info(f"{place}: this counts from the next key on; {what}. For a new key, raise serial.")
+            pulumi.log.info(f"{place}: this applies from the next key on; {what}. For a new key, raise serial.")
 
     def _unkept(self, user: str, plan: UserPlan, state: UserState) -> list[str]:
         """The keys of a user whose secret is not kept: ids of those in the state, and the name of a new one."""

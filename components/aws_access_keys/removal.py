@@ -149,7 +149,7 @@ def removed_copies(
             ]
     for user, found_user in state.users.items():
         if user not in settings.users and (command := found_user.delivered_directly.to.get("command")):
-            lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted where it is")
+            lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted")
     return lines, held
 
 

@@ -136,7 +136,7 @@ class Run:
             now = await pulumi.Output.from_input((args.old_outputs or {}).get(name)).future()
             if now != known[name]:
                 raise InUseError(
-                    f"{args.name} was changed in AWS, and this run learned it only after its plan was made. Run "
+                    f"{args.name} was changed in AWS, which this run found only after its plan was made. Run "
                     "`pulumi refresh`, then `pulumi up` without --refresh."
                 )
 

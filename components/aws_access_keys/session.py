@@ -107,7 +107,7 @@ def _fetched(fetch: Callable[[], Any], place: str, arn: str) -> Any:
     try:
         return fetch()
     except ClientError as error:
-        hint = "The role has to exist, to trust this caller, and to be given the externalId that its trust policy names"
+        hint = "The role must exist and trust this caller, and externalId must be the one in its trust policy"
         raise CredentialRetrievalError(
             provider=f"{place} ({arn})", error_msg=f"{format_error(error)}. {hint}"
         ) from None
@@ -141,7 +141,9 @@ def roles_of(given: Any) -> list[dict[str, Any]]:
     for role in listed:
         for name in sorted(role.keys() - set(known)):
             near = did_you_mean(name, known)
-            raise ValueError(f"the role {role['roleArn']} has no setting '{name}'. Known: {', '.join(known)}.{near}")
+            raise ValueError(
+                f"the role {role['roleArn']} has an unknown setting '{name}'. Known: {', '.join(known)}.{near}"
+            )
     return listed
 
 

@@ -161,7 +161,7 @@ class GroupSettings(Section):
     path: pulumi.Input[str] = setting(Text(later=True), "IAM path of the group, for example /data/.", default="/")
     adopt: bool = setting(
         Flag(),
-        "Take over the group of this name that the account has. Its other policies and members stay.",
+        "Take over the existing group of this name. Its other policies and members stay.",
         default=False,
     )
 
@@ -221,8 +221,8 @@ class KeyDefaults(Section):
     serial: int = setting(WholeNumber(least=1, most=MAX_SERIAL), "Raise it by one for a new key.", default=1)
     previous: Retired | None = setting(
         Choice(choices=get_args(Retired)),
-        "What happens to the previous key. whenIdle: inactive once the new key has been used, and the previous one not "
-        "for retireGuard.idleDays. Default: inactive with a schedule, otherwise active.",
+        "What happens to the previous key. whenIdle: inactive once the new key has been used and the previous "
+        "one has been idle for retireGuard.idleDays. Default: inactive with a schedule, otherwise active.",
         default=None,
     )
     rotation: RotationSettings | None = setting(
@@ -279,8 +279,8 @@ class FieldSettings(Section):
 
     example = "{id: username, secret: password}"
 
-    id: str = setting(Text(), "Field that has the access key id.", default="aws_access_key_id")
-    secret: str = setting(Text(), "Field that has the secret.", default="aws_secret_access_key")
+    id: str = setting(Text(), "Field for the access key id.", default="aws_access_key_id")
+    secret: str = setting(Text(), "Field for the secret.", default="aws_secret_access_key")
 
     def renamed(self, content: str) -> str:
         """A key in JSON with these names in place of the usual ones; anything else as it is."""
@@ -318,8 +318,8 @@ class SecretSettings(StoreSettings):
 
     existing: str | None = setting(
         Text(),
-        "Name or ARN of a secret that exists, to write the key into instead of creating a secret. It stays when the "
-        "user goes.",
+        "Name or ARN of an existing secret, to write the key into instead of creating a secret. It stays when the user "
+        "is removed.",
         default=None,
     )
     readers: list[str] | None = setting(
@@ -328,7 +328,7 @@ class SecretSettings(StoreSettings):
         default=None,
     )
     replicas: list[str] = setting(
-        ListOf(example="[eu-west-1]"), "Other regions in which the secret is available, too.", default=[]
+        ListOf(example="[eu-west-1]"), "Other regions to which the secret is replicated.", default=[]
     )
 
     @property
@@ -387,7 +387,7 @@ class NotifySettings(Section):
     before_days: int = setting(
         WholeNumber(least=1, most=365), "Days before a scheduled rotation on which it is announced.", default=7
     )
-    owner_tag: str = setting(Text(), "Tag of a user that has the owner.", default="owner")
+    owner_tag: str = setting(Text(), "The user's tag that names the owner.", default="owner")
 
 
 class UserSettings(Section):
@@ -447,7 +447,7 @@ class UserSettings(Section):
     )
     adopt: bool = setting(
         Flag(),
-        "Take over the user of this name that the account has. Its other policies, groups, tags and access keys stay.",
+        "Take over the existing user of this name. Its other policies, groups, tags and access keys stay.",
         default=False,
     )
 

@@ -351,10 +351,10 @@ def _unkept_problems(settings: AccessSettings, spell: Spelling, user: str) -> It
     """Problems of a key whose secret is not kept."""
     key, where = settings.effective_key(user), settings.key_place(spell, user, "keep_secret")
     if settings.users[user].key is not None and settings.effective_deliver(user) is None:
-        text = "the secret would be lost, because the key is delivered nowhere"
+        text = "the secret would be lost, because the key is not delivered anywhere"
         yield Problem(spell("users.{}.deliver", user), f"{text}. Add a store or a command, or remove {where}.")
     if key.adopt:
-        text = "the secret of an existing key is somewhere already, so the first key that is not kept is the next one"
+        text = "an existing key's secret is stored somewhere already, so this can only apply from the next key on"
         cure = f"Set {spell('keep_secret')} to true for this user until the first rotation; then remove it and adopt."
         yield Problem(spell("users.{}.key.adopt", user), f"{text}. {cure}")
     kept = [name for name in settings.users_with_key if settings.effective_key(name).keep_secret]

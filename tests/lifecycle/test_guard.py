@@ -270,7 +270,7 @@ def test_when_idle_the_previous_key_stays_until_its_users_have_changed_over(
     assert works(sandbox, old)
     stack.write(config(serial=2, **rules))
     stack.up()
-    waits = f"the previous access key {old[0]} of user test-user stays active. It waits for: "
+    waits = f"the previous access key {old[0]} of user test-user stays active for now: "
 
     sandbox.control.change_faults(clock=30 * 86400)
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(30)

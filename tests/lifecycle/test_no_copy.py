@@ -325,9 +325,9 @@ def test_a_run_that_is_killed_while_the_command_runs_issues_that_key_again(
 @pytest.mark.parametrize(
     ("then", "seconds", "says"),
     [
-        pytest.param("time.sleep(60)", 2, "it did not end within 2 seconds and was killed", marks=pytest.mark.long),
+        pytest.param("time.sleep(60)", 2, "it did not finish within 2 seconds and was killed", marks=pytest.mark.long),
         ("print(key['aws_secret_access_key']); sys.exit(3)", 60, "it exited with code 3; it printed: [secret]"),
-        pytest.param("os.kill(os.getpid(), 9)", 60, "it was ended by SIGKILL", marks=pytest.mark.long),
+        pytest.param("os.kill(os.getpid(), 9)", 60, "it was terminated by SIGKILL", marks=pytest.mark.long),
     ],
 )
 def test_a_command_that_does_not_deliver_fails_the_run(
@@ -369,7 +369,7 @@ def test_it_counts_from_the_next_key_on_and_the_way_back_too(new_stack: NewStack
     stack.up()
     old = stack.key("test-user")
     stack.write(unkept())
-    said = "aws-access-keys:users.test-user.key.keepSecret: this counts from the next key on"
+    said = "aws-access-keys:users.test-user.key.keepSecret: this applies from the next key on"
     assert said in stack.up().text
     assert said not in stack.up().text, "it is reported once"
     stack.write(unkept(2))
@@ -387,7 +387,7 @@ def test_it_counts_from_the_next_key_on_and_the_way_back_too(new_stack: NewStack
     assert stack.refresh("--expect-no-changes").changes == {}
     assert Search({held[SECRET][1]}).text("state", stack.run("stack", "export", "--show-secrets").text).found == []
     stack.write({**config(serial=2, keepSecret=True), "deliver": STORES})
-    assert "this counts from the next key on; the secret of test-user's current access key stays" in stack.up().text
+    assert "this applies from the next key on; the secret of test-user's current access key stays" in stack.up().text
     assert stored_keys(sandbox) == held
     stack.write({**config(serial=3), "deliver": STORES})
     stack.up()

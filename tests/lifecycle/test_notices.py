@@ -103,7 +103,7 @@ def test_each_notice_of_a_life_goes_out_once_on_both_channels(
     second = stack.key("ann")
     (held,) = day(97, "held")
     assert held["accessKeyId"] == first[0]
-    assert "It waits for: the new key has not been used yet." in held["text"]
+    assert "stays active for now: the new key has not been used yet." in held["text"]
     day(98)
     assert works(sandbox, second)
     (retired,) = day(102, "retired")

@@ -38,7 +38,7 @@ def test_a_command_that_reads_nothing_can_succeed(tmp_path: Path) -> None:
 def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
     code = "import subprocess, sys; subprocess.Popen(['sleep', '30']); print('started', flush=True)"
     began = time.monotonic()
-    with pytest.raises(CommandError, match="it did not end within 1 seconds and was killed; it printed: started"):
+    with pytest.raises(CommandError, match="it did not finish within 1 seconds and was killed; it printed: started"):
         run_command(python(code), KEY, tmp_path, 1)
     assert time.monotonic() - began < 10
 

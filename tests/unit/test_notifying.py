@@ -64,7 +64,7 @@ def test_a_command_that_hangs_ends_with_all_that_it_started_and_is_run_once(
     sent, problems = send(["sh", "-c", f"echo run >> {tmp_path}/runs; sleep 60 | cat"])
     assert sent == {}
     assert len(problems) == 2
-    assert all("sh: it did not end within 0.5 seconds" in problem for problem in problems)
+    assert all("sh: it did not finish within 0.5 seconds" in problem for problem in problems)
     assert (tmp_path / "runs").read_text() == "run\n"
 
 

@@ -531,7 +531,7 @@ def test_when_idle_asks_aws_only_about_a_previous_key_that_is_active(aws: FakeAw
 def test_when_idle_waits_for_the_users_of_the_keys(aws: FakeAws, used: dict[str, datetime], waits: str) -> None:
     aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, used
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), WHEN_IDLE)
-    line = f"the previous access key AKIA-ann-1 of user ann stays active. It waits for: {waits}."
+    line = f"the previous access key AKIA-ann-1 of user ann stays active for now: {waits}."
     assert plan.waits == (line,)
     assert plan.not_retired == {"AKIA-ann-1": line}
     assert plan.plan.previous is not None
@@ -545,14 +545,14 @@ def test_when_idle_retires_a_key_that_is_idle_once_the_new_one_is_used(aws: Fake
     assert plan.plan.previous is not None
     assert plan.plan.previous.status == "inactive"
     assert not plan.waits
-    assert plan.retired[0].endswith("is deactivated: previous is whenIdle, and its users have changed over to key 2")
+    assert plan.retired[0].endswith("is deactivated: previous is whenIdle, and everybody has changed over to key 2")
 
 
 def test_when_idle_the_verification_of_the_new_key_is_no_use(aws: FakeAws) -> None:
     aws.keys, aws.service = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, "sts"
     aws.used = {"AKIA-ann-2": CREATED + timedelta(seconds=20)}
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), WHEN_IDLE)
-    assert plan.waits[0].endswith("It waits for: the new key has not been used yet.")
+    assert plan.waits[0].endswith("stays active for now: the new key has not been used yet.")
 
 
 def test_when_idle_a_third_key_waits_for_the_hand_over_of_the_second(aws: FakeAws) -> None:
@@ -561,7 +561,7 @@ def test_when_idle_a_third_key_waits_for_the_hand_over_of_the_second(aws: FakeAw
     assert names(plan) == ("2", "1")
     assert not plan.waits, "it is reported once"
     (why,) = plan.skipped
-    assert why.startswith("the previous access key AKIA-ann-1 of user ann stays active. It waits for: the new key")
+    assert why.startswith("the previous access key AKIA-ann-1 of user ann stays active for now: the new key")
     assert "No new key is issued until this one can be deleted" in why
 
 

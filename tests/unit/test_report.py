@@ -362,7 +362,7 @@ def test_a_previous_key_that_waits_for_its_users_says_for_whom() -> None:
     def notes(**used: LastUse | None) -> list[str]:
         return report_of("dev", {"keys": keys}, used, DAY, Limits()).notes
 
-    begin = "The previous access key AKIAOLD of ann stays active. It waits for: "
+    begin = "The previous access key AKIAOLD of ann stays active for now: "
     assert notes(AKIANEW=None, AKIAOLD=None) == [f"{begin}the new key has not been used yet."]
     assert notes(AKIANEW=use, AKIAOLD=use) == [
         f"{begin}the previous one was used on 2026-11-22 12:00 UTC for s3 in us-east-1."

@@ -140,7 +140,7 @@ def test_a_file_in_which_more_would_change_is_left_alone_and_pulumis_command_is_
     run.have(USERS + users)
     code, text = run("ann")
     assert (code, run.text) == (1, USERS + users)
-    assert "Pulumi.dev.yaml was not changed: the serial of ann cannot be set without changing more" in text
+    assert "Pulumi.dev.yaml was not changed: the serial of ann cannot be set without changing more lines" in text
     assert """pulumi config set --path 'aws-access-keys:users["ann"].key.serial' 2 --stack dev""" in text
 
 

@@ -223,9 +223,7 @@ def test_a_component_that_was_removed_from_the_program_is_still_guarded(aws: Fak
         run._check(deletion(removed, "bob"))
     run = guarded(aws, removed)
     aws.keys = {}
-    with pytest.raises(
-        InUseError, match=r"the account in which this run asks does not have it, so its last use is unknown"
-    ):
+    with pytest.raises(InUseError, match=r"it is not in the account that this run uses, so its last use is unknown"):
         run._check(deletion(removed, "bob"))
 
 

@@ -84,7 +84,7 @@ def test_a_role_that_is_refused_is_named_with_its_setting(sts: Sts) -> None:
 @pytest.mark.parametrize(
     ("roles", "message"),
     [
-        ([{"roleArn": HUB, "externalID": "x"}], f"aws:assumeRoles: the role {HUB} has no setting 'externalID'"),
+        ([{"roleArn": HUB, "externalID": "x"}], f"aws:assumeRoles: the role {HUB} has an unknown setting 'externalID'"),
         ("nonsense", "aws:assumeRoles: expected a list of roles"),
     ],
 )

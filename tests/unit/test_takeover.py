@@ -104,7 +104,7 @@ def test_what_settings_express_is_written_as_people_write_it() -> None:
         (group("g", old={**READ, "Version": "2008-10-17"}), "old.Version: expected '2012-10-17'"),
         (group("g", new={**READ, "NewElement": 1}), "new.NewElement: unknown element"),
         (group("g", odd="not JSON"), "its document is not JSON"),
-        (group("g", **inline("allow-from")), "allowFrom makes a policy of this name"),
+        (group("g", **inline("allow-from")), "allowFrom creates a policy of this name"),
     ],
 )
 def test_what_no_setting_expresses_is_left_alone_with_the_reason(found: dict[str, Any], words: str) -> None:
@@ -272,7 +272,7 @@ def test_the_output_of_terraform_show_is_read() -> None:
         ('{"version": 3, "backend": {"type": "s3"}}', "it only points to the backend 's3'"),
         ('{"serial": 1, "encrypted_data": "x"}', "it is encrypted"),
         ('{"format_version": "1.2", "planned_values": {}}', "it is a plan"),
-        (state(resource("user")), "it is damaged or of a form that is not known"),
+        (state(resource("user")), "it is damaged or in an unknown format"),
         ('{"version": 4}', "it is damaged"),
         (state(), "there is nothing to take over"),
         (state(resource("role", name="x")), "there is nothing to take over"),

@@ -33,7 +33,7 @@ regions_option = click.option(
     "--regions",
     metavar="REGION,...",
     default="",
-    help="Ask CloudTrail in these regions, too. It is asked in us-east-1 and the stack's region.",
+    help="Regions in which to ask CloudTrail, besides us-east-1 and the stack's region.",
 )
 
 
@@ -98,9 +98,9 @@ def _format_of(file: Path | None) -> str:
     Exit codes:
       0    success
       1    error, and the message explains what to do; permissions: one is missing, or a test failed;
-           leak: a step could not be done, or something could not be read; --all-stacks: one could not be read
+           leak: a step could not be done, or something could not be read; --all-stacks: a stack could not be read
       2    usage error
-      3    report --fail-on-overdue: a key is overdue; inventory --fail-on: there is such a reason to act
+      3    report --fail-on-overdue: a key is overdue; inventory --fail-on: such a reason was found
       130  interrupted with Ctrl-C
 
     \b
@@ -115,7 +115,7 @@ def access_keys() -> None:
     """Report, hand over, rotate and check the AWS access keys of a Pulumi stack.
 
     Run it in the folder of the Pulumi program, in an environment in which `pulumi up` works: it runs `pulumi` to
-    read the stack. It never prints a secret, and only `leak` changes anything in AWS.
+    read the stack. It never shows a secret on a terminal, and only `leak` changes anything in AWS.
     """
 
 
@@ -128,7 +128,7 @@ def access_keys() -> None:
       access-keys report --output json | jq '.keys[] | select(.overdue != [])'
       ACCESS_KEYS_TODAY=2027-06-20 access-keys report
       access-keys report --all-stacks                  every stack of the project
-      access-keys report --who ann                     who uses Ann's keys, by CloudTrail
+      access-keys report --who ann                     who uses Ann's keys, according to CloudTrail
     """
 )
 @stack_option
@@ -157,7 +157,7 @@ def report(
     A key is overdue if it is active and older than --max-age-days (AWS Security Hub control IAM.3), active and unused
     for --idle-days (IAM.22), or if its rotation date has passed. Keys of the stack's users that the stack does not
     manage are listed, too. AWS is asked for these keys and for last uses, which needs the permissions
-    iam:ListAccessKeys and iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report for another day.
+    iam:ListAccessKeys and iam:GetAccessKeyLastUsed. ACCESS_KEYS_TODAY=YYYY-MM-DD makes the report as of another day.
 
     --who asks CloudTrail about the last 90 days: addresses, user agents and calls. This needs the permission
     cloudtrail:LookupEvents; the exit code is 1 if something could not be read.
@@ -213,7 +213,7 @@ def report(
     "--fail-on",
     type=click.Choice([*RULES, "any"]),
     multiple=True,
-    help="Exit with 3 if there is a reason of this kind to act, with 1 if AWS did not answer all. Can be repeated.",
+    help="Exit with 3 if there is a reason of this kind, with 1 if AWS did not answer everything. Can be repeated.",
 )
 @click.pass_context
 def inventory(
@@ -229,8 +229,8 @@ def inventory(
 ) -> None:
     """List every user and access key of the AWS account, and what to act on first.
 
-    Root's keys come first, then the keys and users with reasons to act. A key is matched by its id to the stack that
-    has it. Works without any stack, too.
+    Root's keys come first, then the keys and users with reasons to act. Keys are matched to stacks
+    by their ids. Works without any stack, too.
 
     \b
     Reasons:
@@ -238,12 +238,13 @@ def inventory(
       quarantine     AWS found a key of the user exposed
       administrator  the user is as strong as an administrator
       unused, age    as in `access-keys report`
+      reactivated    active in IAM, although the stack left it inactive
       rotation       the rotation date in the stack has passed
-      second         another key of the user is active, and they do not belong to one rotation
+      second         the user has another active key, and it is not part of a rotation
       mfa            console password without MFA
 
     `access-keys permissions --for inventory` prints the permissions that it needs. It changes nothing, except that AWS
-    makes a credential report if the last one is older than four hours.
+    generates a credential report if the last one is older than four hours.
     """
     from aws_access_keys.cli.inventory import make_inventory
     from aws_access_keys.cli.report import put_listing
@@ -292,14 +293,14 @@ def inventory(
     is_flag=True,
     help="Replace a key that this stack did not issue, or an existing CSV file, and keep a backup.",
 )
-@click.option("--process", is_flag=True, help="Print the key as AWS's tools expect it of credential_process.")
+@click.option("--process", is_flag=True, help="Print the key in the format of credential_process.")
 @click.option(
     "--from",
     "source",
     metavar="STORE[:NAME]",
     default="stack",
     show_default=True,
-    help="With --process: where to read the key: stack, secretsManager or ssm, perhaps with a name of its own there.",
+    help="With --process: where to read the key: stack, secretsManager or ssm, optionally with its name there.",
 )
 @click.option("--with-profile", metavar="NAME", help="With --from: the AWS profile that may read the store.")
 @click.option("--region", metavar="REGION", help="With --from: the region of the store.")
@@ -308,7 +309,7 @@ def inventory(
     type=click.IntRange(1, 720),
     default=30,
     show_default=True,
-    help="With --process: when AWS's tools ask again.",
+    help="With --process: how long AWS's tools cache the key.",
 )
 @output_option
 def credentials(
@@ -395,11 +396,11 @@ def rotate(user: str, stack: str | None, dry_run: bool, output: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be moved.")
 @output_option
 def move(users: tuple[str, ...], stack: str | None, target: str, dry_run: bool, output: str) -> None:
-    """Move users to another stack, without touching a key.
+    """Move users to another stack, without touching their keys.
 
     Their groups and policies move with them, so these must not be used by anybody who stays. First move their settings
-    from one stack file to the other. Nobody may run `pulumi` in either stack meanwhile. AWS is not asked, and nothing
-    in it is changed.
+    from one stack file to the other. Nobody may run `pulumi` in either stack in the meantime. AWS is not
+    called, so nothing there changes.
     """
     from aws_access_keys.cli.move import move as move_users
 
@@ -458,15 +459,15 @@ def permissions(context: click.Context, stack: str | None, command: Command, che
     epilog="""
     \b
     Examples:
-      access-keys leak AKIA... --dry-run              show what would be done
-      access-keys leak AKIA...                        do it
+      access-keys leak AKIA... --dry-run                  show what would be done
+      access-keys leak AKIA...                            do it
       access-keys leak AKIA... --new-key && pulumi up     and give the user another key
-      access-keys leak AKIA... --undo                 it was no leak: activate key and sessions again
+      access-keys leak AKIA... --undo                     false alarm: activate it again
     """
 )
 @click.argument("key_id", metavar="KEYID")
 @stack_option
-@click.option("--user", metavar="NAME", help="The IAM user who has the key. Default: asked of IAM.")
+@click.option("--user", metavar="NAME", help="The IAM user who has the key. Default: looked up in IAM.")
 @click.option("--dry-run", is_flag=True, help="Only show whose key it is and what would be done.")
 @click.option("--undo", is_flag=True, help="Activate the key and allow the user's sessions again.")
 @click.option("--new-key", is_flag=True, help="Also request a new key for the user in the stack file.")
@@ -511,7 +512,7 @@ def leak(
       access-keys takeover --account --user ann --yes         do it
       access-keys takeover --account --all --yes              take over every group and user
       access-keys takeover --account --path /apps/ --tag team=data
-      access-keys takeover --tfstate terraform.tfstate --yes  all that Terraform has, with the secrets
+      access-keys takeover --tfstate terraform.tfstate --yes  everything in the state, with the secrets
     """
 )
 @stack_option
@@ -526,10 +527,12 @@ def leak(
 )
 @click.option("--user", "users", metavar="NAME", multiple=True, help="This user, and the groups that it is in.")
 @click.option("--group", "groups", metavar="NAME", multiple=True, help="This group, and the users in it.")
-@click.option("--path", "paths", metavar="PATH", multiple=True, help="Groups and users whose IAM path begins so.")
+@click.option(
+    "--path", "paths", metavar="PATH", multiple=True, help="Groups and users whose IAM path begins with this."
+)
 @click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="Users with this tag.")
 @click.option("--all", "everything", is_flag=True, help="All groups and users.")
-@click.option("--yes", is_flag=True, help="Write the stack file and import. Default: only show it.")
+@click.option("--yes", is_flag=True, help="Write the stack file and import. Default: only show what would be done.")
 @output_option
 def takeover(
     stack: str | None,
@@ -543,11 +546,11 @@ def takeover(
     yes: bool,
     output: str,
 ) -> None:
-    """Take over groups, users and keys that exist already.
+    """Take over existing groups, users and keys.
 
     Describes them in the stack file, Pulumi.STACK.yaml, and imports them into the state of the stack. Nothing in AWS
-    is changed, and every key stays. What no setting expresses is listed and left alone. --user, --group, --path and
-    --tag can be repeated; what one of them chooses is taken over, and the groups of chosen users.
+    is changed, and every key stays. What no setting can express is listed and left alone. --user, --group, --path
+    and --tag can be repeated; whatever any of them chooses is taken over, with the groups of chosen users.
 
     For a single group or user that you write into the stack file yourself, set adopt: true there instead.
     """
@@ -559,11 +562,13 @@ def takeover(
         raise click.UsageError("choose --account or --tfstate FILE.")
     pairs = tuple((name, value) for name, found, value in (tag.partition("=") for tag in tags) if found)
     if len(pairs) < len(tags):
-        raise click.UsageError("--tag is NAME=VALUE, for example --tag team=data.")
+        raise click.UsageError("--tag must be NAME=VALUE, for example --tag team=data.")
     choice = Choice(users, groups, paths, pairs, everything)
     if account == (choice == Choice()):
         wanted = "choose what to take over: --user, --group, --path, --tag or --all."
-        raise click.UsageError(wanted if account else "--tfstate takes over what is in FILE: choose nothing else.")
+        raise click.UsageError(
+            wanted if account else "--tfstate takes over everything in FILE: remove the other choices."
+        )
     terraform = read_terraform(tfstate) if tfstate else None
     _print(output, *take_over(stack or selected_stack(), choice, terraform, yes))
 

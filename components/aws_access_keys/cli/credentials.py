@@ -56,7 +56,7 @@ def current_key(stack: str, user: str) -> CurrentKey:
     if not secret and to:
         raise CredentialsError(
             f"The stack does not keep the secret of {user}'s access key {ids[user]} (keepSecret: false). It was "
-            f"delivered to {in_words(to)}, and is only there."
+            f"delivered to {in_words(to)}, and is nowhere else."
         )
     if not secret:
         raise CredentialsError(

@@ -93,8 +93,8 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: boo
                 for setting, value in values.items()
             ]
             raise StackError(
-                f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more (an alias, "
-                f"a merge key or an unusual layout). Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
+                f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more lines (an "
+                f"alias, a merge key or an unusual layout). Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
             )
         edited, data = changed, _mapping(yaml.safe_load(changed))
     if edited != entry.text and not dry_run:

@@ -568,7 +568,7 @@ ROWS = (
         "iam",
         takeover="GetLoginProfile ListMFADevices ListSigningCertificates ListSSHPublicKeys "
         "ListServiceSpecificCredentials",
-        otherwise="what users have besides is not listed",
+        otherwise="what else the users have is not listed",
     ),
     Row(
         _INVENTORY,

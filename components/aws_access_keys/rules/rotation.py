@@ -196,7 +196,7 @@ def _previous(
 
 
 def waits_for(current: LastUse | None, previous: LastUse | None, idle_days: int, now: datetime) -> str | None:
-    """What the retirement of a previous key waits for, with `whenIdle`; None where its users have changed over.
+    """What the retirement of a previous key waits for, with `whenIdle`; None where everybody has changed over.
 
     current, previous: the last uses of the two keys, without the verification of a new key.
     """

@@ -40,7 +40,7 @@ def reader_problems(where: str, readers: Sequence[str], partition: str) -> Itera
             yield Problem(
                 f"{where}[{index}]",
                 f"'{reader}' is not the ARN of a user, role or account in the partition {partition}. Write it like "
-                f"arn:{partition}:iam::123456789012:role/app; a policy for secrets does not allow wildcards in it.",
+                f"arn:{partition}:iam::123456789012:role/app; a secret's resource policy allows no wildcards in it.",
             )
 
 

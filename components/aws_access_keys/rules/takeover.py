@@ -228,7 +228,7 @@ def _permissions(made: Description, kind: str, holder: Existing, around: Surroun
             problems = document_problems(name, document, around.partition)
             problem = next((f"{found.path}: {found.message}" for found in problems), "")
         if name == ALLOW_FROM:
-            problem = "allowFrom makes a policy of this name"
+            problem = "allowFrom creates a policy of this name"
         if problem or document is None:
             made.leave(kind, holder.name, f"the inline policy {name}, which no setting expresses ({problem})")
         else:

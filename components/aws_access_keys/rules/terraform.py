@@ -67,7 +67,7 @@ def parse_terraform(text: str) -> TerraformState:
     try:
         document: Any = json.loads(text)
     except ValueError as error:
-        raise TerraformError(f"it is not valid JSON ({error}). Get a whole one: terraform state pull") from None
+        raise TerraformError(f"it is not valid JSON ({error}). Get a complete one: terraform state pull") from None
     if not isinstance(document, dict):
         raise TerraformError("it is not a Terraform state. Get one: terraform state pull")
     state = TerraformState()
@@ -75,7 +75,7 @@ def parse_terraform(text: str) -> TerraformState:
         for resource in _resources(cast("dict[str, Any]", document)):
             _add(state, resource)
     except (KeyError, TypeError, AttributeError) as error:
-        raise TerraformError(f"it is damaged or of a form that is not known ({error!r:.80})") from None
+        raise TerraformError(f"it is damaged or in an unknown format ({error!r:.80})") from None
     if not state.entities:
         raise TerraformError("it has no aws_iam_user and no aws_iam_group, so there is nothing to take over")
     return state

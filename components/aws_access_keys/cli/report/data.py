@@ -227,7 +227,7 @@ class Report(Listing):
     @property
     def notes(self) -> list[str]:
         notes = [
-            f"The previous access key {row.id} of {row.user} stays active. It waits for: {row.waits_for}."
+            f"The previous access key {row.id} of {row.user} stays active for now: {row.waits_for}."
             for row in self.keys
             if row.waits_for
         ]

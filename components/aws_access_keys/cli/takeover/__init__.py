@@ -126,7 +126,7 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
     if found_version and tuple(map(int, found_version.groups())) < ENGINE:
         raise StackError(
             f"takeover needs Pulumi {'.'.join(map(str, ENGINE))} or newer, and this is {found_version[0].rstrip('.')}: "
-            "older ones do not import what a key's secret is. Nothing was changed."
+            "older versions do not import a key's secret. Nothing was changed."
         )
     aws = stack_config(stack, "aws")
     account = Account(lambda: session_for(aws))
@@ -218,7 +218,7 @@ def _owners(stack: str) -> tuple[dict[Entity, str], list[str]]:
         for name, found in zip(names, pool.map(read, names), strict=True):
             if isinstance(found, StackError):
                 text = " ".join(found.message.split()).rstrip(".")
-                problems.append(f"Stack '{name}' could not be read, and may have some of this: {text}.")
+                problems.append(f"Stack '{name}' could not be read, and may manage some of this: {text}.")
             else:
                 owners |= found
     return owners, problems
@@ -244,8 +244,8 @@ def _merged(path: Path, old: str, config: Mapping[str, Any], described: Descript
     if new is None:
         block = as_yaml({f"{NAMESPACE}:{section}": entries for section, entries in sections.items() if entries}, 2)
         raise StackError(
-            f"{path} cannot be edited without changing more (an alias, a merge key or an unusual layout). Add this "
-            f"below config and run the command again. Nothing was changed.\n{block}"
+            f"{path} cannot be edited without changing more lines (an alias, a merge key or an unusual layout). Add "
+            f"this below config and run the command again. Nothing was changed.\n{block}"
         )
     return new
 
@@ -348,12 +348,12 @@ def _lines(plan: Takeover, write: bool, changes: list[str] | None, terraform: Te
     else:
         yield f"{len(plan.specs)} resources were imported, and {plan.path} describes them. Nothing was changed in AWS."
         if changes is None:
-            yield f"Look at the next update: pulumi preview --stack {quote(plan.stack)}"
+            yield f"Check the next update: pulumi preview --stack {quote(plan.stack)}"
         elif changes:
             yield "The next update would change this; check it with `pulumi preview`:"
             yield from (f"  {change}" for change in changes)
         else:
-            yield f"The next update changes nothing in AWS. It makes the outputs: {command}"
+            yield f"The next update changes nothing in AWS. It writes the outputs: {command}"
         if terraform:
             yield from forget_commands(terraform, plan.described.entities)
 
@@ -373,7 +373,7 @@ def _keys_of(found: Inventory, name: str) -> str:
 
 def _left(described: Description) -> Iterator[str]:
     if described.left:
-        yield "Left alone, and as it is:"
+        yield "Left alone:"
         yield from (f"  {owner}: {what}" for owner, what in described.left)
 
 

@@ -41,7 +41,9 @@ def with_credentials(
             except AwsQueryError as error:
                 action = "".join(word.capitalize() for word in operation.split("_"))
                 action = f"iam:{action.replace('Mfa', 'MFA').replace('Ssh', 'SSH')}"
-                problems.setdefault(action, f"Not all that users have besides is listed{reason_for(error, action)}")
+                problems.setdefault(
+                    action, f"Not everything else that the users have is listed{reason_for(error, action)}"
+                )
             else:
                 yield from describe(response) if response is not None else ()
 

@@ -32,7 +32,7 @@ def require_account(state: TerraformState, account: str) -> None:
 def forget_commands(state: TerraformState, entities: Collection[Entity]) -> Iterator[str]:
     """How Terraform forgets groups and users, in lines."""
     addresses = state.addresses_of(entities)
-    yield "Terraform still manages this, and would delete it once it is removed from its configuration. Make it forget:"
+    yield "Terraform still manages this, and deletes it once it is removed from its configuration. To prevent that:"
     yield f"  terraform state rm {' '.join(map(quote, addresses))}"
     yield "Or put this into its configuration in place of each resource: removed { from = ADDRESS ... }, with"
-    yield "lifecycle { destroy = false }; without any index in ADDRESS. Then run terraform plan: it destroys nothing."
+    yield "lifecycle { destroy = false }; ADDRESS has no index. Then run terraform plan: it must destroy nothing."
