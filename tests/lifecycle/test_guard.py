@@ -286,7 +286,7 @@ def test_when_idle_the_previous_key_stays_until_its_users_have_changed_over(
 
     sandbox.control.change_faults(clock=33 * 86400 + 60)
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(33)
-    assert "its users have changed over to key 2" in stack.up().text
+    assert "everybody has changed over to key 2" in stack.up().text
     assert keys_in_iam(sandbox) == {old[0]: "Inactive", new[0]: "Active"}
     sandbox.control.clear_calls()
     assert stack.up().changes == {}

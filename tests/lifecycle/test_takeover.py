@@ -203,7 +203,7 @@ def test_mistakes_are_refused(new_stack: NewStack, sandbox: Sandbox, grown: dict
     for arguments, code, text in (
         (["--account"], 2, "choose what to take over"),
         (["--all"], 2, "choose --account or --tfstate FILE"),
-        (["--account", "--tag", "team"], 2, "--tag is NAME=VALUE"),
+        (["--account", "--tag", "team"], 2, "--tag must be NAME=VALUE"),
         (["--account", "--user", "worker9"], 1, "IAM has no user 'worker9'. Did you mean 'worker"),
         (["--account", "--group", "reader"], 1, "IAM has no group 'reader'. Did you mean 'readers'?"),
         (["--account", "--path", "/none/"], 1, "There is nothing to take over."),
