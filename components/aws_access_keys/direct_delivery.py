@@ -26,6 +26,7 @@ from aws_access_keys.credentials import stored_id, stored_key
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import STASH, USER
+from aws_access_keys.session import sandbox_project
 from aws_access_keys.settings import DeliverSettings
 from aws_access_keys.state import UserState, urn_below
 
@@ -202,5 +203,5 @@ def parameter_hook(accounts: Mapping[str, Account], kept: Iterable[str]) -> Call
 
 def project_folder() -> Path:
     """The folder of Pulumi.yaml; where a plugin does not know it, the working directory."""
-    root = pulumi.get_root_directory()
+    root = sandbox_project() or pulumi.get_root_directory()
     return Path(root) if root else Path.cwd()

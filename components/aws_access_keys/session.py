@@ -123,6 +123,11 @@ def _asked(role: Mapping[str, Any]) -> dict[str, Any]:
     return {_ROLE[name]: value for name, value in given.items() if name not in ("roleArn", "duration")}
 
 
+def sandbox_project() -> str | None:
+    """The folder of the project in the sandbox, whose engine works on a copy of it."""
+    return os.environ.get("PULUMI_SANDBOX_PROJECT")
+
+
 def is_sandbox() -> bool:
     """Whether this runs in the sandbox, where nothing touches a real account."""
     return bool(os.environ.get("PULUMI_SANDBOX"))

@@ -21,6 +21,8 @@ from pulumi_sandbox.environment import ENGINE
 from pulumi_sandbox.paths import default_paths, project_folder, write_private
 from pulumi_sandbox.process import SandboxError
 
+PROJECT = "PULUMI_SANDBOX_PROJECT"
+"""The project's own folder, for programs that run something in it."""
 _SECRETS_PROVIDER = re.compile(r"^(?:encryptionsalt|secretsprovider|encryptedkey):.*\n?", re.MULTILINE)
 # Flags whose value is a path, which would otherwise be read from the project folder in the sandbox.
 _PATH_FLAGS = {"--file", "--policy-pack", "--policy-pack-config", "--config-file", "--save-plan", "--plan",
@@ -99,6 +101,7 @@ def _absolute(arguments: Sequence[str], cwd: Path) -> list[str]:
 
 def _copied(project: Path) -> Path:
     """The sandbox's copy of a project folder, brought up to date."""
+    os.environ[PROJECT] = str(project)
     copy = default_paths().projects / f"{project.name}-{sha256(str(project).encode()).hexdigest()[:8]}"
     copy.mkdir(mode=0o700, exist_ok=True)
     content = yaml.safe_dump(_with_absolute_paths(_parsed(project / "Pulumi.yaml"), project), sort_keys=False)

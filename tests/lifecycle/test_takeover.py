@@ -123,6 +123,7 @@ def test_a_grown_account_becomes_a_stack_and_nothing_in_it_changes(
         "a console password",
     ]
     assert done["nextChanges"] == []
+    assert stack.outputs()["accessKeyIds"].keys() == grown.keys(), "the stack counts the keys as its own at once"
     assert stack.preview().changes == {}, "the first preview is empty"
     assert stack.up().changes == {}
     assert stack.up().changes == {}

@@ -110,7 +110,7 @@ def test_what_terraform_made_becomes_a_stack_with_its_secrets(
     before = in_iam(sandbox)
     sandbox.control.clear_calls()
     done = takeover(stack, "--tfstate", str(state), "--yes")
-    assert "The next update changes nothing in AWS." in done.stdout
+    assert "and the next update changes nothing." in done.stdout
     assert "user bob: the policy arn:aws:iam::aws:policy/AmazonSNSFullAccess, which is not in the Terraform state" in (
         done.stdout
     )

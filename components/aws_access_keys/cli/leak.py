@@ -274,9 +274,10 @@ class _Answer:
         owner, request = self.owner, self.request
         if owner is None and self.unfinished:
             self._problem(
-                f"Stack {self.unfinished} has the key from an update that failed, and the next one would complete it. "
-                "Delete the key first; then `pulumi refresh` and `pulumi up` issue another one: aws iam "
-                f"delete-access-key --user-name {quote(self.user)} --access-key-id {self.key_id}"
+                f"Stack {self.unfinished} has the key, and no update has finished since. After `access-keys takeover`, "
+                "run `pulumi up` and this command again. If an update that was to issue the key failed, the next one "
+                "would complete it: delete the key first; then `pulumi refresh` and `pulumi up` issue another one: aws "
+                f"iam delete-access-key --user-name {quote(self.user)} --access-key-id {self.key_id}"
             )
             return
         if owner is None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from aws_access_keys.rules.documents import Document, document_problems
+from aws_access_keys.rules.leak import DENY_NAME
 from aws_access_keys.rules.networks import ALLOW_FROM
 from aws_access_keys.rules.policies import PolicyError, is_quarantine, managed_policies, policy_arn, policy_key
 from aws_access_keys.rules.resource_types import (
@@ -224,6 +225,9 @@ def _permissions(made: Description, kind: str, holder: Existing, around: Surroun
     inline: dict[str, Document] = {}
     for name, document in sorted(holder.inline.items()):
         problem = "its document is not JSON"
+        if name.startswith(DENY_NAME):
+            made.leave(kind, holder.name, f"the inline policy {name}, by which `access-keys leak` denies sessions")
+            continue
         if document is not None:
             problems = document_problems(name, document, around.partition)
             problem = next((f"{found.path}: {found.message}" for found in problems), "")
@@ -296,7 +300,7 @@ def foreign_parts(
                     command = f"aws iam detach-{kind}-policy {option} --policy-arn {arn}"
                     yield Foreign(f"{kind} {name}", f"the policy {arn}", command)
             for inline in holder.inline:
-                if (kind, name, inline) not in held:
+                if (kind, name, inline) not in held and not inline.startswith(DENY_NAME):
                     command = f"aws iam delete-{kind}-policy {option} --policy-name {inline}"
                     yield Foreign(f"{kind} {name}", f"the inline policy {inline}", command)
     for name, user in sorted(account.users.items()):

@@ -29,6 +29,7 @@ from aws_access_keys.cli.takeover.engine import (
     SECRET,
     ImportList,
     Spec,
+    hand_over,
     import_resources,
     list_resources,
     next_changes,
@@ -100,9 +101,11 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
             progress.add_task("checking the next update", total=None)
             try:
                 changes = next_changes(stack)
+                if not changes:  # until then, the stack does not count the keys as handed over
+                    hand_over(stack)
             except StackError as error:
                 changes = None
-                plan.problems.append(f"The next update could not be previewed: {error.message}")
+                plan.problems.append(f"The next update failed: {error.message}")
     data: dict[str, Any] = {
         "stack": stack,
         "account": plan.account_id,
@@ -348,12 +351,12 @@ def _lines(plan: Takeover, write: bool, changes: list[str] | None, terraform: Te
     else:
         yield f"{len(plan.specs)} resources were imported, and {plan.path} describes them. Nothing was changed in AWS."
         if changes is None:
-            yield f"Check the next update: pulumi preview --stack {quote(plan.stack)}"
+            yield f"Check the next update before anything else: pulumi preview --stack {quote(plan.stack)}; {command}"
         elif changes:
-            yield "The next update would change this; check it with `pulumi preview`:"
+            yield f"The next update would change this. Check it with `pulumi preview`, and run it at once: {command}"
             yield from (f"  {change}" for change in changes)
         else:
-            yield f"The next update changes nothing in AWS. It writes the outputs: {command}"
+            yield "The stack's outputs are written, and the next update changes nothing."
         if terraform:
             yield from forget_commands(terraform, plan.described.entities)
 

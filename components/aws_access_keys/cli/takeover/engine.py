@@ -80,6 +80,11 @@ def next_changes(stack: str) -> list[str]:
     return [f"{step['op']} {step['urn'].split('::', 2)[2].rpartition('$')[2]}" for step in changes]
 
 
+def hand_over(stack: str) -> None:
+    """Run the update that changes nothing in AWS, and writes the outputs. Raises StackError."""
+    list(_events(["up", "--stack", stack, "--yes", "--skip-preview", "--json"], {}))
+
+
 def _events(arguments: Sequence[str], environment: Mapping[str, str], document: str = "") -> Iterator[dict[str, Any]]:
     """The events of a `pulumi` command that reads a document. Raises StackError with its words where it fails.
 
