@@ -67,7 +67,10 @@ def run(
         output, _ = process.communicate(json.dumps(dict(document)).encode(), timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
+        try:
+            output, _ = process.communicate(timeout=1)
+        except subprocess.TimeoutExpired as late:  # what left the group, as a service does, still has the pipe
+            output = late.output or b""
         error = CommandError(f"it did not finish within {seconds} seconds and was killed{_shown(output, secret)}")
         error.is_timeout = True
         raise error from None

@@ -132,7 +132,7 @@ def deliver(
                     parent=parent, hooks=hooks, ignore_changes=["overwrite", *(["value"] if keeps else [])]
                 ),
             )
-            parameter.id.apply(lambda _: run.parameters.add(stored))
+            parameter.id.apply(lambda _: run.parameters.add((direct.component, stored)))
             made.append(parameter)
         parameter.urn.apply(registered)
     if direct.without_copy or settings.command:

@@ -12,7 +12,7 @@ hook deletes the parameter.
 import asyncio
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +60,8 @@ class OneTimeKey:
 class DirectDelivery:
     """Delivers one user's keys."""
 
+    component: str
+    """The component's URN."""
     user: str
     settings: DeliverSettings
     without_copy: bool
@@ -122,7 +124,8 @@ class DirectDelivery:
             self.account.ask("secretsmanager", "put_secret_value", SecretId=secret_id, SecretString=text)
         else:
             key: dict[str, str] = {"user": self.user, **json.loads(text)}
-            output = run_command(where, key, project_folder(), self.settings.timeout_seconds)
+            command = self.settings.command or []
+            output = run_command(command, key, project_folder(), self.settings.timeout_seconds)
             pulumi.log.info(f"the command delivered the access key {key['aws_access_key_id']} of {self.user}{output}")
 
     def _put_parameter(self, name: str, text: str, key: Mapping[str, str]) -> None:
@@ -178,19 +181,27 @@ def _key_in(account: Account, kind: str, name: str) -> tuple[str | None, str | N
     return stored_key(text) or (None, None)
 
 
-def parameter_hook(accounts: Mapping[str, Account], kept: Iterable[str]) -> Callable[[pulumi.ResourceHookArgs], None]:
+def parameter_hook(
+    accounts: Mapping[str, Account], kept: Container[tuple[str, str]]
+) -> Callable[[pulumi.ResourceHookArgs], None]:
     """The hook that deletes a parameter which is no resource, before the Stash in its place goes.
 
-    accounts: URN of each component → its account. kept: names of parameters that are resources in this run.
+    accounts: URN of each component → its account. kept: URN of the component and name of each parameter that is a
+    resource in this run.
     """
 
     def delete(args: pulumi.ResourceHookArgs) -> None:
         name: str = (args.old_inputs or {})["input"]["parameter"]
-        if name in kept:
+        owner = next((urn for urn in accounts if args.urn.startswith(f"{urn_below(urn, USER, STASH)}/")), None)
+        if owner is None:  # it may be in another account than those of the other components
+            raise pulumi.RunError(
+                f"the parameter '{name}' in SSM is not deleted, because its component is not in the program any more. "
+                "Put the component back without its users, run `pulumi up`, and remove it again."
+            )
+        if (owner, name) in kept:
             return
-        owners = [of for urn, of in accounts.items() if args.urn.startswith(f"{urn_below(urn, USER, STASH)}/")]
         try:
-            (owners or list(accounts.values()))[0].ask("ssm", "delete_parameter", Name=name)
+            accounts[owner].ask("ssm", "delete_parameter", Name=name)
         except AwsQueryError as error:
             if error.code not in _GONE:
                 raise pulumi.RunError(

@@ -15,6 +15,7 @@ import pulumi
 
 from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.direct_delivery import stored_secret
+from aws_access_keys.iam import use_by_others
 from aws_access_keys.key_endings import delete_command, expiry, in_parallel, retired_line, unmanaged_key
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules import leak
@@ -207,15 +208,16 @@ class _Planner:
         newest, found = next(iter(self.state.keys), None), self.state.delivered_directly
         if newest is None or newest.id not in self.state.unkept or self._has_expired:
             return
-        if found.content == newest.id:
-            if all(found.to.get(kind) == to for kind, to in self.asked.to.items()):
-                return
-            if due_key(self.rules, self.state.keys, self.today):
-                return  # the next one goes everywhere
-        elif self.state.expired_on and self.rules.status != "active":
+        is_recorded = found.content == newest.id
+        # A key of a finished run was delivered, whatever the record is about now: its users may have it.
+        was_delivered = is_recorded or newest.id in {key.id for key in self.state.handed_over}
+        if not is_recorded and self.state.expired_on and self.rules.status != "active":
             return  # a later day alone does not put an inactive key into the stores again
+        missing = {kind: to for kind, to in self.asked.to.items() if not is_recorded or found.to.get(kind) != to}
+        if was_delivered and (not missing or due_key(self.rules, self.state.keys, self.today)):
+            return  # the next one goes everywhere
         if pulumi.runtime.is_dry_run():  # a preview reads no secret
-            self.undelivered = None if found.content == newest.id else newest
+            self.undelivered = None if was_delivered else newest
             return
         stores = [place for place in (*self.asked.to.items(), *found.to.items()) if place[0] != "command"]
         try:
@@ -225,14 +227,21 @@ class _Planner:
                 f"{self.place}: the last update did not finish, and whether a store has the access key {newest.id} of "
                 f"{self.user} could not be read ({error}). Nothing was changed."
             ) from None
-        if self.recovered is None and found.content == newest.id:
-            missing = {kind: to for kind, to in self.asked.to.items() if found.to.get(kind) != to}
+        if self.recovered is None and (was_delivered or self._was_used(newest)):
             self._skip(
                 f"the access key {newest.id} is not delivered to {in_words(missing)}: its secret is not kept, and no "
                 f"store has it. Raise serial to {newest.name.serial + 1} for a key that can be delivered."
             )
         elif self.recovered is None:
             self.undelivered = newest
+
+    def _was_used(self, key: Key) -> bool:
+        """Whether somebody may have used a key: the record of its delivery was lost, as in a run that was killed."""
+        try:
+            created = {one.id: one.created for one in self.account.list_access_keys(self.user)}.get(key.id)
+            return created is not None and use_by_others(created, self.account.last_use(key.id)) is not None
+        except AwsQueryError:
+            return True
 
     def _warn(self, plan: KeyPlan, keys: Sequence[Key]) -> None:
         """Settings that do less, or more, than they seem to."""

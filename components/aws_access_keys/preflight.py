@@ -18,6 +18,9 @@ from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState, urn_below
 
+DESCRIPTION = "Access key of IAM user "
+"""How the description of a secret begins that a stack creates (delivery.py)."""
+
 
 def preflight(
     settings: AccessSettings,
@@ -254,3 +257,9 @@ def _existing_secrets(
                 continue
             if "DeletedDate" in found:
                 yield Problem(where, f"the secret '{name}' is marked for deletion. Restore it, or choose another.")
+            elif str(found.get("Description", "")).startswith(DESCRIPTION):
+                yield Problem(
+                    where,
+                    f"the secret '{name}' holds the key of another user: its description is '{found['Description']}'. "
+                    "Choose another secret; or, if nobody delivers that key there any more, change its description.",
+                )

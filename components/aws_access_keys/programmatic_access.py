@@ -358,7 +358,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.delivered = accepted
         run.accounts[state.urn] = self._account
         for user in sorted(plans):
-            direct = self._direct_delivery(user, plans[user], state.user(user), failures)
+            direct = self._direct_delivery(user, plans[user], state, failures)
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
@@ -381,12 +381,15 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         arns |= {("users", name): made.arn for name, made in self.users.items()}
         self._set_outputs(run, state, keys, accepted, self._expectations.confirmed(arns, identities.deciding))
 
-    def _direct_delivery(self, user: str, plan: UserPlan, state: UserState, failures: list[str]) -> DirectDelivery:
+    def _direct_delivery(
+        self, user: str, plan: UserPlan, component: ComponentState, failures: list[str]
+    ) -> DirectDelivery:
+        state = component.user(user)
         keeps_new = self._settings.effective_key(user).keep_secret
         current = next((key.id for key in state.keys if key.name == plan.plan.current.name), None)
         without_copy = not keeps_new if plan.plan.is_new else current in state.unkept
         deliver = self._settings.effective_deliver(user) or DeliverSettings()
-        return DirectDelivery(user, deliver, without_copy, state, self._account, self._spell, failures)
+        return DirectDelivery(component.urn, user, deliver, without_copy, state, self._account, self._spell, failures)
 
     def _delivery(
         self, user: str, run: Run, state: ComponentState, guard: RetireGuard, direct: DirectDelivery

@@ -44,8 +44,8 @@ class Run:
         """URN of each secret or parameter that holds a user's current key → URN of the component, user."""
         self.accounts: dict[str, Account] = {}
         """URN of a component → its account."""
-        self.parameters: set[str] = set()
-        """The names of the parameters that are resources."""
+        self.parameters: set[tuple[str, str]] = set()
+        """URN of the component and name of each parameter that is a resource."""
         self.one_time_key = OneTimeKey()
         self._owners: dict[tuple[int, str, str], tuple[pulumi.ComponentResource, str]] = {}
         self._fails = False

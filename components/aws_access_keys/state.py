@@ -319,7 +319,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             strays=strays,
             planned=tuple(record.plans[user]) if user in record.plans else None,
             idle_days=int(record.idle_days.get(user, 0)),
-            adopting=None if record.adopts.get(user) in {key.id for key in known} else record.adopts.get(user),
+            adopting=None if known else record.adopts.get(user),
             adopted=record.adopts.get(user),
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
             is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
