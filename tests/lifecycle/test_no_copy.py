@@ -585,3 +585,26 @@ def test_the_example_of_the_documentation_has_no_secret_in_any_file(new_stack: N
     for _ in range(4):  # a history worth searching
         stack.refresh("--expect-no-changes")
     assert _search({key[1]}, _content(stack), stack) == set()
+
+
+def test_a_key_in_use_is_not_issued_again_where_the_newer_one_is_gone(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    guard = {"retireGuard": {"idleDays": 3}}
+    stack.write(unkept(deliver={"ssm": {}}, **guard))
+    stack.up()
+    in_use = stored_keys(sandbox)[PARAMETER]
+    stack.write(unkept(serial=2, deliver={"ssm": {}}, **guard))
+    stack.up()
+    assert works(sandbox, in_use)
+    newer = stored_keys(sandbox)[PARAMETER][0]
+    sandbox.client("iam").delete_access_key(UserName="test-user", AccessKeyId=newer)
+    stack.refresh()
+    stack.up(check=False)
+    assert works(sandbox, in_use), "its consumers keep it"
+
+
+def test_the_arguments_of_a_command_are_not_in_the_state(new_stack: NewStack, command: Command) -> None:
+    stack = new_stack()
+    stack.write(unkept(deliver={"command": [*command.settings["command"], "token-of-the-store"]}))
+    stack.up()
+    assert "token-of-the-store" not in stack.run("stack", "export", "--show-secrets").text
