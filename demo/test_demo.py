@@ -69,6 +69,7 @@ def test_a_mistyped_stack_is_refused_and_the_right_one_is_named(demo: Demo) -> N
     assert "Existing stacks: none." in demo("down", "prdo"), "no empty stack was created"
 
 
+@pytest.mark.long
 def test_make_down_works_after_keys_were_issued_on_a_later_day(demo: Demo, paths: SandboxPaths) -> None:
     process.control(paths).set_faults(Faults(clock=98 * 86400))
     demo("up", "prod")

@@ -106,6 +106,7 @@ def test_a_port_that_is_taken_is_named(cli: Cli) -> None:
     assert cli("start").returncode == 0, "without --port it takes a free one"
 
 
+@pytest.mark.long
 def test_a_folder_whose_server_file_is_damaged_names_the_process(cli: Cli) -> None:
     cli("start")
     whole = cli.paths.server.read_text()

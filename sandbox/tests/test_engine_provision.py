@@ -519,6 +519,7 @@ def test_doctor_lists_what_is_there(machine: Machine) -> None:
     assert go.detail.endswith("not needed, Pulumi is already installed")
 
 
+@pytest.mark.long
 def test_doctor_shows_why_the_cached_engine_is_used(machine: Machine) -> None:
     machine.put_go()
     machine.put_pulumi("3.100.0")

@@ -42,6 +42,7 @@ def list_buckets(environment: Mapping[str, str], profile: str) -> "subprocess.Co
     return subprocess.run(command, env={**environment, "AWS_PROFILE": profile}, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_the_aws_cli_follows_a_rotation_without_a_secret_in_a_file(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
 ) -> None:

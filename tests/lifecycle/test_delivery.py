@@ -22,7 +22,7 @@ def read(sandbox: Sandbox, store: str) -> tuple[str, str]:
     return key["aws_access_key_id"], key["aws_secret_access_key"]
 
 
-@pytest.mark.parametrize("store", ["secretsManager", "ssm"])
+@pytest.mark.parametrize("store", ["ssm", pytest.param("secretsManager", marks=pytest.mark.long)])
 def test_a_consumer_reads_the_current_key_from_the_store(new_stack: NewStack, sandbox: Sandbox, store: str) -> None:
     stack = new_stack()
     stack.write({**config(), "deliver": {store: {}}})
@@ -131,7 +131,7 @@ def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
     assert sandbox.client("secretsmanager").list_secrets()["SecretList"] == []
 
 
-@pytest.mark.parametrize("by_arn", [True, False])
+@pytest.mark.parametrize("by_arn", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandbox: Sandbox, by_arn: bool) -> None:
     secrets = sandbox.client("secretsmanager")
     stack = new_stack()

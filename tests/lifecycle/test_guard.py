@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
 
@@ -86,6 +88,7 @@ def test_one_key_in_use_does_not_hold_up_anybody_else(new_stack: NewStack, sandb
     assert stack.key("bob") != bobs
 
 
+@pytest.mark.long
 def test_a_rotation_waits_that_needs_the_slot_of_a_key_in_use(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     guard: dict[str, Any] = {"retireGuard": {"idleDays": 30}}

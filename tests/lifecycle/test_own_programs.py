@@ -33,6 +33,7 @@ def secrets_of(stack: Stack) -> dict[str, tuple[str, str]]:
     }
 
 
+@pytest.mark.long
 def test_a_program_that_exports_nothing_never_loses_a_key_in_use(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack(program=PROGRAM)
     keys: dict[str, tuple[str, str]] = {}
@@ -113,6 +114,7 @@ def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewSt
     assert users == {"ann", "bob"}, "a component whose keys are idle goes"
 
 
+@pytest.mark.long
 def test_the_last_component_with_a_guard_needs_its_guard_off_first(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack(program=PROGRAM)
     write(stack, one=component(ann={"retire_guard": {"idle_days": 30}, "verify": False}))

@@ -184,6 +184,7 @@ def test_a_key_that_was_delivered_by_a_run_that_failed_afterwards_counts_as_hand
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 3
 
 
+@pytest.mark.long
 def test_a_key_is_not_deactivated_while_another_users_error_keeps_the_new_one_from_the_outputs(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -408,6 +409,7 @@ def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sa
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_no_store_goes_with_a_key_that_a_restored_state_does_not_have(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({**config(), **DELIVERED})
@@ -473,7 +475,7 @@ def test_a_user_of_somebody_else_is_refused_before_anything_is_made(new_stack: N
     assert [user["UserName"] for user in iam.list_users()["Users"]] == ["Ann"]
 
 
-@pytest.mark.parametrize("action", ["iam:CreateUser", "iam:CreateGroup"])
+@pytest.mark.parametrize("action", ["iam:CreateUser", pytest.param("iam:CreateGroup", marks=pytest.mark.long)])
 def test_an_entity_whose_creation_was_not_answered_can_be_taken_over(
     new_stack: NewStack, sandbox: Sandbox, action: str
 ) -> None:
@@ -545,6 +547,7 @@ def test_a_run_that_was_killed_in_a_deletion_goes_on_without_questions(new_stack
     assert sandbox.client("iam").list_users()["Users"] == []
 
 
+@pytest.mark.long
 def test_a_user_whose_creation_was_killed_in_the_first_run_can_be_taken_over(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

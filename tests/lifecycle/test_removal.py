@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam
 from tests.lifecycle.stack import Sandbox
 
@@ -17,6 +19,7 @@ def burden(iam: Any, user: str) -> str:
     return iam.create_access_key(UserName=user)["AccessKey"]["AccessKeyId"]
 
 
+@pytest.mark.long
 def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config("ann"))

@@ -163,6 +163,7 @@ def test_a_grown_account_becomes_a_stack_and_nothing_in_it_changes(
     )
 
 
+@pytest.mark.long
 def test_what_is_chosen_joins_a_stack_that_has_users(
     new_stack: NewStack, sandbox: Sandbox, grown: dict[str, list[tuple[str, str]]]
 ) -> None:
@@ -186,6 +187,7 @@ def test_what_is_chosen_joins_a_stack_that_has_users(
     assert {user["UserName"] for user in iam.get_group(GroupName="readers")["Users"]} == {*USERS, "two", "keyless"}
 
 
+@pytest.mark.long
 def test_a_user_of_another_stack_is_refused(new_stack: NewStack, sandbox: Sandbox) -> None:
     other, stack = new_stack(), new_stack()
     other.write({"groups": {"mine": {"policies": ["IAMReadOnlyAccess"]}}, "users": {"ann": {"groups": ["mine"]}}})

@@ -28,6 +28,7 @@ def test_without_verify_nobody_waits(new_stack: NewStack, sandbox: Sandbox) -> N
     assert not works(sandbox, stack.key("test-user"))
 
 
+@pytest.mark.long
 def test_verify_gives_up_clearly_after_a_minute_and_goes_on_at_the_next_up(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
