@@ -589,7 +589,7 @@ def test_the_example_of_the_documentation_has_no_secret_in_any_file(new_stack: N
 
 def test_a_key_in_use_is_not_issued_again_where_the_newer_one_is_gone(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
-    guard = {"retireGuard": {"idleDays": 3}}
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}}
     stack.write(unkept(deliver={"ssm": {}}, **guard))
     stack.up()
     in_use = stored_keys(sandbox)[PARAMETER]
