@@ -145,9 +145,12 @@ class _Planner:
         new = self._adopted_name() if takes_over or self.is_listing else due_key(self.rules, keys, self.today)
         issues = new and not self.is_listing
         if issues and self.asked.parameter:
+            # In the state, a previous key depends on what the current one is delivered to, and would go with it.
+            first = " Retire the previous key first: set previous to deleted and run `pulumi up`. Then remove"
             new = self._skip(
                 "no new key is issued: its secret must not be in the state, but the state has the parameter in SSM "
-                "with its value. Remove it from the state, which leaves it as it is in SSM, and run `pulumi up` again: "
+                f"with its value.{first if len(keys) > 1 else ' Remove'} it from the state, which leaves it as it is "
+                "in SSM, and run `pulumi up` again: "
                 f"pulumi state delete '{self.asked.parameter}' --target-dependents"
             )
         elif issues and self.asked.missing:
