@@ -478,6 +478,7 @@ def test_the_command_prints_the_path_and_nothing_else(machine: Machine, tmp_path
     assert "Compiling" in printed
 
 
+@pytest.mark.long
 def test_the_command_fails_without_a_traceback(machine: Machine, tmp_path: Path) -> None:
     done = command(tmp_path / "files")
     output, printed = done.communicate(timeout=60)

@@ -66,6 +66,7 @@ def test_the_second_of_two_concurrent_updates_is_refused_with_the_holder_of_the_
     check_rotated(stack, in_use)
 
 
+@pytest.mark.long
 def test_the_report_reads_while_an_update_writes(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack, in_use = rotating(new_stack)
     update = stack.start(*UP)

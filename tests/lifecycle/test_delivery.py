@@ -90,6 +90,7 @@ def content(sandbox: Sandbox, key: tuple[str, str] | None = None, region: str = 
     return json.loads(client.get_secret_value(SecretId="team/key")["SecretString"])
 
 
+@pytest.mark.long
 def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

@@ -71,6 +71,7 @@ def test_an_expectation_that_does_not_hold_is_refused_before_anything_is_made(
     assert sandbox.client("iam").list_groups()["Groups"] == []
 
 
+@pytest.mark.long
 def test_what_is_expected_of_a_user_and_its_group_is_checked_once(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     home = {"Effect": "Allow", "Action": "s3:*Object", "Resource": "arn:aws:s3:::home/${aws:username}/*"}

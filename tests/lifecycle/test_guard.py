@@ -58,6 +58,7 @@ def test_a_key_whose_deletion_was_refused_can_be_kept_for_good(new_stack: NewSta
     assert works(sandbox, old)
 
 
+@pytest.mark.long
 def test_one_key_in_use_does_not_hold_up_anybody_else(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(several(ann=1, bob=1))

@@ -181,6 +181,7 @@ def test_a_scheduler_chooses_the_reasons_that_fail(new_stack: NewStack, made: di
     assert run(stack, "--fail-on", "leak").returncode == 2
 
 
+@pytest.mark.long
 def test_every_format_has_every_row(new_stack: NewStack, sandbox: Sandbox, made: dict[str, str]) -> None:
     stack = new_stack()
     stack.write(config("ann"))
@@ -236,6 +237,7 @@ def test_a_stack_that_cannot_be_read_is_named(new_stack: NewStack, sandbox: Sand
     assert document["complete"], "AWS answered everything"
 
 
+@pytest.mark.long
 def test_keys_of_other_projects_are_found_on_request(
     new_stack: NewStack, sandbox: Sandbox, made: dict[str, str], tmp_path: Path
 ) -> None:
@@ -264,6 +266,7 @@ def test_it_needs_no_stack_and_no_program(new_stack: NewStack, made: dict[str, s
     assert run(stack, "--fail-on", "unused", folder=tmp_path).returncode == 0, "AWS answered everything"
 
 
+@pytest.mark.long
 def test_without_one_permission_it_is_named_and_the_rest_is_shown(
     new_stack: NewStack, sandbox: Sandbox, made: dict[str, str]
 ) -> None:

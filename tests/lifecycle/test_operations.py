@@ -156,6 +156,7 @@ def test_the_report_of_another_day_shows_what_is_overdue_then(new_stack: NewStac
     assert wrong.stderr.startswith("Error: ACCESS_KEYS_TODAY=soon is not a valid date. Use YYYY-MM-DD ")
 
 
+@pytest.mark.long
 def test_without_an_answer_of_aws_the_report_has_the_rest(new_stack: NewStack) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}})
@@ -264,6 +265,7 @@ def test_two_hundred_users_with_two_keys_each_are_reported_in_seconds(new_stack:
     assert all(found["lastUsedKnown"] for found in document["keys"])
 
 
+@pytest.mark.long
 def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack()
     users: dict[str, Any] = {"ann": {"groups": ["s3"]}, "bob": {"groups": ["s3"]}}

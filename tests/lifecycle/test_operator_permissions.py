@@ -294,6 +294,7 @@ def test_for_the_example_the_printed_policies_are_enough(new_stack: NewStack, sa
         assert (done := operator.run(command)).code == 0, done.text
 
 
+@pytest.mark.long
 def test_what_the_current_operator_lacks_is_listed(new_stack: NewStack, sandbox: Sandbox) -> None:
     operator = operate(sandbox, new_stack)
     stack, iam = operator.stack, sandbox.client("iam")

@@ -33,6 +33,7 @@ def test_a_user_whose_removal_failed_can_be_put_back_unharmed(new_stack: NewStac
     assert len(keys_in_iam(sandbox)) == 2
 
 
+@pytest.mark.long
 def test_a_rotation_that_failed_leaves_the_current_key_and_converges(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for serial in (1, 2):
@@ -50,6 +51,7 @@ def test_a_rotation_that_failed_leaves_the_current_key_and_converges(new_stack: 
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 3
 
 
+@pytest.mark.long
 def test_a_previous_key_that_was_deleted_by_hand_is_not_made_again(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())
@@ -64,6 +66,7 @@ def test_a_previous_key_that_was_deleted_by_hand_is_not_made_again(new_stack: Ne
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_one_users_trouble_does_not_forget_what_another_was_issued(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
 
@@ -211,6 +214,7 @@ def test_a_key_is_not_deactivated_while_another_users_error_keeps_the_new_one_fr
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_one_users_lasting_error_does_not_hold_up_anothers_delivered_keys(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -529,6 +533,7 @@ def kill_while(stack: Stack, operation: str, kind: str, command: str) -> None:
     stack.sandbox.control.clear_faults()
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_in_a_deletion_goes_on_without_questions(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for serial in (1, 2):

@@ -91,6 +91,7 @@ def test_with_pgp_key_the_plaintext_secret_is_in_no_file_at_all(
     assert secret not in stack.run("stack", "export", "--show-secrets").text, "not even the decrypted state has it"
 
 
+@pytest.mark.long
 def test_another_pgp_key_counts_from_the_next_key_on(new_stack: NewStack, sandbox: Sandbox, pgp: Any) -> None:
     stack = new_stack()
     stack.write(config())
@@ -114,6 +115,7 @@ def test_another_pgp_key_counts_from_the_next_key_on(new_stack: NewStack, sandbo
     assert works(sandbox, stack.key("test-user"))
 
 
+@pytest.mark.long
 def test_a_description_is_kept_as_the_console_keeps_it_and_does_not_drift(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
