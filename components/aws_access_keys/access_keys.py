@@ -94,8 +94,8 @@ class UserKeys:
             )
         status = self._status(current, previous, secret)
         without_copy = self.direct.without_copy
-        kept = pulumi.Output.secret(None) if without_copy else secret  # the stack's outputs are in the state
-        return RegisteredKeys(current, kept, without_copy, status)
+        shown = pulumi.Output.secret(None) if without_copy else secret  # the stack's outputs are in the state
+        return RegisteredKeys(current, shown, without_copy, status)
 
     def _no_failure(self, delivered: Sequence[pulumi.Resource]) -> "pulumi.Input[bool]":
         """Whether what takes the place of an expired key is in every store, once that is known."""

@@ -257,7 +257,9 @@ def _existing_secrets(
                 continue
             if "DeletedDate" in found:
                 yield Problem(where, f"the secret '{name}' is marked for deletion. Restore it, or choose another.")
-            elif str(found.get("Description", "")).startswith(DESCRIPTION):
+            elif str(found.get("Description", f"{DESCRIPTION}{user}")).startswith(DESCRIPTION) and (
+                found.get("Description", f"{DESCRIPTION}{user}") != f"{DESCRIPTION}{user}"
+            ):
                 yield Problem(
                     where,
                     f"the secret '{name}' holds the key of another user: its description is '{found['Description']}'. "

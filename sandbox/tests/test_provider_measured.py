@@ -105,6 +105,8 @@ def test_refresh_changes_only_what_the_real_provider_changes(world: World, row: 
     measured = dict(row["changedByRead"])
     if row["token"] == "aws:iam/policy:Policy":
         changed.pop("attachmentCount", None)  # other rows may have attached it by now
+    if row["token"] == "aws:secretsmanager/secret:Secret":
+        changed.pop("policy", None)  # another row has set it by now
     if row["token"] == "aws:s3/bucket:Bucket":
         changed = {key: value for key, value in changed.items() if key not in ("policy", "versioning")}  # other rows
     assert changed == measured, f"a refresh of {row['token']} changes {changed}, not {measured}"
