@@ -1,7 +1,7 @@
 """The access keys of one user: the current one and, for as long as it is kept, the previous one."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import pulumi
 from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.delivery import expired_content, key_content
+from aws_access_keys.delivery import Delivery, expired_content, key_content
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.direct_delivery import DirectDelivery, OneTimeKey
 from aws_access_keys.key_endings import unmanaged_key
@@ -18,16 +18,10 @@ from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.pgp import public_key
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Key, PlannedKey
-from aws_access_keys.settings import KeySettings, StoreSettings
+from aws_access_keys.settings import KeySettings
 from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
 from aws_access_keys.verification import NotAcceptedError, wait_until_accepted
-
-Delivery = Callable[
-    [Callable[[StoreSettings], "pulumi.Output[str]"], list[pulumi.Resource], bool], list[pulumi.Resource]
-]
-"""Puts a value into the user's stores. Takes a function that makes the value for a store, what is deleted after the
-stores, and whether only a new store gets the value; returns the resources that hold the value."""
 
 
 @dataclass(frozen=True)

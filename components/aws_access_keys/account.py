@@ -6,6 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error, last_use, sdk_errors
+from aws_access_keys.rules.leak import deny_name
 
 if TYPE_CHECKING:
     import boto3
@@ -173,10 +174,9 @@ class Account:
             self._documents[arn] = found["PolicyVersion"]["Document"] if found else None
         return self._documents[arn]
 
-    def user_policy(self, user: str, name: str) -> Mapping[str, Any] | None:
-        """The document of an inline policy of a user; None where there is none."""
-        response: dict[str, Any] | None = self.ask("iam", "get_user_policy", UserName=user, PolicyName=name)
-        return response and response["PolicyDocument"]
+    def has_leaked(self, user: str, key_id: str) -> bool:
+        """Whether `access-keys leak` recorded that a key has leaked."""
+        return self.ask("iam", "get_user_policy", UserName=user, PolicyName=deny_name(key_id)) is not None
 
     def policy(self, arn: str) -> Mapping[str, Any] | None:
         """A managed policy as GetPolicy describes it; None where there is no such policy."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.removal import unmanaged_items
-from aws_access_keys.rules.leak import DENY_NAME
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -216,7 +215,7 @@ class _KeyAdoption:
         where = self._spell("users.{}.key.status", self._user)
         stays = f"the access key '{key_id}' to adopt is inactive and is not activated:"
         try:
-            is_leaked = self._account.user_policy(self._user, f"{DENY_NAME}{key_id}") is not None
+            is_leaked = self._account.has_leaked(self._user, key_id)
         except AwsQueryError as error:
             yield Problem(
                 where, f"{stays} whether it has leaked could not be checked ({error}). Set status to inactive."

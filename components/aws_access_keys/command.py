@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pulumi
+
 from aws_access_keys.rules.redaction import redacted
+from aws_access_keys.session import sandbox_project
 
 USER, KEY_ID = "ACCESS_KEYS_USER", "ACCESS_KEYS_KEY_ID"
 """The environment variables that name the user and the key."""
@@ -85,3 +88,9 @@ def _shown(output: bytes, secret: str) -> str:
     text = output.decode(errors="replace")
     text = (redacted(text, secret) if secret else text).strip()
     return f"; it printed: {'...' if len(text) > _SHOWN else ''}{text[-_SHOWN:]}" if text else ""
+
+
+def project_folder() -> Path:
+    """The folder of Pulumi.yaml; where a plugin does not know it, the working directory."""
+    root = sandbox_project() or pulumi.get_root_directory()
+    return Path(root) if root else Path.cwd()

@@ -8,12 +8,24 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam, secretsmanager, ssm
 
+from aws_access_keys.account import Account
+from aws_access_keys.command import exists, project_folder
 from aws_access_keys.direct_delivery import DirectDelivery
+from aws_access_keys.planning import Handling, UserPlan
+from aws_access_keys.retire_guard import RetireGuard
+from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
+from aws_access_keys.rules.resource_types import PARAMETER, USER
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.run import Run
-from aws_access_keys.settings import DeliverSettings, StoreSettings
+from aws_access_keys.settings import AccessSettings, DeliverSettings, StoreSettings
+from aws_access_keys.state import ComponentState, urn_below
 
+Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
+"""Makes what a store gets."""
+Delivery = Callable[[Content, list[pulumi.Resource], bool], list[pulumi.Resource]]
+"""Puts a value into the user's stores. Takes what makes it, what is deleted after the stores, and whether only a new
+store gets it; returns the resources that hold the value."""
 REPLICA_KEY = "alias/aws/secretsmanager"  # every region has it; AWS reports it, so the provider must know it, too
 
 
@@ -50,95 +62,168 @@ def expired_content(day: date, _: StoreSettings) -> "pulumi.Output[str]":
     return pulumi.Output.secret(json.dumps({"expired": day.isoformat()}))
 
 
-def deliver(
-    component: str,
-    user: str,
-    content: "Callable[[StoreSettings], pulumi.Output[Any]]",
-    settings: DeliverSettings,
-    parent: pulumi.Resource,
-    after: list[pulumi.Resource],
-    keeps: bool,
-    guard: list[pulumi.ResourceHook],
-    registered: Callable[[str], None],
-    direct: DirectDelivery,
-    run: Run,
-) -> list[pulumi.Resource]:
-    """Put a value into a user's stores. Returns the resources that hold it.
+class Deliveries:
+    """The delivery of the keys of a component's users in one run."""
 
-    content: makes the value for one store. after: what is deleted after the stores. keeps: whether a store that exists
-    keeps its value. guard: hooks before the secret or parameter is deleted. registered: is called with the URN of each.
-    direct: delivers what must not be in the state, and to a command.
+    def __init__(
+        self,
+        name: str,
+        settings: AccessSettings,
+        spell: Spelling,
+        state: ComponentState,
+        account: Account,
+        run: Run,
+        guard: RetireGuard,
+    ) -> None:
+        """name: of the component."""
+        self._name, self._settings, self._spell, self._state = name, settings, spell, state
+        self._account, self._run, self._guard = account, run, guard
+        self.failures: list[str] = []
+        """What was not delivered, and why. Nothing older is retired then, and the run fails."""
 
-    The resources are named after their names in the store, so a name that moves from one user to another is an update.
-    """
-    made: list[pulumi.Resource] = []
-    secret_id: pulumi.Input[str] | None = None
-    hooks = pulumi.ResourceHookBinding(before_update=[run.state_hook], before_delete=[*guard])
-    if store := settings.secrets_manager:
-        stored = store.stored_name(user, "secrets_manager")
-        name = f"{component}/{stored}"
-        secret_id = store.existing
-        if secret_id is None:
-            holder = secretsmanager.Secret(
-                name,
-                name=stored,
-                description=f"Access key of IAM user {user}",
-                kms_key_id=store.kms_key,
-                recovery_window_in_days=0,  # the key is gone, too; a name that is kept would only block the next one
-                replicas=[{"region": region, "kms_key_id": REPLICA_KEY} for region in store.replicas],
-                opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=hooks),
-            )
-            holder.urn.apply(registered)
-            secret_id = holder.id
-            if store.readers:
-                secretsmanager.SecretPolicy(
+    def handling(self, user: str) -> Handling:
+        """What the plan of a user must know of the delivery of a key whose secret is not kept."""
+        deliver = self._settings.effective_deliver(user)
+        to = deliver.destinations(user) if deliver else {}
+        program = deliver.command[0] if deliver and deliver.command else None
+        missing = program if program and not exists(program, project_folder()) else None
+        urn = f"{urn_below(self._state.urn, USER, PARAMETER)}/{to.get('ssm', '').removeprefix('/')}"
+        return Handling(to, urn if not self._keeps(user) and urn in self._run.resources else None, missing)
+
+    def note(self, user: str, plan: UserPlan) -> None:
+        """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
+        keep, deliver, state = self._keeps(user), self._settings.effective_deliver(user), self._state.user(user)
+        place = f"{self._spell.prefix}{self._settings.key_place(self._spell, user, 'keep_secret')}"
+        to = deliver.destinations(user) if deliver else {}
+        to = to if not keep else {kind: where for kind, where in to.items() if kind == "command"}
+        if plan.plan.is_new and to and pulumi.runtime.is_dry_run():
+            only = "" if keep else "; its secret is kept nowhere else"
+            pulumi.log.info(f"the new access key of {user} will be delivered to {in_words(to)}{only}")
+        elif not plan.plan.is_new and keep != state.keep_secret and state.keys:
+            what = f"the secret of {user}'s current access key stays {'as it is' if keep else 'in the state'}"
+            pulumi.log.info(f"{place}: this applies from the next key on; {what}. For a new key, raise serial.")
+
+    def unkept(self, user: str, plan: UserPlan) -> list[str]:
+        """The keys of a user whose secret is not kept: ids of those in the state, and the name of a new one."""
+        is_new = plan.plan.is_new and not self._keeps(user)
+        return sorted(self._state.user(user).unkept) + ([str(plan.plan.current.name)] if is_new else [])
+
+    def direct(self, user: str, plan: UserPlan) -> DirectDelivery:
+        """What this program delivers itself of a user's keys."""
+        state = self._state.user(user)
+        current = next((key.id for key in state.keys if key.name == plan.plan.current.name), None)
+        without_copy = not self._keeps(user) if plan.plan.is_new else current in state.unkept
+        deliver = self._settings.effective_deliver(user) or DeliverSettings()
+        return DirectDelivery(
+            self._state.urn, user, deliver, without_copy, state, self._account, self._spell, self.failures
+        )
+
+    def into_stores(self, user: str, direct: DirectDelivery, parent: pulumi.Resource) -> Delivery:
+        """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
+        is_asked = self._settings.effective_deliver(user) is not None
+        # The key of another user, who leaves or has other stores now, does not stay in what was that user's store.
+        holds_anothers = is_asked and self._state.holds_key_of_another(user, direct.settings.destinations(user))
+
+        def put(content: Content, after: list[pulumi.Resource], keeps: bool) -> list[pulumi.Resource]:
+            if not is_asked and not direct.without_copy:
+                return []
+            return self._put(user, direct, parent, content, after, keeps and not holds_anothers)
+
+        return put
+
+    def _keeps(self, user: str) -> bool:
+        return self._settings.effective_key(user).keep_secret
+
+    def _put(
+        self,
+        user: str,
+        direct: DirectDelivery,
+        parent: pulumi.Resource,
+        content: Content,
+        after: list[pulumi.Resource],
+        keeps: bool,
+    ) -> list[pulumi.Resource]:
+        """Put a value into a user's stores. Returns the resources that hold it.
+
+        direct: delivers what must not be in the state, and to a command. content: makes the value for one store. after:
+        what is deleted after the stores. keeps: whether a store that exists keeps its value.
+
+        The resources are named after their names in the store, so a name that moves from one user to another is an
+        update.
+        """
+
+        def registered(store: str) -> None:
+            self._run.stores[store] = (self._state.urn, user)
+
+        made: list[pulumi.Resource] = []
+        secret_id: pulumi.Input[str] | None = None
+        guard = [self._run.hook] if self._guard.idle_days(user) else []
+        hooks = pulumi.ResourceHookBinding(before_update=[self._run.state_hook], before_delete=[*guard])
+        if store := direct.settings.secrets_manager:
+            stored = store.stored_name(user, "secrets_manager")
+            name = f"{self._name}/{stored}"
+            secret_id = store.existing
+            if secret_id is None:
+                holder = secretsmanager.Secret(
                     name,
-                    secret_arn=holder.arn,
-                    policy=readers_policy(store.readers),
-                    opts=pulumi.ResourceOptions(parent=parent),
+                    name=stored,
+                    description=DESCRIPTION.format(user),
+                    kms_key_id=store.kms_key,
+                    recovery_window_in_days=0,  # the key is gone, too; a kept name would only block the next one
+                    replicas=[{"region": region, "kms_key_id": REPLICA_KEY} for region in store.replicas],
+                    opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=hooks),
                 )
-        if not direct.without_copy:
-            version = secretsmanager.SecretVersion(
-                name,
-                secret_id=secret_id,
-                secret_string=content(store),
-                # The same order as that of the keys: a mixture of both orders lets the engine destroy its state
-                # (https://github.com/pulumi/pulumi/issues/13848). AWS keeps the old value until the new one is there.
-                opts=pulumi.ResourceOptions(
-                    parent=parent, delete_before_replace=True, ignore_changes=["secretString"] if keeps else None
-                ),
-            )
-            made.append(version)
-    if store := settings.ssm:
-        stored = store.stored_name(user, "ssm")
-        if direct.without_copy:
-            before_delete = pulumi.ResourceHookBinding(before_delete=[*guard, run.parameter_hook])
-            parameter = pulumi.Stash(
-                f"{component}/ssm:{stored}",  # no user has a : in the name
-                input={"parameter": stored},
-                opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=before_delete),
-            )
-            made.append(parameter)
-        else:
-            parameter = ssm.Parameter(
-                f"{component}/{stored.removeprefix('/')}",
-                name=stored,
-                type="SecureString",
-                description=f"Access key of IAM user {user}",
-                key_id=store.kms_key,
-                value=content(store),
-                overwrite=True if direct.state.delivered_directly.to.get("ssm") == stored else None,
-                opts=pulumi.ResourceOptions(
-                    parent=parent, hooks=hooks, ignore_changes=["overwrite", *(["value"] if keeps else [])]
-                ),
-            )
-            parameter.id.apply(lambda _: run.parameters.add((direct.component, stored)))
-            made.append(parameter)
-        parameter.urn.apply(registered)
-    if direct.without_copy or settings.command:
-        opts = pulumi.ResourceOptions(parent=parent, depends_on=[*after, *made])
-        is_kept = keeps and direct.state.delivered_directly.content
-        # Under the usual names; the stores get them under their own.
-        given = pulumi.Output.from_input(None) if is_kept else content(StoreSettings())
-        made.append(direct.record(f"{component}/{user}/delivery", given, secret_id, opts))
-    return made
+                holder.urn.apply(registered)
+                secret_id = holder.id
+                if store.readers:
+                    secretsmanager.SecretPolicy(
+                        name,
+                        secret_arn=holder.arn,
+                        policy=readers_policy(store.readers),
+                        opts=pulumi.ResourceOptions(parent=parent),
+                    )
+            if not direct.without_copy:
+                version = secretsmanager.SecretVersion(
+                    name,
+                    secret_id=secret_id,
+                    secret_string=content(store),
+                    # The same order as that of the keys: a mixture of both lets the engine destroy its state, see
+                    # https://github.com/pulumi/pulumi/issues/13848. AWS keeps the old value until the new one is there.
+                    opts=pulumi.ResourceOptions(
+                        parent=parent, delete_before_replace=True, ignore_changes=["secretString"] if keeps else None
+                    ),
+                )
+                made.append(version)
+        if store := direct.settings.ssm:
+            stored = store.stored_name(user, "ssm")
+            if direct.without_copy:
+                before_delete = pulumi.ResourceHookBinding(before_delete=[*guard, self._run.parameter_hook])
+                parameter = pulumi.Stash(
+                    f"{self._name}/ssm:{stored}",  # no user has a : in the name
+                    input={"parameter": stored},
+                    opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=before_delete),
+                )
+                made.append(parameter)
+            else:
+                parameter = ssm.Parameter(
+                    f"{self._name}/{stored.removeprefix('/')}",
+                    name=stored,
+                    type="SecureString",
+                    description=DESCRIPTION.format(user),
+                    key_id=store.kms_key,
+                    value=content(store),
+                    overwrite=True if direct.state.delivered_directly.to.get("ssm") == stored else None,
+                    opts=pulumi.ResourceOptions(
+                        parent=parent, hooks=hooks, ignore_changes=["overwrite", *(["value"] if keeps else [])]
+                    ),
+                )
+                parameter.id.apply(lambda _: self._run.parameters.add((direct.component, stored)))
+                made.append(parameter)
+            parameter.urn.apply(registered)
+        if direct.without_copy or direct.settings.command:
+            opts = pulumi.ResourceOptions(parent=parent, depends_on=[*after, *made])
+            is_kept = keeps and direct.state.delivered_directly.content
+            # Under the usual names; the stores get them under their own.
+            given = pulumi.Output.from_input(None) if is_kept else content(StoreSettings())
+            made.append(direct.record(f"{self._name}/{user}/delivery", given, secret_id, opts))
+        return made

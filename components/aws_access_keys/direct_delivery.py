@@ -15,18 +15,16 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.command import CommandError, run_command
+from aws_access_keys.command import CommandError, project_folder, run_command
 from aws_access_keys.credentials import stored_id, stored_key
-from aws_access_keys.rules.names import in_words
+from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import STASH, USER
-from aws_access_keys.session import sandbox_project
 from aws_access_keys.settings import DeliverSettings
 from aws_access_keys.state import UserState, urn_below
 
@@ -131,7 +129,7 @@ class DirectDelivery:
     def _put_parameter(self, name: str, text: str, key: Mapping[str, str]) -> None:
         """Write a parameter: a new one, or one that this stack wrote before."""
         put = {"Name": name, "Value": text, "Type": "SecureString", **key}
-        put["Description"] = f"Access key of IAM user {self.user}"
+        put["Description"] = DESCRIPTION.format(self.user)
         if self.state.delivered_directly.to.get("ssm") != name:
             try:
                 self.account.ask("ssm", "put_parameter", **put)
@@ -210,9 +208,3 @@ def parameter_hook(
                 ) from None
 
     return delete
-
-
-def project_folder() -> Path:
-    """The folder of Pulumi.yaml; where a plugin does not know it, the working directory."""
-    root = sandbox_project() or pulumi.get_root_directory()
-    return Path(root) if root else Path.cwd()

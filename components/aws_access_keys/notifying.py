@@ -8,8 +8,7 @@ from typing import Any
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.command import CommandError, run
-from aws_access_keys.direct_delivery import project_folder
+from aws_access_keys.command import CommandError, project_folder, run
 from aws_access_keys.environment import region
 from aws_access_keys.key_endings import in_parallel
 from aws_access_keys.planning import UserPlan

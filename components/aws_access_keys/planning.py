@@ -5,7 +5,7 @@ a user who has a key gets another (is there room for it?), and where the last ru
 must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
@@ -18,7 +18,6 @@ from aws_access_keys.direct_delivery import stored_secret
 from aws_access_keys.iam import use_by_others
 from aws_access_keys.key_endings import delete_command, expiry, in_parallel, retired_line, unmanaged_key
 from aws_access_keys.retire_guard import RetireGuard
-from aws_access_keys.rules import leak
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import PYTHON, Spelling
@@ -88,19 +87,18 @@ def plan_users(
     spell: Spelling = PYTHON,
     handling: Mapping[str, Handling] = MappingProxyType({}),
     is_listing: bool = False,
-    existing: Collection[str] = (),
 ) -> dict[str, UserPlan]:
     """User → plan. rules: what is asked of each user. adopted: user → id of the key to take over. held: ids of the keys
     in secrets and parameters that this run deletes. handling: what is asked of the delivery. is_listing: whether the
-    keys exist already (takeover.py). existing: users who exist although the state does not have them.
+    keys exist already (takeover.py).
     """
 
     def plan(user: str) -> UserPlan:
         state = states.get(user, UserState())
         place = spell("users.{}.key", user)
         asked = handling.get(user, Handling())
-        planner = _Planner(user, place, rules[user], adopted.get(user), state, today, guard, account, held, asked)
-        planner.is_listing, planner.exists = is_listing, state.exists or user in existing
+        adopts = adopted.get(user)
+        planner = _Planner(user, place, rules[user], adopts, state, today, guard, account, held, asked, is_listing)
         return planner.plan()
 
     users = sorted(rules)
@@ -122,9 +120,7 @@ class _Planner:
     account: Account
     held: Set[str]
     asked: Handling
-    is_listing: bool = False
-    exists: bool = False
-    """Whether IAM has the user."""
+    is_listing: bool
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     waits: dict[KeyName, str] = field(default_factory=dict[KeyName, str])
@@ -159,7 +155,7 @@ class _Planner:
                 "in the project's folder. Install it, or correct deliver.command."
             )
         replaced: KeyName | None = None
-        if self.exists and not takes_over and (new or not self.state.is_certain):
+        if self.state.exists and not takes_over and (new or not self.state.is_certain):
             try:
                 in_iam = self.account.list_access_keys(self.user)
             except AwsQueryError as error:
@@ -277,7 +273,7 @@ class _Planner:
             )
             remove = _undo(key.name == plan.current.name)
             try:
-                is_leaked = self.account.user_policy(self.user, f"{leak.DENY_NAME}{key.id}") is not None
+                is_leaked = self.account.has_leaked(self.user, key.id)
             except AwsQueryError as error:
                 cure = error.cure("iam:GetUserPolicy")
                 self._skip(f"{stays}: whether it has leaked could not be checked ({error}). {cure} Or {remove}.")

@@ -11,15 +11,13 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.adoption import adoption_problems
 from aws_access_keys.quotas import quota_problems
+from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState, urn_below
-
-DESCRIPTION = "Access key of IAM user "
-"""How the description of a secret begins that a stack creates (delivery.py)."""
 
 
 def preflight(
@@ -257,11 +255,11 @@ def _existing_secrets(
                 continue
             if "DeletedDate" in found:
                 yield Problem(where, f"the secret '{name}' is marked for deletion. Restore it, or choose another.")
-            elif str(found.get("Description", f"{DESCRIPTION}{user}")).startswith(DESCRIPTION) and (
-                found.get("Description", f"{DESCRIPTION}{user}") != f"{DESCRIPTION}{user}"
+            elif (text := str(found.get("Description", ""))).startswith(DESCRIPTION.format("")) and (
+                text != DESCRIPTION.format(user)
             ):
                 yield Problem(
                     where,
-                    f"the secret '{name}' holds the key of another user: its description is '{found['Description']}'. "
+                    f"the secret '{name}' holds the key of another user: its description is '{text}'. "
                     "Choose another secret; or, if nobody delivers that key there any more, change its description.",
                 )

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, cast
@@ -10,41 +10,36 @@ from typing import Any, cast
 import pulumi
 
 from aws_access_keys import clock
-from aws_access_keys.access_keys import Delivery, RegisteredKeys, UserKeys, all_accepted
+from aws_access_keys.access_keys import RegisteredKeys, UserKeys, all_accepted
 from aws_access_keys.account import Account, SessionFactory
 from aws_access_keys.adoption import kept_tags, taken_over
 from aws_access_keys.args import ProgrammaticAccessArgs
-from aws_access_keys.command import exists
 from aws_access_keys.credentials import credentials_csv, credentials_file
-from aws_access_keys.delivery import deliver
+from aws_access_keys.delivery import Deliveries
 from aws_access_keys.descriptions import KeyDescriptions
-from aws_access_keys.direct_delivery import DirectDelivery, project_folder
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.expectations import Expectations
 from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, still_active, stray_keys
 from aws_access_keys.notifying import Notifying
-from aws_access_keys.planning import Handling, UserPlan, plan_users
+from aws_access_keys.planning import UserPlan, plan_users
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
-from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.policies import administrator_warning, partition_of
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
-from aws_access_keys.rules.resource_types import COMPONENT, PARAMETER, USER
+from aws_access_keys.rules.resource_types import COMPONENT
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import (
     AccessSettings,
     ComponentSettings,
-    DeliverSettings,
     KeySettings,
     StackSettings,
-    StoreSettings,
 )
-from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState, read_state, urn_below
+from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, read_state
 from aws_access_keys.takeover import is_listing
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
@@ -132,6 +127,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._expired = self._expired_users(state, guard)
         self._settings = self._settings.without_keys(self._expired)
         keyless = sorted({*keyless, *self._expired})
+        self._deliveries = Deliveries(name, self._settings, spell, state, self._account, run, guard)
         plans = self._plan(run, state, removed, keyless, guard)
         self.has_encrypted_secrets = any(
             self._settings.effective_key(user).pgp_key or found.is_encrypted
@@ -161,7 +157,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 pulumi.log.info(line)
         run.undelivered |= {plan.undelivered for plan in plans.values() if plan.undelivered}
         for user, plan in plans.items():
-            self._note_delivery(user, plan, state.user(user))
+            self._deliveries.note(user, plan)
         settings = self._settings
         self._notifying = settings.notify and Notifying(
             settings, settings.notify, spell, state, plans, self._account, self._today
@@ -177,30 +173,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             expired={user: plan.expired_on.isoformat() for user, plan in plans.items() if plan.expired_on},
             lost={user: [key_id for owner, key_id in left if owner == user] for user, _ in left},
             tested=self._expectations.tested,
-            unkept={user: keys for user, plan in plans.items() if (keys := self._unkept(user, plan, state.user(user)))},
+            unkept={user: keys for user, plan in plans.items() if (keys := self._deliveries.unkept(user, plan))},
             keep_secret={user: False for user in plans if not self._settings.effective_key(user).keep_secret},
             tags=self._kept_tags,
         )
         KeyPlans(name, record, pulumi.ResourceOptions(parent=self))
         self._register_all(run, state, guard, plans)
-
-    def _note_delivery(self, user: str, plan: UserPlan, state: UserState) -> None:
-        """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
-        keep, deliver = self._settings.effective_key(user).keep_secret, self._settings.effective_deliver(user)
-        place = f"{self._spell.prefix}{self._settings.key_place(self._spell, user, 'keep_secret')}"
-        to = deliver.destinations(user) if deliver else {}
-        to = to if not keep else {kind: where for kind, where in to.items() if kind == "command"}
-        if plan.plan.is_new and to and pulumi.runtime.is_dry_run():
-            only = "" if keep else "; its secret is kept nowhere else"
-            pulumi.log.info(f"the new access key of {user} will be delivered to {in_words(to)}{only}")
-        elif not plan.plan.is_new and keep != state.keep_secret and state.keys:
-            what = f"the secret of {user}'s current access key stays {'as it is' if keep else 'in the state'}"
-            pulumi.log.info(f"{place}: this applies from the next key on; {what}. For a new key, raise serial.")
-
-    def _unkept(self, user: str, plan: UserPlan, state: UserState) -> list[str]:
-        """The keys of a user whose secret is not kept: ids of those in the state, and the name of a new one."""
-        is_new = plan.plan.is_new and not self._settings.effective_key(user).keep_secret
-        return sorted(state.unkept) + ([str(plan.plan.current.name)] if is_new else [])
 
     @classmethod
     def from_stack_file(cls, name: str, settings: StackSettings) -> "ProgrammaticAccess":
@@ -322,28 +300,20 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         lines += removed_keys(state.users, why, self._account)
         for line in lines:
             pulumi.log.info(line)
+        states = {user: state.user(user) for user in keys}
         return plan_users(
             {user: key.rules() for user, key in keys.items()},
             adopted,
-            state.users,
+            # IAM has those that are adopted, too.
+            {user: replace(found, exists=found.exists or settings.adopts(user)) for user, found in states.items()},
             self._today,
             guard,
             self._account,
             held,
             spell,
-            {user: self._handling(user, state, run.resources) for user in keys},
+            {user: self._deliveries.handling(user) for user in keys},
             self._is_listing,
-            [user for user in settings.users if settings.adopts(user)],
         )
-
-    def _handling(self, user: str, state: ComponentState, resources: Mapping[str, Any]) -> Handling:
-        """What the plan of a user must know of the delivery of a key whose secret is not kept."""
-        keep, deliver = self._settings.effective_key(user).keep_secret, self._settings.effective_deliver(user)
-        to = deliver.destinations(user) if deliver else {}
-        program = deliver.command[0] if deliver and deliver.command else None
-        missing = program if program and not exists(program, project_folder()) else None
-        urn = f"{urn_below(state.urn, USER, PARAMETER)}/{to.get('ssm', '').removeprefix('/')}"
-        return Handling(to, urn if not keep and urn in resources else None, missing)
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
         settings = self._settings.with_tags(self._kept_tags)
@@ -353,12 +323,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
         proofs: list[pulumi.Output[Any]] = []
-        failures: list[str] = []
-        accepted = pulumi.Output.from_input(all_accepted(proofs, failures))
+        accepted = pulumi.Output.from_input(all_accepted(proofs, self._deliveries.failures))
         self.delivered = accepted
         run.accounts[state.urn] = self._account
         for user in sorted(plans):
-            direct = self._direct_delivery(user, plans[user], state, failures)
+            direct = self._deliveries.direct(user, plans[user])
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",
@@ -371,7 +340,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
                 allowed=identities.allowed[user],
                 descriptions=descriptions,
-                deliver=self._delivery(user, run, state, guard, direct),
+                deliver=self._deliveries.into_stores(user, direct, self.users[user]),
                 direct=direct,
                 one_time_key=run.one_time_key,
                 proofs=proofs,
@@ -380,40 +349,6 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         arns = {("groups", name): made.arn for name, made in self.groups.items()}
         arns |= {("users", name): made.arn for name, made in self.users.items()}
         self._set_outputs(run, state, keys, accepted, self._expectations.confirmed(arns, identities.deciding))
-
-    def _direct_delivery(
-        self, user: str, plan: UserPlan, component: ComponentState, failures: list[str]
-    ) -> DirectDelivery:
-        state = component.user(user)
-        keeps_new = self._settings.effective_key(user).keep_secret
-        current = next((key.id for key in state.keys if key.name == plan.plan.current.name), None)
-        without_copy = not keeps_new if plan.plan.is_new else current in state.unkept
-        deliver = self._settings.effective_deliver(user) or DeliverSettings()
-        return DirectDelivery(component.urn, user, deliver, without_copy, state, self._account, self._spell, failures)
-
-    def _delivery(
-        self, user: str, run: Run, state: ComponentState, guard: RetireGuard, direct: DirectDelivery
-    ) -> Delivery:
-        """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
-        settings = self._settings.effective_deliver(user)
-        # The key of another user, who leaves or has other stores now, does not stay in what was that user's store.
-        holds_anothers = bool(settings) and state.holds_key_of_another(user, direct.settings.destinations(user))
-
-        def put(
-            content: "Callable[[StoreSettings], pulumi.Output[Any]]", after: list[pulumi.Resource], keeps: bool
-        ) -> list[pulumi.Resource]:
-            if settings is None and not direct.without_copy:
-                return []
-            hooks = [run.hook] if guard.idle_days(user) else []
-
-            def registered(store: str) -> None:
-                run.stores[store] = (state.urn, user)
-
-            name, parent, to = self._name, self.users[user], direct.settings
-            keeps = keeps and not holds_anothers
-            return deliver(name, user, content, to, parent, after, keeps, hooks, registered, direct, run)
-
-        return put
 
     def _key(self, user: str) -> KeySettings:
         """A user's key settings."""

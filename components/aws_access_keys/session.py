@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from aws_access_keys.rules.problem import did_you_mean
+from aws_access_keys.rules.untyped import mapping
 
 if TYPE_CHECKING:
     import boto3
@@ -140,7 +141,7 @@ def roles_of(given: Any) -> list[dict[str, Any]]:
     except ValueError:
         roles = None
     listed = cast("list[dict[str, Any]]", roles)
-    if not isinstance(roles, list) or not all(isinstance(_mapping(role).get("roleArn"), str) for role in listed):
+    if not isinstance(roles, list) or not all(isinstance(mapping(role).get("roleArn"), str) for role in listed):
         raise ValueError(f"expected a list of roles, for example {_EXAMPLE}.")
     known = sorted({*_ROLE, "duration"})
     for role in listed:
@@ -150,7 +151,3 @@ def roles_of(given: Any) -> list[dict[str, Any]]:
                 f"the role {role['roleArn']} has an unknown setting '{name}'. Known: {', '.join(known)}.{near}"
             )
     return listed
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

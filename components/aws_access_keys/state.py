@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pulumi
 
@@ -42,9 +42,19 @@ from aws_access_keys.rules.resource_types import (
     USER_POLICY_ATTACHMENT,
 )
 from aws_access_keys.rules.rotation import Key, KeyName, KeyPlan
+from aws_access_keys.rules.untyped import mapping
 
 STORED = {SECRET: (SECRET_VERSION, "secretString"), PARAMETER: (PARAMETER, "value")}
 """Type of a store → type of the resource of the same name that holds the delivered key, and its output that does."""
+
+
+KINDS = {"secretsManager": SECRET, "existingSecret": SECRET, "ssm": PARAMETER}
+"""Where a key is delivered to, as DeliverSettings.destinations has it → type of the store."""
+
+
+def stored_in(to: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Type of each store and name of its resource below the component. to: kind → name, see KINDS."""
+    return [(KINDS[kind], name.removeprefix("/")) for kind, name in to.items() if kind in KINDS and name]
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ class RunRecord(NamedTuple):
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
         """The record in a state. Numbers come back as floats."""
-        return RunRecord(*(_mapping(outputs.get(OTHER_LANGUAGES(name))) for name in RunRecord._fields))
+        return RunRecord(*(mapping(outputs.get(OTHER_LANGUAGES(name))) for name in RunRecord._fields))
 
     def as_outputs(self) -> dict[str, Any]:
         """The record as the state has it."""
@@ -226,10 +236,7 @@ class ComponentState:
     def holds_key_of_another(self, user: str, stores: Mapping[str, Any]) -> bool:
         """Whether one of the stores holds the key of another user. stores: `secretsManager` or `ssm` → name."""
         others = {key.id for name, found in self.users.items() if name != user for key in found.keys}
-        types = {"secretsManager": SECRET, "existingSecret": SECRET, "ssm": PARAMETER}
-        held = {
-            self.copies.get((types[kind], name.removeprefix("/"))) for kind, name in stores.items() if kind in types
-        }
+        held = {self.copies.get(place) for place in stored_in(stores)}
         return bool(held & others)
 
     def user(self, name: str) -> UserState:
@@ -287,14 +294,13 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     secrets = outputs(USER, SECRET)
     for path, found in outputs(USER, STASH).items():
         user, _, what = path.rpartition("/")
-        if what == "delivery" and (kept := _mapping(found.get("input"))):
-            to = {**_mapping(kept.get("to"))}
+        if what == "delivery" and (kept := mapping(found.get("input"))):
+            to = {**mapping(kept.get("to"))}
             if to.get("secretsManager") not in secrets:
                 to.pop("secretsManager", None)  # somebody deleted it, with what it held
             direct[user] = Delivered(kept.get("content"), to)
-            stored = {SECRET: to.get("secretsManager") or to.get("existingSecret"), PARAMETER: to.get("ssm")}
             if key_id := direct[user].key_id:
-                copies |= {(store, name.removeprefix("/")): key_id for store, name in stored.items() if name}
+                copies |= dict.fromkeys(stored_in(to), key_id)
     delivered = frozenset({*copies.values(), *(one.key_id for one in direct.values() if one.key_id)})
     strays = delivered - {key.id for of_user in keys.values() for key in of_user}
     policies, group_policies = dict[str, set[str]](), dict[str, set[str]]()
@@ -308,8 +314,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             known.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
     exist, memberships = outputs(USER), outputs(USER, MEMBERSHIP)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
-    handed_over = _mapping(own.get("keys"))
-    handed_over_keys = {user: tuple(_handed_over(_mapping(of_user))) for user, of_user in handed_over.items()}
+    handed_over = mapping(own.get("keys"))
+    handed_over_keys = {user: tuple(_handed_over(mapping(of_user))) for user, of_user in handed_over.items()}
     users = {
         user: UserState(
             exists=user in exist,
@@ -331,7 +337,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             unkept=frozenset(unkept.get(user, ())),
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
-            kept_tags=_mapping(record.tags.get(user)),
+            kept_tags=mapping(record.tags.get(user)),
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)
@@ -354,7 +360,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         attached.setdefault(group, {})[attachment] = str(found.get("policyArn"))
     is_new = not (own or last_run or users or groups)
     of_groups = {name: frozenset(found) for name, found in group_policies.items()}
-    expectations = {name: _mapping(found) for name, found in _mapping(own.get("expectations")).items()}
+    expectations = {name: mapping(found) for name, found in mapping(own.get("expectations")).items()}
     return ComponentState(
         urn,
         is_new,
@@ -367,7 +373,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         of_groups,
         expectations,
         {name: int(runs) for name, runs in record.tested.items()},
-        {channel: _mapping(marks) for channel, marks in _mapping(own.get("notices")).items()},
+        {channel: mapping(marks) for channel, marks in mapping(own.get("notices")).items()},
         frozenset(outputs(USER, SECRET)),
     )
 
@@ -403,13 +409,8 @@ def owner_of_key(urn: str) -> tuple[str, str]:
     return "::".join((stack, project, types.removesuffix(f"${USER}${KEY}"), component)), user
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping, or an empty one in place of the engine's mark for a value that did not become known."""
-    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
-
-
 def _handed_over(keys: Mapping[str, Any]) -> "list[HandedOver]":
-    found = [_mapping(keys.get(which)) for which in ("current", "previous")]
+    found = [mapping(keys.get(which)) for which in ("current", "previous")]
     return [
         HandedOver(key["id"], name)
         for key in found

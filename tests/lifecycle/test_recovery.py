@@ -387,8 +387,8 @@ def test_a_key_that_the_state_lost_is_named_and_can_be_taken_back(new_stack: New
     assert key_id in keys_in_iam(sandbox), "the key that was taken back is the previous one now"
 
 
-def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sandbox: Sandbox) -> None:
-    stack = new_stack()
+def restored_before_a_rotation(stack: Stack, sandbox: Sandbox) -> tuple[str, str]:
+    """A stack whose state is older than the key in its store. Returns that key."""
     stack.write({**config(), **DELIVERED})
     stack.up()
     backup = stack.folder / "backup.json"
@@ -398,6 +398,12 @@ def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sa
     in_use = stored(sandbox, "test-user")
     stack.run("stack", "import", "--file", str(backup))
     stack.refresh()
+    return in_use
+
+
+def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    in_use = restored_before_a_rotation(stack, sandbox)
     stack.write({**config(), **DELIVERED})  # with the backup came the file of that day
     refused = stack.up(check=False)
     assert refused.code != 0
@@ -416,15 +422,7 @@ def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sa
 @pytest.mark.long
 def test_no_store_goes_with_a_key_that_a_restored_state_does_not_have(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
-    stack.write({**config(), **DELIVERED})
-    stack.up()
-    backup = stack.folder / "backup.json"
-    stack.run("stack", "export", "--file", str(backup))
-    stack.write({**config(serial=2, previous="inactive"), **DELIVERED})
-    stack.up()
-    in_use = stored(sandbox, "test-user")
-    stack.run("stack", "import", "--file", str(backup))
-    stack.refresh()
+    in_use = restored_before_a_rotation(stack, sandbox)
     keyless = {"groups": GROUPS, "users": {"test-user": {"groups": ["test"], "key": None}}}
     stack.write({**keyless, **DELIVERED})
     refused = stack.up(check=False)

@@ -154,14 +154,9 @@ class _Answer:
             raise StackError(f"The user {self.user} does not have the access key {self.key_id} (its keys: {has}).")
         return found.active
 
-    @property
-    def _deny_name(self) -> str:
-        """Each key has a policy of its own, so that nothing is lost of another's that cannot be read."""
-        return f"{rules.DENY_NAME}{self.key_id}"
-
     def _deny_policy(self) -> Mapping[str, Any] | None:
         problems = len(self.data["problems"])
-        response = self._ask("iam", "get_user_policy", UserName=self.user, PolicyName=self._deny_name)
+        response = self._ask("iam", "get_user_policy", UserName=self.user, PolicyName=rules.deny_name(self.key_id))
         self.is_read = len(self.data["problems"]) == problems
         return response and response["PolicyDocument"]
 
@@ -210,7 +205,7 @@ class _Answer:
     _now: datetime | None = None
 
     def _deny_sessions(self) -> None:
-        named = {"UserName": self.user, "PolicyName": self._deny_name}
+        named = {"UserName": self.user, "PolicyName": rules.deny_name(self.key_id)}
         if self.request.undo:
             self.account.ask("iam", "delete_user_policy", **named)
             return
@@ -240,7 +235,7 @@ class _Answer:
                 f"--status {status}"
             )
         command = "delete-user-policy" if self.request.undo else "put-user-policy"
-        text = f"aws iam {command} --user-name {quote(self.user)} --policy-name {self._deny_name}"
+        text = f"aws iam {command} --user-name {quote(self.user)} --policy-name {rules.deny_name(self.key_id)}"
         if self.request.undo or not self.before:
             return text
         document = rules.as_text(rules.deny_document(self.before, self._was_active))

@@ -44,6 +44,7 @@ from aws_access_keys.rules.resource_types import (
     SECRET_VERSION,
     USER,
 )
+from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.session import session_for
 
 if TYPE_CHECKING:
@@ -89,12 +90,12 @@ def needed(stack: str, command: Command) -> Needed:
     """What a command on a stack needs. Raises StackError."""
     config, has_secrets = _config(stack)
     aws: dict[str, Any] = {key.removeprefix("aws:"): value for key, value in config.items() if key.startswith("aws:")}
-    deployment = _mapping(_mapping(json.loads(pulumi("stack", "export", "--stack", stack))).get("deployment"))
+    deployment = mapping(mapping(json.loads(pulumi("stack", "export", "--stack", stack))).get("deployment"))
     state = list(_state(deployment.get("resources") or []))
     region = aws.get("region") or os.environ.get("AWS_REGION", "")
     place = Place(partition_of(region), region or "*", _account(aws, state) or "*")
-    tags = _mapping(_mapping(_decoded(aws.get("defaultTags"))).get("tags"))
-    ignored: list[str] = _mapping(_decoded(aws.get("ignoreTags"))).get("keyPrefixes") or []
+    tags = mapping(mapping(_decoded(aws.get("defaultTags"))).get("tags"))
+    ignored: list[str] = mapping(_decoded(aws.get("ignoreTags"))).get("keyPrefixes") or []
     settings = _settings(stack, config, has_secrets, place, ignored).prefixed()
     about = resources_of([*planned(settings, place, tags), *state], place)
     notes: list[str] = []
@@ -128,7 +129,7 @@ def needed_for_account(stack: str | None, command: Command) -> Needed:
     if not aws.get("assumeRoles"):
         with suppress(StackError):  # without Pulumi there are no stacks to read
             deployment = pulumi("stack", "export", "--stack", stack) if stack and command == "takeover" else "{}"
-            about |= _backend(_mapping(json.loads(deployment).get("deployment")), place)
+            about |= _backend(mapping(json.loads(deployment).get("deployment")), place)
     found = statements(about, command, place)
     return Needed(command, place.account, found, document(found)[0], [], aws)
 
@@ -255,7 +256,7 @@ def _state(resources: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
             # AWS appends six characters, which change when the secret is created again.
             yield Resource(found["type"], {**properties, name: re.sub(r"-\w{6}$", "-??????", properties[name])})
         elif found["type"] == PLANS:
-            for user in _mapping(properties.get("idleDays")):
+            for user in mapping(properties.get("idleDays")):
                 yield Resource(KEY, {"user": user, "guarded": True})
         elif properties:
             yield Resource(found["type"], properties)
@@ -282,7 +283,7 @@ def _backend(deployment: Mapping[str, Any], place: Place) -> dict[str, list[str]
         arn = f"arn:{place.partition}:s3:::{url.netloc}"
         folder = f"{url.path.strip('/')}/" if url.path.strip("/") else ""
         about |= {"bucket": [arn], "object": [f"{arn}/{folder}*"]}
-    secrets = urlsplit(_mapping(_mapping(deployment.get("secrets_providers")).get("state")).get("url") or "")
+    secrets = urlsplit(mapping(mapping(deployment.get("secrets_providers")).get("state")).get("url") or "")
     if secrets.scheme == "awskms":
         key = f"{secrets.netloc}{secrets.path}".strip("/")
         region = parse_qs(secrets.query).get("region", [place.region])[0]
@@ -300,7 +301,3 @@ def _decoded(text: Any) -> Any:
         return json.loads(text) if isinstance(text, str) else text
     except ValueError:
         return text
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -17,6 +17,7 @@ import yaml
 from aws_access_keys.cli.files import write_file
 from aws_access_keys.cli.stack import StackError, require_user, stack_keys
 from aws_access_keys.rules.problem import NAMESPACE, masked
+from aws_access_keys.rules.untyped import mapping
 
 
 class Entry(NamedTuple):
@@ -64,10 +65,10 @@ def entry_of(stack: str, user: str) -> Entry:
     """A user in the stack file, by its name there or in IAM. Raises StackError."""
     path = stack_file(stack)
     text, data = read_yaml(path) if path.exists() else ("", {})
-    config = _mapping(data.get("config"))
+    config = mapping(data.get("config"))
     if f"{NAMESPACE}:users" not in config:
         raise _in_program(stack, user, path)
-    users = {str(name): value for name, value in _mapping(config.get(f"{NAMESPACE}:users")).items()}
+    users = {str(name): value for name, value in mapping(config.get(f"{NAMESPACE}:users")).items()}
     prefix = str(config.get(f"{NAMESPACE}:namePrefix") or "")
     unprefixed = user.removeprefix(prefix)
     if user != unprefixed and {user, unprefixed} <= users.keys():
@@ -77,7 +78,7 @@ def entry_of(stack: str, user: str) -> Entry:
         )
     user = user if user in users else unprefixed
     require_user(user, users, str(path))
-    settings = _mapping(config.get(f"{NAMESPACE}:keyDefaults")) | _mapping(_mapping(users[user]).get("key"))
+    settings = mapping(config.get(f"{NAMESPACE}:keyDefaults")) | mapping(mapping(users[user]).get("key"))
     return Entry(path, text, data, user, prefix + user, settings)
 
 
@@ -96,14 +97,19 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: boo
                 f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more lines (an "
                 f"alias, a merge key or an unusual layout). Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
             )
-        edited, data = changed, _mapping(yaml.safe_load(changed))
+        edited, data = changed, mapping(yaml.safe_load(changed))
     if edited != entry.text and not dry_run:
         try:
             write_file(Path(os.path.realpath(path)), edited.encode(), stat.S_IMODE(path.stat().st_mode))
         except OSError as error:
             raise StackError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
-    diff = unified_diff(entry.text.splitlines(), edited.splitlines(), str(path), str(path), lineterm="")
-    return [masked(line) for line in diff]
+    return difference(path, entry.text, edited)
+
+
+def difference(path: Path, old: str, new: str) -> list[str]:
+    """What an edit changes, as lines of a unified diff, without what may be a secret near it."""
+    lines = unified_diff(old.splitlines(), new.splitlines(), str(path), str(path), lineterm="")
+    return [masked(line) for line in lines]
 
 
 def _in_program(stack: str, user: str, path: Path) -> StackError:
@@ -183,8 +189,8 @@ def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value
 
 def _differ_in_setting_only(edited: str, data: dict[str, Any], user: str, setting: dict[str, int | str]) -> bool:
     users = data["config"][f"{NAMESPACE}:users"]
-    entry = _mapping(users.get(user))
-    entry = {**entry, "key": {**_mapping(entry.get("key")), **setting}}
+    entry = mapping(users.get(user))
+    entry = {**entry, "key": {**mapping(entry.get("key")), **setting}}
     expected = {**data, "config": {**data["config"], f"{NAMESPACE}:users": {**users, user: entry}}}
     try:
         return yaml.safe_load(edited) == expected
@@ -196,12 +202,8 @@ def read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     """A YAML file's text, and what it holds. Raises StackError."""
     try:
         text = path.read_bytes().decode()
-        return text, _mapping(yaml.safe_load(text))
+        return text, mapping(yaml.safe_load(text))
     except OSError as error:
         raise StackError(f"{path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2027-02-30
         raise StackError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

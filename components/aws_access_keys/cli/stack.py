@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar
 
 from click import ClickException
 
@@ -24,10 +25,12 @@ from aws_access_keys.rules.resource_types import (
     USER_POLICY,
     USER_POLICY_ATTACHMENT,
 )
+from aws_access_keys.rules.untyped import mapping
 
 MAX_NAMES_SHOWN = 20  # users in a message
 NO_STACKS = "This project has no stacks: run `pulumi stack init NAME` first."
 PARALLEL = 4  # `pulumi` processes at a time
+Answer = TypeVar("Answer")
 _OWNERS = {USER: "users", GROUP: "groups"}
 _POLICIES = {
     USER_POLICY: ("user", "name"),
@@ -134,6 +137,27 @@ def list_stacks(all_projects: bool = False) -> list[str]:
     return [stack["name"] for stack in found]
 
 
+def each_stack(
+    names: Sequence[str], read: Callable[[str], Answer], advance: Callable[[], object] = lambda: None
+) -> dict[str, Answer | StackError]:
+    """Stack → what is read of it, or why it cannot be. Several `pulumi` processes run at a time. advance: is called
+    for each.
+    """
+
+    def tried(name: str) -> Answer | StackError:
+        try:
+            return read(name)
+        except StackError as error:
+            return error
+
+    found: dict[str, Answer | StackError] = {}
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for name, answer in zip(names, pool.map(tried, names), strict=True):
+            found[name] = answer
+            advance()
+    return found
+
+
 def stacks_to_read(all_projects: bool = False) -> tuple[list[str], list[str]]:
     """The same, and no problem; or where they cannot be listed the stacks that have a file here, and why."""
     try:
@@ -166,15 +190,13 @@ def keys_in_state(stack: str) -> dict[str, KeyInState]:
     resources = _resources(stack)
     records: dict[str, tuple[str, dict[str, Any]]] = {}
     for found in resources:
-        for part in _mapping(
-            _mapping(found.get("outputs")).get("keys") if found["type"] == COMPONENT else None
-        ).values():
+        for part in mapping(mapping(found.get("outputs")).get("keys") if found["type"] == COMPONENT else None).values():
             for role in ("current", "previous"):
-                if key_id := _mapping(_mapping(part).get(role)).get("id"):
+                if key_id := mapping(mapping(part).get(role)).get("id"):
                     records[key_id] = (role, part)
     return {
         found["id"]: KeyInState(
-            stack, _mapping(found.get("outputs")).get("user"), *records.get(found["id"], ("managed", {}))
+            stack, mapping(found.get("outputs")).get("user"), *records.get(found["id"], ("managed", {}))
         )
         for found in resources
         if found["type"] == KEY and isinstance(found.get("id"), str)
@@ -196,7 +218,7 @@ def owned(stack: str) -> Owned:
     """The groups, users and keys in the state of a stack. Raises StackError."""
     found = Owned(set(), {}, set())
     for resource in _resources(stack):
-        kind, has = resource["type"], _mapping(resource.get("outputs"))
+        kind, has = resource["type"], mapping(resource.get("outputs"))
         if kind in _OWNERS:
             found.entities.add((_OWNERS[kind].removesuffix("s"), str(resource.get("id"))))
         elif kind == KEY:
@@ -212,11 +234,6 @@ def owned(stack: str) -> Owned:
             owners = [(owner, name) for owner in ("group", "user") for name in has.get(f"{owner}s") or ()]
             found.held.update((owner, str(name), str(has.get("policyArn"))) for owner, name in owners)
     return found
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    """A mapping, or an empty one in place of the engine's mark for a value that did not become known."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def stack_expectations(stack: str) -> dict[str, tuple[str | None, list[dict[str, Any]]]]:

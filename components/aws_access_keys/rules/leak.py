@@ -42,6 +42,11 @@ class Step(NamedTuple):
     """The same once it is done: `deactivated the key`."""
 
 
+def deny_name(key_id: str) -> str:
+    """The name of a key's policy. Each has one of its own: nothing is lost of another's that cannot be read."""
+    return f"{DENY_NAME}{key_id}"
+
+
 def key_problem(key_id: str) -> str | None:
     """Why a text is not the id of an access key that can be switched off, and what to do instead."""
     if re.fullmatch(r"ASIA[A-Z0-9]{12,124}", key_id):

@@ -182,6 +182,8 @@ def _stored_name_problem(store: str, name: str) -> str | None:
     return None
 
 
+DESCRIPTION = "Access key of IAM user {}"
+"""The description of the secret or parameter that a stack creates for a user."""
 _WHERE = {
     "secretsManager": "the secret '{}' in Secrets Manager",
     "existingSecret": "the secret '{}' in Secrets Manager",

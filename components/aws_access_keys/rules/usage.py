@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
+
+from aws_access_keys.rules.untyped import mapping
 
 KEPT_DAYS = 90  # for which LookupEvents finds an event
 DATA_EVENTS = (
@@ -69,7 +71,7 @@ class Usage:
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take in one event of LookupEvents."""
-        record = _mapping(json.loads(event["CloudTrailEvent"]))
+        record = mapping(json.loads(event["CloudTrailEvent"]))
         moment = event["EventTime"].astimezone(timezone.utc)
         agent = re.sub(r" m/[\w,+-]+", "", str(record.get("userAgent") or "unknown"))
         source = Source(str(record.get("sourceIPAddress") or "unknown"), agent)
@@ -80,14 +82,10 @@ class Usage:
         self.actions.setdefault(action, Seen()).add(moment)
         if record.get("errorCode"):
             self.refused[action] += 1
-        if arn := _mapping(record.get("userIdentity")).get("arn"):
+        if arn := mapping(record.get("userIdentity")).get("arn"):
             self.identities.add(str(arn))
-        issued = _mapping(_mapping(record.get("responseElements")).get("credentials")).get("accessKeyId")
+        issued = mapping(mapping(record.get("responseElements")).get("credentials")).get("accessKeyId")
         if issued:
             self.sessions.add(str(issued))
-            if role := _mapping(record.get("requestParameters")).get("roleArn"):
+            if role := mapping(record.get("requestParameters")).get("roleArn"):
                 self.roles.add(str(role))
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -1,12 +1,11 @@
 """Which stack has which access key."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from rich.progress import Progress
 
-from aws_access_keys.cli.stack import PARALLEL, KeyInState, StackError, keys_in_state, stacks_to_read
+from aws_access_keys.cli.stack import KeyInState, StackError, each_stack, keys_in_state, stacks_to_read
 
 
 class Stacks(NamedTuple):
@@ -22,18 +21,9 @@ def read_stacks(all_projects: bool, progress: Progress) -> Stacks:
     names, problems = stacks_to_read(all_projects)
     task = progress.add_task("reading the stacks", total=len(names), visible=bool(names))
     keys: dict[str, KeyInState] = {}
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        for name, found in zip(names, pool.map(_read, names), strict=True):
-            progress.advance(task)
-            if isinstance(found, StackError):
-                problems.append(found.of_stack(name))
-            else:
-                keys |= found
+    for name, found in each_stack(names, keys_in_state, lambda: progress.advance(task)).items():
+        if isinstance(found, StackError):
+            problems.append(found.of_stack(name))
+        else:
+            keys |= found
     return Stacks(keys, problems)
-
-
-def _read(stack: str) -> dict[str, KeyInState] | StackError:
-    try:
-        return keys_in_state(stack)
-    except StackError as error:
-        return error

@@ -1,11 +1,10 @@
 """`access-keys report --all-stacks`: the keys of every stack of the project in one listing."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 from aws_access_keys.cli.report import day_of_report, make_report
 from aws_access_keys.cli.report.data import UNMANAGED, Listing, Report, Row, Summary
-from aws_access_keys.cli.stack import NO_STACKS, PARALLEL, NoKeysError, StackError, stacks_to_read
+from aws_access_keys.cli.stack import NO_STACKS, NoKeysError, StackError, each_stack, stacks_to_read
 from aws_access_keys.rules.findings import Limits
 
 
@@ -75,14 +74,7 @@ def report_all(limits: Limits) -> AllStacks:
     if not names:
         raise StackError(" ".join(problems) or NO_STACKS)
 
-    def read(stack: str) -> Report | StackError:
-        try:
-            return make_report(stack, limits, is_one_of_many=True)
-        except StackError as error:
-            return error
-
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        read_stacks = dict(zip(names, pool.map(read, names), strict=True))
+    read_stacks = each_stack(names, lambda stack: make_report(stack, limits, is_one_of_many=True))
     made = [report for report in read_stacks.values() if isinstance(report, Report)]
     failed = {stack: error for stack, error in read_stacks.items() if isinstance(error, StackError)}
     problems += [f"Stack '{report.stack}': {report.problem}" for report in made if report.problem]

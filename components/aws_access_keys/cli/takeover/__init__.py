@@ -10,11 +10,9 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from difflib import unified_diff
 from pathlib import Path
 from shlex import quote
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import yaml
 from rich.console import Console
@@ -22,8 +20,8 @@ from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.cli.files import write_file
-from aws_access_keys.cli.rotate import read_yaml, stack_file
-from aws_access_keys.cli.stack import Owned, StackError, list_stacks, owned, pulumi, stack_config
+from aws_access_keys.cli.rotate import difference, read_yaml, stack_file
+from aws_access_keys.cli.stack import Owned, StackError, each_stack, list_stacks, owned, pulumi, stack_config
 from aws_access_keys.cli.takeover.account import read_account, with_credentials
 from aws_access_keys.cli.takeover.engine import (
     SECRET,
@@ -57,10 +55,10 @@ from aws_access_keys.rules.takeover import (
     record_of,
 )
 from aws_access_keys.rules.terraform import TerraformState
+from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.session import session_for
 
 ENGINE = (3, 254)  # the first that imports outputs: https://github.com/pulumi/pulumi/pull/23984
-PARALLEL = 4  # `pulumi` processes at a time
 SECRETS = ("secret", "sesSmtpPasswordV4")
 
 
@@ -111,7 +109,7 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
         "account": plan.account_id,
         "file": str(plan.path),
         "written": bool(write and plan.specs),
-        "diff": list(_diff(plan)),
+        "diff": _diff(plan),
         "takenOver": [{"kind": kind, "name": name} for kind, name in sorted(plan.described.entities)],
         "resources": len(plan.specs),
         "leftAlone": [{"owner": owner, "what": what} for owner, what in plan.described.left],
@@ -187,20 +185,20 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
 
 def _config(text: str) -> dict[str, Any]:
     """The `config` of a stack file."""
-    return _mapping(_mapping(yaml.safe_load(text)).get("config"))
+    return mapping(mapping(yaml.safe_load(text)).get("config"))
 
 
 def _surroundings(config: Mapping[str, Any], aws: Mapping[str, Any]) -> Surroundings:
     def given(name: str) -> Any:
         return config.get(f"{NAMESPACE}:{name}")
 
-    default_tags = _mapping(_mapping(config.get("aws:defaultTags")).get("tags"))
-    serial = _mapping(given("keyDefaults")).get("serial", 1)
+    default_tags = mapping(mapping(config.get("aws:defaultTags")).get("tags"))
+    serial = mapping(given("keyDefaults")).get("serial", 1)
     return Surroundings(
         partition=partition_of(aws.get("region") or os.environ.get("AWS_REGION", "")),
         prefix=str(given("namePrefix") or ""),
-        tags={str(key): str(value) for key, value in {**default_tags, **_mapping(given("tags"))}.items()},
-        ignored_tags=[str(one) for one in _mapping(config.get("aws:ignoreTags")).get("keyPrefixes") or ()],
+        tags={str(key): str(value) for key, value in {**default_tags, **mapping(given("tags"))}.items()},
+        ignored_tags=[str(one) for one in mapping(config.get("aws:ignoreTags")).get("keyPrefixes") or ()],
         delivers=given("deliver") is not None,
         serial=serial if isinstance(serial, int) else 1,
     )
@@ -210,20 +208,11 @@ def _owners(stack: str) -> tuple[dict[Entity, str], list[str]]:
     """Groups and users in the states of this project's stacks → the stack; and which could not be read."""
     owners, problems = dict[Entity, str](), list[str]()
 
-    def read(name: str) -> "dict[Entity, str] | StackError":
-        try:
-            return dict.fromkeys(owned(name).entities, name)
-        except StackError as error:
-            return error
-
-    names = [name for name in list_stacks() if name != stack]
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        for name, found in zip(names, pool.map(read, names), strict=True):
-            if isinstance(found, StackError):
-                text = " ".join(found.message.split()).rstrip(".")
-                problems.append(f"Stack '{name}' could not be read, and may manage some of this: {text}.")
-            else:
-                owners |= found
+    for name, found in each_stack([name for name in list_stacks() if name != stack], owned).items():
+        if isinstance(found, StackError):
+            problems.append(f"Stack '{name}' could not be read, and may manage some of this: {found.line}.")
+        else:
+            owners |= dict.fromkeys(found.entities, name)
     return owners, problems
 
 
@@ -241,7 +230,7 @@ def _merged(path: Path, old: str, config: Mapping[str, Any], described: Descript
     """The text of the stack file with all that is not in it yet. Raises StackError."""
     sections: dict[str, dict[str, Any]] = {}
     for section, entries in (("groups", described.groups), ("users", described.users)):
-        present = {str(name).casefold() for name in _mapping(config.get(f"{NAMESPACE}:{section}"))}
+        present = {str(name).casefold() for name in mapping(config.get(f"{NAMESPACE}:{section}"))}
         sections[section] = {name: value for name, value in entries.items() if name.casefold() not in present}
     new = with_entries(old, sections)
     if new is None:
@@ -262,8 +251,8 @@ def _filled(
     """
     prefix = str(config.get(f"{NAMESPACE}:namePrefix") or "")
     members = {
-        f"{prefix}{user}": [f"{prefix}{group}" for group in _mapping(settings).get("groups") or ()]
-        for user, settings in _mapping(config.get(f"{NAMESPACE}:users")).items()
+        f"{prefix}{user}": [f"{prefix}{group}" for group in mapping(settings).get("groups") or ()]
+        for user, settings in mapping(config.get(f"{NAMESPACE}:users")).items()
     }
     specs: list[Spec] = []
     components: list[Spec] = []
@@ -361,9 +350,8 @@ def _lines(plan: Takeover, write: bool, changes: list[str] | None, terraform: Te
             yield from forget_commands(terraform, plan.described.entities)
 
 
-def _diff(plan: Takeover) -> Iterator[str]:
-    path = str(plan.path)
-    yield from unified_diff(plan.old.splitlines(), plan.new.splitlines(), path, path, lineterm="")
+def _diff(plan: Takeover) -> list[str]:
+    return difference(plan.path, plan.old, plan.new)
 
 
 def _keys_of(found: Inventory, name: str) -> str:
@@ -378,10 +366,6 @@ def _left(described: Description) -> Iterator[str]:
     if described.left:
         yield "Left alone:"
         yield from (f"  {owner}: {what}" for owner, what in described.left)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _progress() -> Progress:
