@@ -192,7 +192,8 @@ class _KeyAdoption:
         if key_id not in ids:
             yield Problem(
                 f"{where}.id",
-                f"'{key_id}' is not an access key of '{user}', who has: {', '.join(ids) or 'none'}. Correct the id.",
+                f"'{key_id}' is not an access key of '{user}', who has: {', '.join(ids) or 'none'}. Correct the id; "
+                "or, if this stack took the key over before, remove adopt.",
             )
         elif len(ids) >= KEYS_PER_USER and not self._is_taken_back:
             other = next(found for found in ids if found != key_id)

@@ -1,7 +1,7 @@
 """Delivery of a user's current key into a secret store, from which its consumers read it after each rotation."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -14,12 +14,12 @@ from aws_access_keys.direct_delivery import DirectDelivery
 from aws_access_keys.planning import Handling, UserPlan
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import DESCRIPTION, in_words
-from aws_access_keys.rules.problem import Spelling
+from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, USER
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.run import Run
 from aws_access_keys.settings import AccessSettings, DeliverSettings, StoreSettings
-from aws_access_keys.state import ComponentState, urn_below
+from aws_access_keys.state import KINDS, ComponentState, stored_in, urn_below
 
 Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
 """Makes what a store gets."""
@@ -88,7 +88,8 @@ class Deliveries:
         program = deliver.command[0] if deliver and deliver.command else None
         missing = program if program and not exists(program, project_folder()) else None
         urn = f"{urn_below(self._state.urn, USER, PARAMETER)}/{to.get('ssm', '').removeprefix('/')}"
-        return Handling(to, urn if not self._keeps(user) and urn in self._run.resources else None, missing)
+        parameter = urn if not self._keeps(user) and urn in self._run.resources else None
+        return Handling(to, deliver.fields if deliver else {}, parameter, missing)
 
     def note(self, user: str, plan: UserPlan) -> None:
         """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
@@ -102,6 +103,10 @@ class Deliveries:
         elif not plan.plan.is_new and keep != state.keep_secret and state.keys:
             what = f"the secret of {user}'s current access key stays {'as it is' if keep else 'in the state'}"
             pulumi.log.info(f"{place}: this applies from the next key on; {what}. For a new key, raise serial.")
+        before = state.delivered_directly
+        stays = not plan.plan.is_new and before.key_id in state.unkept and pulumi.runtime.is_dry_run()
+        if stays and deliver and (missing := before.missing(deliver.destinations(user), deliver.fields)):
+            pulumi.log.info(f"the access key {before.key_id} of {user} will be delivered to {in_words(missing)}")
 
     def unkept(self, user: str, plan: UserPlan) -> list[str]:
         """The keys of a user whose secret is not kept: ids of those in the state, and the name of a new one."""
@@ -130,6 +135,39 @@ class Deliveries:
             return self._put(user, direct, parent, content, after, keeps and not holds_anothers)
 
         return put
+
+    def loses_copy(self, user: str, today: date) -> bool:
+        """Whether a store goes, or gets something else, that has a user's key without a copy in the state."""
+        deliver = self._settings.effective_deliver(user) if user in self._settings.users_with_key else None
+        stays = deliver and not self._settings.effective_key(user).rules().have_expired(today)
+        wanted = deliver.destinations(user) if deliver and stays else {}
+        before = self._state.user(user).delivered_directly.to
+        return any(kind in KINDS and wanted.get(kind) != where for kind, where in before.items())
+
+    def lost_copies(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
+        """Secrets that are not kept, and that this run would delete or overwrite where they were delivered."""
+        owners = {key.id: name for name, found in self._state.users.items() for key in found.keys}
+        unkept = {key: owners[key] for found in self._state.users.values() for key in found.unkept if key in owners}
+        for user, plan in plans.items():
+            state, deliver = self._state.user(user), self._settings.effective_deliver(user)
+            current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
+            before = {kind: to for kind, to in state.delivered_directly.to.items() if kind in KINDS}
+            if deliver is None and before and current and current.id in unkept and not plan.expired_on:
+                yield Problem(
+                    self._spell("users.{}.deliver", user),
+                    f"the secret of the access key {current.id} was not kept, so its only copy would be deleted with "
+                    f"{in_words(before)}. Restore deliver and raise serial to {current.name.serial + 1}: the new key's "
+                    "secret is kept in the state. Remove deliver after that.",
+                )
+            for kind, where in deliver.destinations(user).items() if deliver else ():
+                held = [self._state.copies.get(place) for place in stored_in({kind: where})]
+                for key_id, owner in ((key, unkept[key]) for key in held if key in unkept and unkept[key] != user):
+                    yield Problem(
+                        self._spell("users.{}.deliver", user),
+                        f"{in_words({kind: where})} has the only copy of the secret of {owner}'s access key {key_id}. "
+                        f"Choose another name; or give {owner} another store first, run `pulumi up`, and then change "
+                        "this one.",
+                    )
 
     def _keeps(self, user: str) -> bool:
         return self._settings.effective_key(user).keep_secret

@@ -94,15 +94,16 @@ class DirectDelivery:
 
     async def _deliver(self, text: str | None, secret_id: str | None, kms_key: str | None) -> dict[str, Any]:
         """Returns what is to be recorded."""
-        before, wanted = self.state.delivered_directly, self.destinations
+        before, wanted, fields = self.state.delivered_directly, self.destinations, self.settings.fields
         if text is None:
             kept = {kind: where for kind, where in before.to.items() if kind in wanted}
-            return {"content": before.content, "to": kept}
+            return _record(before.content, kept, before.fields)
         content: dict[str, str] = json.loads(text)
         name = stored_id(text) or f"expired {content['expired']}"
-        done = {kind: to for kind, to in wanted.items() if before.content == name and before.to.get(kind) == to}
+        missing = before.missing(wanted, fields) if before.content == name else wanted
+        done = {kind: to for kind, to in wanted.items() if kind not in missing}
         if pulumi.runtime.is_dry_run():
-            return {"content": name, "to": wanted}
+            return _record(name, wanted, fields)
         for kind, where in wanted.items():  # the command comes last: the stores can tell a later run the secret
             if kind in done or (kind == "command" and "expired" in content):
                 continue
@@ -112,7 +113,7 @@ class DirectDelivery:
                 self.failures.append(self._failure(kind, where, name, error))
                 break
             done[kind] = where
-        return {"content": name, "to": done} if done else {"content": before.content, "to": dict(before.to)}
+        return _record(name, done, fields) if done else _record(before.content, before.to, before.fields)
 
     def _put(self, kind: str, where: Any, text: str, secret_id: str | None, kms_key: str | None) -> None:
         if kind == "ssm" and self.settings.ssm:
@@ -135,7 +136,7 @@ class DirectDelivery:
                 self.account.ask("ssm", "put_parameter", **put)
             except AwsQueryError as error:
                 known = {stored_id(text), *(key.id for key in (*self.state.keys, *self.state.handed_over))}
-                if error.code != "ParameterAlreadyExists" or _key_in(self.account, "ssm", name)[0] not in known:
+                if error.code != "ParameterAlreadyExists" or key_in_store(self.account, "ssm", name)[0] not in known:
                     raise
             else:
                 return
@@ -153,19 +154,25 @@ class DirectDelivery:
         )
 
 
+def _record(content: str | None, to: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a Stash has, see state.Delivered."""
+    of_stores = {kind: names for kind, names in fields.items() if kind in to}
+    return {"content": content, "to": dict(to), **({"fields": of_stores} if of_stores else {})}
+
+
 def stored_secret(account: Account, stores: Iterable[tuple[str, str]], key_id: str) -> str | None:
     """The secret of an access key, from a store that holds that very key. stores: kind and name.
 
     Raises AwsQueryError where a store does not tell.
     """
     for kind, name in stores:
-        found, secret = _key_in(account, kind, name)
+        found, secret = key_in_store(account, kind, name)
         if found == key_id:
             return secret
     return None
 
 
-def _key_in(account: Account, kind: str, name: str) -> tuple[str | None, str | None]:
+def key_in_store(account: Account, kind: str, name: str) -> tuple[str | None, str | None]:
     """The id and the secret in a store; None where there is no key, or no such store."""
     try:
         if kind == "ssm":

@@ -1,16 +1,17 @@
 """What is reported of keys that stop working, and of keys that work although they should not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from typing import TypeVar
 
 from aws_access_keys.account import MAX_WORKERS, Account, AwsQueryError
+from aws_access_keys.direct_delivery import key_in_store
 from aws_access_keys.iam import was_trial
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
 from aws_access_keys.rules.rotation import Key, KeyRules, Retirement
-from aws_access_keys.state import UserState
+from aws_access_keys.state import KINDS, UserState
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,27 +45,36 @@ def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], ac
 
 
 def stray_keys(
-    states: Mapping[str, UserState], adopted: Mapping[str, str], spell: Spelling, account: Account
+    states: Mapping[str, UserState],
+    adopted: Mapping[str, str],
+    changed: Collection[str],
+    spell: Spelling,
+    account: Account,
 ) -> list[Problem]:
     """Keys that IAM and a secret or parameter of the stack have, and its state has not: it is older than they are, as
     one that was restored. The store would get an older key, or go. adopted: user → id of the key that is taken over.
+    changed: users without a copy of whose key in the state a secret or parameter goes, or gets something else.
     """
-    users = sorted(user for user, state in states.items() if state.exists and state.strays)
+    users = sorted(user for user, state in states.items() if state.exists and (state.strays or user in changed))
     problems: list[Problem] = []
-    for user, found in zip(users, in_parallel(lambda user: _strays(user, states[user], account), users), strict=True):
+
+    def ask(user: str) -> "list[str] | AwsQueryError":
+        return _strays(user, states[user], user in changed, account)
+
+    for user, found in zip(users, in_parallel(ask, users), strict=True):
         place = spell("users.{}.key", user)
         if isinstance(found, AwsQueryError):
-            cure = found.cure("iam:ListAccessKeys")
-            text = "a secret or parameter of this stack holds a key that its state does not have. Whether it is one of"
-            problems.append(Problem(place, f"{text} {user}'s could not be checked ({found}). {cure}"))
+            cure = found.cure("iam:ListAccessKeys, and to read the user's secrets and parameters")
+            text = "whether a secret or parameter of this stack holds a key of"
+            rest = "that its state does not have could not be checked"
+            problems.append(Problem(place, f"{text} {user} {rest} ({found}). {cure}"))
             continue
         problems += [
             Problem(
                 place,
                 f"the state does not have the access key {key_id} of {user}, but IAM does, and a secret or parameter "
                 "of this stack holds it: the state is older than the key, and the store would get an older one, or be "
-                f"deleted. To take the key into the state, set adopt to {{id: {key_id}, secret: ...}} here, with the "
-                "secret that the store holds, and run `pulumi up`; or, if nobody uses it, delete it: "
+                f"deleted. {_cure(key_id, states[user])}; or, if nobody uses the key, delete it: "
                 f"{delete_command(user, key_id)}",
             )
             for key_id in found
@@ -73,11 +83,26 @@ def stray_keys(
     return problems
 
 
-def _strays(user: str, state: UserState, account: Account) -> "list[str] | AwsQueryError":
+def _cure(key_id: str, state: UserState) -> str:
+    if key_id not in state.strays:  # so its secret is not to be in the state
+        return "Restore a newer state (docs/troubleshooting.md)"
+    return (
+        f"To take the key into the state, set adopt to {{id: {key_id}, secret: ...}} here, with the secret that the "
+        "store holds, and run `pulumi up`"
+    )
+
+
+def _strays(user: str, state: UserState, is_changed: bool, account: Account) -> "list[str] | AwsQueryError":
+    known = {key.id for key in state.keys}
     try:
-        return [key.id for key in account.list_access_keys(user) if key.id in state.strays]
+        unknown = [key.id for key in account.list_access_keys(user) if key.id not in known]
+        held = set(state.strays)
+        if unknown and is_changed:
+            stores = [place for place in state.delivered_directly.to.items() if place[0] in KINDS]
+            held |= {found for place in stores if (found := key_in_store(account, *place)[0])}
     except AwsQueryError as error:
         return error
+    return [key_id for key_id in unknown if key_id in held]
 
 
 def still_active(

@@ -45,6 +45,8 @@ class Handling(NamedTuple):
 
     to: Mapping[str, Any] = MappingProxyType({})
     """Where it is delivered to, as state.Delivered has it."""
+    fields: Mapping[str, Any] = MappingProxyType({})
+    """And under which names of the fields."""
     parameter: str | None = None
     """The URN of a parameter in the state, whose content is not to be there from the next key on."""
     missing: str | None = None
@@ -212,9 +214,15 @@ class _Planner:
         was_delivered = is_recorded or newest.id in {key.id for key in self.state.handed_over}
         if not is_recorded and self.state.expired_on and self.rules.status != "active":
             return  # a later day alone does not put an inactive key into the stores again
-        missing = {kind: to for kind, to in self.asked.to.items() if not is_recorded or found.to.get(kind) != to}
+        missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
         if was_delivered and (not missing or due_key(self.rules, self.state.keys, self.today)):
             return  # the next one goes everywhere
+        if was_delivered and not newest.active and self.rules.status is None:
+            self.warnings.append(
+                f"the access key {newest.id} is not delivered to {in_words(missing)}, because it is inactive. Raise "
+                f"serial to {newest.name.serial + 1} for a key that can be delivered."
+            )
+            return
         if pulumi.runtime.is_dry_run():  # a preview reads no secret
             self.undelivered = None if was_delivered else newest
             return

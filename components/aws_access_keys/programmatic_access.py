@@ -276,7 +276,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
             )
             problems += self._expectations.problems()
-            problems += stray_keys(state.users, adopted, spell, self._account)
+            changed = {user for user in state.users if self._deliveries.loses_copy(user, self._today)}
+            problems += stray_keys(state.users, adopted, changed, spell, self._account)
             warnings += missing_buckets(settings, spell, state, self._account)
         renamed, lost = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
@@ -301,7 +302,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for line in lines:
             pulumi.log.info(line)
         states = {user: state.user(user) for user in keys}
-        return plan_users(
+        plans = plan_users(
             {user: key.rules() for user, key in keys.items()},
             adopted,
             # IAM has those that are adopted, too.
@@ -314,6 +315,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             {user: self._deliveries.handling(user) for user in keys},
             self._is_listing,
         )
+        refuse(list(self._deliveries.lost_copies(plans)), spell, self._name)
+        return plans
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
         settings = self._settings.with_tags(self._kept_tags)

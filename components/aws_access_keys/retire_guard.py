@@ -12,6 +12,7 @@ from aws_access_keys.iam import use_by_others
 from aws_access_keys.rules.rotation import Retirement, waits_for
 
 _USAGE_REPORT_DELAY = timedelta(hours=1)  # seen on AWS: several minutes
+_TOO_YOUNG = "was created less than an hour ago, and AWS reports key usage with a delay"
 
 
 class InUseError(pulumi.RunError):
@@ -77,7 +78,7 @@ class RetireGuard:
             reason = f"it was {used.text}, {_ago(idle)}; the retire guard requires {required} idle days"
         else:
             in_use, verb = moment_of(self._today) - found.created < _USAGE_REPORT_DELAY, "may be"
-            reason = "it was created less than an hour ago, and AWS reports key usage with a delay"
+            reason = f"it {_TOO_YOUNG}"
         if not in_use:
             return None
         return (
@@ -102,7 +103,10 @@ class RetireGuard:
             return None
         created = {key.id: key.created for key in self._account.list_access_keys(user)}
         used = {key: use_by_others(on, self._account.last_use(key)) for key, on in created.items()}
-        return waits_for(used.get(current), used.get(previous), self.idle_days(user), moment_of(self._today))
+        now = moment_of(self._today)
+        why = waits_for(used.get(current), used.get(previous), self.idle_days(user), now)
+        is_young = previous in created and now - created[previous] < _USAGE_REPORT_DELAY
+        return why or (f"the previous one {_TOO_YOUNG}" if is_young else None)
 
 
 def _ago(days: int) -> str:

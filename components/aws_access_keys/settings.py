@@ -376,6 +376,17 @@ class DeliverSettings(Section):
         digest = sha256("\0".join(self.command).encode()).hexdigest()[:16]
         return {**self.stores(user), "command": [self.command[0], digest]}
 
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """`secretsManager`, `existingSecret`, `ssm` → the names of the fields, where they are not the usual ones."""
+        kind = "existingSecret" if self.secrets_manager and self.secrets_manager.existing else "secretsManager"
+        stores = {kind: self.secrets_manager, "ssm": self.ssm}
+        return {
+            kind: [store.fields.id, store.fields.secret]
+            for kind, store in stores.items()
+            if store and store.fields != FieldSettings()
+        }
+
 
 class NotifySettings(Section):
     """Notices: before a rotation, and when a key is issued, held back or retired."""

@@ -73,6 +73,16 @@ class Delivered:
     """The id of the key, or `expired DAY`."""
     to: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`secretsManager` and `ssm` → the name in the store; `command` → its arguments."""
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The same stores → the names of the two fields, where they are not the usual ones."""
+
+    def missing(self, to: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the destinations to which this was not delivered, or under other names of the fields."""
+        return {
+            kind: where
+            for kind, where in to.items()
+            if self.to.get(kind) != where or self.fields.get(kind) != fields.get(kind)
+        }
 
     @property
     def key_id(self) -> str | None:
@@ -298,7 +308,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             to = {**mapping(kept.get("to"))}
             if to.get("secretsManager") not in secrets:
                 to.pop("secretsManager", None)  # somebody deleted it, with what it held
-            direct[user] = Delivered(kept.get("content"), to)
+            direct[user] = Delivered(kept.get("content"), to, mapping(kept.get("fields")))
             if key_id := direct[user].key_id:
                 copies |= dict.fromkeys(stored_in(to), key_id)
     delivered = frozenset({*copies.values(), *(one.key_id for one in direct.values() if one.key_id)})

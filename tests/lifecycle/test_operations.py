@@ -298,6 +298,16 @@ def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewSta
     [backup] = (path for path in file.parent.iterdir() if path != file)
     assert (backup.read_text(), stat.S_IMODE(backup.stat().st_mode)) == (before, 0o600)
     assert "\nNext: aws sts get-caller-identity --profile ann --region ap-northeast-2\n" in done.stdout
+
+    users["ann"]["key"] = {"serial": 3}
+    stack.write({"groups": GROUPS, "users": users})
+    stack.up()
+    newest = stack.key("ann")[0]
+    stack.sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=newest, Status="Inactive")
+    done = hand_over("ann")
+    assert done.returncode == 1, "the state does not know it, but IAM does"
+    assert f"ann's current key {newest} is inactive or gone" in done.stderr
+    assert new[0] in file.read_text(), "the profile keeps the key that works"
     aws(stack, "s3api", "list-buckets", "--profile", "ann", "--region", "ap-northeast-2", **place)
     for secret in (old[1], new[1], stack.key("bob")[1]):
         assert secret not in hand_over.printed, "no secret is shown"

@@ -30,6 +30,7 @@ class Command:
         monkeypatch.chdir(home)
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("AWS_SHARED_CREDENTIALS_FILE", raising=False)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # nobody waits for credentials of a machine
         monkeypatch.setattr(stack, "pulumi", self._pulumi)
 
     def _pulumi(self, *arguments: str) -> str:

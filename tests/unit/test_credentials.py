@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_access_keys.cli.credentials import CurrentKey, put_profile
+from aws_access_keys.cli.credentials import CredentialsError, CurrentKey, put_profile
 from aws_access_keys.cli.files import write_file
 
 from tests.unit.command import Command
@@ -159,9 +159,18 @@ def test_an_inactive_key_takes_another_keys_place_only_when_forced(run: Run) -> 
     run.have(content)
     code, text = run("eve")
     assert code == 1
-    assert "eve's current key AKIAEVE0000000000005 is inactive: AWS refuses it until users.eve.key.status is" in text
+    assert "eve's current key AKIAEVE0000000000005 is inactive or gone, so AWS refuses it. Set users.eve" in text
     assert run.file.read_text() == content
     assert run("eve", "--force")[0] == 0
+
+
+def test_a_key_that_somebody_deactivated_takes_no_other_keys_place(run: Run) -> None:
+    content = "[bob]\naws_access_key_id = AKIABOBOLD\naws_secret_access_key = old\n"
+    run.have(content)
+    key = CurrentKey("bob", "dev", "AKIABOB0000000000002", SECRET, True, frozenset({"AKIABOBOLD"}))
+    with pytest.raises(CredentialsError, match="bob's current key AKIABOB0000000000002 is inactive or gone"):
+        put_profile(run.file, "bob", key, works=lambda: False)
+    assert run.file.read_text() == content
 
 
 def test_the_result_can_be_had_as_json(run: Run) -> None:

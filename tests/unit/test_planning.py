@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aws_access_keys.account import Account
+from aws_access_keys.clock import moment_of
 from aws_access_keys.key_endings import removed_in_use, still_active
 from aws_access_keys.planning import KeyLimitError, UserPlan, plan_users
 from aws_access_keys.retire_guard import RetireGuard, UserGuard
@@ -546,6 +547,15 @@ def test_when_idle_retires_a_key_that_is_idle_once_the_new_one_is_used(aws: Fake
     assert plan.plan.previous.status == "inactive"
     assert not plan.waits
     assert plan.retired[0].endswith("is deactivated: previous is whenIdle, and everybody has changed over to key 2")
+
+
+def test_when_idle_waits_for_a_previous_key_whose_use_aws_may_not_know_yet(aws: FakeAws) -> None:
+    now = moment_of(TODAY)
+    aws.created = now - timedelta(minutes=30)
+    aws.keys, aws.used = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-2": now}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), WHEN_IDLE)
+    assert "the previous one was created less than an hour ago" in plan.waits[0]
+    assert not plan.skipped, "that is no reason to fail"
 
 
 def test_when_idle_the_verification_of_the_new_key_is_no_use(aws: FakeAws) -> None:

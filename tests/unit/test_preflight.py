@@ -208,7 +208,8 @@ ADOPT = {"ann": {"key": {"adopt": {"id": ID}}}}
             {},
             ["AKIA-1"],
             "users.ann.key.adopt.id",
-            f"'{ID}' is not an access key of 'ann', who has: AKIA-1. Correct the id.",
+            f"'{ID}' is not an access key of 'ann', who has: AKIA-1. Correct the id; or, if this stack took the "
+            "key over before, remove adopt.",
         ),
         ({}, [ID, "AKIA-2"], "users.ann.key.adopt.id", "Delete 'AKIA-2' first, if nobody uses it."),
         ({"Path": "/data/"}, [ID], "users.ann.path", "Write path: /data/"),

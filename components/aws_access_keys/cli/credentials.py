@@ -4,7 +4,7 @@ As a profile in the AWS shared credentials file, or as a CSV file for `aws confi
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -15,6 +15,7 @@ from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_
 from aws_access_keys.cli.stack import StackError, name_in_iam, stack_config, stack_keys, stack_outputs
 from aws_access_keys.credentials import credentials_csv
 from aws_access_keys.rules.names import in_words
+from aws_access_keys.session import session_for
 
 FILE_VARIABLE = "AWS_SHARED_CREDENTIALS_FILE"
 
@@ -78,8 +79,9 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
         raise CredentialsError(f"{problem} Choose another name with --profile.")
     path = _regular_file(file or os.environ.get(FILE_VARIABLE) or "~/.aws/credentials")
     key = current_key(stack, user)
-    region = stack_config(stack, "aws").get("region")
-    edited, backup = put_profile(path, profile, key, force)
+    aws = stack_config(stack, "aws")
+    region = aws.get("region")
+    edited, backup = put_profile(path, profile, key, force, lambda: _works(key, aws))
     warnings: list[str] = []
     if edited.overriding:
         names = ", ".join(edited.overriding)
@@ -94,21 +96,36 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
     return _result(what, key, path, command, backup, warnings, profile=profile, replacedAccessKeyId=replaced)
 
 
-def put_profile(path: Path, profile: str, key: CurrentKey, force: bool = False) -> tuple[EditResult, Path | None]:
+def _works(key: CurrentKey, aws: Mapping[str, Any]) -> bool:
+    """Whether a key is active in IAM, too, as far as the caller may know. aws: the stack's configuration of AWS."""
+    from aws_access_keys.account import Account, AwsQueryError
+
+    try:
+        listed = Account(lambda: session_for(aws)).list_access_keys(key.user)
+    except (AwsQueryError, ValueError):
+        return True
+    return any(found.id == key.id and found.active for found in listed) or not listed
+
+
+def put_profile(
+    path: Path, profile: str, key: CurrentKey, force: bool = False, works: Callable[[], bool] = lambda: True
+) -> tuple[EditResult, Path | None]:
     """Put the key into the credentials file, which may not be there yet; return also the backup, if one was needed.
 
-    Raises CredentialsError, also where the profile has a key that the stack did not issue and force is not set.
+    works: whether the key is active in IAM; asked where it is to replace another one. Raises CredentialsError, also
+    where the profile has a key that the stack did not issue and force is not set.
     """
     with _writing(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(path.parent):
             text = path.read_bytes().decode() if path.exists() else ""
             edited = with_profile(text, profile, key.id, key.secret)
-            if edited.replaced not in (None, key.id) and not key.active and not force:
+            if edited.replaced not in (None, key.id) and not force and not (key.active and works()):
                 raise ProfileError(
                     f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, and "
-                    f"{key.user}'s current key {key.id} is inactive: AWS refuses it until users.{key.user}.key.status "
-                    "is active again. Choose another profile with --profile, or replace the key with --force."
+                    f"{key.user}'s current key {key.id} is inactive or gone, so AWS refuses it. Set "
+                    f"users.{key.user}.key.status to active, or rotate the key; choose another profile with --profile; "
+                    "or replace the key with --force."
                 )
             foreign = edited.replaced is not None and edited.replaced not in key.issued
             if foreign and not force:
