@@ -1,8 +1,12 @@
 """What a move makes of two states, and what it refuses. tests/lifecycle/test_move.py moves real ones."""
 
+import json
+from collections import Counter
 from typing import Any
 
 import pytest
+from aws_access_keys.cli import move as cli
+from aws_access_keys.cli.stack import StackError
 from aws_access_keys.rules.moving import MoveError, State, move_users
 from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, MEMBERSHIP, PLANS, USER
 
@@ -113,3 +117,26 @@ def test_what_cannot_move_is_refused(source: State, target: State, message: str)
     with pytest.raises(MoveError) as refused:
         move_users(source, target, "b", ["ann"])
     assert str(refused.value).startswith(message)
+
+
+def test_nothing_is_written_over_an_update_that_ends_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = stack_with("ann", "bob", groups={"bob": "writers"}), stack_with("carol", stack="b")
+    states = {"a": source, "b": [found | {"urn": found["urn"].replace("readers", "mailers")} for found in target]}
+    exports: Counter[str] = Counter()
+
+    def pulumi(*arguments: str, stdin: str | None = None) -> str:
+        assert arguments[:2] == ("stack", "export"), f"{arguments} writes a state"
+        stack = arguments[-1]
+        exports[stack] += 1
+        manifest = {"time": exports[stack] if stack == "b" else 0}
+        deployment = {"resources": states[stack], "secrets_providers": {"type": "passphrase"}, "manifest": manifest}
+        return json.dumps({"deployment": deployment})
+
+    def config(*_: str) -> dict[str, Any]:
+        return {}
+
+    monkeypatch.setattr(cli, "pulumi", pulumi)
+    monkeypatch.setattr(cli, "stack_config", config)
+    with pytest.raises(StackError, match=r"Stack 'b' is being updated\. .* Nothing was moved\."):
+        cli.move(["ann"], "a", "b", dry_run=False)
+    assert exports["b"] == 2

@@ -26,7 +26,7 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
                 f"aws:{name} differs between Pulumi.{source}.yaml and Pulumi.{target}.yaml. Both stacks must use the "
                 "same account and region."
             )
-    exported = {stack: pulumi("stack", "export", "--show-secrets", "--stack", stack) for stack in (source, target)}
+    exported = {stack: _exported(stack) for stack in (source, target)}
     states: dict[str, dict[str, Any]] = {stack: json.loads(text) for stack, text in exported.items()}
     for stack, state in states.items():
         deployment: dict[str, Any] = state.get("deployment") or {}
@@ -43,6 +43,11 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
         raise StackError(f"{error} Nothing was moved.") from None
     _check_files(source, target, moved)
     if not dry_run:
+        for stack, text in exported.items():
+            if _exported(stack) != text:  # an import would undo what that update did
+                raise StackError(
+                    f"Stack '{stack}' is being updated. Run this again when that is done. Nothing was moved."
+                )
         old["resources"], new["resources"] = moved.source, moved.target
         # First the target, so that no key is ever in neither state.
         pulumi("stack", "import", "--stack", target, stdin=json.dumps(states[target]))
@@ -59,6 +64,10 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
     if not dry_run:
         lines.append(f"Next: {' && '.join(after)}, which change nothing but the outputs. Preview them first.")
     return {"source": source, "target": target, "moved": not dry_run, **found, "next": after}, "\n".join(lines)
+
+
+def _exported(stack: str) -> str:
+    return pulumi("stack", "export", "--show-secrets", "--stack", stack)
 
 
 def _check_files(source: str, target: str, moved: Moved) -> None:

@@ -72,7 +72,9 @@ def pulumi(*arguments: str, stdin: str | None = None) -> str:
             "checkout, run make report, make credentials or make rotate."
         ) from None
     if done.returncode:
-        raise StackError((done.stderr or done.stdout).strip().removeprefix("error: "))
+        text = (done.stderr or done.stdout).strip().removeprefix("error: ")
+        is_unknown = re.fullmatch("no stack named '.*' found", text)
+        raise StackError(f"{text}. `pulumi stack ls` lists those of this backend." if is_unknown else text)
     return done.stdout
 
 
