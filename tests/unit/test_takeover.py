@@ -135,6 +135,8 @@ def test_a_user_has_what_the_stack_does_not_give_it_already() -> None:
     known = ExistingKey("AKIA2", True, DAY, {"secret": "s"})
     _, users, _ = settings(with_keys(found, "ann", known), delivers=True, serial=3)
     assert {"key", "deliver"} & users["ann"].keys() == set(), "a known secret is delivered"
+    _, users, _ = settings(with_keys(found, "ann", known), delivers=True, keeps_secrets=False, serial=3)
+    assert users["ann"]["key"] == {"keepSecret": True}, "somebody has it already: not keeping it begins with the next"
 
 
 def test_only_names_with_the_prefix_of_the_stack_are_described() -> None:

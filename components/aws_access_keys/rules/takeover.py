@@ -145,6 +145,8 @@ class Surroundings:
     """Prefixes of tag keys that the provider leaves alone."""
     delivers: bool = False
     """Whether every key is delivered into a store."""
+    keeps_secrets: bool = True
+    """Whether the secrets of new keys are kept; of one that exists, somebody may have it."""
     serial: int = 1
     """Of every key, unless the user has another one."""
 
@@ -201,6 +203,8 @@ def _user(made: Description, user: ExistingUser, around: Surroundings) -> dict[s
         settings["key"] = None
     elif len(user.keys) > 1 and around.serial < len(user.keys):
         settings["key"] = {"serial": len(user.keys)}
+    if not around.keeps_secrets and user.keys:
+        settings["key"] = {**settings.get("key", {}), "keepSecret": True}
     if around.delivers and user.keys and not (user.keys[0].known or {}).get("secret"):
         settings["deliver"] = None
     for other in user.others:

@@ -193,13 +193,15 @@ def _surroundings(config: Mapping[str, Any], aws: Mapping[str, Any]) -> Surround
         return config.get(f"{NAMESPACE}:{name}")
 
     default_tags = mapping(mapping(config.get("aws:defaultTags")).get("tags"))
-    serial = mapping(given("keyDefaults")).get("serial", 1)
+    defaults = mapping(given("keyDefaults"))
+    serial = defaults.get("serial", 1)
     return Surroundings(
         partition=partition_of(aws.get("region") or os.environ.get("AWS_REGION", "")),
         prefix=str(given("namePrefix") or ""),
         tags={str(key): str(value) for key, value in {**default_tags, **mapping(given("tags"))}.items()},
         ignored_tags=[str(one) for one in mapping(config.get("aws:ignoreTags")).get("keyPrefixes") or ()],
         delivers=given("deliver") is not None,
+        keeps_secrets=defaults.get("keepSecret") is not False,
         serial=serial if isinstance(serial, int) else 1,
     )
 
