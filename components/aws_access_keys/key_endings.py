@@ -85,7 +85,7 @@ def stray_keys(
 
 def _cure(key_id: str, state: UserState) -> str:
     if key_id not in state.strays:  # so its secret is not to be in the state
-        return "Restore a newer state (docs/troubleshooting.md)"
+        return "Restore a newer state (docs/teams.md)"
     return (
         f"To take the key into the state, set adopt to {{id: {key_id}, secret: ...}} here, with the secret that the "
         "store holds, and run `pulumi up`"

@@ -16,6 +16,8 @@ from pulumi_sandbox.environment import sandbox_environment
 from pulumi_sandbox.paths import SandboxPaths, prepare
 from pulumi_sandbox.provider.resources.iam_keys import ses_smtp_password_v4
 
+from tests.lifecycle.vault import SECRETS_PROVIDER, Vault
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -42,7 +44,8 @@ class Sandbox:
         self.running = process.start(self.folder, options)
         self.issued: set[str] = set()
         """The secrets and SMTP passwords of all keys that tests have seen."""
-        self.environment = sandbox_environment(os.environ, self.folder, self.secrets, self.running, found)
+        environment = sandbox_environment(os.environ, self.folder, self.secrets, self.running, found)
+        self.environment = environment | Vault().environment
 
     def client(
         self, service: str, key: "tuple[str, str] | None" = None, region: str = "ap-northeast-2", tls: bool = True
@@ -79,6 +82,7 @@ class Stack:
     program: Path = CHECKOUT
     name: str = "dev"
     environment: dict[str, str] = field(default_factory=dict)
+    secrets_provider: str = SECRETS_PROVIDER
 
     def __post_init__(self) -> None:
         project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())
@@ -86,14 +90,14 @@ class Stack:
         project["runtime"]["options"]["virtualenv"] = sys.prefix
         (self.folder / "Pulumi.yaml").write_text(yaml.safe_dump(project))
         self.write({})
-        self.run("stack", "init", self.name)
+        self.run("stack", "init", self.name, "--secrets-provider", self.secrets_provider)
 
     @property
     def file(self) -> Path:
         return self.folder / f"Pulumi.{self.name}.yaml"
 
     def write(self, config: Mapping[str, Any]) -> None:
-        """Set the whole config of the stack, keeping the engine's salt."""
+        """Set the whole config of the stack, keeping what the engine has there."""
         kept = yaml.safe_load(self.file.read_text()) if self.file.exists() else {}
         named = {key if ":" in key else f"aws-access-keys:{key}": value for key, value in config.items()}
         self.file.write_text(yaml.safe_dump({**(kept or {}), "config": {"aws:region": "ap-northeast-2", **named}}))

@@ -116,7 +116,7 @@ def _search(secrets: set[str], content: list[tuple[str, str]], stack: Stack) -> 
 
 
 def test_the_secret_is_in_the_stores_and_nowhere_else(new_stack: NewStack, sandbox: Sandbox, command: Command) -> None:
-    stack = new_stack()
+    stack = new_stack(secrets_provider="passphrase")
     deliver = {**STORES, **command.settings}
     secrets: set[str] = set()
     texts: list[str] = []
@@ -577,7 +577,7 @@ def test_credentials_tells_where_the_secret_is(new_stack: NewStack, sandbox: San
 def test_the_example_of_the_documentation_has_no_secret_in_any_file(new_stack: NewStack, sandbox: Sandbox) -> None:
     text = (CHECKOUT / "docs" / "delivery.md").read_text()
     (example,) = re.findall(r"```yaml\n(config:.*?)```", text, re.DOTALL)
-    stack = new_stack()
+    stack = new_stack(secrets_provider="passphrase")
     stack.write(yaml.safe_load(example)["config"])
     stack.up()
     (key,) = stored_keys(sandbox).values()
