@@ -58,7 +58,10 @@ def test_the_key_in_use_works_at_every_moment_of_a_rotation(new_stack: NewStack,
     assert all(outcomes), "and it worked all the time"
 
 
-@pytest.mark.parametrize(("previous", "status"), [("active", "Active"), ("inactive", "Inactive"), ("deleted", None)])
+@pytest.mark.parametrize(
+    ("previous", "status"),
+    [("active", "Active"), pytest.param("inactive", "Inactive", marks=pytest.mark.long), ("deleted", None)],
+)
 def test_previous_decides_what_becomes_of_the_key_before(
     new_stack: NewStack, sandbox: Sandbox, previous: str, status: str | None
 ) -> None:

@@ -36,7 +36,9 @@ def test_a_secret_is_found_in_a_process(place: str) -> None:
     assert Search({SECRET}).text("a process", b"\0".join(processes.seen)).found
 
 
-@pytest.mark.parametrize("packing", ["", "ZSTD", pytest.param("GZIP", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "packing", [pytest.param("", marks=pytest.mark.long), "ZSTD", pytest.param("GZIP", marks=pytest.mark.long)]
+)
 def test_no_secret_is_anywhere_in_the_clear(new_stack: NewStack, sandbox: Sandbox, packing: str) -> None:
     stack = new_stack()
     stack.environment["PULUMI_DEBUG_COMMANDS"] = "true"  # the engine hides --event-log behind it

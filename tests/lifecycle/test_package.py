@@ -103,7 +103,7 @@ def npm(package: Path, sandbox: Sandbox) -> None:
         Program(sandbox, folder).run(*command)
 
 
-@pytest.fixture(params=["yaml", "typescript"])
+@pytest.fixture(params=["yaml", pytest.param("typescript", marks=pytest.mark.long)])
 def example(request: pytest.FixtureRequest, sandbox: Sandbox, package: Path, tmp_path: Path) -> Iterator[Program]:
     """One of the examples as it was written, with a new stack; afterwards the account is empty again."""
     folder = package / "examples" / request.param

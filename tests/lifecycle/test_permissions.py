@@ -267,6 +267,7 @@ def test_each_access_level_opens_its_bucket_or_prefix_and_nothing_else(
     assert stack.refresh("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_the_aws_cli_works_below_a_prefix(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
     fill(sandbox, "data")
     stack = new_stack()
@@ -312,6 +313,7 @@ def test_the_aws_cli_works_below_a_prefix(new_stack: NewStack, sandbox: Sandbox,
         assert aws_s3(user, *command) == expected, f"{user}: aws s3 {' '.join(command)}"
 
 
+@pytest.mark.long
 def test_documents_become_policies_that_can_be_edited_and_removed(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -428,6 +430,7 @@ def test_users_without_groups_have_policies_and_a_boundary(new_stack: NewStack, 
     assert sandbox.client("iam").list_users()["Users"] == []
 
 
+@pytest.mark.long
 def test_two_environments_share_an_account(new_stack: NewStack, sandbox: Sandbox) -> None:
     fill(sandbox, "dev-data", "prod-data")
     stacks = {name: new_stack() for name in ("dev", "prod")}

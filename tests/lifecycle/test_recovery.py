@@ -246,6 +246,7 @@ def test_one_users_lasting_error_does_not_hold_up_anothers_delivered_keys(
     assert works(sandbox, stored(sandbox, "bob"))
 
 
+@pytest.mark.long
 def test_a_first_run_that_failed_does_not_forget_whom_it_gave_a_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     users: dict[str, Any] = {"ann": {"groups": ["test"]}, "bob": {"groups": ["test"], "key": {"verify": False}}}
@@ -296,6 +297,7 @@ def test_a_user_who_was_deleted_by_hand_holds_nobody_up(new_stack: NewStack, san
     assert works(sandbox, stack.key("ann"))
 
 
+@pytest.mark.long
 def test_a_store_name_goes_from_a_user_who_leaves_to_another(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for store in ("ssm", "secretsManager"):
@@ -337,7 +339,7 @@ def test_a_current_key_that_was_deleted_by_hand_comes_back_and_is_tried_until_it
     assert stack.preview("--expect-no-changes").changes == {}
 
 
-@pytest.mark.parametrize("fault", ["iam:CreateAccessKey", "iam:DeleteAccessKey"])
+@pytest.mark.parametrize("fault", ["iam:CreateAccessKey", pytest.param("iam:DeleteAccessKey", marks=pytest.mark.long)])
 def test_a_replacement_that_failed_half_way_never_issues_a_key_that_nobody_asked_for(
     new_stack: NewStack, sandbox: Sandbox, fault: str
 ) -> None:

@@ -217,15 +217,16 @@ def test_mistakes_are_refused(new_stack: NewStack, sandbox: Sandbox, grown: dict
     assert "is not valid YAML" in takeover(stack, "--account", "--all", check=False).stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("action", "number"),
     [
         ("GetGroup", signal.SIGKILL),
-        pytest.param("GetAccountAuthorizationDetails", signal.SIGKILL, marks=pytest.mark.long),
-        pytest.param("ListAccessKeys", signal.SIGKILL, marks=pytest.mark.long),
-        pytest.param("GetGroup", signal.SIGINT, marks=pytest.mark.long),
-        pytest.param("GetGroup", signal.SIGTERM, marks=pytest.mark.long),
-        pytest.param("GetAccessKeyLastUsed", signal.SIGKILL, marks=pytest.mark.long),
+        ("GetAccountAuthorizationDetails", signal.SIGKILL),
+        ("ListAccessKeys", signal.SIGKILL),
+        ("GetGroup", signal.SIGINT),
+        ("GetGroup", signal.SIGTERM),
+        ("GetAccessKeyLastUsed", signal.SIGKILL),
     ],
 )
 def test_wherever_it_is_killed_the_same_command_completes_it(
