@@ -260,6 +260,7 @@ def test_a_key_that_no_stack_has_is_only_named_so_if_all_stacks_were_read() -> N
 def test_what_aws_did_not_tell_is_unknown_and_not_taken_for_in_order() -> None:
     inventory = made(account(users=None, reported=None, reported_on=None, used={}, problems=["No."]))
     assert not inventory.complete
+    assert inventory.headline.endswith(" (incomplete)")
     old = rows(inventory)["AKIAOLD"]
     assert (old.administrator, old.console_password, old.mfa, old.quarantine) == (None, None, None, None)
     assert (old.last_used_known, old.unknown, reasons(old)) == (False, True, [])

@@ -133,7 +133,7 @@ class Inventory(Listing):
 
     @property
     def headline(self) -> str:
-        return self.summary.text
+        return self.summary.text if self.complete else f"{self.summary.text} (incomplete)"
 
     @property
     def rows(self) -> Sequence[InventoryRow]:
