@@ -200,7 +200,7 @@ def parameter_hook(
         owner = next((urn for urn in accounts if args.urn.startswith(f"{urn_below(urn, USER, STASH)}/")), None)
         if owner is None:  # it may be in another account than those of the other components
             raise pulumi.RunError(
-                f"the parameter '{name}' in SSM is not deleted, because its component is not in the program any more. "
+                f"the parameter '{name}' in SSM is not deleted, because its component is no longer in the program. "
                 "Put the component back without its users, run `pulumi up`, and remove it again."
             )
         if (owner, name) in kept:

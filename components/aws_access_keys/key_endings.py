@@ -65,9 +65,8 @@ def stray_keys(
         place = spell("users.{}.key", user)
         if isinstance(found, AwsQueryError):
             cure = found.cure("iam:ListAccessKeys, and to read the user's secrets and parameters")
-            text = "whether a secret or parameter of this stack holds a key of"
-            rest = "that its state does not have could not be checked"
-            problems.append(Problem(place, f"{text} {user} {rest} ({found}). {cure}"))
+            text = f"could not check whether a secret or parameter of this stack holds a key of {user}"
+            problems.append(Problem(place, f"{text} that the state does not have ({found}). {cure}"))
             continue
         problems += [
             Problem(
@@ -127,7 +126,7 @@ def still_active(
             found = [key for key in account.list_access_keys(user) if key.active and key.id not in known]
         except AwsQueryError as error:
             cure = error.cure("iam:ListAccessKeys")
-            warnings.append(f"whether {user} has other access keys that work is unknown ({error}). {cure}")
+            warnings.append(f"could not check whether {user} has other access keys that work ({error}). {cure}")
             continue
         for key in found:
             if key.id in handed_over:

@@ -142,7 +142,8 @@ class Notifying:
         """Run the command with the notice as JSON on its standard input; exit code 0 means that it was sent."""
         assert self._notify.command
         if self._hangs:
-            raise NotSentError(f"{self._notify.command[0]}: it did not finish within {COMMAND_TIMEOUT} seconds before")
+            took = f"it did not finish within {COMMAND_TIMEOUT} seconds for an earlier notice"
+            raise NotSentError(f"{self._notify.command[0]}: {took}, so it was not run again")
         document = notice.as_data() | {"stack": self._stack}
         try:
             run(self._notify.command, document, {}, project_folder(), COMMAND_TIMEOUT)

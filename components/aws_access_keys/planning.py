@@ -144,12 +144,12 @@ class _Planner:
         issues = new and not self.is_listing
         if issues and self.asked.parameter:
             # In the state, a previous key depends on what the current one is delivered to, and would go with it.
-            first = " Retire the previous key first: set previous to deleted and run `pulumi up`. Then remove"
+            first = "Retire the previous key first: set previous to deleted and run `pulumi up`. Then remove"
             new = self._skip(
-                "no new key is issued: its secret must not be in the state, but the state has the parameter in SSM "
-                f"with its value.{first if len(keys) > 1 else ' Remove'} it from the state, which leaves it as it is "
-                "in SSM, and run `pulumi up` again: "
-                f"pulumi state delete '{self.asked.parameter}' --target-dependents"
+                "no new key is issued: its secret must not be in the state, but the state has the SSM parameter with "
+                f"its value. {first if len(keys) > 1 else 'Remove'} the parameter from the state, which leaves it "
+                f"unchanged in SSM: `pulumi state delete '{self.asked.parameter}' --target-dependents`. Then run "
+                "`pulumi up` again."
             )
         elif issues and self.asked.missing:
             new = self._skip(
@@ -232,7 +232,7 @@ class _Planner:
         except AwsQueryError as error:
             raise KeyLimitError(
                 f"{self.place}: the last update did not finish, and whether a store has the access key {newest.id} of "
-                f"{self.user} could not be read ({error}). Nothing was changed."
+                f"{self.user} could not be checked ({error}). Nothing was changed."
             ) from None
         if self.recovered is None and (was_delivered or self._was_used(newest)):
             self._skip(

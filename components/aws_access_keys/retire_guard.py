@@ -67,8 +67,8 @@ class RetireGuard:
         if found is None and (self._must_exist or not self._account.has_user(user)):
             return (
                 f"the access key {key_id} of user {user} is not {action}, because it is not in the account that "
-                "this run uses, so its last use is unknown. If it was deleted in IAM, run `pulumi refresh`; if it "
-                f"is in another account, give the component a session for that. To retire the key anyway, {override}."
+                "this run uses, so its last use is unknown. If it was deleted in IAM, run `pulumi refresh`; if it is "
+                f"in another account, give the component a session for that one. To retire the key anyway, {override}."
             )
         if found is None or not found.active:
             return None

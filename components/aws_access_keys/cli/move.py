@@ -32,7 +32,7 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
         deployment: dict[str, Any] = state.get("deployment") or {}
         if not deployment.get("secrets_providers"):  # without one, secrets would not be encrypted again
             raise StackError(
-                f"The state of stack '{stack}' has no encryption yet: run `pulumi up --stack {stack}` first."
+                f"The state of stack '{stack}' has no secrets provider yet: run `pulumi up --stack {stack}` first."
             )
         if deployment.get("pending_operations"):
             raise StackError(f"An update of stack '{stack}' was interrupted: run `pulumi up --stack {stack}` first.")

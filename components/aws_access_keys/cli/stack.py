@@ -74,7 +74,7 @@ def pulumi(*arguments: str, stdin: str | None = None) -> str:
     if done.returncode:
         text = (done.stderr or done.stdout).strip().removeprefix("error: ")
         is_unknown = re.fullmatch("no stack named '.*' found", text)
-        raise StackError(f"{text}. `pulumi stack ls` lists those of this backend." if is_unknown else text)
+        raise StackError(f"{text}. `pulumi stack ls` lists the stacks of this backend." if is_unknown else text)
     return done.stdout
 
 

@@ -212,7 +212,7 @@ def _owners(stack: str) -> tuple[dict[Entity, str], list[str]]:
 
     for name, found in each_stack([name for name in list_stacks() if name != stack], owned).items():
         if isinstance(found, StackError):
-            problems.append(f"Stack '{name}' could not be read, and may manage some of this: {found.line}.")
+            problems.append(f"Stack '{name}' could not be read, but may manage some of this: {found.line}.")
         else:
             owners |= dict.fromkeys(found.entities, name)
     return owners, problems
@@ -344,7 +344,7 @@ def _lines(plan: Takeover, write: bool, changes: list[str] | None, terraform: Te
         if changes is None:
             yield f"Check the next update before anything else: pulumi preview --stack {quote(plan.stack)}; {command}"
         elif changes:
-            yield f"The next update would change this. Check it with `pulumi preview`, and run it at once: {command}"
+            yield f"The next update makes these changes. Check them with `pulumi preview`, then run at once: {command}"
             yield from (f"  {change}" for change in changes)
         else:
             yield "The stack's outputs are written, and the next update changes nothing."

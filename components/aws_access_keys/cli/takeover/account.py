@@ -42,7 +42,7 @@ def with_credentials(
                 action = "".join(word.capitalize() for word in operation.split("_"))
                 action = f"iam:{action.replace('Mfa', 'MFA').replace('Ssh', 'SSH')}"
                 problems.setdefault(
-                    action, f"Not everything else that the users have is listed{reason_for(error, action)}"
+                    action, f"Not all of the users' other credentials are listed{reason_for(error, action)}"
                 )
             else:
                 yield from describe(response) if response is not None else ()

@@ -24,15 +24,15 @@ def require_account(state: TerraformState, account: str) -> None:
     """Raises StackError where the state is of another account."""
     if others := sorted(state.accounts - {account}):
         raise StackError(
-            f"The Terraform state is of account {', '.join(others)}, but the credentials are of account {account}. Use "
-            "credentials of the account that has these users. Nothing was changed."
+            f"The Terraform state is from account {', '.join(others)}, but the credentials are for account {account}. "
+            "Use credentials for the account that has these users. Nothing was changed."
         )
 
 
 def forget_commands(state: TerraformState, entities: Collection[Entity]) -> Iterator[str]:
     """How Terraform forgets groups and users, in lines."""
     addresses = state.addresses_of(entities)
-    yield "Terraform still manages this, and deletes it once it is removed from its configuration. To prevent that:"
+    yield "Terraform still manages these resources, and deletes any removed from its configuration. To prevent that:"
     yield f"  terraform state rm {' '.join(map(quote, addresses))}"
     yield "Or put this into its configuration in place of each resource: removed { from = ADDRESS ... }, with"
     yield "lifecycle { destroy = false }; ADDRESS has no index. Then run terraform plan: it must destroy nothing."
