@@ -174,7 +174,11 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
     specs = _filled(names, found, described.entities, _config(new), state)
     ids = {spec.get("id") for spec in specs} | state.keys.keys()
     described.left += [
-        (f"user {name}", f"the access key {key.id}: the settings of this user in the stack file have no place for it")
+        (
+            f"user {name}",
+            f"the access key {key.id}: users.{name}.key in the stack file does not cover it; it must not be null, and "
+            f"its serial must be at least {len(found.users[name].keys)}",
+        )
         for kind, name in sorted(described.entities)
         if kind == "user"
         for key in found.users[name].keys
