@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import pulumi
@@ -58,6 +59,8 @@ class UserKeys:
     deliver: Delivery
     direct: DirectDelivery
     one_time_key: OneTimeKey
+    tried: str | None
+    """When the last run began that tried the current key; see RunRecord."""
     proofs: "list[pulumi.Output[Any]]"
     """Of every user of the component: known when the current key is accepted and delivered."""
     all_accepted: "pulumi.Output[bool]"
@@ -154,7 +157,6 @@ class UserKeys:
     def _accepted_secret(self, key: iam.AccessKey) -> "pulumi.Output[str | None]":
         """The secret of the current key, once AWS accepts the key; None where it is not known."""
         adopt = self.settings.adopt
-        known = pulumi.Output.from_input(adopt.secret if adopt else None)
 
         def start(values: "list[Any]") -> "asyncio.Future[str | None]":
             return asyncio.ensure_future(self._accept(*values))
@@ -165,8 +167,13 @@ class UserKeys:
         )
         given = key.encrypted_secret if self.direct.without_copy else key.secret
         issued = pulumi.Output.from_input(None) if is_adopted else given
-        secret = pulumi.Output.all(self.user.name, key.id, issued, key.status, known).apply(start)
+        secret = pulumi.Output.all(self.user.name, key.id, issued, key.status, self._given_secret).apply(start)
         return pulumi.Output.secret(secret)
+
+    @property
+    def _given_secret(self) -> "pulumi.Output[str | None]":
+        """The secret of an adopted key, if the settings have it."""
+        return pulumi.Output.from_input(self.settings.adopt.secret if self.settings.adopt else None)
 
     async def _accept(
         self, user: str, key_id: str, secret: str | None, status: str, adopted_secret: str | None
@@ -176,15 +183,14 @@ class UserKeys:
             return await self._accept_unkept(user, key_id, status, secret)
         if secret is None and adopt is not None and key_id == adopt.id:
             secret = adopted_secret
-        known = {key.id for key in self.state.handed_over}  # one that is only delivered is from a run that failed
-        before = next((key for key in self.state.keys if key.id == key_id and key_id in known), None)
-        # A key that was inactive so far may never have been tried, and AWS takes a moment to activate one.
-        is_verified = before is not None and before.active
-        if pulumi.runtime.is_dry_run() or is_verified:
+        was_changed = secret is not None and secret == adopted_secret and _digest(secret) != self.state.adopted_secret
+        if pulumi.runtime.is_dry_run() or (self.state.is_proven(key_id) and not was_changed):
             return secret
         if self.settings.verify and status == "Active":
             if secret:
-                await wait_until_accepted(self.account, user, key_id, secret)
+                place = f"{self.spell.prefix}{self.spell('users.{}.key.adopt.secret', self.user_name)}"
+                given = place if secret == adopted_secret else None
+                await wait_until_accepted(self.account, user, key_id, secret, given=given)
             else:
                 reason = "is encrypted to the user's OpenPGP key" if self.settings.pgp_key else "is unknown"
                 pulumi.log.info(f"the access key {key_id} of user {user} was not verified because its secret {reason}")
@@ -199,7 +205,7 @@ class UserKeys:
             return None
         if self.plan.plan.is_new and encrypted_secret:
             secret = self.one_time_key.decrypt(encrypted_secret)
-        if secret and self.settings.verify and status == "Active":
+        if secret and self.settings.verify and status == "Active" and not self.state.is_proven(key_id):
             try:
                 await wait_until_accepted(self.account, user, key_id, secret, is_kept=False)
             except NotAcceptedError as error:
@@ -238,11 +244,14 @@ class UserKeys:
                 "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,
                 "expires": self.settings.expires.isoformat() if self.settings.expires else None,
                 "previousUntil": plan.previous_until.isoformat() if plan.previous_until else None,
+                **({"tried": self.tried} if guard and self.tried else {}),
+                **({"adoptedSecret": values[2]} if values[2] else {}),
                 **delivered,
             }
 
         # Not secret, though it waits for the secret.
-        proof = pulumi.Output.unsecret(accepted.apply(lambda _: True))
+        both = pulumi.Output.all(accepted, self._given_secret)
+        proof = pulumi.Output.unsecret(both.apply(lambda found: _digest(found[0]) if found[0] == found[1] else None))
         return pulumi.Output.all(
             _facts(current, plan.current, self.direct.without_copy), _facts(previous, plan.previous), proof
         ).apply(shown)
@@ -262,6 +271,11 @@ async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]", failures: Sequenc
     if failures:  # of deliveries; those of the other users are complete and recorded by now
         raise pulumi.RunError("\n".join(failures))
     return pulumi.runtime.is_dry_run() or all([await proof.is_known() for proof in proofs])
+
+
+def _digest(secret: str | None) -> str | None:
+    """By which the next run sees that the settings have another secret for an adopted key."""
+    return sha256(secret.encode()).hexdigest()[:16] if secret else None
 
 
 def _facts(

@@ -15,11 +15,11 @@ from aws_access_keys.planning import Handling, UserPlan
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import PARAMETER, USER
+from aws_access_keys.rules.resource_types import PARAMETER, SECRET, SECRET_VERSION, STASH, USER
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.run import Run
 from aws_access_keys.settings import AccessSettings, DeliverSettings, StoreSettings
-from aws_access_keys.state import KINDS, ComponentState, stored_in, urn_below
+from aws_access_keys.state import KINDS, STORED, ComponentState, stored_in, urn_below
 
 Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
 """Makes what a store gets."""
@@ -89,7 +89,23 @@ class Deliveries:
         missing = program if program and not exists(program, project_folder()) else None
         urn = f"{urn_below(self._state.urn, USER, PARAMETER)}/{to.get('ssm', '').removeprefix('/')}"
         parameter = urn if not self._keeps(user) and urn in self._run.resources else None
-        return Handling(to, deliver.fields if deliver else {}, parameter, missing)
+        return Handling(to, deliver.fields if deliver else {}, parameter, missing, self._new(user, to))
+
+    def _new(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the destinations in which the state has nothing, if the secret of the user's current key is kept."""
+        state = self._state.user(user)
+        if not state.keys or state.keys[0].id in state.unkept:
+            return {}
+        command = state.delivered_directly.to.get("command")
+        return {
+            kind: where
+            for kind, where in to.items()
+            if (command != where if kind == "command" else not self._is_there(STORED[KINDS[kind]][0], where))
+        }
+
+    def _is_there(self, kind: str, name: str) -> bool:
+        """Whether the state has a resource of a store. kind: its type. name: in the store."""
+        return f"{urn_below(self._state.urn, USER, kind)}/{name.removeprefix('/')}" in self._run.resources
 
     def note(self, user: str, plan: UserPlan) -> None:
         """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
@@ -104,14 +120,18 @@ class Deliveries:
             what = f"the secret of {user}'s current access key stays {'as it is' if keep else 'in the state'}"
             pulumi.log.info(f"{place}: this applies from the next key on; {what}. For a new key, raise serial.")
         before = state.delivered_directly
-        stays = not plan.plan.is_new and before.key_id in state.unkept and pulumi.runtime.is_dry_run()
-        if stays and deliver and (missing := before.missing(deliver.destinations(user), deliver.fields)):
+        if (
+            plan.is_moved
+            and deliver
+            and pulumi.runtime.is_dry_run()
+            and (missing := before.missing(deliver.destinations(user), deliver.fields))
+        ):
             pulumi.log.info(f"the access key {before.key_id} of {user} will be delivered to {in_words(missing)}")
 
-    def unkept(self, user: str, plan: UserPlan) -> list[str]:
+    def unkept(self, user: str, plan: UserPlan | None) -> list[str]:
         """The keys of a user whose secret is not kept: ids of those in the state, and the name of a new one."""
-        is_new = plan.plan.is_new and not self._keeps(user)
-        return sorted(self._state.user(user).unkept) + ([str(plan.plan.current.name)] if is_new else [])
+        new = [str(plan.plan.current.name)] if plan and plan.plan.is_new and not self._keeps(user) else []
+        return sorted(self._state.user(user).unkept) + new
 
     def direct(self, user: str, plan: UserPlan) -> DirectDelivery:
         """What this program delivers itself of a user's keys."""
@@ -120,10 +140,18 @@ class Deliveries:
         without_copy = not self._keeps(user) if plan.plan.is_new else current in state.unkept
         deliver = self._settings.effective_deliver(user) or DeliverSettings()
         return DirectDelivery(
-            self._state.urn, user, deliver, without_copy, state, self._account, self._spell, self.failures
+            self._state.urn,
+            user,
+            deliver,
+            without_copy,
+            state,
+            self._account,
+            self._spell,
+            self.failures,
+            self._run.copied,
         )
 
-    def into_stores(self, user: str, direct: DirectDelivery, parent: pulumi.Resource) -> Delivery:
+    def into_stores(self, user: str, plan: UserPlan, direct: DirectDelivery, parent: pulumi.Resource) -> Delivery:
         """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         is_asked = self._settings.effective_deliver(user) is not None
         # The key of another user, who leaves or has other stores now, does not stay in what was that user's store.
@@ -131,8 +159,10 @@ class Deliveries:
 
         def put(content: Content, after: list[pulumi.Resource], keeps: bool) -> list[pulumi.Resource]:
             if not is_asked and not direct.without_copy:
+                self._run.copied.add((self._state.urn, user))
                 return []
-            return self._put(user, direct, parent, content, after, keeps and not holds_anothers)
+            keeps = plan.is_withheld or (keeps and not holds_anothers)
+            return self._put(user, direct, parent, content, after, keeps, plan.is_withheld)
 
         return put
 
@@ -151,13 +181,16 @@ class Deliveries:
         for user, plan in plans.items():
             state, deliver = self._state.user(user), self._settings.effective_deliver(user)
             current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
-            before = {kind: to for kind, to in state.delivered_directly.to.items() if kind in KINDS}
-            if deliver is None and before and current and current.id in unkept and not plan.expired_on:
+            before, wanted = state.delivered_directly.to, deliver.destinations(user) if deliver else {}
+            lost = {kind: to for kind, to in before.items() if kind in KINDS and wanted.get(kind) != to}
+            stays = any(wanted.get(kind) == to for kind, to in before.items()) or plan.is_moved or plan.expired_on
+            if lost and not stays and current and current.id in unkept:
                 yield Problem(
                     self._spell("users.{}.deliver", user),
                     f"the secret of the access key {current.id} was not kept, so its only copy would be deleted with "
-                    f"{in_words(before)}. Restore deliver and raise serial to {current.name.serial + 1}: the new key's "
-                    "secret is kept in the state. Remove deliver after that.",
+                    f"{in_words(lost)}, and this run delivers neither it nor a new key elsewhere"
+                    f"{''.join(f': {why}' for why in plan.skipped) or '.'} Restore deliver as it was, raise serial to "
+                    f"{current.name.serial + 1}, and change deliver once that key is issued.",
                 )
             for kind, where in deliver.destinations(user).items() if deliver else ():
                 held = [self._state.copies.get(place) for place in stored_in({kind: where})]
@@ -180,11 +213,13 @@ class Deliveries:
         content: Content,
         after: list[pulumi.Resource],
         keeps: bool,
+        is_withheld: bool,
     ) -> list[pulumi.Resource]:
         """Put a value into a user's stores. Returns the resources that hold it.
 
         direct: delivers what must not be in the state, and to a command. content: makes the value for one store. after:
-        what is deleted after the stores. keeps: whether a store that exists keeps its value.
+        what is deleted after the stores. keeps: whether a store that exists keeps its value. is_withheld: whether no
+        store is created.
 
         The resources are named after their names in the store, so a name that moves from one user to another is an
         update.
@@ -193,15 +228,22 @@ class Deliveries:
         def registered(store: str) -> None:
             self._run.stores[store] = (self._state.urn, user)
 
+        def is_made(kind: str, name: str) -> bool:
+            return not is_withheld or self._is_there(kind, name)
+
+        def copied(holder: pulumi.CustomResource) -> None:
+            holder.id.apply(lambda _: self._run.copied.add((self._state.urn, user)))
+
         made: list[pulumi.Resource] = []
         secret_id: pulumi.Input[str] | None = None
+        parameter_id: pulumi.Input[str] | None = None
         guard = [self._run.hook] if self._guard.idle_days(user) else []
         hooks = pulumi.ResourceHookBinding(before_update=[self._run.state_hook], before_delete=[*guard])
         if store := direct.settings.secrets_manager:
             stored = store.stored_name(user, "secrets_manager")
             name = f"{self._name}/{stored}"
             secret_id = store.existing
-            if secret_id is None:
+            if secret_id is None and is_made(SECRET, stored):
                 holder = secretsmanager.Secret(
                     name,
                     name=stored,
@@ -220,7 +262,7 @@ class Deliveries:
                         policy=readers_policy(store.readers),
                         opts=pulumi.ResourceOptions(parent=parent),
                     )
-            if not direct.without_copy:
+            if not direct.without_copy and secret_id is not None and is_made(SECRET_VERSION, stored):
                 version = secretsmanager.SecretVersion(
                     name,
                     secret_id=secret_id,
@@ -231,9 +273,11 @@ class Deliveries:
                         parent=parent, delete_before_replace=True, ignore_changes=["secretString"] if keeps else None
                     ),
                 )
+                copied(version)
                 made.append(version)
-        if store := direct.settings.ssm:
-            stored = store.stored_name(user, "ssm")
+        store = direct.settings.ssm
+        stored = store.stored_name(user, "ssm") if store else ""
+        if store and is_made(*((STASH, f"ssm:{stored}") if direct.without_copy else (PARAMETER, stored))):
             if direct.without_copy:
                 before_delete = pulumi.ResourceHookBinding(before_delete=[*guard, self._run.parameter_hook])
                 parameter = pulumi.Stash(
@@ -241,6 +285,7 @@ class Deliveries:
                     input={"parameter": stored},
                     opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=before_delete),
                 )
+                parameter_id = parameter.id
                 made.append(parameter)
             else:
                 parameter = ssm.Parameter(
@@ -255,13 +300,18 @@ class Deliveries:
                         parent=parent, hooks=hooks, ignore_changes=["overwrite", *(["value"] if keeps else [])]
                     ),
                 )
+                copied(parameter)
                 parameter.id.apply(lambda _: self._run.parameters.add((direct.component, stored)))
                 made.append(parameter)
             parameter.urn.apply(registered)
-        if direct.without_copy or direct.settings.command:
-            opts = pulumi.ResourceOptions(parent=parent, depends_on=[*after, *made])
+        if (direct.without_copy or direct.settings.command) and is_made(STASH, f"{user}/delivery"):
+            # The record goes first in a destroy, and is kept with the stores.
+            before_delete = pulumi.ResourceHookBinding(before_delete=[*guard])
+            opts = pulumi.ResourceOptions(parent=parent, depends_on=[*after, *made], hooks=before_delete)
             is_kept = keeps and direct.state.delivered_directly.content
             # Under the usual names; the stores get them under their own.
             given = pulumi.Output.from_input(None) if is_kept else content(StoreSettings())
-            made.append(direct.record(f"{self._name}/{user}/delivery", given, secret_id, opts))
+            record = direct.record(f"{self._name}/{user}/delivery", given, [secret_id, parameter_id], opts)
+            record.urn.apply(registered)
+            made.append(record)
         return made

@@ -12,7 +12,7 @@ hook deletes the parameter.
 import asyncio
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -69,6 +69,8 @@ class DirectDelivery:
     spell: Spelling
     failures: list[str]
     """Of all users: what was not delivered, and why. Nothing older is retired then, and the run fails."""
+    copied: set[tuple[str, str]]
+    """See run.py."""
 
     @property
     def destinations(self) -> dict[str, Any]:
@@ -80,19 +82,23 @@ class DirectDelivery:
         self,
         name: str,
         value: "pulumi.Output[str | None]",
-        secret_id: "pulumi.Input[str | None]",
+        ids: "Sequence[pulumi.Input[str | None]]",
         opts: pulumi.ResourceOptions,
     ) -> pulumi.Resource:
-        """Deliver a value, and record it. value: what a store holds; None where the secret is not known (any more)."""
+        """Deliver a value, and record it. value: what a store holds; None where the secret is not known (any more).
+
+        ids: of the secret in Secrets Manager, and of what stands for the parameter. `pulumi destroy` creates neither,
+        so nothing is delivered then.
+        """
         kms_key = self.settings.ssm.kms_key if self.settings.ssm else None
 
         def start(values: "list[Any]") -> "asyncio.Future[dict[str, Any]]":
             return asyncio.ensure_future(self._deliver(*values))
 
-        known = pulumi.Output.all(value, secret_id, kms_key).apply(start)
+        known = pulumi.Output.all(value, kms_key, *ids).apply(start)
         return pulumi.Stash(name, input=pulumi.Output.unsecret(known), opts=opts)
 
-    async def _deliver(self, text: str | None, secret_id: str | None, kms_key: str | None) -> dict[str, Any]:
+    async def _deliver(self, text: str | None, kms_key: str | None, secret_id: str | None, _: Any) -> dict[str, Any]:
         """Returns what is to be recorded."""
         before, wanted, fields = self.state.delivered_directly, self.destinations, self.settings.fields
         if text is None:
@@ -113,6 +119,8 @@ class DirectDelivery:
                 self.failures.append(self._failure(kind, where, name, error))
                 break
             done[kind] = where
+        else:
+            self.copied.add((self.component, self.user))
         return _record(name, done, fields) if done else _record(before.content, before.to, before.fields)
 
     def _put(self, kind: str, where: Any, text: str, secret_id: str | None, kms_key: str | None) -> None:

@@ -33,6 +33,7 @@ class LastUse(NamedTuple):
 
 
 _TRIAL = timedelta(minutes=2)
+_RUN = timedelta(minutes=30)
 
 
 def was_trial(created: datetime, used: LastUse) -> bool:
@@ -43,6 +44,11 @@ def was_trial(created: datetime, used: LastUse) -> bool:
 def use_by_others(created: datetime, used: LastUse | None) -> LastUse | None:
     """The last use, unless it is the verification of the new key."""
     return None if used and was_trial(created, used) else used
+
+
+def is_trial(began: datetime | None, used: LastUse | None) -> bool:
+    """Whether a use can be the verification of a key in a run that began then; others may have used it as well."""
+    return bool(began and used and used.service == "sts" and began <= used.on < began + _RUN)
 
 
 def last_use(response: Mapping[str, Any]) -> LastUse | None:

@@ -51,6 +51,8 @@ class Handling(NamedTuple):
     """The URN of a parameter in the state, whose content is not to be there from the next key on."""
     missing: str | None = None
     """The program that delivers it, if there is none."""
+    new: Mapping[str, Any] = MappingProxyType({})
+    """Those of the destinations that get a key for the first time, if the current key's secret is kept."""
 
 
 class UserPlan(NamedTuple):
@@ -76,6 +78,10 @@ class UserPlan(NamedTuple):
     """The id of a key that this run replaces or deletes because nobody has its secret."""
     recovered: str | None = None
     """The secret of the current key, where it is not kept and was read from a store for those that do not have it."""
+    is_moved: bool = False
+    """Whether such a key is delivered to those that do not have it; in a preview, if a store tells its secret."""
+    is_withheld: bool = False
+    """Whether the current key goes to no store or command that it was not delivered to before: it does not work."""
 
 
 def plan_users(
@@ -133,6 +139,8 @@ class _Planner:
     """A key in use that keeps a new one from being issued; that was reported."""
     undelivered: Key | None = None
     recovered: str | None = None
+    is_moved: bool = False
+    is_withheld: bool = False
     """As in UserPlan."""
 
     def plan(self) -> UserPlan:
@@ -180,6 +188,10 @@ class _Planner:
         if keep := self._kept(plan, keys) | leaked:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
         self._warn(plan, [key for key in keys if key.name not in leaked])
+        current = next((key for key in keys if key.name == plan.current.name), None)
+        is_activated = current and not current.active and plan.current.status == "active"
+        if current and self.asked.new and not plan.is_new and not is_activated and not self._has_expired:
+            self._withhold(current, self.asked.new)
         actions = retirements(plan, keys)
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
         if self.undelivered:
@@ -197,6 +209,8 @@ class _Planner:
             self._retired_key(plan, keys),
             self.undelivered.id if self.undelivered else None,
             self.recovered,
+            self.is_moved,
+            self.is_withheld,
         )
 
     @property
@@ -217,14 +231,12 @@ class _Planner:
         missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
         if was_delivered and (not missing or due_key(self.rules, self.state.keys, self.today)):
             return  # the next one goes everywhere
-        if was_delivered and not newest.active and self.rules.status is None:
-            self.warnings.append(
-                f"the access key {newest.id} is not delivered to {in_words(missing)}, because it is inactive. Raise "
-                f"serial to {newest.name.serial + 1} for a key that can be delivered."
-            )
+        is_activated = not newest.active and self.rules.status == "active"
+        if was_delivered and not is_activated and self._withhold(newest, missing):
             return
         if pulumi.runtime.is_dry_run():  # a preview reads no secret
             self.undelivered = None if was_delivered else newest
+            self.is_moved = was_delivered
             return
         stores = [place for place in (*self.asked.to.items(), *found.to.items()) if place[0] != "command"]
         try:
@@ -241,6 +253,27 @@ class _Planner:
             )
         elif self.recovered is None:
             self.undelivered = newest
+        else:
+            self.is_moved = True
+
+    def _withhold(self, key: Key, to: Mapping[str, Any]) -> bool:
+        """Whether a key that stays goes nowhere else, because it does not work and the settings do not suspend it."""
+        if self.rules.status == "inactive" or key.id not in {one.id for one in self.state.handed_over}:
+            return False
+        stays = f"the access key {key.id} is not delivered to {in_words(to)}, because"
+        try:
+            self.is_withheld = not (key.active and self._works(key))
+        except AwsQueryError as error:
+            self.is_withheld = True
+            self._skip(f"{stays} whether it works could not be checked ({error}). {error.cure('iam:ListAccessKeys')}")
+        else:
+            if self.is_withheld:
+                self.warnings.append(
+                    f"{stays} it is inactive, or IAM no longer has it. Raise serial to {key.name.serial + 1} for a key "
+                    "that can be delivered; or, if the key may be used again, run `pulumi refresh`, set status to "
+                    "active, and run `pulumi up`."
+                )
+        return self.is_withheld
 
     def _was_used(self, key: Key) -> bool:
         """Whether somebody may have used a key: the record of its delivery was lost, as in a run that was killed."""
@@ -281,19 +314,34 @@ class _Planner:
             )
             remove = _undo(key.name == plan.current.name)
             try:
+                newer = self._newer_than(key)
                 is_leaked = self.account.has_leaked(self.user, key.id)
             except AwsQueryError as error:
                 cure = error.cure("iam:GetUserPolicy")
                 self._skip(f"{stays}: whether it has leaked could not be checked ({error}). {cure} Or {remove}.")
                 found.add(key.name)
                 continue
-            if is_leaked:
+            if newer:
+                self._skip(
+                    f"{stays}: IAM has a newer key, {newer}, that the state does not have. If an older state was "
+                    f"restored, restore a newer one, or set adopt to {{id: {newer}}}; otherwise delete that key: "
+                    f"{self._delete_command(newer)}"
+                )
+                found.add(key.name)
+            elif is_leaked:
                 self._skip(
                     f"{stays}: `access-keys leak` recorded that it has leaked. If that was a false alarm, run "
                     f"`access-keys leak {key.id} --undo`, `pulumi refresh` and `pulumi up`; otherwise {remove}."
                 )
                 found.add(key.name)
         return found
+
+    def _newer_than(self, key: Key) -> str | None:
+        """The id of a key that was created after another one, and that the state does not have."""
+        created = {one.id: one.created for one in self.account.list_access_keys(self.user)}
+        known = {*self._state_ids(), self.adopted}
+        newer = [one for one in created if one not in known and key.id in created and created[one] > created[key.id]]
+        return newer[0] if newer else None
 
     def _kept(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """The keys that stay as they are, whatever the plan is; each is reported."""
@@ -495,7 +543,7 @@ class _Planner:
         if self.rules.previous != "whenIdle" or self._has_expired or key == current or not key.active:
             return None
         try:
-            why = self.guard.waits_for(self.user, current.id, key.id)
+            why = self.guard.waits_for(self.user, current.id, key.id, self.state.tried)
         except AwsQueryError as error:
             return self.guard.unreadable(self.user, key.id, action, error)
         if why is None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timezone
 from typing import Any, cast
 
 import pulumi
@@ -39,7 +39,7 @@ from aws_access_keys.settings import (
     KeySettings,
     StackSettings,
 )
-from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, read_state
+from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState, read_state
 from aws_access_keys.takeover import is_listing
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
@@ -165,6 +165,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for line in self._notifying.preview() if self._notifying and pulumi.runtime.is_dry_run() else ():
             pulumi.log.info(line)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
+        self._tried = {user: self._trial(user, plan, state.user(user)) for user, plan in plans.items()}
         record = RunRecord(
             plans={user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
             idle_days={user: days for user in [*plans, *removed, *keyless] if (days := guard.idle_days(user))},
@@ -173,9 +174,14 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             expired={user: plan.expired_on.isoformat() for user, plan in plans.items() if plan.expired_on},
             lost={user: [key_id for owner, key_id in left if owner == user] for user, _ in left},
             tested=self._expectations.tested,
-            unkept={user: keys for user, plan in plans.items() if (keys := self._deliveries.unkept(user, plan))},
+            unkept={
+                user: keys
+                for user in [*plans, *removed, *keyless]
+                if (keys := self._deliveries.unkept(user, plans.get(user)))
+            },
             keep_secret={user: False for user in plans if not self._settings.effective_key(user).keep_secret},
             tags=self._kept_tags,
+            tried={user: tried for user, tried in self._tried.items() if tried},
         )
         KeyPlans(name, record, pulumi.ResourceOptions(parent=self))
         self._register_all(run, state, guard, plans)
@@ -343,15 +349,25 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 hooks=run.hooks(is_guarded=bool(guard.idle_days(user))),
                 allowed=identities.allowed[user],
                 descriptions=descriptions,
-                deliver=self._deliveries.into_stores(user, direct, self.users[user]),
+                deliver=self._deliveries.into_stores(user, plans[user], direct, self.users[user]),
                 direct=direct,
                 one_time_key=run.one_time_key,
+                tried=self._tried[user],
                 proofs=proofs,
                 all_accepted=accepted,
             ).register()
         arns = {("groups", name): made.arn for name, made in self.groups.items()}
         arns |= {("users", name): made.arn for name, made in self.users.items()}
         self._set_outputs(run, state, keys, accepted, self._expectations.confirmed(arns, identities.deciding))
+
+    def _trial(self, user: str, plan: UserPlan, state: UserState) -> str | None:
+        """When the last run began that tries a user's current key, in ISO format: this one, or an earlier one."""
+        current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
+        stays_off = current and not current.active and plan.plan.current.status != "active"
+        if current and (stays_off or plan.plan.current.status == "inactive" or state.is_proven(current.id)):
+            return state.tried.isoformat() if state.tried else None
+        is_tried = self._settings.effective_key(user).verify
+        return datetime.now(timezone.utc).isoformat(timespec="seconds") if is_tried else None
 
     def _key(self, user: str) -> KeySettings:
         """A user's key settings."""

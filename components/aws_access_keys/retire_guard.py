@@ -1,14 +1,14 @@
 """The retire guard: a key that was used recently is neither deactivated nor deleted."""
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.clock import moment_of
-from aws_access_keys.iam import use_by_others
+from aws_access_keys.iam import is_trial, use_by_others
 from aws_access_keys.rules.rotation import Retirement, waits_for
 
 _USAGE_REPORT_DELAY = timedelta(hours=1)  # seen on AWS: several minutes
@@ -94,15 +94,17 @@ class RetireGuard:
             f"the retire guard. To retire the key without checking its last use, {self._users[user].override}."
         )
 
-    def waits_for(self, user: str, current: str, previous: str) -> str | None:
+    def waits_for(self, user: str, current: str, previous: str, tried: datetime | None) -> str | None:
         """What the retirement of a previous key waits for, with `previous: whenIdle`; None where nothing.
 
-        current, previous: ids of the user's keys. Raises AwsQueryError.
+        current, previous: ids of the user's keys. tried: as in UserState. Raises AwsQueryError.
         """
         if self._users[user].is_lifted:
             return None
         created = {key.id: key.created for key in self._account.list_access_keys(user)}
         used = {key: use_by_others(on, self._account.last_use(key)) for key, on in created.items()}
+        if is_trial(tried, used.get(current)):
+            used[current] = None
         now = moment_of(self._today)
         why = waits_for(used.get(current), used.get(previous), self.idle_days(user), now)
         is_young = previous in created and now - created[previous] < _USAGE_REPORT_DELAY

@@ -12,9 +12,9 @@ from aws_access_keys.account import Account
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
-from aws_access_keys.rules.resource_types import KEY, USER
+from aws_access_keys.rules.resource_types import KEY, PARAMETER, SECRET, STASH, USER
 from aws_access_keys.rules.rotation import Retirement
-from aws_access_keys.state import component_name, owner_of_key, parse_state
+from aws_access_keys.state import component_name, owner_of_key, parse_state, urn_below
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
@@ -42,6 +42,9 @@ class Run:
         """The ids of keys whose secret nobody has, because they were never delivered."""
         self.stores: dict[str, tuple[str, str]] = {}
         """URN of each secret or parameter that holds a user's current key → URN of the component, user."""
+        self.copied: set[tuple[str, str]] = set()
+        """URN of the component, and user, where this run has put the current key into every store, or is to put it
+        into none: another store that had it may go."""
         self.accounts: dict[str, Account] = {}
         """URN of a component → its account."""
         self.parameters: set[tuple[str, str]] = set()
@@ -159,13 +162,31 @@ class Run:
     def _check_store(self, args: pulumi.ResourceHookArgs) -> None:
         """`pulumi destroy` deletes what holds a key before the key: its consumers would lose a key that is kept.
 
-        Where the program no longer has the secret or parameter, it is deleted on purpose, and the key stays.
+        Where the program no longer has the secret or parameter, it goes once another store has the key.
         """
-        component, user = self.stores.get(args.urn, ("", ""))
+        if args.urn in self.stores:
+            component, user = self.stores[args.urn]
+        elif pulumi.runtime.is_dry_run() or (former := self._former_user(args.urn)) is None or former in self.copied:
+            return
+        else:
+            component, user = former
         if guard := self.guards.get(component):
             for key in parse_state(component, self.resources).user(user).keys:
                 if refusal := guard.refusal(user, key.id, "deleted"):
                     raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")
+
+    def _former_user(self, urn: str) -> tuple[str, str] | None:
+        """The URN of the component, and the user, whose key the state has in a secret or parameter."""
+        for component in self.guards:
+            for kind in (SECRET, PARAMETER, STASH):
+                begin = f"{urn_below(component, USER, kind)}/"
+                if urn.startswith(begin):
+                    state = parse_state(component, self.resources)
+                    name = urn.removeprefix(begin).removeprefix("ssm:").removeprefix("/")
+                    held = state.copies.get((SECRET if kind == SECRET else PARAMETER, name))
+                    owners = (user for user, of in state.users.items() if held in {key.id for key in of.keys})
+                    return next(((component, user) for user in owners), None)
+        return None
 
     def _guard_of_removed(self, component: str) -> RetireGuard:
         """The guard that a component had which is no longer in the program.

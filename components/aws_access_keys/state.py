@@ -16,7 +16,7 @@ things stand in outputs:
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import pulumi
@@ -113,6 +113,8 @@ class RunRecord(NamedTuple):
     """False, where the settings ask for keys whose secret is not kept."""
     tags: Mapping[str, Mapping[str, str]]
     """The tags that an adopted user keeps although the settings do not have them."""
+    tried: Mapping[str, str]
+    """When the last run began that tried the current key, in ISO format: AWS shows that as a use of the key."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -122,7 +124,7 @@ class RunRecord(NamedTuple):
     def as_outputs(self) -> dict[str, Any]:
         """The record as the state has it."""
         found = {name: dict(value) for name, value in self._asdict().items()}
-        for name in ("tested", "unkept", "keep_secret", "tags"):
+        for name in ("tested", "unkept", "keep_secret", "tags", "tried"):
             if not found[name]:
                 del found[name]  # for those who do not use it, states stay as they were
         return {OTHER_LANGUAGES(name): value for name, value in found.items()}
@@ -172,6 +174,10 @@ class UserState:
     """What the program delivered itself."""
     kept_tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """See RunRecord."""
+    tried: datetime | None = None
+    """See RunRecord."""
+    adopted_secret: str | None = None
+    """The digest of the secret with which the adopted key was tried."""
 
     @property
     def is_certain(self) -> bool:
@@ -196,6 +202,11 @@ class UserState:
     @property
     def _handed_over_ids(self) -> set[str]:
         return {key.id for key in self.handed_over}
+
+    def is_proven(self, key_id: str) -> bool:
+        """Whether an earlier run knows that AWS accepts a key, which is active. One that is only delivered is from a
+        run that failed; and AWS takes a moment to activate one that was inactive, which may never have been tried."""
+        return key_id in self._handed_over_ids and any(key.id == key_id and key.active for key in self.keys)
 
     def was_handed_over(self, key: Key) -> bool:
         """Whether somebody may use a key: it is delivered, or the run that issued it finished."""
@@ -281,6 +292,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
 
     last_run = outputs(PLANS).get("", {})
     record = RunRecord.of_outputs(last_run)
+    own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
+    handed_over = mapping(own.get("keys"))
     keys: dict[str, list[Key]] = {}
     encrypted: set[tuple[str, KeyName]] = set()
     unkept: dict[str, set[str]] = {}
@@ -292,7 +305,10 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             elif found.get("keyFingerprint"):
                 encrypted.add((user, parsed))
             is_active = found.get("status") != "Inactive"
-            is_retired = not is_active and record.retired.get(user) == key_name
+            # Only what a finished run saw: in one that failed, somebody else may have deactivated the key afterwards.
+            seen = mapping(mapping(handed_over.get(user)).get("previous"))
+            was_retired = seen.get("id") == found["id"] and seen.get("status") == "Inactive"
+            is_retired = not is_active and was_retired and record.retired.get(user) == key_name
             keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired))
     copies = {
         (store, path): key_id
@@ -323,8 +339,6 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         for path, found in outputs(owner, kind).items():
             known.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
     exist, memberships = outputs(USER), outputs(USER, MEMBERSHIP)
-    own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
-    handed_over = mapping(own.get("keys"))
     handed_over_keys = {user: tuple(_handed_over(mapping(of_user))) for user, of_user in handed_over.items()}
     users = {
         user: UserState(
@@ -348,6 +362,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
             kept_tags=mapping(record.tags.get(user)),
+            tried=datetime.fromisoformat(record.tried[user]) if user in record.tried else None,
+            adopted_secret=mapping(handed_over.get(user)).get("adoptedSecret"),
         )
         for user in {*keys, *exist, *handed_over}
         if _is_name(user)

@@ -19,11 +19,13 @@ class NotAcceptedError(pulumi.RunError):
     """A new key that AWS does not accept in time."""
 
 
-async def wait_until_accepted(account: Account, user: str, key_id: str, secret: str, is_kept: bool = True) -> None:
+async def wait_until_accepted(
+    account: Account, user: str, key_id: str, secret: str, is_kept: bool = True, given: str | None = None
+) -> None:
     """Try a new key with STS GetCallerIdentity until AWS accepts it, backing off from 0.2 to 5 seconds.
 
     Raises NotAcceptedError after VERIFY_TIMEOUT seconds, or at once on an error that waiting does not change. is_kept:
-    whether the next run knows the secret, too.
+    whether the next run knows the secret, too. given: where the settings have the secret, of an existing key.
     """
     from botocore.exceptions import ClientError
 
@@ -46,6 +48,11 @@ async def wait_until_accepted(account: Account, user: str, key_id: str, secret: 
             code = error_code(error) if isinstance(error, ClientError) else format_error(error)
             temporary = not isinstance(error, ClientError) or code in PROPAGATION_ERRORS | TRANSIENT_ERRORS
             waited = time.monotonic() - began
+            if given and not temporary:
+                raise NotAcceptedError(
+                    f"{given}: AWS does not accept it as the secret of the access key {key_id} ({code}). Nothing was "
+                    "delivered, and the key was not touched. Correct the secret."
+                ) from None
             if not temporary or waited + pause > VERIFY_TIMEOUT:
                 raise NotAcceptedError(
                     f"AWS does not accept the new access key {key_id} of user {user} ({code}, after {waited:.0f} "

@@ -1,6 +1,8 @@
 """Handing keys over: secret stores, extra outputs, and the search for a secret where none may be."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,3 +179,33 @@ def test_a_secret_of_the_stack_does_not_become_one_that_exists(new_stack: NewSta
     stack.run("state", "delete", command.split("'")[-2], "--target-dependents", "--yes")
     stack.up()
     assert content(sandbox)["aws_access_key_id"] == stack.key("test-user")[0]
+
+
+@pytest.mark.parametrize("is_refreshed", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_key_that_somebody_deactivated_goes_into_no_new_store(
+    new_stack: NewStack, sandbox: Sandbox, tmp_path: Path, is_refreshed: bool
+) -> None:
+    secrets, stack, ran = sandbox.client("secretsmanager"), new_stack(), tmp_path / "ran"
+    stack.write(config())
+    stack.up()
+    key = stack.key("test-user")
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=key[0], Status="Inactive")
+    if is_refreshed:
+        stack.refresh()
+    secrets.create_secret(Name="team/key", SecretString="a key that works")
+    command = [sys.executable, "-c", f"open({str(ran)!r}, 'w')"]
+    deliver = {"secretsManager": {"existing": "team/key"}, "ssm": {}, "command": command}
+    stack.write({**config(), "deliver": deliver})
+    done = stack.up()
+    assert f"the access key {key[0]} is not delivered to the secret 'team/key' in Secrets Manager" in done.text
+    assert secrets.get_secret_value(SecretId="team/key")["SecretString"] == "a key that works"
+    assert sandbox.client("ssm").describe_parameters()["Parameters"] == []
+    assert not ran.exists()
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.refresh()
+    stack.write({**config(status="active"), "deliver": deliver})
+    stack.up()
+    assert read(sandbox, "ssm") == key, "as the message advises"
+    assert works(sandbox, key)
+    assert ran.exists()
+    assert stack.preview("--expect-no-changes").changes == {}

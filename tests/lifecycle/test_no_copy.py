@@ -694,7 +694,74 @@ def test_other_names_of_the_fields_apply_to_the_key_that_a_store_has(new_stack: 
     key = stored_keys(sandbox)[PARAMETER]
     stack.write(unkept(deliver={"ssm": {"fields": {"id": "username", "secret": "password"}}}))
     assert f"the access key {key[0]} of test-user will be delivered to the parameter" in stack.preview().text
+    sandbox.control.clear_calls()
     stack.up()
+    assert "GetCallerIdentity" not in {call.action for call in sandbox.control.calls() if call.key == key[0]}, (
+        "with whenIdle, another trial would count as a use"
+    )
     text = sandbox.client("ssm").get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]["Value"]
     assert json.loads(text) == {"username": key[0], "password": key[1]}
     assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_a_store_does_not_move_in_a_run_that_issues_no_key(new_stack: NewStack, sandbox: Sandbox) -> None:
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}}
+    stack = new_stack()
+    stack.write(unkept(deliver={"ssm": {}}, **guard))
+    stack.up()
+    assert works(sandbox, stored_keys(sandbox)[PARAMETER])
+    stack.write(unkept(2, {"ssm": {}}, **guard))
+    stack.up()
+    held = stored_keys(sandbox)
+    stack.write(unkept(3, {"secretsManager": {}}, **guard))
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert "so its only copy would be deleted with the parameter '/access-keys/test-user'" in refused.text
+        assert "No new key is issued until this one can be deleted" in refused.text, "and why"
+    assert stored_keys(sandbox) == held
+    text = json.dumps({"aws_access_key_id": held[PARAMETER][0], "aws_secret_access_key": "?", "note": "by hand"})
+    sandbox.client("ssm").put_parameter(Name=PARAMETER, Value=text, Overwrite=True)
+    stack.write(unkept(2, {"secretsManager": {}}, **guard))
+    assert "so its only copy would be deleted" in stack.up(check=False).text, "no store tells the secret"
+    assert "by hand" in sandbox.client("ssm").get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]["Value"]
+
+
+def test_a_destroy_leaves_a_key_in_use_its_copy_though_the_file_names_another_store(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}}
+    stack = new_stack()
+    stack.write(unkept(deliver={"ssm": {}}, **guard))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert works(sandbox, held[PARAMETER])
+    for other in ({"secretsManager": {}}, {"ssm": {"name": "/other"}}):
+        stack.write(unkept(deliver=other, **guard))
+        refused = stack.destroy("--run-program", check=False)
+        assert refused.code != 0
+        assert "is not deleted, because it holds the key of test-user" in refused.text
+        assert stored_keys(sandbox) == held, "nothing was deleted, and nothing delivered"
+    stack.up()
+    assert stored_keys(sandbox) == {"/other": held[PARAMETER]}, "an update moves it"
+
+
+def test_a_removal_that_failed_does_not_forget_that_a_secret_is_not_kept(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    settings = two(ann=1, bob=1)
+    settings["users"]["ann"]["deliver"] = {"ssm": {}}
+    settings["users"]["bob"] |= {"deliver": command.settings, "key": {"keepSecret": True}}
+    stack = new_stack()
+    stack.write(settings)
+    stack.up()
+    held = stored_keys(sandbox)
+    command.write("sys.exit(1)")
+    failing = {**settings["users"]["bob"], "deliver": {"command": [*command.settings["command"], "changed"]}}
+    stack.write({**settings, "users": {"bob": failing}})
+    assert stack.up(check=False).code != 0
+    command.write()
+    stack.write(settings)
+    stack.up()
+    assert stored_keys(sandbox) == held
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()

@@ -1,6 +1,7 @@
 """What keeps an operator from harm on the real engine: the trial of a new key, pgpKey, descriptions, adoption."""
 
 import base64
+import json
 from typing import Any
 
 import pysequoia
@@ -246,3 +247,39 @@ def test_adopting_a_wrong_key_or_one_of_two_is_refused(new_stack: NewStack, sand
         for key_id in ids:
             iam.delete_access_key(UserName="by-hand", AccessKeyId=key_id)
         iam.delete_user(UserName="by-hand")
+
+
+def test_a_wrong_secret_of_an_adopted_key_reaches_no_store_and_costs_no_key(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, iam = new_stack(), sandbox.client("iam")
+    iam.create_user(UserName="by-hand")
+    made = iam.create_access_key(UserName="by-hand")["AccessKey"]
+    key, wrong = (made["AccessKeyId"], made["SecretAccessKey"]), "x" * 40
+    sandbox.issued.add(key[1])
+    settings = {**config("by-hand", adopt={"id": key[0]}), "deliver": {"ssm": {}}}
+    path = "aws-access-keys:users.by-hand.key.adopt.secret"
+
+    def up(secret: str) -> str:
+        stack.write(settings)
+        stack.run("config", "set", "--secret", "--path", path, secret)
+        return stack.up(check=False).text
+
+    refused = "users.by-hand.key.adopt.secret: AWS does not accept it as the secret of the access key"
+    assert refused in (text := up(wrong))
+    assert "delete" not in text, "the key is in use"
+    up(key[1])
+    assert read_parameter(sandbox) == key
+    sandbox.control.clear_calls()
+    assert stack.up().changes == {}
+    assert "GetCallerIdentity" not in {call.action for call in sandbox.control.calls()}, "it was tried before"
+    assert refused in up(wrong)
+    assert read_parameter(sandbox) == key, "a slip in the file later does not break the store either"
+    up(key[1])
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def read_parameter(sandbox: Sandbox) -> tuple[str, str]:
+    answer = sandbox.client("ssm").get_parameter(Name="/access-keys/by-hand", WithDecryption=True)
+    key = json.loads(answer["Parameter"]["Value"])
+    return key["aws_access_key_id"], key["aws_secret_access_key"]

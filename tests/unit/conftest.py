@@ -23,7 +23,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the keys that the program tried."""
     ids: list[str] = []
 
-    async def note(_session: object, _user: str, key_id: str, _secret: str) -> None:
+    async def note(_session: object, _user: str, key_id: str, _secret: str, **_: object) -> None:
         ids.append(key_id)
 
     monkeypatch.setattr(access_keys, "wait_until_accepted", note)

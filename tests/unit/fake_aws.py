@@ -26,6 +26,8 @@ class FakeAws:
         """User → ids of the access keys that IAM has; those in `inactive` are inactive."""
         self.inactive: set[str] = set()
         self.created = CREATED
+        self.created_on: dict[str, datetime] = {}
+        """Access key id → when it was created, if not then."""
         self.used: dict[str, datetime] = {}
         """Access key id → last use, of the service `service`."""
         self.service = "s3"
@@ -88,7 +90,7 @@ class FakeAws:
                 {
                     "AccessKeyId": key,
                     "Status": "Inactive" if key in self.inactive else "Active",
-                    "CreateDate": self.created,
+                    "CreateDate": self.created_on.get(key, self.created),
                 }
                 for key in self.keys[UserName]
             ]

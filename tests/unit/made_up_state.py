@@ -1,6 +1,7 @@
 """What earlier runs left in the state of a stack, as the engine returns it: URN → type and outputs of each resource."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from aws_access_keys.state import ComponentState, parse_state
@@ -64,7 +65,8 @@ class MadeUpState:
             outputs = {"id": key_id(name), "status": status, "createDate": f"{created}T00:00:00Z"}
             self.add(f"{USER}$aws:iam/accessKey:AccessKey", name, outputs)
         registered = [
-            {"id": key_id(f"{user}/{key}"), "name": key} for key in (keys if handed_over is None else handed_over)
+            {"id": key_id(f"{user}/{key}"), "name": key, "status": "Inactive" if key in inactive else "Active"}
+            for key in (keys if handed_over is None else handed_over)
         ]
         self.outputs["keys"][user] = dict(zip(("current", "previous"), registered, strict=False))
         self._plans["plans"][user] = list(keys if planned is None else planned)
@@ -79,6 +81,10 @@ class MadeUpState:
         if idle_days:
             self._plans["idleDays"][user] = idle_days
         return self
+
+    def tried(self, user: str, when: datetime) -> None:
+        """The last run that tried the user's current key began then."""
+        self._plans["tried"] = {user: when.isoformat()}
 
     def without_user(self, user: str) -> "MadeUpState":
         """The user and the keys are gone from the state, as after a refresh; what was handed over is remembered."""

@@ -362,6 +362,15 @@ def test_a_key_that_becomes_active_again_is_named(aws: FakeAws) -> None:
     assert not any("becomes active again" in warning for warning in plan.warnings), "a default revives no key"
 
 
+def test_a_key_that_only_a_failed_run_was_to_retire_does_not_become_active_again(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    state = MadeUpState().user("ann", "2", "1", inactive=["1"], retired="1")
+    state.outputs["keys"]["ann"]["previous"]["status"] = "Active"
+    plan = ann(aws, state, KeyRules(serial=2, previous="active"))
+    assert plan.plan.previous is not None
+    assert plan.plan.previous.status is None, "somebody may have deactivated it since"
+
+
 def test_a_retired_key_is_remembered_until_it_is_active_again(aws: FakeAws) -> None:
     aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="inactive"), guard=False)
@@ -506,6 +515,14 @@ def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for
     assert not plan.retired, "it stopped working before"
 
 
+def test_status_activates_no_key_that_is_older_than_one_that_the_state_does_not_have(aws: FakeAws) -> None:
+    aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-newer"]}, {"AKIA-ann-1"}
+    aws.created_on = {"AKIA-newer": CREATED + timedelta(days=1)}
+    plan = ann(aws, MadeUpState().user("ann", "1", inactive=["1"]), KeyRules(status="active"))
+    assert plan.plan.current.status is None
+    assert "IAM has a newer key, AKIA-newer, that the state does not have" in plan.skipped[0]
+
+
 # ---- whenIdle
 
 WHEN_IDLE = KeyRules(serial=2, previous="whenIdle")
@@ -556,6 +573,17 @@ def test_when_idle_waits_for_a_previous_key_whose_use_aws_may_not_know_yet(aws: 
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), WHEN_IDLE)
     assert "the previous one was created less than an hour ago" in plan.waits[0]
     assert not plan.skipped, "that is no reason to fail"
+
+
+def test_when_idle_a_later_verification_of_the_new_key_is_no_use_either(aws: FakeAws) -> None:
+    aws.keys, aws.service = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, "sts"
+    aws.used = {"AKIA-ann-2": CREATED + timedelta(days=2, minutes=1)}
+    state = MadeUpState().user("ann", "2", "1")
+    state.tried("ann", CREATED + timedelta(days=2))
+    plan = ann(aws, state, WHEN_IDLE)
+    assert plan.waits[0].endswith("stays active for now: the new key has not been used yet.")
+    state.tried("ann", CREATED + timedelta(days=1))
+    assert not ann(aws, state, WHEN_IDLE).waits, "that use was somebody else's"
 
 
 def test_when_idle_the_verification_of_the_new_key_is_no_use(aws: FakeAws) -> None:

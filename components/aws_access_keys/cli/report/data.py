@@ -15,7 +15,7 @@ from io import StringIO
 from typing import Any, ClassVar, Literal, cast
 
 from aws_access_keys.clock import moment_of
-from aws_access_keys.iam import LastUse, use_by_others
+from aws_access_keys.iam import LastUse, is_trial, use_by_others
 from aws_access_keys.rules.findings import Finding, Limits, overdue_findings
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
 from aws_access_keys.rules.rotation import waits_for
@@ -303,7 +303,10 @@ def key_facts(
     judged = active and not in_overlap
     waits = None
     if role == "previous" and part.get("whenIdle") and active and {key["id"], part["current"]["id"]} <= used.keys():
-        waits = waits_for(_use_by_others(part["current"], used), use, int(part["whenIdle"]), moment_of(day))
+        current, tried = _use_by_others(part["current"], used), part.get("tried")
+        if is_trial(datetime.fromisoformat(tried) if tried else None, current):
+            current = None
+        waits = waits_for(current, use, int(part["whenIdle"]), moment_of(day))
     overdue = overdue_findings(
         limits,
         age_days=age if judged else None,
