@@ -25,12 +25,23 @@ from rich.progress import Progress
 
 from bench import startup
 from bench.plots import plot_sizes, plot_steps
-from bench.programs import AWS_PROVIDER, CHECKOUT, HERE, MIRROR, Bare, Flat, Program, Pulumi, Terraform
+from bench.programs import (
+    AWS_PROVIDER,
+    CHECKOUT,
+    HERE,
+    MIRROR,
+    WITHOUT_STATE_WRITES,
+    Bare,
+    Flat,
+    Program,
+    Pulumi,
+    Terraform,
+)
 from tests.lifecycle.stack import Sandbox
 
 PROGRAMS = {"boto3": Bare, "flat": Flat, "ours": Pulumi, "terraform": Terraform}
 MANY_USERS = 100  # from here on one round is the default: it takes minutes
-FULL = 1000  # users, with two programs
+FULL = 1000  # users, with two programs, without state writes, which would take hours
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,8 @@ class Measurement:
     resources: int | None
     """In the state afterwards, with the stack and its provider."""
     state_kb: float
+    state_writes: bool
+    """Whether the engine writes the state at each step, as it does unless it is told not to."""
 
 
 def measure(program: Program, name: str, step: Step, users: int, round: int, sandbox: Sandbox) -> Measurement | None:
@@ -98,8 +111,9 @@ def measure(program: Program, name: str, step: Step, users: int, round: int, san
     calls = len(sandbox.control.calls())
     resources, size = program.size()
     provider = "real" if name == "terraform" or not sandbox.running.provider_port else "emulated"
+    writes = not WITHOUT_STATE_WRITES.items() <= dict(program.environment).items()
     return Measurement(
-        users, round, step.title, name, provider, seconds, cpu, peak / 2**20, calls, resources, size / 1000
+        users, round, step.title, name, provider, seconds, cpu, peak / 2**20, calls, resources, size / 1000, writes
     )
 
 
@@ -117,14 +131,23 @@ def _resident(process: psutil.Process) -> int:
 
 
 def lifecycle(
-    sandbox: Sandbox, names: Sequence[str], folder: Path, users: int, round: int, progress: Progress
+    sandbox: Sandbox,
+    names: Sequence[str],
+    folder: Path,
+    users: int,
+    round: int,
+    progress: Progress,
+    writes: bool = True,
 ) -> Iterator[Measurement]:
-    """Every step of the programs. Which one comes first changes with the round."""
+    """Every step of the programs. Which one comes first changes with the round. writes: see Measurement."""
     task = progress.add_task("", total=len(STEPS) * len(names))
     programs: dict[str, Program] = {}
     for name in sorted(names, reverse=bool(round % 2)):
-        (project := folder / f"{name}-{users}-{round}").mkdir()
-        programs[name] = PROGRAMS[name](sandbox, project, f"{name}-{users}-{round}")
+        label = f"{name}-{users}-{round if writes else 'once'}"
+        (project := folder / label).mkdir()
+        programs[name] = PROGRAMS[name](sandbox, project, label)
+        if not writes:
+            programs[name].environment.update(WITHOUT_STATE_WRITES)
     for step in STEPS:
         for name, program in programs.items():
             progress.update(task, description=f"{users} users, round {round}: {step.title}, {name}")
@@ -149,14 +172,18 @@ def table(measurements: Sequence[Measurement]) -> Iterator[str]:
             "state, kB",
         )
     ]
-    for users in dict.fromkeys(found.users for found in measurements):
+    for users, writes in dict.fromkeys((found.users, found.state_writes) for found in measurements):
+        of_size = [found for found in measurements if (found.users, found.state_writes) == (users, writes)]
         for step in STEPS:
-            rounds = {
-                name: [m for m in measurements if (m.users, m.step, m.program) == (users, step.title, name)]
-                for name in names
-            }
+            rounds = {name: [m for m in of_size if (m.step, m.program) == (step.title, name)] for name in names}
             rows.append(
-                (str(users), step.title, *(_spread(rounds[name]) for name in names), _ratio(rounds), *_costs(rounds))
+                (
+                    f"{users}{'' if writes else ' *'}",
+                    step.title,
+                    *(_spread(rounds[name]) for name in names),
+                    _ratio(rounds),
+                    *_costs(rounds),
+                )
             )
     rows.insert(1, ("---:", "---", *["---:"] * (len(names) + 1), *["---"] * 4))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -231,18 +258,21 @@ def main() -> None:
             for users in options.users:
                 for round in range(1, 1 + (options.rounds or (1 if users >= MANY_USERS else 5))):
                     measurements += lifecycle(sandbox, names, folder, users, round, progress)
-            if options.full:
-                measurements += lifecycle(sandbox, ["flat", "ours"], folder, FULL, 1, progress)
+            for users in [*(n for n in options.users if n >= MANY_USERS), *([FULL] if options.full else [])]:
+                measurements += lifecycle(sandbox, ["flat", "ours"], folder, users, 1, progress, writes=False)
             phases = startup.measure(sandbox, folder)
         finally:
             sandbox.stop()
     figures = [asdict(m) for m in measurements]
     options.output.write_text(json.dumps({**facts, "measurements": figures, "startup": phases}, indent=1) + "\n")
     title = f"{facts['machine']}, {facts['date']}, engine {facts['engine']}, Python {facts['Python']}"
-    plot_steps(figures, title, options.plots / "performance-steps.svg")
-    plot_sizes(figures, title, options.plots / "performance-users.svg")
+    drawn = [one for one in figures if one["state_writes"]]
+    plot_steps(drawn, title, options.plots / "performance-steps.svg")
+    plot_sizes(drawn, title, options.plots / "performance-users.svg")
     startup.plot(phases, title, options.plots / "performance-start.svg")
     print(", ".join(f"{name} {value}" for name, value in facts.items()), *table(measurements), sep="\n")
+    if not all(found.state_writes for found in measurements):
+        print("* the engine writes the state once, at the end (see docs/performance.md)")
 
 
 if __name__ == "__main__":

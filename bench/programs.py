@@ -32,7 +32,7 @@ class Program(Protocol):
     def folder(self) -> Path: ...
 
     @property
-    def environment(self) -> Mapping[str, str]: ...
+    def environment(self) -> dict[str, str]: ...
 
     def size(self) -> tuple[int | None, int]:
         """How many resources the state has, and its bytes."""
@@ -62,8 +62,8 @@ class Pulumi:
     """A Pulumi program: this project's, or flat/."""
 
     def __init__(self, sandbox: Sandbox, folder: Path, name: str) -> None:
-        self.folder, self.environment, self.name = folder, sandbox.environment, name
-        self.stack = Stack(sandbox, folder, self.source, folder.name)
+        self.folder, self.environment, self.name = folder, dict(sandbox.environment), name
+        self.stack = Stack(sandbox, folder, self.source, folder.name, secrets_provider="passphrase")
         self.pulumi = str(sandbox.engine.pulumi)
 
     source = CHECKOUT
@@ -93,6 +93,10 @@ class Flat(Pulumi):
 
     def write(self, users: Mapping[str, int]) -> None:
         self.stack.write({"group": self.name, "users": dict(users)})
+
+
+WITHOUT_STATE_WRITES = {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
+"""With these, the engine writes the state once, at the end: a crash would lose secrets, so for measuring only."""
 
 
 class Terraform:
