@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, cast
 
-from aws_access_keys.rules.resource_types import COMPONENT, GROUP, PLANS, POLICY, USER
+from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, PLANS, POLICY, USER
+from aws_access_keys.rules.untyped import mapping
 
 STACK = "pulumi:pulumi:Stack"
 
@@ -34,17 +35,19 @@ class Moved(NamedTuple):
 def move_users(source: State, target: State, stack: str, users: Sequence[str]) -> Moved:
     """Both states after the move; the arguments stay as they are. Raises MoveError.
 
-    stack: the name of the target. users: names in IAM, as COMPONENT/USER where two components have one.
+    stack: the name of the target. users: names in IAM, as COMPONENT/USER where two components have one. If the target
+    has them already, with the same keys, an interrupted move is completed: the target stays as it is.
     """
     found = _Source(source)
     moved = found.with_what_they_use([found.user(name) for name in users])
     found.check(moved)
     rename = _Renamer.between(source, stack, {one["urn"] for one in target})
+    is_written = found.are_in(target, moved, rename)
     left, made = deepcopy([one for one in source if one["urn"] not in moved]), deepcopy(target)
     copied = {_provider(one)[0] for one in source if one["urn"] in moved} | found.frame(
         {found.component(urn) for urn in moved}
     )
-    for one in source:
+    for one in () if is_written else source:
         is_known = rename.urn(one["urn"]) in rename.known
         if one["urn"] in moved and is_known:
             raise MoveError(f"Stack '{stack}' already has {found.describe(one['urn'])}.")
@@ -63,7 +66,8 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
             component = one["urn"] if one["type"] == COMPONENT else one["parent"]
             names = {_name(urn) for urn in tops if found.component(urn) == component}
             names |= {f"{kind}.{name}" for kind in ("users", "groups") for name in names}
-            _move_records(one, [new for new in made if new["urn"] == rename.urn(one["urn"])], names)
+            into = [new for new in made if new["urn"] == rename.urn(one["urn"]) and not is_written]
+            _move_records(one, into, names)
     by_kind = {
         kind: sorted(_name(urn) for urn in tops if found.by_urn[urn]["type"] == type_) for type_, kind in _KINDS.items()
     }
@@ -125,6 +129,12 @@ class _Source:
             tops |= set(waiting)
         return {urn for urn, top in self.tops.items() if top in tops}
 
+    def are_in(self, target: State, moved: Collection[str], rename: "_Renamer") -> bool:
+        """Whether another state has all users, keys, groups and policies of what moves, the very same in AWS."""
+        has = {one["urn"]: _identity(one) for one in target if not one.get("delete")}
+        compared = [self.by_urn[urn] for urn in moved if self.by_urn[urn]["type"] in (KEY, *_KINDS)]
+        return all(has.get(rename.urn(one["urn"])) == _identity(one) for one in compared)
+
     def check(self, moved: Collection[str]) -> None:
         """Raise MoveError where something that stays needs what moves, or an update of that is not finished."""
         for urn in sorted(self._unfinished.intersection(moved)):
@@ -169,6 +179,11 @@ class _Renamer(NamedTuple):
             made["provider"] = f"{self.urn(urn)}::{ids.get(self.urn(urn), own)}" if urn else provider
         _depend_on(made, self.known, self.urn)
         return made
+
+
+def _identity(one: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What no other resource of its type in AWS has: a key's id, an ARN."""
+    return one.get("id"), mapping(one.get("outputs")).get("arn")
 
 
 def _provider(one: Mapping[str, Any]) -> tuple[str, str]:
