@@ -134,3 +134,13 @@ def test_an_encrypted_value_that_cannot_be_decrypted_is_named_and_never_left_out
     monkeypatch.setattr(stack, "pulumi", pulumi)
     with pytest.raises(StackError, match=r"cannot decrypt them: aws:secretKey\. incorrect passphrase\. Run this with"):
         stack.aws_config(named)
+
+
+def test_a_region_that_is_a_list_is_refused_with_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Command(tmp_path, monkeypatch, {"keys": {}})
+    engine.config["aws:region"] = {"value": '["a"]', "objectValue": ["a"]}
+    expected = (
+        "Error: Pulumi.dev.yaml: aws:region is a list or a mapping. Write one value, as in aws:region: us-east-1.\n"
+    )
+    for command in ("report", "inventory"):
+        assert engine(command) == (1, expected)

@@ -30,6 +30,7 @@ from aws_access_keys.rules.untyped import mapping
 MAX_NAMES_SHOWN = 20  # users in a message
 NO_STACKS = "This project has no stacks: run `pulumi stack init NAME` first."
 PARALLEL = 4  # `pulumi` processes at a time
+TEXTS = ("region", "profile", "accessKey", "secretKey", "token")  # of the `aws:` config
 Answer = TypeVar("Answer")
 _OWNERS = {USER: "users", GROUP: "groups"}
 _POLICIES = {
@@ -310,11 +311,17 @@ def stack_config(stack: str, namespace: str) -> dict[str, Any]:
     otherwise be asked as another caller. Raises StackError.
     """
     is_aws = namespace == "aws"
-    return {
+    found = {
         name.removeprefix(f"{namespace}:"): entry.get("objectValue", entry.get("value"))
         for name, entry in config_entries(stack, *(["aws"] if is_aws else [])).items()
         if name.startswith(f"{namespace}:") and (is_aws or not entry.get("secret"))
     }
+    wrong = [name for name in TEXTS if is_aws and not isinstance(found.get(name, ""), str)]
+    if wrong:
+        raise StackError(
+            f"Pulumi.{stack}.yaml: aws:{wrong[0]} is a list or a mapping. Write one value, as in aws:region: us-east-1."
+        )
+    return found
 
 
 def aws_config(stack: str | None) -> dict[str, Any]:
