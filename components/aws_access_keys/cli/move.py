@@ -10,7 +10,7 @@ from typing import Any, cast
 import click
 
 from aws_access_keys.cli.stack import StackError, pulumi, stack_config
-from aws_access_keys.rules.moving import Moved, MoveError, State, move_users
+from aws_access_keys.rules.moving import Moved, MoveError, State, move_users, protected
 from aws_access_keys.rules.problem import NAMESPACE
 
 _ONE_CALLER = ("region", "profile", "allowedAccountIds", "assumeRoles")
@@ -63,12 +63,10 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
 
 def _write(source: str, target: str, exported: Mapping[str, str], moved: Moved) -> None:
     """Import both states, or restore them. First the target, so that no key is ever in neither state; until the source
-    is written, its copies are protected, so that no `pulumi up` there can delete what has moved.
+    is written, what moves is protected in it, so that no `pulumi up` there can delete that.
     """
     before: State = json.loads(exported[source])["deployment"]["resources"]
-    staying = {one["urn"] for one in moved.source}
-    protected = [one if one["urn"] in staying else one | {"protect": True} for one in before]
-    steps = [(source, protected), (target, moved.target), (source, moved.source)]
+    steps = [(source, protected(before, moved)), (target, moved.target), (source, moved.source)]
     if (json.loads(exported[target])["deployment"].get("resources") or []) == moved.target:
         steps = steps[-1:]  # the rest of a move that was interrupted
     begun: list[str] = []

@@ -12,6 +12,8 @@ from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, PLANS, P
 from aws_access_keys.rules.untyped import mapping
 
 STACK = "pulumi:pulumi:Stack"
+MOVE = "aws-access-keys:index:Move"
+"""Holds the records of the components while users move: an update of the source would lose them. No program has it."""
 
 State = list[dict[str, Any]]
 """The resources of a stack in the engine's order: each after what it depends on."""
@@ -38,6 +40,7 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
     stack: the name of the target. users: names in IAM, as COMPONENT/USER where two components have one. If the target
     has them already, with the same keys, an interrupted move is completed: the target stays as it is.
     """
+    source = _resumed(source)
     found = _Source(source)
     moved = found.with_what_they_use([found.user(name) for name in users])
     found.check(moved)
@@ -72,6 +75,41 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
         kind: sorted(_name(urn) for urn in tops if found.by_urn[urn]["type"] == type_) for type_, kind in _KINDS.items()
     }
     return Moved(left, made, by_kind)
+
+
+def protected(source: State, moved: Moved) -> State:
+    """The source until the target is written, too: no update of it can delete what moves, nor lose what is recorded.
+
+    Without hooks, which the engine calls before it refuses to delete what is protected. The next update by the program
+    of either stack sets all of this again.
+    """
+    source = _resumed(source)
+    root, staying = source[0]["urn"], {one["urn"] for one in moved.source}
+    records = {one["urn"]: one.get("outputs") for one in source if one["type"] in (COMPONENT, PLANS)}
+    urn = "::".join([*root.split("::")[:2], MOVE, "records"])
+    holder = {"urn": urn, "custom": False, "type": MOVE, "parent": root, "outputs": {"records": records}}
+    for one in source:
+        if one["urn"] not in staying:
+            one.pop("resourceHooks", None)
+            # The engine deletes the holder after what depends on it, which it refuses to delete.
+            one |= {"protect": True, "dependencies": [*(one.get("dependencies") or ()), urn]}
+    return [source[0], holder, *source[1:]]
+
+
+def _resumed(source: State) -> State:
+    """A copy of the source, as it was before a move that was interrupted."""
+    made = deepcopy([one for one in source if one["type"] != MOVE])
+    records: dict[str, Any] = {}
+    for holder in source:
+        records |= holder["outputs"]["records"] if holder["type"] == MOVE else {}
+    for one in made:
+        if records:
+            _depend_on(one, {other["urn"] for other in made})
+        for member, record in mapping(records.get(one["urn"])).items():
+            if saved := mapping(record):
+                outputs = one["outputs"] = mapping(one.get("outputs"))
+                outputs[member] = saved | mapping(outputs.get(member))
+    return made
 
 
 class _Source:
@@ -173,6 +211,7 @@ class _Renamer(NamedTuple):
     def resource(self, one: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
         """A resource as the target has it. ids: URN → id of what the target has, for its providers."""
         made = deepcopy(dict(one))
+        made.pop("protect", None)  # of a move that was interrupted; the program sets its own again
         made |= {name: self.urn(made[name]) for name in ("urn", "parent", "deletedWith") if made.get(name)}
         if provider := made.get("provider"):
             urn, own = _provider(made)
