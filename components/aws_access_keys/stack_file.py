@@ -22,6 +22,14 @@ PULUMI_NAMES = ("config", "environment", "encryptionsalt", "encryptedkey", "secr
 """What a stack file has beside `config`. Source: `ProjectStack` in Pulumi's `sdk/go/common/workspace/project.go`."""
 _SETTINGS = settings_of(StackSettings)
 _NAMES = frozenset(map(STACK_FILE, _SETTINGS))
+_NULL = {
+    "key": "for a user without a key",
+    "deliver": "for a user whose key is not delivered",
+    "retireGuard": "to switch the guard off",
+    "rotation": "for a key that is not rotated by date",
+    "expires": "for a key that does not expire",
+}
+"""Settings of users and their keys that must not be empty → what null means."""
 _TEXTS = frozenset(STACK_FILE(name) for name, found in _SETTINGS.items() if isinstance(found.type, Text))
 """Settings whose value is text, such as a prefix "2024"."""
 
@@ -62,7 +70,7 @@ def given_settings(config: Mapping[str, str]) -> dict[str, Any]:
             name = key.removeprefix(prefix)
             given[name] = text  # plain text stays text, and is refused where it is not expected
             if name not in _TEXTS:
-                with suppress(json.JSONDecodeError):
+                with suppress(json.JSONDecodeError, RecursionError):  # RecursionError: thousands of brackets
                     given[name] = json.loads(text)
     return given
 
@@ -96,8 +104,7 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
             for config_key, settings in _pairs(value):
                 setting = str(config_key.value).removeprefix(f"{NAMESPACE}:")
                 yield from _number_problems(setting, settings, given.get(setting))
-                if setting == "users":
-                    yield from _empty_keys(settings)
+                yield from _empty_settings(setting, settings)
         elif name in _NAMES or ":" in name:
             yield Problem(
                 f"line {key.start_mark.line + 1}",
@@ -116,7 +123,7 @@ def _read_yaml(path: Path) -> "yaml.Node | None":
     """What is in a YAML file; None if it cannot be read."""
     try:
         return yaml.SafeLoader(path.read_text("utf-8-sig")).get_single_node()
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
 
 
@@ -131,13 +138,22 @@ def _number_problems(path: str, written: "yaml.Node", given: Any) -> Iterator[Pr
             yield Problem(f"{path}.{name}", f"YAML reads this unquoted name as a number or a date. Write '{name}'.")
 
 
-def _empty_keys(users: "yaml.Node") -> Iterator[Problem]:
-    """An empty `key:` is null to YAML, and would delete the user's key."""
-    for user, settings in _pairs(users):
-        for name, value in _pairs(settings):
-            if name.value == "key" and value.value == "":
-                cure = "Write key: null for a user without a key, or remove it."
-                yield Problem(f"users.{user.value}.key", f"empty. {cure}")
+def _empty_settings(setting: str, written: "yaml.Node") -> Iterator[Problem]:
+    """Settings that are empty, which is null to YAML: `key:` would delete the user's key, `retireGuard:` guard none."""
+    if setting == "keyDefaults":
+        yield from _empty("keyDefaults", written)
+    for user, settings in _pairs(written) if setting == "users" else ():
+        yield from _empty(f"users.{user.value}", settings)
+        for name, key in _pairs(settings):
+            if name.value == "key":
+                yield from _empty(f"users.{user.value}.key", key)
+
+
+def _empty(path: str, written: "yaml.Node") -> Iterator[Problem]:
+    for key, value in _pairs(written):
+        name = str(key.value)
+        if name in _NULL and value.value == "":
+            yield Problem(f"{path}.{name}", f"empty. Write {name}: null {_NULL[name]}, or remove it.")
 
 
 def _pairs(node: "yaml.Node | None") -> "list[tuple[yaml.Node, yaml.Node]]":

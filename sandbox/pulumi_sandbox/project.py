@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -112,10 +112,10 @@ def _copied(project: Path) -> Path:
     return copy
 
 
-def _with_absolute_paths(settings: Any, project: Path) -> Any:
+def _with_absolute_paths(settings: "dict[str, Any]", project: Path) -> "dict[str, Any]":
     """Pulumi.yaml with the paths in it as seen from the project's own folder."""
-    settings["main"] = str(project / settings.get("main", ""))
-    runtime = settings["runtime"]
+    settings["main"] = str(project / str(settings.get("main", "")))
+    runtime = settings.get("runtime")
     if isinstance(runtime, dict) and "virtualenv" in (runtime.get("options") or {}):
         runtime["options"]["virtualenv"] = str(project / runtime["options"]["virtualenv"])
     for plugins in (settings.get("plugins") or {}).values():
@@ -128,8 +128,8 @@ def _with_absolute_paths(settings: Any, project: Path) -> Any:
 
 def _copy_stack_file(source: Path, copy: Path) -> None:
     """Take over the source where it changed since the last time, and keep the sandbox's own salt."""
-    config = (_parsed(source) or {}).get("config")
-    text = source.read_text()
+    config = _parsed(source).get("config")
+    text = source.read_text("utf-8")
     taken_over = copy.with_suffix(".sha256")  # of the source and its config, as they were when the copy was made
     digests = [_digest(text), _digest(yaml.safe_dump(config))]
     current = copy.read_text() if copy.exists() else ""
@@ -164,21 +164,33 @@ def stack_environment(stack: str, cwd: Path) -> dict[str, str]:
     if not file.exists():
         known = ", ".join(sorted(other.name for other in project.glob("Pulumi.*.yaml"))) or "none"
         raise SandboxError(f"{file.name} is missing in {project}. Stack files there: {known}")
-    region = ((_parsed(file) or {}).get("config") or {}).get("aws:region")
+    region = _config(_parsed(file)).get("aws:region")
     return {"PULUMI_STACK": stack} | ({"AWS_REGION": region, "AWS_DEFAULT_REGION": region} if region else {})
 
 
-def _parsed(file: Path) -> Any:
+def _config(settings: "dict[str, Any]") -> "dict[str, Any]":
+    found = settings.get("config")
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _parsed(file: Path) -> "dict[str, Any]":
     try:
-        text = file.read_text()
+        text = file.read_text("utf-8")
         _refuse_duplicates(file, yaml.compose(text, yaml.SafeLoader))
-        return yaml.safe_load(text)
+        found = yaml.safe_load(text)
     except RecursionError:
         sys.exit(f"{file.name}: nested too deeply.")
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         sys.exit(f"{file.name}{place}: invalid YAML: {getattr(error, 'problem', None) or error}. Fix it there.")
+    except ValueError as error:  # not UTF-8, or a date such as 2027-02-30
+        sys.exit(f"{file.name}: invalid YAML: {error}. Fix it there.")
+    if not isinstance(found, dict | None):
+        sys.exit(
+            f"{file.name}: expected names with values, such as config:, got a {type(found).__name__}. Fix it there."
+        )
+    return cast("dict[str, Any]", found or {})
 
 
 def _refuse_duplicates(file: Path, node: "yaml.Node | None") -> None:

@@ -352,6 +352,21 @@ def test_a_broken_stack_file_is_named_with_the_place(project: Path) -> None:
         redirected(["up"], project)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("Pulumi.dev.yaml", b"- a\n", r"Pulumi\.dev\.yaml: expected names with values, such as config:, got a list"),
+        ("Pulumi.dev.yaml", b"\xff\xfe\x00config", r"Pulumi\.dev\.yaml: invalid YAML: 'utf-8' codec can't decode"),
+        ("Pulumi.dev.yaml", b"config: {a: 2027-02-30}\n", r"Pulumi\.dev\.yaml: invalid YAML: day is out of range"),
+        ("Pulumi.yaml", b"- a\n", r"Pulumi\.yaml: expected names with values, such as config:, got a list"),
+    ],
+)
+def test_a_file_of_the_wrong_form_is_named_in_one_line(project: Path, file: str, content: bytes, says: str) -> None:
+    (project / file).write_bytes(content)
+    with pytest.raises(SystemExit, match=says):
+        redirected(["up"], project)
+
+
 def test_a_key_that_is_written_twice_is_named_with_the_file_and_both_lines(project: Path) -> None:
     (project / "Pulumi.dev.yaml").write_text("config:\n  a: [{b: 1}]\n  c: 2\n  a: 3\n")
     with pytest.raises(SystemExit, match=r"Pulumi\.dev\.yaml, line 4: 'a' is already on line 2\. Remove one of them\."):

@@ -47,6 +47,11 @@ class Estate:
     def sandbox(self) -> Sandbox:
         return self.stacks["tools"].sandbox
 
+    @property
+    def plain(self) -> dict[str, str]:
+        """For the engine itself. The sandbox's own `pulumi` copies stack files, and restores a damaged state."""
+        return {"PATH": f"{self.sandbox.engine.pulumi.parent}{os.pathsep}{self.sandbox.environment['PATH']}"}
+
     def iam(self, name: str) -> Any:
         """IAM of a stack's account, as its administrator."""
         if name == "tools":
@@ -147,7 +152,20 @@ def test_one_project_issues_keys_in_three_accounts_as_the_role_of_each(estate: E
     assert {("111111111111", "shop-mailer", "shop"), ("222222222222", "nightly-report", "data")} <= found
     assert {("123456789012", "operator", None), ("123456789012", "backup-tool", "tools")} <= found
     assert [one["account"] for one in document["accounts"]] == sorted(ACCOUNTS.values()), "each account once"
+    _encrypted(estate)
     _refusals(estate)
+
+
+def _encrypted(estate: Estate) -> None:
+    """Encrypted values of `aws:` count, too: without them, commands would ask the account of another caller."""
+    secrets = {"aws:assumeRoles[0].externalId": "keys-of-data", "aws:secretKey": estate.operator["SecretAccessKey"]}
+    for name, value in secrets.items():
+        estate.stacks["data"].run("config", "set", "--secret", "--path", name, value)
+    for command in ("report", "inventory"):
+        done = estate.access_keys(command, "--stack", "data", env=estate.plain)
+        assert done.returncode == 0, done.stderr
+        assert f"AWS account {ACCOUNTS['data']}" in done.stdout
+        assert not any(value in done.stdout + done.stderr for value in secrets.values()), "and they are not shown"
 
 
 def _refusals(estate: Estate) -> None:
@@ -162,12 +180,10 @@ def _refusals(estate: Estate) -> None:
     assert "Stack 'data' could not be read: AWS does not answer: " in inventory.stdout
     sandbox = estate.sandbox
     states = {path: path.read_text() for path in sandbox.folder.state.glob(".pulumi/stacks/*/shop.json*")}
-    # The sandbox's own `pulumi` brings the state before back; on a real account nobody does.
-    plain = {"PATH": f"{sandbox.engine.pulumi.parent}{os.pathsep}{sandbox.environment['PATH']}"}
     try:
         for path in states:
             path.write_text("{")
-        report = estate.access_keys("report", "--all-stacks", env=plain)
+        report = estate.access_keys("report", "--all-stacks", env=estate.plain)
     finally:
         for path, text in states.items():
             path.write_text(text)

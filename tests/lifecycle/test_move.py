@@ -2,7 +2,9 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -37,12 +39,18 @@ def part(found: dict[str, Any], names: tuple[str, ...], is_wanted: bool = True) 
     return {name: value for name, value in found.items() if (name in names) == is_wanted}
 
 
-def access_keys(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        ["access-keys", *arguments], cwd=stack.folder, env=stack.sandbox.environment, capture_output=True, text=True
-    )
+def access_keys(
+    stack: Stack, *arguments: str, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    variables = stack.sandbox.environment | dict(environment or {})
+    done = subprocess.run(["access-keys", *arguments], cwd=stack.folder, env=variables, capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def with_hooks(stack: Stack) -> set[str]:
+    """The resources that have hooks, by the part of their URN that does not name the stack."""
+    return {urn.split("::", 2)[2] for urn, found in stack.resources().items() if found.get("resourceHooks")}
 
 
 @pytest.fixture
@@ -97,6 +105,57 @@ def test_users_move_to_another_stack_without_a_call_to_aws_and_rotate_there(two:
     stored = sandbox.client("secretsmanager").list_secrets()["SecretList"]
     content = sandbox.client("secretsmanager").get_secret_value(SecretId=stored[0]["ARN"])["SecretString"]
     assert json.loads(content)["aws_access_key_id"] == rotated["current"]["id"], "the store follows"
+
+
+@pytest.mark.long
+def test_a_move_that_is_killed_costs_no_key_and_the_same_command_completes_it(
+    two: tuple[Stack, Stack], tmp_path: Path
+) -> None:
+    old, new = two
+    sandbox, control = old.sandbox, old.sandbox.control
+    # A parameter that is no resource is deleted by a hook, which the engine calls before it looks at protect.
+    users = USERS | {"dan": {"groups": ["readers"], "deliver": {"ssm": {}}, "key": {"keepSecret": False}}}
+    old.write(settings(GROUPS, users))
+    old.up()
+    before, outputs = {user: keys_in_iam(sandbox, user) for user in users}, old.outputs()
+    hooked = with_hooks(old)
+    moved = (*MOVED, "dan")
+    left = settings(part(GROUPS, ("mailers",)), part(users, moved, False))
+    old.write(left | {"retireUnguarded": [*moved]})  # or the retire guard would keep the keys, which are in use
+    new.write(settings(part(GROUPS, ("mailers",), False), part(users, moved)))
+    command = ("move", *moved, "--stack", old.name, "--to", new.name)
+    real = which("pulumi", path=sandbox.environment["PATH"])
+    wrapper, count = tmp_path / "pulumi", tmp_path / "imports"
+    for number in (2, 3):
+        count.write_text("")
+        wrapper.write_text(
+            "#!/bin/bash\n"
+            f'if [ "$1 $2" = "stack import" ]; then echo >> {count}; '
+            f"if [ $(wc -l < {count}) = {number} ]; then kill -9 $PPID; exit 1; fi; fi\n"
+            f'exec {real} "$@"\n'
+        )
+        wrapper.chmod(0o755)
+        killed = access_keys(old, *command, environment={"PATH": f"{tmp_path}:{sandbox.environment['PATH']}"})
+        assert killed.returncode == -9
+        control.clear_calls()
+        refused = old.up(check=False)
+        assert refused.code != 0
+        assert "protect" in refused.text
+        changes = [call.action for call in control.calls() if not call.action.startswith(("Get", "List", "Describe"))]
+        assert changes == [], f"an update of the source changes nothing after import {number} was killed"
+    old.write(left)
+    completed = access_keys(old, *command)
+    assert completed.returncode == 0, completed.stderr
+    for stack in two:
+        assert stack.preview("--expect-no-changes").changes == {}
+        stack.up()
+        assert not any(found.get("protect") for found in stack.resources().values()), "the update resets protect"
+    after = with_hooks(new)
+    assert after == {urn for urn in hooked if urn in after or any(user in urn for user in moved)}, "and the hooks"
+    assert {user: keys_in_iam(sandbox, user) for user in users} == before
+    for user in moved:
+        assert new.outputs()["keys"][user] == outputs["keys"][user]
+    assert works(sandbox, new.key("bob"))
 
 
 def test_nothing_moves_between_stacks_of_different_accounts(new_stack: NewStack) -> None:

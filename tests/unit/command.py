@@ -43,7 +43,8 @@ class Command:
                 hidden = {key: {"secret": True} for key in self.secret}
                 return json.dumps({**self.config, **hidden})
             case ("config", "--json", "--show-secrets", "--stack", _):
-                return json.dumps(self.config)
+                shown = {key: {**value, "secret": key in self.secret} for key, value in self.config.items()}
+                return json.dumps(shown)
             case ("whoami", "--json"):
                 return json.dumps({"url": self.backend})
             case ("stack", "output", "--json", "--stack", _, *_):

@@ -22,6 +22,7 @@ class Stores:
     def __init__(self, text: str) -> None:
         self.text = text
         self.asked: list[tuple[str, Any]] = []
+        self.region: str | None = None
 
     def client(self, service: str) -> "Stores":
         self.asked.append(("client", service))
@@ -41,7 +42,12 @@ class Stores:
 @pytest.fixture
 def stores(monkeypatch: pytest.MonkeyPatch) -> Stores:
     found = Stores(json.dumps(KEY))
-    monkeypatch.setattr(boto3, "Session", lambda **_: found)
+
+    def session(**given: Any) -> Stores:
+        found.region = given["region_name"]
+        return found
+
+    monkeypatch.setattr(boto3, "Session", session)
     return found
 
 
@@ -75,6 +81,15 @@ def test_what_is_not_a_key_is_refused_and_not_shown(stores: Stores, text: str, s
         from_store("ann", "secretsManager", None, None, None)
     assert says in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_an_arn_gives_the_region_and_must_be_complete(stores: Stores) -> None:
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team/key-AbCdEf"
+    assert from_store("ann", "secretsManager", arn, None, None) == KEY
+    assert stores.region == "eu-west-1"
+    for wrong in ("arn:", "arn:aws:x", arn.replace("eu-west-1", "")):
+        with pytest.raises(StackError, match=r"is not a complete ARN\. Write the whole ARN, or only the name"):
+            from_store("ann", "secretsManager", wrong, None, None)
 
 
 def test_a_profile_that_would_ask_itself_is_refused(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aws_access_keys.account import AccessKeyMetadata, Account
+from aws_access_keys.cli import inventory
 from aws_access_keys.cli.inventory import questions
 from aws_access_keys.cli.inventory.data import Inventory, InventoryRow, inventory_of
 from aws_access_keys.cli.inventory.questions import Found
@@ -14,7 +15,7 @@ from aws_access_keys.cli.inventory.stacks import Stacks
 from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_listing
 from aws_access_keys.cli.report.data import as_csv, as_json
-from aws_access_keys.cli.stack import KeyInState
+from aws_access_keys.cli.stack import KeyInState, StackError
 from aws_access_keys.iam import LastUse
 from aws_access_keys.rules.credential_report import ROOT, ReportedKey, ReportedUser
 from aws_access_keys.rules.findings import Finding, Limits
@@ -29,7 +30,7 @@ from aws_access_keys.rules.inventory import (
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.unit.fake_aws import aws_error
+from tests.unit.fake_aws import FakeAws, aws_error
 
 DAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
@@ -356,3 +357,11 @@ def test_a_report_that_does_not_come_is_named_with_what_to_do(
     assert found.problems[0].endswith(text)
     assert found.problems[1:] == ["The ids of the keys of ann are not known: ServiceFailure: ServiceFailure it is."]
     assert aws.asked == ["generate_credential_report", "list_access_keys ann"], "any user may have keys"
+
+
+def test_a_caller_whom_aws_does_not_answer_is_told_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    aws = FakeAws()
+    monkeypatch.setattr(inventory, "session_for", lambda _: aws)  # pyright: ignore[reportUnknownLambdaType]
+    aws.errors["get_caller_identity"] = aws_error("Throttling")
+    with pytest.raises(StackError, match=r"^AWS does not answer: Throttling: Throttling it is\.$"):
+        inventory.caller_of({})

@@ -2,14 +2,18 @@
 
 import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_access_keys.cli import leak as cli
 from aws_access_keys.cli import usage
 from aws_access_keys.cli.usage import Lookups, look_up
 from aws_access_keys.rules import leak
 from aws_access_keys.rules.usage import Usage
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, CredentialRetrievalError
+
+from tests.unit.command import Command
 
 KEY, OTHER = "AKIAIOSFODNN7EXAMPLE", "AKIAI44QH8DHBEXAMPLE"
 NOW = datetime(2026, 11, 26, 7, 0, tzinfo=timezone.utc)
@@ -188,3 +192,24 @@ def test_a_region_that_does_not_answer_is_named_once_and_the_others_are_asked(mo
     assert "eu-west-1" in looked.problems[0]
     assert "cloudtrail:LookupEvents" in looked.problems[0]
     assert trail.asked.count("eu-west-1") == 1
+
+
+class Refused:
+    """A session whose role is refused when its credentials are first needed, as botocore does it."""
+
+    def get_credentials(self) -> "Refused":
+        return self
+
+    @property
+    def access_key(self) -> str:
+        raise CredentialRetrievalError(provider="aws:assumeRoles[0]", error_msg="AccessDenied: not authorized")
+
+
+def test_a_role_that_cannot_be_assumed_ends_it_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "session_for", lambda _: Refused())  # pyright: ignore[reportUnknownLambdaType]
+    code, text = Command(tmp_path, monkeypatch, {})("leak", KEY)
+    assert (code, text.splitlines()[-1]) == (
+        1,
+        "Error: AWS cannot be asked: Error when retrieving credentials from aws:assumeRoles[0]: AccessDenied: not "
+        "authorized.",
+    )

@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from aws_access_keys.cli import move as cli
 from aws_access_keys.cli.stack import StackError
-from aws_access_keys.rules.moving import MoveError, State, move_users
+from aws_access_keys.rules.moving import MOVE, Moved, MoveError, State, move_users, protected
 from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, MEMBERSHIP, PLANS, USER
 
 STACK = "pulumi:pulumi:Stack"
@@ -34,17 +35,16 @@ def stack_with(*users: str, stack: str = "a", groups: dict[str, str] | None = No
     owners = {user: (groups or {}).get(user, "readers") for user in users}
     reference = f"{provider['urn']}::{provider['id']}"
     for group in sorted(set(owners.values())):
-        arn = {"arn": f"arn:aws:iam::123456789012:group/{group}"}
-        found.append(
-            one(f"{COMPONENT}${GROUP}", f"access/{group}", component["urn"], stack, outputs=arn, provider=reference)
-        )
+        more = {"id": group, "outputs": {"arn": f"arn:aws:iam::123456789012:group/{group}"}, "provider": reference}
+        found.append(one(f"{COMPONENT}${GROUP}", f"access/{group}", component["urn"], stack, **more))
     for user, group in owners.items():
-        arn = {"arn": f"arn:aws:iam::123456789012:user/{user}"}
-        made = one(f"{COMPONENT}${USER}", f"access/{user}", component["urn"], stack, outputs=arn, provider=reference)
+        more = {"id": user, "outputs": {"arn": f"arn:aws:iam::123456789012:user/{user}"}, "provider": reference}
+        made = one(f"{COMPONENT}${USER}", f"access/{user}", component["urn"], stack, **more)
         on = [urn(f"{COMPONENT}${GROUP}", f"access/{group}", stack), made["urn"]]
         below = f"{COMPONENT}${USER}$"
         member = one(f"{below}{MEMBERSHIP}", f"access/{user}", made["urn"], stack, dependencies=on)
-        key = one(f"{below}{KEY}", f"access/{user}/1", made["urn"], stack, propertyDependencies={"user": on[1:]})
+        more = {"id": f"AKIA-{user}-{stack}", "propertyDependencies": {"user": on[1:]}}
+        key = one(f"{below}{KEY}", f"access/{user}/1", made["urn"], stack, **more)
         found += [made, member, key]
     return found
 
@@ -119,24 +119,125 @@ def test_what_cannot_move_is_refused(source: State, target: State, message: str)
     assert str(refused.value).startswith(message)
 
 
-def test_nothing_is_written_over_an_update_that_ends_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    source, target = stack_with("ann", "bob", groups={"bob": "writers"}), stack_with("carol", stack="b")
-    states = {"a": source, "b": [found | {"urn": found["urn"].replace("readers", "mailers")} for found in target]}
-    exports: Counter[str] = Counter()
+def test_a_move_that_was_interrupted_leaves_the_target_as_it_is() -> None:
+    source = stack_with("ann", "bob", groups={"bob": "writers"})
+    first = move_users(source, [], "b", ["ann"])
+    component = next(found for found in first.target if found["type"] == COMPONENT)
+    component["outputs"]["keys"]["ann"] = {"of": "ann", "since": "an update of the target"}
+    again = move_users(source, first.target, "b", ["ann"])
+    assert again == Moved(first.source, first.target, first.names), "only the source's part is left"
 
-    def pulumi(*arguments: str, stdin: str | None = None) -> str:
-        assert arguments[:2] == ("stack", "export"), f"{arguments} writes a state"
+
+def test_what_an_update_of_the_source_loses_after_an_interruption_is_kept() -> None:
+    source = stack_with("ann", "bob", groups={"bob": "writers"})
+    for found in source:
+        found["resourceHooks"] = {"BeforeDelete": ["delete the parameter"]}
+    once = move_users(source, [], "b", ["ann"])
+    left = protected(source, once)
+    assert {found["urn"] for found in left if "resourceHooks" not in found} == {
+        found["urn"] for found in left if found.get("protect") or found["type"] == MOVE
+    }
+    updated = deepcopy(left)
+    for found in updated:
+        if found["type"] in (COMPONENT, PLANS):
+            found["outputs"] = {name: value for name, value in found["outputs"].items() if isinstance(value, str)}
+    for state in (left, updated, protected(updated, once)):
+        again = move_users(state, [], "b", ["ann"])
+        assert again.source == once.source
+        assert plain(again.target) == plain(once.target)
+
+
+def plain(state: State) -> State:
+    """Without hooks, which the next update sets again, and without the difference between no and empty dependencies."""
+    return [found | {"resourceHooks": None, "dependencies": found.get("dependencies", [])} for found in state]
+
+
+Import = tuple[str, list[dict[str, Any]]]
+
+
+class Engine:
+    """Both stacks' states, as `pulumi stack export` and `import` have them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, target_changes: bool = False) -> None:
+        target = stack_with("carol", stack="b", groups={"carol": "mailers"})
+        self.states: dict[str, State] = {"a": stack_with("ann", "bob", groups={"bob": "writers"}), "b": target}
+        self.exports: Counter[str] = Counter()
+        self.imports: list[Import] = []
+        self.fail: dict[int, BaseException] = {}
+        """Number of an import → what it raises."""
+        self.target_changes = target_changes
+        monkeypatch.setattr(cli, "pulumi", self.pulumi)
+        monkeypatch.setattr(cli, "stack_config", self.config)
+
+    def pulumi(self, *arguments: str, stdin: str | None = None) -> str:
         stack = arguments[-1]
-        exports[stack] += 1
-        manifest = {"time": exports[stack] if stack == "b" else 0}
-        deployment = {"resources": states[stack], "secrets_providers": {"type": "passphrase"}, "manifest": manifest}
+        if arguments[:2] == ("stack", "import"):
+            resources: State = json.loads(stdin or "")["deployment"]["resources"]
+            self.imports.append((stack, resources))
+            if error := self.fail.get(len(self.imports)):
+                raise error
+            self.states[stack] = resources
+            return ""
+        assert arguments[:2] == ("stack", "export")
+        self.exports[stack] += 1
+        manifest = {"time": self.exports[stack] if stack == "b" and self.target_changes else 0}
+        deployment = {
+            "resources": self.states[stack],
+            "secrets_providers": {"type": "passphrase"},
+            "manifest": manifest,
+        }
         return json.dumps({"deployment": deployment})
 
+    @staticmethod
     def config(*_: str) -> dict[str, Any]:
         return {}
 
-    monkeypatch.setattr(cli, "pulumi", pulumi)
-    monkeypatch.setattr(cli, "stack_config", config)
+
+def test_nothing_is_written_over_an_update_that_ends_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(monkeypatch, target_changes=True)
     with pytest.raises(StackError, match=r"Stack 'b' is being updated\. .* Nothing was moved\."):
         cli.move(["ann"], "a", "b", dry_run=False)
-    assert exports["b"] == 2
+    assert engine.exports["b"] == 2
+    assert engine.imports == []
+
+
+def test_what_moves_is_protected_in_the_source_until_both_states_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(monkeypatch)
+    cli.move(["ann"], "a", "b", dry_run=False)
+    assert [stack for stack, _ in engine.imports] == ["a", "b", "a"]
+    protected = {one["urn"] for one in engine.imports[0][1] if one.get("protect")}
+    left = {one["urn"] for one in engine.states["a"]}
+    assert protected == {one["urn"] for one in engine.imports[0][1] if one["type"] != MOVE} - left
+    assert len(protected) == 4, "the group, and the user with its membership and key"
+    assert not any(one.get("protect") for stack in "ab" for one in engine.states[stack])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("error", [StackError("the disk is full"), KeyboardInterrupt()])
+def test_a_move_that_fails_or_is_interrupted_restores_both_states(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, error: BaseException
+) -> None:
+    engine = Engine(monkeypatch)
+    before = dict(engine.states)
+    engine.fail = {number: error}
+    with pytest.raises((StackError, KeyboardInterrupt)) as raised:
+        cli.move(["ann"], "a", "b", dry_run=False)
+    assert engine.states == before
+    assert "Nothing was moved" in (
+        raised.value.message if isinstance(raised.value, StackError) else capsys.readouterr().err
+    )
+
+
+def test_a_state_that_cannot_be_restored_is_named_with_the_command_that_completes_the_move(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine(monkeypatch)
+    engine.fail = {3: KeyboardInterrupt(), 4: StackError("the stack is locked")}
+    with pytest.raises(
+        StackError, match=r"stack 'b' cannot be restored: the stack is locked\. .* run this command again"
+    ):
+        cli.move(["ann"], "a", "b", dry_run=False)
+    assert any(one.get("protect") for one in engine.states["a"]), "no update of the source can delete what moved"
+    cli.move(["ann"], "a", "b", dry_run=False)
+    assert not any("ann" in one["urn"] or one.get("protect") for one in engine.states["a"])
+    assert any("ann" in one["urn"] for one in engine.states["b"])

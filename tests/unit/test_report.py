@@ -1,15 +1,20 @@
 import csv
 import json
+import os
 import re
+import resource
 from datetime import date, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_access_keys.cli.report import put_listing
 from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_listing
 from aws_access_keys.cli.report.data import Report, Row, as_csv, as_json, report_of
+from aws_access_keys.cli.stack import StackError
 from aws_access_keys.iam import LastUse
 from aws_access_keys.rules.findings import Limits
 from rich.console import Console
@@ -369,3 +374,36 @@ def test_a_previous_key_that_waits_for_its_users_says_for_whom() -> None:
     ]
     assert notes(AKIANEW=use, AKIAOLD=None) == [], "the next update retires it"
     assert notes(AKIANEW=use) == [], "what AWS does not report is not guessed"
+
+
+def test_a_report_that_does_not_fit_on_the_disk_leaves_the_last_one(report: Report, tmp_path: Path) -> None:
+    file = tmp_path / "keys.html"
+    put_listing(report, "html", file)
+    assert file.stat().st_mode & 0o777 == 0o666 & ~umask(), "it holds no secret, and has the mode of any new file"
+    file.write_text("the last one")
+    file.chmod(0o640)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(StackError, match="The report cannot be written to"):
+            put_listing(report, "html", file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_text() == "the last one"
+    assert list(tmp_path.iterdir()) == [file], "no part of the new one is left"
+    put_listing(report, "html", file)
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_report_can_go_into_a_pipe_and_through_a_link(report: Report, tmp_path: Path) -> None:
+    put_listing(report, "csv", Path(os.devnull))
+    assert Path(os.devnull).is_char_device()
+    (tmp_path / "link").symlink_to(tmp_path / "keys.csv")
+    put_listing(report, "csv", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert "AKIALATE" in (tmp_path / "keys.csv").read_text()
+
+
+def umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask

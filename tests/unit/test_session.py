@@ -1,13 +1,19 @@
 """The program's own AWS session: roles in a chain, with the credentials of a stack file."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.session
 import pytest
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli import stack
+from aws_access_keys.cli.stack import StackError
 from aws_access_keys.session import session_for
 from botocore.exceptions import ClientError
+
+from tests.unit.command import Command
 
 HUB, SPOKE = "arn:aws:iam::123456789012:role/hub", "arn:aws:iam::222222222222:role/spoke"
 CONFIG = {"region": "ap-northeast-2", "accessKey": "AKIABASE", "secretKey": "base"}
@@ -91,3 +97,50 @@ def test_a_role_that_is_refused_is_named_with_its_setting(sts: Sts) -> None:
 def test_malformed_roles_are_refused_before_aws_is_asked(roles: Any, message: str) -> None:
     with pytest.raises(AwsQueryError, match=message):
         Account(lambda: session_for({**CONFIG, "assumeRoles": roles})).client("iam")
+
+
+def test_encrypted_values_of_the_aws_config_are_decrypted_for_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Command(tmp_path, monkeypatch, {})
+    roles = [{"roleArn": SPOKE, "externalId": "e"}]
+    engine.config |= {
+        "aws:assumeRoles": {"value": json.dumps(roles), "objectValue": roles},
+        "aws:secretKey": {"value": "base"},
+        "aws-access-keys:users": {"value": "{}", "objectValue": {}},
+        "other:token": {"value": "t"},
+    }
+    assert stack.stack_config("dev", "aws") == {"region": "ap-northeast-2", "assumeRoles": roles, "secretKey": "base"}
+    engine.secret = {"aws:assumeRoles", "aws:secretKey", "aws-access-keys:users", "other:token"}
+    expected = {"region": "ap-northeast-2", "assumeRoles": roles, "secretKey": "base"}
+    assert stack.stack_config("dev", "aws") == stack.aws_config(None) == expected
+    assert stack.stack_config("dev", "aws-access-keys") == {}, "nothing else is decrypted"
+
+
+@pytest.mark.parametrize("named", ["dev", None])
+def test_an_encrypted_value_that_cannot_be_decrypted_is_named_and_never_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
+    engine = Command(tmp_path, monkeypatch, {})
+    engine.config["aws:secretKey"] = {"value": "base"}
+    engine.secret = {"aws:secretKey"}
+
+    def pulumi(*arguments: str) -> str:
+        if "--show-secrets" in arguments:
+            raise StackError("incorrect passphrase")
+        return answer(*arguments)
+
+    answer = stack.pulumi
+    monkeypatch.setattr(stack, "pulumi", pulumi)
+    with pytest.raises(StackError, match=r"cannot decrypt them: aws:secretKey\. incorrect passphrase\. Run this with"):
+        stack.aws_config(named)
+
+
+def test_a_region_that_is_a_list_is_refused_with_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Command(tmp_path, monkeypatch, {"keys": {}})
+    engine.config["aws:region"] = {"value": '["a"]', "objectValue": ["a"]}
+    expected = (
+        "Error: Pulumi.dev.yaml: aws:region is a list or a mapping. Write one value, as in aws:region: us-east-1.\n"
+    )
+    for command in ("report", "inventory"):
+        assert engine(command) == (1, expected)

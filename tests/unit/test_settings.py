@@ -208,3 +208,9 @@ def test_every_setting_is_described_and_known_by_name() -> None:
     known = message.split("Known names: ")[1].split(".")[0].split(", ")
     assert known == sorted(STACK_FILE(name) for name in settings_of(StackSettings))
     assert all(found.description for found in settings_of(StackSettings).values())
+
+
+def test_a_text_of_thousands_of_brackets_is_refused_like_any_other_text() -> None:
+    text = refusal(config({"aws-access-keys:users": "[" * 3000}))
+    assert "aws-access-keys:users: expected a mapping" in text
+    assert len(text) < 400, "and is not repeated whole"

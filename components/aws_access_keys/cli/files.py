@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,16 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
         with suppress(FileNotFoundError):
             os.unlink(new)
         raise
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """The same for a file without a secret, which keeps its mode; a pipe or device is written to. Raises OSError."""
+    real = Path(os.path.realpath(path))
+    if real.exists() and not real.is_file():
+        real.write_bytes(content)
+        return
+    os.umask(mask := os.umask(0))  # there is no other way to read it
+    write_file(real, content, stat.S_IMODE(real.stat().st_mode) if real.exists() else 0o666 & ~mask)
 
 
 def back_up(path: Path) -> Path:

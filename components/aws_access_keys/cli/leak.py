@@ -87,14 +87,15 @@ class _Answer:
         try:
             self.session: Any = session_for(config or {})
             credentials = self.session.get_credentials()
+            own = credentials and credentials.access_key  # which assumes the roles, if there are any
+            self._is_session = bool(credentials and credentials.token)
         except (*sdk_errors(), ValueError) as error:
             raise StackError(f"AWS cannot be asked: {format_error(error)}.") from None
-        if credentials and credentials.access_key == self.key_id:
+        if own == self.key_id:
             raise StackError(
                 f"{self.key_id} is the key that this command would use itself. Use other credentials, for example "
                 "AWS_PROFILE=admin."
             )
-        self._is_session = bool(credentials and credentials.token)
         self.account = Account(lambda: self.session)
         self.user: str = request.user or ""
         self.active: bool | None = None

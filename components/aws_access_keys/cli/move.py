@@ -4,11 +4,13 @@ AWS is not asked and not changed. The secrets pass from the engine to the engine
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import click
+
 from aws_access_keys.cli.stack import StackError, pulumi, stack_config
-from aws_access_keys.rules.moving import Moved, MoveError, move_users
+from aws_access_keys.rules.moving import Moved, MoveError, State, move_users, protected
 from aws_access_keys.rules.problem import NAMESPACE
 
 _ONE_CALLER = ("region", "profile", "allowedAccountIds", "assumeRoles")
@@ -16,7 +18,7 @@ _ONE_CALLER = ("region", "profile", "allowedAccountIds", "assumeRoles")
 
 
 def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple[dict[str, Any], str]:
-    """Move users to another stack; what was moved, as data and as text. Where it raises StackError, nothing was."""
+    """Move users to another stack; what was moved, as data and as text. Raises StackError."""
     if source == target:
         raise StackError(f"The users are in stack '{source}' already. Choose another stack with --to.")
     configs = {stack: stack_config(stack, "aws") for stack in (source, target)}
@@ -48,14 +50,7 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
                 raise StackError(
                     f"Stack '{stack}' is being updated. Run this again when that is done. Nothing was moved."
                 )
-        old["resources"], new["resources"] = moved.source, moved.target
-        # First the target, so that no key is ever in neither state.
-        pulumi("stack", "import", "--stack", target, stdin=json.dumps(states[target]))
-        try:
-            pulumi("stack", "import", "--stack", source, stdin=json.dumps(states[source]))
-        except StackError as error:
-            pulumi("stack", "import", "--stack", target, stdin=exported[target])
-            raise StackError(f"Nothing was moved, because stack '{source}' cannot be written: {error}") from None
+        _write(source, target, exported, moved)
     found = {f"{kind}s".replace("ys", "ies"): names for kind, names in moved.names.items()}
     verb = "Would move" if dry_run else "Moved"
     lines = [f"{verb} from stack '{source}' to stack '{target}', without a change in AWS:"]
@@ -64,6 +59,43 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
     if not dry_run:
         lines.append(f"Next: {' && '.join(after)}, which change nothing but the outputs. Preview them first.")
     return {"source": source, "target": target, "moved": not dry_run, **found, "next": after}, "\n".join(lines)
+
+
+def _write(source: str, target: str, exported: Mapping[str, str], moved: Moved) -> None:
+    """Import both states, or restore them. First the target, so that no key is ever in neither state; until the source
+    is written, what moves is protected in it, so that no `pulumi up` there can delete that.
+    """
+    before: State = json.loads(exported[source])["deployment"]["resources"]
+    steps = [(source, protected(before, moved)), (target, moved.target), (source, moved.source)]
+    if (json.loads(exported[target])["deployment"].get("resources") or []) == moved.target:
+        steps = steps[-1:]  # the rest of a move that was interrupted
+    begun: list[str] = []
+    try:
+        for stack, resources in steps:
+            begun.append(stack)
+            state = json.loads(exported[stack])
+            state["deployment"]["resources"] = resources
+            pulumi("stack", "import", "--stack", stack, stdin=json.dumps(state))
+    except BaseException as error:
+        refused = error if isinstance(error, StackError) else None
+        written = begun[:-1] if refused else begun  # Pulumi did not write what it refused
+        for stack in sorted(set(written), key=(target, source).index):
+            _restore(stack, exported[stack], source, target)
+        if refused:
+            text = f"Nothing was moved, because stack '{begun[-1]}' cannot be written: {refused.message}"
+            raise StackError(text) from None
+        click.echo("Nothing was moved: both states are as they were.", err=True)
+        raise
+
+
+def _restore(stack: str, state: str, source: str, target: str) -> None:
+    try:
+        pulumi("stack", "import", "--stack", stack, stdin=state)
+    except StackError as error:
+        raise StackError(
+            f"The move was interrupted, and stack '{stack}' cannot be restored: {error.line}. Complete the move before "
+            f"any `pulumi up`: run this command again, from '{source}' to '{target}'."
+        ) from None
 
 
 def _exported(stack: str) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import click
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.cli.stack import StackError, aws_config, pulumi
+from aws_access_keys.cli.stack import StackError, aws_config, config_entries, pulumi
 from aws_access_keys.rules.documents import length
 from aws_access_keys.rules.limits import POLICY_LENGTH
 from aws_access_keys.rules.operator import (
@@ -213,10 +213,8 @@ def _config(stack: str) -> tuple[dict[str, Any], bool]:
     """The stack's whole config as text, and whether it has decrypted values. Only those of settings are decrypted:
     Pulumi gives `users` as a whole or not at all.
     """
-    found: dict[str, dict[str, Any]] = json.loads(pulumi("config", "--json", "--stack", stack))
+    found = config_entries(stack, NAMESPACE, "aws")
     has_secrets = any(entry.get("secret") for name, entry in found.items() if name.startswith(f"{NAMESPACE}:"))
-    if has_secrets:
-        found = json.loads(pulumi("config", "--json", "--show-secrets", "--stack", stack))
     return {name: entry.get("value") for name, entry in found.items()}, has_secrets
 
 

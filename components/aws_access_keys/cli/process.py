@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credenti
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
@@ -42,16 +43,18 @@ def from_store(user: str, store: str, name: str | None, profile: str | None, reg
             "--with-profile."
         )
     stored = stored_name(user, name, STORES[store])
+    arn = re.fullmatch(r"arn:[\w-]+:(?:secretsmanager|ssm):([a-z0-9-]+):\d{12}:.+", stored)
+    if stored.startswith("arn:") and not arn:
+        raise CredentialsError(f"'{stored}' in {store} is not a complete ARN. Write the whole ARN, or only the name.")
     kept = {variable: os.environ.pop(variable, None) for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")}
     os.environ[RUNNING] = "1"
     try:
-        where = region or (stored.split(":")[3] if stored.startswith("arn:") else None)
-        session: Any = boto3.Session(profile_name=profile, region_name=where)
+        session: Any = boto3.Session(profile_name=profile, region_name=region or (arn and arn[1]))
         if store == "ssm":
             found = session.client("ssm").get_parameter(Name=stored, WithDecryption=True)["Parameter"]["Value"]
         else:
             found = session.client("secretsmanager").get_secret_value(SecretId=stored)["SecretString"]
-    except sdk_errors() as error:
+    except (*sdk_errors(), ValueError) as error:  # ValueError: AWS_ENDPOINT_URL is not a URL
         raise CredentialsError(f"'{stored}' in {store} cannot be read: {format_error(error)}.") from None
     finally:
         del os.environ[RUNNING]

@@ -174,8 +174,11 @@ def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value
     entry = f"key: {{{setting}: {value}}}" if len(missing) == 2 else f"{setting}: {value}"
     if not missing:
         start, end, new = node.start_mark.index, node.end_mark.index, str(value)
-    elif not isinstance(node, yaml.MappingNode) or not node.value or len(missing) > 2 or name is None:
+    elif not isinstance(node, yaml.MappingNode) or len(missing) > 2 or name is None:
         return None
+    elif not node.value:  # {}
+        start = end = node.end_mark.index - 1
+        new = entry
     elif node.flow_style:
         start = end = node.value[0][0].start_mark.index
         new = f"{entry}, "

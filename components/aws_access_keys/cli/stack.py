@@ -30,6 +30,7 @@ from aws_access_keys.rules.untyped import mapping
 MAX_NAMES_SHOWN = 20  # users in a message
 NO_STACKS = "This project has no stacks: run `pulumi stack init NAME` first."
 PARALLEL = 4  # `pulumi` processes at a time
+TEXTS = ("region", "profile", "accessKey", "secretKey", "token")  # of the `aws:` config
 Answer = TypeVar("Answer")
 _OWNERS = {USER: "users", GROUP: "groups"}
 _POLICIES = {
@@ -285,27 +286,55 @@ def _resources(stack: str) -> list[dict[str, Any]]:
     return deployment.get("resources") or []
 
 
+def config_entries(stack: str, *decrypted: str) -> dict[str, dict[str, Any]]:
+    """The stack's whole config as `pulumi config --json` has it. decrypted: namespaces, such as `aws`, whose secrets
+    are needed. Raises StackError.
+    """
+    command = ("config", "--json", "--stack", stack)
+    config: dict[str, dict[str, Any]] = json.loads(pulumi(*command))
+    secrets = [name for name, entry in config.items() if entry.get("secret") and name.split(":")[0] in decrypted]
+    if not secrets:
+        return config
+    try:
+        shown: dict[str, dict[str, Any]] = json.loads(pulumi(*command[:2], "--show-secrets", *command[2:]))
+    except StackError as error:
+        raise StackError(
+            f"The config of stack '{stack}' has encrypted values that are needed here, and Pulumi cannot decrypt them: "
+            f"{', '.join(secrets)}. {error.line}. Run this with what `pulumi up` decrypts them with: the passphrase of "
+            "the stack, or credentials that may use its KMS key."
+        ) from None
+    return config | {name: shown[name] for name in secrets}
+
+
 def stack_config(stack: str, namespace: str) -> dict[str, Any]:
-    """The stack's config in a namespace, such as `aws`, without the encrypted values. Raises StackError."""
-    config: dict[str, dict[str, Any]] = json.loads(pulumi("config", "--json", "--stack", stack))
-    return {
+    """The stack's config in a namespace, without the encrypted values; those of `aws` are decrypted, as AWS would
+    otherwise be asked as another caller. Raises StackError.
+    """
+    is_aws = namespace == "aws"
+    found = {
         name.removeprefix(f"{namespace}:"): entry.get("objectValue", entry.get("value"))
-        for name, entry in config.items()
-        if name.startswith(f"{namespace}:") and not entry.get("secret")
+        for name, entry in config_entries(stack, *(["aws"] if is_aws else [])).items()
+        if name.startswith(f"{namespace}:") and (is_aws or not entry.get("secret"))
     }
+    wrong = [name for name in TEXTS if is_aws and not isinstance(found.get(name, ""), str)]
+    if wrong:
+        raise StackError(
+            f"Pulumi.{stack}.yaml: aws:{wrong[0]} is a list or a mapping. Write one value, as in aws:region: us-east-1."
+        )
+    return found
 
 
 def aws_config(stack: str | None) -> dict[str, Any]:
     """The `aws:` config of a stack. None: of the selected stack; where there is none, AWS's own settings count.
 
-    Raises StackError where the stack that is named cannot be read.
+    Raises StackError where the config of the stack cannot be read.
     """
-    if stack:
-        return stack_config(stack, "aws")
-    try:
-        return stack_config(selected_stack(), "aws")
-    except StackError:
-        return {}
+    if not stack:
+        try:
+            stack = selected_stack()
+        except StackError:
+            return {}
+    return stack_config(stack, "aws")
 
 
 def name_in_iam(stack: str, user: str, known: Collection[str]) -> str:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, cast
 
-from aws_access_keys.rules.resource_types import COMPONENT, GROUP, PLANS, POLICY, USER
+from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, PLANS, POLICY, USER
+from aws_access_keys.rules.untyped import mapping
 
 STACK = "pulumi:pulumi:Stack"
+MOVE = "aws-access-keys:index:Move"
+"""Holds the records of the components while users move: an update of the source would lose them. No program has it."""
 
 State = list[dict[str, Any]]
 """The resources of a stack in the engine's order: each after what it depends on."""
@@ -34,17 +37,20 @@ class Moved(NamedTuple):
 def move_users(source: State, target: State, stack: str, users: Sequence[str]) -> Moved:
     """Both states after the move; the arguments stay as they are. Raises MoveError.
 
-    stack: the name of the target. users: names in IAM, as COMPONENT/USER where two components have one.
+    stack: the name of the target. users: names in IAM, as COMPONENT/USER where two components have one. If the target
+    has them already, with the same keys, an interrupted move is completed: the target stays as it is.
     """
+    source = _resumed(source)
     found = _Source(source)
     moved = found.with_what_they_use([found.user(name) for name in users])
     found.check(moved)
     rename = _Renamer.between(source, stack, {one["urn"] for one in target})
+    is_written = found.are_in(target, moved, rename)
     left, made = deepcopy([one for one in source if one["urn"] not in moved]), deepcopy(target)
     copied = {_provider(one)[0] for one in source if one["urn"] in moved} | found.frame(
         {found.component(urn) for urn in moved}
     )
-    for one in source:
+    for one in () if is_written else source:
         is_known = rename.urn(one["urn"]) in rename.known
         if one["urn"] in moved and is_known:
             raise MoveError(f"Stack '{stack}' already has {found.describe(one['urn'])}.")
@@ -63,11 +69,47 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
             component = one["urn"] if one["type"] == COMPONENT else one["parent"]
             names = {_name(urn) for urn in tops if found.component(urn) == component}
             names |= {f"{kind}.{name}" for kind in ("users", "groups") for name in names}
-            _move_records(one, [new for new in made if new["urn"] == rename.urn(one["urn"])], names)
+            into = [new for new in made if new["urn"] == rename.urn(one["urn"]) and not is_written]
+            _move_records(one, into, names)
     by_kind = {
         kind: sorted(_name(urn) for urn in tops if found.by_urn[urn]["type"] == type_) for type_, kind in _KINDS.items()
     }
     return Moved(left, made, by_kind)
+
+
+def protected(source: State, moved: Moved) -> State:
+    """The source until the target is written, too: no update of it can delete what moves, nor lose what is recorded.
+
+    Without hooks, which the engine calls before it refuses to delete what is protected. The next update by the program
+    of either stack sets all of this again.
+    """
+    source = _resumed(source)
+    root, staying = source[0]["urn"], {one["urn"] for one in moved.source}
+    records = {one["urn"]: one.get("outputs") for one in source if one["type"] in (COMPONENT, PLANS)}
+    urn = "::".join([*root.split("::")[:2], MOVE, "records"])
+    holder = {"urn": urn, "custom": False, "type": MOVE, "parent": root, "outputs": {"records": records}}
+    for one in source:
+        if one["urn"] not in staying:
+            one.pop("resourceHooks", None)
+            # The engine deletes the holder after what depends on it, which it refuses to delete.
+            one |= {"protect": True, "dependencies": [*(one.get("dependencies") or ()), urn]}
+    return [source[0], holder, *source[1:]]
+
+
+def _resumed(source: State) -> State:
+    """A copy of the source, as it was before a move that was interrupted."""
+    made = deepcopy([one for one in source if one["type"] != MOVE])
+    records: dict[str, Any] = {}
+    for holder in source:
+        records |= holder["outputs"]["records"] if holder["type"] == MOVE else {}
+    for one in made:
+        if records:
+            _depend_on(one, {other["urn"] for other in made})
+        for member, record in mapping(records.get(one["urn"])).items():
+            if saved := mapping(record):
+                outputs = one["outputs"] = mapping(one.get("outputs"))
+                outputs[member] = saved | mapping(outputs.get(member))
+    return made
 
 
 class _Source:
@@ -125,6 +167,12 @@ class _Source:
             tops |= set(waiting)
         return {urn for urn, top in self.tops.items() if top in tops}
 
+    def are_in(self, target: State, moved: Collection[str], rename: "_Renamer") -> bool:
+        """Whether another state has all users, keys, groups and policies of what moves, the very same in AWS."""
+        has = {one["urn"]: _identity(one) for one in target if not one.get("delete")}
+        compared = [self.by_urn[urn] for urn in moved if self.by_urn[urn]["type"] in (KEY, *_KINDS)]
+        return all(has.get(rename.urn(one["urn"])) == _identity(one) for one in compared)
+
     def check(self, moved: Collection[str]) -> None:
         """Raise MoveError where something that stays needs what moves, or an update of that is not finished."""
         for urn in sorted(self._unfinished.intersection(moved)):
@@ -163,12 +211,18 @@ class _Renamer(NamedTuple):
     def resource(self, one: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
         """A resource as the target has it. ids: URN → id of what the target has, for its providers."""
         made = deepcopy(dict(one))
+        made.pop("protect", None)  # of a move that was interrupted; the program sets its own again
         made |= {name: self.urn(made[name]) for name in ("urn", "parent", "deletedWith") if made.get(name)}
         if provider := made.get("provider"):
             urn, own = _provider(made)
             made["provider"] = f"{self.urn(urn)}::{ids.get(self.urn(urn), own)}" if urn else provider
         _depend_on(made, self.known, self.urn)
         return made
+
+
+def _identity(one: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What no other resource of its type in AWS has: a key's id, an ARN."""
+    return one.get("id"), mapping(one.get("outputs")).get("arn")
 
 
 def _provider(one: Mapping[str, Any]) -> tuple[str, str]:

@@ -150,7 +150,7 @@ def stored_name_problems(store: str, names: Mapping[str, str | None], places: Ma
     names: user → the name given for its key, None for the default. places: user → the setting.
     Sources: CreateSecret and PutParameter in the API references.
     """
-    taken: dict[str, str] = {}
+    taken: dict[str, tuple[str, str]] = {}
     for user, given in names.items():
         name, where = stored_name(user, given, store), places[user]
         problem = _stored_name_problem(store, name)
@@ -158,14 +158,16 @@ def stored_name_problems(store: str, names: Mapping[str, str | None], places: Ma
             problem = f"the default name is derived from the user name '{user}': {problem} Set another name here."
         if problem:
             yield Problem(where, problem)
-        if name in taken:
+        other, taken_name = taken.setdefault(name.removeprefix("/"), (user, name))
+        if other != user:
+            what = f"'{name}' is the name for both '{other}' and '{user}', so one key would overwrite the other"
+            if name != taken_name:  # the names of the resources in the state have no `/` at the start
+                what = f"'{name}' differs from '{taken_name}' of '{other}' only in the '/' at the start"
             yield Problem(
                 where,
-                f"'{name}' is the name for both '{taken[name]}' and '{user}', so one key would overwrite the other. "
-                "Give each user a different name under users.NAME.deliver, or omit it; the default includes the user "
-                "name.",
+                f"{what}. Give each user a different name under users.NAME.deliver, or omit it; the default includes "
+                "the user name.",
             )
-        taken.setdefault(name, user)
 
 
 def _stored_name_problem(store: str, name: str) -> str | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli.asking import reason_for
 from aws_access_keys.cli.inventory.data import Inventory, inventory_of
 from aws_access_keys.cli.inventory.questions import ask_account
 from aws_access_keys.cli.inventory.stacks import read_stacks
@@ -44,7 +45,7 @@ def caller_of(config: Mapping[str, Any]) -> tuple[Account, Mapping[str, str]]:
     try:
         caller = account.ask("sts", "get_caller_identity")
     except AwsQueryError as error:
-        raise StackError(f"AWS does not answer: {error}. {error.cure('')}") from None
+        raise StackError(f"AWS does not answer{reason_for(error, 'sts:GetCallerIdentity')}") from None
     return account, caller
 
 

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.cli.asking import authorization_details, reason_for
+from aws_access_keys.cli.files import replace_file
 from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_listing
 from aws_access_keys.cli.report.data import Listing, Report, as_csv, as_json, report_of
@@ -89,7 +90,7 @@ def put_listing(listing: Listing, kind: str, file: Path | None) -> None:
         sys.stdout.flush()
     else:
         try:
-            file.write_bytes(FORMATS[kind](listing).encode())
+            replace_file(file, FORMATS[kind](listing).encode())
         except OSError as error:
             raise StackError(f"The {listing.NAME} cannot be written to {file}: {error.strerror}.") from None
         sys.stderr.write(f"{listing.headline}. The {listing.NAME} is in {file}\n")

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.cli.asking import reason_for
 from aws_access_keys.cli.files import write_file
 from aws_access_keys.cli.rotate import difference, read_yaml, stack_file
 from aws_access_keys.cli.stack import Owned, StackError, each_stack, list_stacks, owned, pulumi, stack_config
@@ -134,7 +135,8 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
     try:
         caller = account.ask("sts", "get_caller_identity")
     except AwsQueryError as error:
-        raise StackError(f"AWS does not answer: {error}. {error.cure('')} Nothing was changed.") from None
+        because = reason_for(error, "sts:GetCallerIdentity")
+        raise StackError(f"AWS does not answer{because} Nothing was changed.") from None
     reading = progress.add_task("reading the stacks", total=None)
     owners, problems = _owners(stack)
     state = owned(stack)
