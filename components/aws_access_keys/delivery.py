@@ -8,9 +8,9 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam, secretsmanager, ssm
 
-from aws_access_keys.account import Account
+from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
-from aws_access_keys.direct_delivery import DirectDelivery
+from aws_access_keys.direct_delivery import DirectDelivery, stored_secret
 from aws_access_keys.planning import Handling, UserPlan
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import DESCRIPTION, in_words
@@ -26,7 +26,8 @@ Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
 Delivery = Callable[[Content, list[pulumi.Resource], bool], list[pulumi.Resource]]
 """Puts a value into the user's stores. Takes what makes it, what is deleted after the stores, and whether only a new
 store gets it; returns the resources that hold the value."""
-REPLICA_KEY = "alias/aws/secretsmanager"  # every region has it; AWS reports it, so the provider must know it, too
+AWS_KEYS = {SECRET: "alias/aws/secretsmanager", PARAMETER: "alias/aws/ssm"}
+REPLICA_KEY = AWS_KEYS[SECRET]  # every region has it; AWS reports it, so the provider must know it, too
 
 
 def key_content(
@@ -105,7 +106,11 @@ class Deliveries:
 
     def _is_there(self, kind: str, name: str) -> bool:
         """Whether the state has a resource of a store. kind: its type. name: in the store."""
-        return f"{urn_below(self._state.urn, USER, kind)}/{name.removeprefix('/')}" in self._run.resources
+        return self._outputs(kind, name) is not None
+
+    def _outputs(self, kind: str, name: str) -> Mapping[str, Any] | None:
+        found = self._run.resources.get(f"{urn_below(self._state.urn, USER, kind)}/{name.removeprefix('/')}")
+        return found and found["outputs"]
 
     def note(self, user: str, plan: UserPlan) -> None:
         """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
@@ -183,8 +188,9 @@ class Deliveries:
             current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
             before, wanted = state.delivered_directly.to, deliver.destinations(user) if deliver else {}
             lost = {kind: to for kind, to in before.items() if kind in KINDS and wanted.get(kind) != to}
-            stays = any(wanted.get(kind) == to for kind, to in before.items()) or plan.is_moved or plan.expired_on
-            if lost and not stays and current and current.id in unkept:
+            left = {kind: to for kind, to in before.items() if wanted.get(kind) == to}
+            stays = plan.is_moved or plan.expired_on or not current or current.id not in unkept
+            if lost and current and not stays and not self._have(left, current.id):
                 yield Problem(
                     self._spell("users.{}.deliver", user),
                     f"the secret of the access key {current.id} was not kept, so its only copy would be deleted with "
@@ -201,6 +207,22 @@ class Deliveries:
                         f"Choose another name; or give {owner} another store first, run `pulumi up`, and then change "
                         "this one.",
                     )
+
+    def _have(self, to: Mapping[str, Any], key_id: str) -> bool:
+        """Whether destinations have a key that was delivered to them. A preview reads no store, and a command's store
+        cannot be read."""
+        stores = [(kind, where) for kind, where in to.items() if kind in KINDS]
+        if "command" in to or (stores and pulumi.runtime.is_dry_run()):
+            return True
+        try:
+            return stored_secret(self._account, stores, key_id) is not None
+        except AwsQueryError:
+            return False
+
+    def _kms_key(self, store: StoreSettings, kind: str, name: str, output: str) -> "pulumi.Input[str] | None":
+        """The KMS key of a store: AWS's own where the settings no longer name one, or AWS would keep that."""
+        had, own = (self._outputs(kind, name) or {}).get(output), AWS_KEYS[kind]
+        return own if store.kms_key is None and had and (kind == SECRET or had != own) else store.kms_key
 
     def _keeps(self, user: str) -> bool:
         return self._settings.effective_key(user).keep_secret
@@ -248,7 +270,7 @@ class Deliveries:
                     name,
                     name=stored,
                     description=DESCRIPTION.format(user),
-                    kms_key_id=store.kms_key,
+                    kms_key_id=self._kms_key(store, SECRET, stored, "kmsKeyId"),
                     recovery_window_in_days=0,  # the key is gone, too; a kept name would only block the next one
                     replicas=[{"region": region, "kms_key_id": REPLICA_KEY} for region in store.replicas],
                     opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=hooks),
@@ -256,12 +278,15 @@ class Deliveries:
                 holder.urn.apply(registered)
                 secret_id = holder.id
                 if store.readers:
-                    secretsmanager.SecretPolicy(
+                    readers = secretsmanager.SecretPolicy(
                         name,
                         secret_arn=holder.arn,
                         policy=readers_policy(store.readers),
-                        opts=pulumi.ResourceOptions(parent=parent),
+                        opts=pulumi.ResourceOptions(
+                            parent=parent, hooks=pulumi.ResourceHookBinding(before_delete=[*guard])
+                        ),
                     )
+                    readers.urn.apply(registered)
             if not direct.without_copy and secret_id is not None and is_made(SECRET_VERSION, stored):
                 version = secretsmanager.SecretVersion(
                     name,
@@ -293,7 +318,7 @@ class Deliveries:
                     name=stored,
                     type="SecureString",
                     description=DESCRIPTION.format(user),
-                    key_id=store.kms_key,
+                    key_id=self._kms_key(store, PARAMETER, stored, "keyId"),
                     value=content(store),
                     overwrite=True if direct.state.delivered_directly.to.get("ssm") == stored else None,
                     opts=pulumi.ResourceOptions(

@@ -103,6 +103,8 @@ class DirectDelivery:
         before, wanted, fields = self.state.delivered_directly, self.destinations, self.settings.fields
         if text is None:
             kept = {kind: where for kind, where in before.to.items() if kind in wanted}
+            if any(wanted[kind] == where for kind, where in kept.items()):
+                self.copied.add((self.component, self.user))
             return _record(before.content, kept, before.fields)
         content: dict[str, str] = json.loads(text)
         name = stored_id(text) or f"expired {content['expired']}"
@@ -205,7 +207,8 @@ def parameter_hook(
 
     def delete(args: pulumi.ResourceHookArgs) -> None:
         name: str = (args.old_inputs or {})["input"]["parameter"]
-        owner = next((urn for urn in accounts if args.urn.startswith(f"{urn_below(urn, USER, STASH)}/")), None)
+        longest = sorted(accounts, key=len, reverse=True)  # a component's name can begin with another one's and a /
+        owner = next((urn for urn in longest if args.urn.startswith(f"{urn_below(urn, USER, STASH)}/")), None)
         if owner is None:  # it may be in another account than those of the other components
             raise pulumi.RunError(
                 f"the parameter '{name}' in SSM is not deleted, because its component is no longer in the program. "

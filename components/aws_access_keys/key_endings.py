@@ -55,11 +55,13 @@ def stray_keys(
     one that was restored. The store would get an older key, or go. adopted: user → id of the key that is taken over.
     changed: users without a copy of whose key in the state a secret or parameter goes, or gets something else.
     """
-    users = sorted(user for user, state in states.items() if state.exists and (state.strays or user in changed))
+    users = sorted(
+        user for user, state in states.items() if state.exists and (state.strays or state.overtaken or user in changed)
+    )
     problems: list[Problem] = []
 
     def ask(user: str) -> "list[str] | AwsQueryError":
-        return _strays(user, states[user], user in changed, account)
+        return _strays(user, states[user], account, user in changed)
 
     for user, found in zip(users, in_parallel(ask, users), strict=True):
         place = spell("users.{}.key", user)
@@ -83,7 +85,7 @@ def stray_keys(
 
 
 def _cure(key_id: str, state: UserState) -> str:
-    if key_id not in state.strays:  # so its secret is not to be in the state
+    if key_id not in state.strays and not state.overtaken:  # so its secret is not to be in the state
         return "Restore a newer state (docs/teams.md)"
     return (
         f"To take the key into the state, set adopt to {{id: {key_id}, secret: ...}} here, with the secret that the "
@@ -91,13 +93,14 @@ def _cure(key_id: str, state: UserState) -> str:
     )
 
 
-def _strays(user: str, state: UserState, is_changed: bool, account: Account) -> "list[str] | AwsQueryError":
+def _strays(user: str, state: UserState, account: Account, is_changed: bool) -> "list[str] | AwsQueryError":
     known = {key.id for key in state.keys}
     try:
         unknown = [key.id for key in account.list_access_keys(user) if key.id not in known]
         held = set(state.strays)
-        if unknown and is_changed:
-            stores = [place for place in state.delivered_directly.to.items() if place[0] in KINDS]
+        if unknown and (is_changed or state.overtaken):
+            stores = [("secretsManager", name) for name in state.overtaken]
+            stores += [place for place in state.delivered_directly.to.items() if place[0] in KINDS]
             held |= {found for place in stores if (found := key_in_store(account, *place)[0])}
     except AwsQueryError as error:
         return error

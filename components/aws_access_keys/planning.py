@@ -258,7 +258,7 @@ class _Planner:
 
     def _withhold(self, key: Key, to: Mapping[str, Any]) -> bool:
         """Whether a key that stays goes nowhere else, because it does not work and the settings do not suspend it."""
-        if self.rules.status == "inactive" or key.id not in {one.id for one in self.state.handed_over}:
+        if self.rules.status == "inactive":
             return False
         stays = f"the access key {key.id} is not delivered to {in_words(to)}, because"
         try:
@@ -366,9 +366,11 @@ class _Planner:
     def _retired_key(self, plan: KeyPlan, keys: Sequence[Key]) -> Key | None:
         """The previous key, if the settings make or made it inactive."""
         previous = next((key for key in keys if plan.previous and key.name == plan.previous.name), None)
+        if plan.previous is None or plan.previous.status == "active":
+            return None  # once it may have been activated, somebody else may deactivate it
         if previous is None or previous.is_retired:
             return previous
-        retires = plan.previous is not None and plan.previous.status == "inactive" and previous.active
+        retires = plan.previous.status == "inactive" and previous.active
         # Otherwise it expires, or somebody deactivated it before.
         if not retires or self._has_expired:
             return None

@@ -64,7 +64,7 @@ def _taken(
             )
     if not new:
         return
-    renamed = {name: state.others[name.casefold()] for name in new if state.is_new and name.casefold() in state.others}
+    renamed = {name: state.others[name.casefold()] for name in new if name.casefold() in state.others}
     try:
         existing = {name.casefold(): name for name in account.entities(kind)}
     except AwsQueryError as error:
@@ -73,7 +73,7 @@ def _taken(
                 f"AWS did not answer with the credentials that Pulumi uses: {error}. Check them with `aws sts "
                 "get-caller-identity`, then run `pulumi up` again. Nothing was created or changed."
             ) from None
-        for name, component in renamed.items():
+        for name, component in renamed.items() if state.is_new else ():
             yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
         if not error.is_denied:  # without the permission, IAM refuses when the first one is created
             yield Problem(f"{kind}s", f"the {kind}s of the account could not be listed: {error}. Try again.")
@@ -195,8 +195,9 @@ def _other_name(spell: Spelling) -> str:
 
 def _renamed(component: str, state: ComponentState) -> str:
     return (
-        f"the component '{component}' of this stack already has this name. If you renamed that component to "
-        f"'{state.component}', restore its name: its keys cannot move to another name."
+        f"the component '{component}' of this stack already has this name, and its keys cannot move to another "
+        f"component. If you renamed that component to '{state.component}', restore its name; otherwise keep the name "
+        "there, or remove it there in an update of its own first, which deletes its keys."
     )
 
 

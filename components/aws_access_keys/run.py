@@ -12,7 +12,7 @@ from aws_access_keys.account import Account
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
-from aws_access_keys.rules.resource_types import KEY, PARAMETER, SECRET, STASH, USER
+from aws_access_keys.rules.resource_types import COMPONENT, KEY, PARAMETER, SECRET, STASH, USER
 from aws_access_keys.rules.rotation import Retirement
 from aws_access_keys.state import component_name, owner_of_key, parse_state, urn_below
 
@@ -170,14 +170,15 @@ class Run:
             return
         else:
             component, user = former
-        if guard := self.guards.get(component):
+        if guard := self.guards.get(component) or self._guard_of_removed(component):
             for key in parse_state(component, self.resources).user(user).keys:
                 if refusal := guard.refusal(user, key.id, "deleted"):
                     raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")
 
     def _former_user(self, urn: str) -> tuple[str, str] | None:
         """The URN of the component, and the user, whose key the state has in a secret or parameter."""
-        for component in self.guards:
+        components = {urn for urn in self.resources if urn.split("::", 3)[2].endswith(COMPONENT)} | self.guards.keys()
+        for component in sorted(components, key=len, reverse=True):
             for kind in (SECRET, PARAMETER, STASH):
                 begin = f"{urn_below(component, USER, kind)}/"
                 if urn.startswith(begin):

@@ -174,6 +174,8 @@ class UserState:
     """What the program delivered itself."""
     kept_tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """See RunRecord."""
+    overtaken: tuple[str, ...] = ()
+    """The names of secrets into which something else has written a newer version than the one in the state."""
     tried: datetime | None = None
     """See RunRecord."""
     adopted_secret: str | None = None
@@ -193,6 +195,7 @@ class UserState:
         lost = self._handed_over_ids | self.strays
         was_adopted = adopted == self.adopted and self.is_certain
         is_needed = not self.keys or adopted in lost or (not self.keys[0].active and not was_adopted)
+        is_needed = is_needed or (bool(self.overtaken) and not was_adopted)
         return adopted is not None and adopted not in known and is_needed
 
     def has_adopted(self, adopted: str) -> bool:
@@ -316,6 +319,11 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         for path, found in outputs(USER, kind).items()
         if (key_id := stored_id(found.get(content)))
     }
+    overtaken = {
+        path: copies.get((SECRET, path))
+        for path, found in outputs(USER, SECRET_VERSION).items()
+        if (stages := found.get("versionStages")) and "AWSCURRENT" not in stages
+    }
     direct: dict[str, Delivered] = {}
     secrets = outputs(USER, SECRET)
     for path, found in outputs(USER, STASH).items():
@@ -362,6 +370,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
             kept_tags=mapping(record.tags.get(user)),
+            overtaken=tuple(path for path, held in overtaken.items() if held in {key.id for key in of_user}),
             tried=datetime.fromisoformat(record.tried[user]) if user in record.tried else None,
             adopted_secret=mapping(handed_over.get(user)).get("adoptedSecret"),
         )

@@ -765,3 +765,21 @@ def test_a_removal_that_failed_does_not_forget_that_a_secret_is_not_kept(
     assert stored_keys(sandbox) == held
     assert stack.preview("--expect-no-changes").changes == {}
     command.forget()
+
+
+def test_one_of_two_stores_goes_if_the_other_one_really_has_the_key(new_stack: NewStack, sandbox: Sandbox) -> None:
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}}
+    stack = new_stack()
+    stack.write(unkept(**guard))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert works(sandbox, held[SECRET])
+    text = sandbox.client("ssm").get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]["Value"]
+    sandbox.client("ssm").put_parameter(Name=PARAMETER, Value="overwritten", Overwrite=True)
+    stack.write(unkept(deliver={"ssm": {}}, **guard))
+    assert "so its only copy would be deleted with the secret" in stack.up(check=False).text
+    assert held[SECRET][0] in sandbox.client("secretsmanager").get_secret_value(SecretId=SECRET)["SecretString"]
+    sandbox.client("ssm").put_parameter(Name=PARAMETER, Value=text, Overwrite=True)
+    stack.up()
+    assert stored_keys(sandbox) == {PARAMETER: held[PARAMETER]}
+    assert stack.preview("--expect-no-changes").changes == {}

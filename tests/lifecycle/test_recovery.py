@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pulumi_sandbox.aws.settings import Faults
 
+from tests.faults.matrix import stored_keys
 from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox, Stack
 
@@ -430,6 +431,33 @@ def test_no_store_goes_with_a_key_that_a_restored_state_does_not_have(new_stack:
     refused = stack.up(check=False)
     assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
     assert stored(sandbox, "test-user") == in_use
+
+
+@pytest.mark.parametrize("name", ["access-keys/test-user", pytest.param("renamed", marks=pytest.mark.long)])
+def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
+    new_stack: NewStack, sandbox: Sandbox, name: str
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {"secretsManager": {}}}
+    stack.write({**config(), **deliver})
+    stack.up()
+    stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+    stack.write({**config(serial=2), **deliver})
+    stack.up()
+    in_use = stored_keys(sandbox)["access-keys/test-user"]
+    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.refresh()
+    fields = {"id": "username", "secret": "password"} if name != "renamed" else {}
+    stack.write({**config(), "deliver": {"secretsManager": {"name": name, **({"fields": fields} if fields else {})}}})
+    refused = stack.up(check=False)
+    assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
+    assert stored_keys(sandbox) == {"access-keys/test-user": in_use}
+    adopted = config(adopt={"id": in_use[0]})
+    stack.write({**adopted, **deliver})
+    path = "aws-access-keys:users.test-user.key.adopt.secret"
+    stack.run("config", "set", "--secret", "--path", path, in_use[1])
+    stack.up()
+    assert stack.key("test-user") == in_use, "as the message advises"
+    assert stored_keys(sandbox) == {"access-keys/test-user": in_use}
 
 
 def test_without_an_answer_about_the_current_key_the_previous_one_stays(new_stack: NewStack, sandbox: Sandbox) -> None:
