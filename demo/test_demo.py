@@ -50,6 +50,7 @@ def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo) -> None:
     assert "The sandbox is stopped" in demo("down", "dev")
 
 
+@pytest.mark.long
 def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(demo: Demo) -> None:
     up = demo("up", "prod")
     assert re.search(r"ok     nightly-report: S3 lets it read s3://company-data/reports/AKIA\w+\n", up)

@@ -119,6 +119,7 @@ def rows(estate: Estate, command: str) -> list[dict[str, str]]:
     return list(csv.DictReader(StringIO(done.stdout)))
 
 
+@pytest.mark.long
 def test_one_project_issues_keys_in_three_accounts_as_the_role_of_each(estate: Estate) -> None:
     sandbox, stacks = estate.sandbox, estate.stacks
     sandbox.control.clear_calls()

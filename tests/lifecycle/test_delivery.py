@@ -134,7 +134,8 @@ def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
     assert sandbox.client("secretsmanager").list_secrets()["SecretList"] == []
 
 
-@pytest.mark.parametrize("by_arn", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("by_arn", [True, False])
 def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandbox: Sandbox, by_arn: bool) -> None:
     secrets = sandbox.client("secretsmanager")
     stack = new_stack()

@@ -194,6 +194,7 @@ def test_no_setting_activates_a_leaked_key(sandbox: Sandbox, stack: Stack) -> No
     assert works(sandbox, key)
 
 
+@pytest.mark.long
 def test_a_leaked_current_key_does_not_cost_the_previous_one(sandbox: Sandbox, stack: Stack) -> None:
     previous = stack.key("test-user")
     groups = {"test": {"inline": {"own": ALLOW}}}

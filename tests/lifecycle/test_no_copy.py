@@ -632,6 +632,7 @@ def test_the_only_copy_is_not_deleted_with_its_store(new_stack: NewStack, sandbo
     assert works(sandbox, stack.key("test-user")), "as the message advises: the next key is in the state"
 
 
+@pytest.mark.long
 def test_a_store_with_the_only_copy_is_not_given_to_another_user(new_stack: NewStack, sandbox: Sandbox) -> None:
     def settings(ann: str, bob: str) -> dict[str, Any]:
         asked = two(ann=1, bob=1)
@@ -655,6 +656,7 @@ def test_a_store_with_the_only_copy_is_not_given_to_another_user(new_stack: NewS
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_a_restored_state_does_not_cost_the_only_copy_of_a_newer_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack, backup = new_stack(), "backup.json"
     stack.write(unkept(deliver={"ssm": {}}))
@@ -674,6 +676,7 @@ def test_a_restored_state_does_not_cost_the_only_copy_of_a_newer_key(new_stack: 
         assert works(sandbox, held[PARAMETER])
 
 
+@pytest.mark.long
 def test_an_inactive_key_that_no_new_store_gets_is_named(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(unkept(deliver={"ssm": {}}))
@@ -687,6 +690,7 @@ def test_an_inactive_key_that_no_new_store_gets_is_named(new_stack: NewStack, sa
     assert stored_keys(sandbox) == {PARAMETER: key}
 
 
+@pytest.mark.long
 def test_other_names_of_the_fields_apply_to_the_key_that_a_store_has(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(unkept(deliver={"ssm": {}}))
@@ -745,6 +749,7 @@ def test_a_destroy_leaves_a_key_in_use_its_copy_though_the_file_names_another_st
     assert stored_keys(sandbox) == {"/other": held[PARAMETER]}, "an update moves it"
 
 
+@pytest.mark.long
 def test_a_removal_that_failed_does_not_forget_that_a_secret_is_not_kept(
     new_stack: NewStack, sandbox: Sandbox, command: Command
 ) -> None:

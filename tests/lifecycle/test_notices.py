@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.lifecycle.helpers import GROUPS, NewStack, in_days, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
 
@@ -53,6 +55,7 @@ class Inbox:
         return found
 
 
+@pytest.mark.long
 def test_each_notice_of_a_life_goes_out_once_on_both_channels(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -193,6 +193,7 @@ def test_a_key_that_iam_no_longer_has_is_named_with_what_to_do(new_stack: NewSta
     assert [key["lastUsedKnown"] for key in document["keys"]] == [False, True]
 
 
+@pytest.mark.long
 def test_the_report_is_written_where_it_is_wanted(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     done = operate(stack, "report")

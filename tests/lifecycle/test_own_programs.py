@@ -90,6 +90,7 @@ def test_two_components_do_not_touch_each_others_keys(new_stack: NewStack, sandb
     assert list(keys_in_iam(sandbox, "ann")) == [anns[0]]
 
 
+@pytest.mark.long
 def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack(program=PROGRAM)
     guard = {"retire_guard": {"idle_days": 30}, "verify": False}

@@ -353,6 +353,7 @@ def test_documents_become_policies_that_can_be_edited_and_removed(
     assert sandbox.client("iam").list_policies(Scope="Local")["Policies"] == []
 
 
+@pytest.mark.long
 def test_keys_work_from_the_allowed_networks_only(new_stack: NewStack, sandbox: Sandbox) -> None:
     fill(sandbox, "data")
     stack = new_stack()
@@ -450,6 +451,7 @@ def test_two_environments_share_an_account(new_stack: NewStack, sandbox: Sandbox
     assert [policy["PolicyName"] for policy in iam.list_policies(Scope="Local")["Policies"]] == ["prod-readers-s3"]
 
 
+@pytest.mark.long
 def test_a_user_loses_its_key_and_gets_another_one(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     user: dict[str, Any] = {"groups": ["test"]}

@@ -118,6 +118,7 @@ def test_github_previews_updates_and_takes_the_inventory(project: Stack, sandbox
     assert f"### Preview of stack `{project.name}`: failed" in (project.folder / "preview.md").read_text()
 
 
+@pytest.mark.long
 def test_gitlab_does_the_same(project: Stack, sandbox: Sandbox) -> None:
     pipeline = yaml.safe_load((CHECKOUT / ".gitlab-ci.yml").read_text())
     token = project.folder / "aws-token"

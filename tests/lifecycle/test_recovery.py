@@ -17,6 +17,7 @@ from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox, Stack
 
 
+@pytest.mark.long
 def test_a_user_whose_removal_failed_can_be_put_back_unharmed(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for serial in (1, 2):
@@ -91,6 +92,7 @@ def test_one_users_trouble_does_not_forget_what_another_was_issued(new_stack: Ne
     assert works(sandbox, stack.key("two"))
 
 
+@pytest.mark.long
 def test_a_key_whose_deletion_failed_is_not_forgotten(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())
@@ -323,6 +325,7 @@ def test_a_name_that_changes_only_in_case_is_refused_in_words(new_stack: NewStac
     assert works(sandbox, in_use)
 
 
+@pytest.mark.long
 def test_a_current_key_that_was_deleted_by_hand_comes_back_and_is_tried_until_it_works(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -476,6 +479,7 @@ def test_without_an_answer_about_the_current_key_the_previous_one_stays(new_stac
     assert sorted(keys_in_iam(sandbox).values()) == ["Active", "Inactive"]
 
 
+@pytest.mark.long
 def test_a_key_that_somebody_deactivated_takes_no_other_keys_place_in_a_store(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

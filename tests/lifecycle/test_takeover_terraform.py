@@ -145,4 +145,4 @@ def test_a_state_of_another_account_is_refused(new_stack: NewStack, sandbox: San
     state.write_text(state.read_text().replace("123456789012", "210987654321"))
     refused = takeover(stack, "--tfstate", str(state), check=False)
     assert refused.returncode == 1
-    assert "of account 210987654321, but the credentials are of account 123456789012" in refused.stderr
+    assert "from account 210987654321, but the credentials are for account 123456789012" in refused.stderr
