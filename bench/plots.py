@@ -80,6 +80,7 @@ def plot_sizes(measurements: Sequence[Mapping[str, Any]], title: str, path: Path
         axis.set_ylabel("seconds")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("")
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(title, y=1.0, fontsize=8, color="#555555")
     figure.tight_layout()
