@@ -127,6 +127,10 @@ class Account:
             self._keys[user] = self.list_access_keys_now(user)
         return self._keys[user]
 
+    def is_active(self, user: str, key_id: str) -> bool:
+        """Whether IAM has an access key of a user, and it is active."""
+        return any(key.id == key_id and key.active for key in self.list_access_keys(user))
+
     def has_user(self, user: str) -> bool:
         """Whether IAM has a user."""
         self.list_access_keys(user)

@@ -15,11 +15,11 @@ from aws_access_keys.planning import Handling, UserPlan
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import PARAMETER, SECRET, SECRET_VERSION, STASH, USER
+from aws_access_keys.rules.resource_types import PARAMETER, SECRET, SECRET_VERSION, STASH
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.run import Run
 from aws_access_keys.settings import AccessSettings, DeliverSettings, StoreSettings
-from aws_access_keys.state import KINDS, STORED, ComponentState, stored_in, urn_below
+from aws_access_keys.state import KINDS, STORED, ComponentState, aws_stores
 
 Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
 """Makes what a store gets."""
@@ -88,7 +88,7 @@ class Deliveries:
         to = deliver.destinations(user) if deliver else {}
         program = deliver.command[0] if deliver and deliver.command else None
         missing = program if program and not exists(program, project_folder()) else None
-        urn = f"{urn_below(self._state.urn, USER, PARAMETER)}/{to.get('ssm', '').removeprefix('/')}"
+        urn = self._state.store_urn(PARAMETER, to.get("ssm", ""))
         parameter = urn if not self._keeps(user) and urn in self._run.resources else None
         return Handling(to, deliver.fields if deliver else {}, parameter, missing, self._new(user, to))
 
@@ -109,7 +109,7 @@ class Deliveries:
         return self._outputs(kind, name) is not None
 
     def _outputs(self, kind: str, name: str) -> Mapping[str, Any] | None:
-        found = self._run.resources.get(f"{urn_below(self._state.urn, USER, kind)}/{name.removeprefix('/')}")
+        found = self._run.resources.get(self._state.store_urn(kind, name))
         return found and found["outputs"]
 
     def note(self, user: str, plan: UserPlan) -> None:
@@ -160,7 +160,7 @@ class Deliveries:
         """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         is_asked = self._settings.effective_deliver(user) is not None
         # The key of another user, who leaves or has other stores now, does not stay in what was that user's store.
-        holds_anothers = is_asked and self._state.holds_key_of_another(user, direct.settings.destinations(user))
+        holds_anothers = is_asked and any(self._state.held_by(user, direct.settings.destinations(user)))
 
         def put(content: Content, after: list[pulumi.Resource], keeps: bool) -> list[pulumi.Resource]:
             if not is_asked and not direct.without_copy:
@@ -176,46 +176,50 @@ class Deliveries:
         deliver = self._settings.effective_deliver(user) if user in self._settings.users_with_key else None
         stays = deliver and not self._settings.effective_key(user).rules().have_expired(today)
         wanted = deliver.destinations(user) if deliver and stays else {}
-        before = self._state.user(user).delivered_directly.to
-        return any(kind in KINDS and wanted.get(kind) != where for kind, where in before.items())
+        return bool(self._state.user(user).delivered_directly.gone(wanted))
 
     def lost_copies(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
         """Secrets that are not kept, and that this run would delete or overwrite where they were delivered."""
-        owners = {key.id: name for name, found in self._state.users.items() for key in found.keys}
-        unkept = {key: owners[key] for found in self._state.users.values() for key in found.unkept if key in owners}
         for user, plan in plans.items():
-            state, deliver = self._state.user(user), self._settings.effective_deliver(user)
-            current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
-            before, wanted = state.delivered_directly.to, deliver.destinations(user) if deliver else {}
-            lost = {kind: to for kind, to in before.items() if kind in KINDS and wanted.get(kind) != to}
-            left = {kind: to for kind, to in before.items() if wanted.get(kind) == to}
-            stays = plan.is_moved or plan.expired_on or not current or current.id not in unkept
-            if lost and current and not stays and not self._have(left, current.id):
-                yield Problem(
-                    self._spell("users.{}.deliver", user),
-                    f"the secret of the access key {current.id} was not kept, so its only copy would be deleted with "
-                    f"{in_words(lost)}, and this run delivers neither it nor a new key elsewhere"
-                    f"{''.join(f': {why}' for why in plan.skipped) or '.'} Restore deliver as it was, raise serial to "
-                    f"{current.name.serial + 1}, and change deliver once that key is issued.",
+            deliver = self._settings.effective_deliver(user)
+            wanted = deliver.destinations(user) if deliver else {}
+            for text in (*self._lost(user, plan, wanted), *self._overwritten(user, wanted)):
+                yield Problem(self._spell("users.{}.deliver", user), text)
+
+    def _lost(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
+        """The only copy of the secret of a user's key that stays, which goes with a store."""
+        state = self._state.user(user)
+        current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
+        lost = state.delivered_directly.gone(wanted)
+        if not lost or current is None or current.id not in state.unkept or plan.is_moved or plan.expired_on:
+            return
+        left = {kind: to for kind, to in state.delivered_directly.to.items() if wanted.get(kind) == to}
+        if not self._have(left, current.id):
+            yield (
+                f"the secret of the access key {current.id} was not kept, so its only copy would be deleted with "
+                f"{in_words(lost)}, and this run delivers neither it nor a new key elsewhere"
+                f"{''.join(f': {why}' for why in plan.skipped) or '.'} Restore deliver as it was, raise serial to "
+                f"{current.name.serial + 1}, and change deliver once that key is issued."
+            )
+
+    def _overwritten(self, user: str, wanted: Mapping[str, Any]) -> Iterator[str]:
+        """The only copies of the secrets of other users' keys, in stores that this user is to have."""
+        for kind, owner, key_id in self._state.held_by(user, wanted):
+            if key_id in self._state.user(owner).unkept:
+                yield (
+                    f"{in_words({kind: wanted[kind]})} has the only copy of the secret of {owner}'s access key "
+                    f"{key_id}. Choose another name; or give {owner} another store first, run `pulumi up`, and then "
+                    "change this one."
                 )
-            for kind, where in deliver.destinations(user).items() if deliver else ():
-                held = [self._state.copies.get(place) for place in stored_in({kind: where})]
-                for key_id, owner in ((key, unkept[key]) for key in held if key in unkept and unkept[key] != user):
-                    yield Problem(
-                        self._spell("users.{}.deliver", user),
-                        f"{in_words({kind: where})} has the only copy of the secret of {owner}'s access key {key_id}. "
-                        f"Choose another name; or give {owner} another store first, run `pulumi up`, and then change "
-                        "this one.",
-                    )
 
     def _have(self, to: Mapping[str, Any], key_id: str) -> bool:
         """Whether destinations have a key that was delivered to them. A preview reads no store, and a command's store
         cannot be read."""
-        stores = [(kind, where) for kind, where in to.items() if kind in KINDS]
+        stores = aws_stores(to)
         if "command" in to or (stores and pulumi.runtime.is_dry_run()):
             return True
         try:
-            return stored_secret(self._account, stores, key_id) is not None
+            return stored_secret(self._account, stores.items(), key_id) is not None
         except AwsQueryError:
             return False
 

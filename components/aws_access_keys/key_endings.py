@@ -11,7 +11,7 @@ from aws_access_keys.iam import was_trial
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
 from aws_access_keys.rules.rotation import Key, KeyRules, Retirement
-from aws_access_keys.state import KINDS, UserState
+from aws_access_keys.state import UserState, aws_stores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -100,7 +100,7 @@ def _strays(user: str, state: UserState, account: Account, is_changed: bool) -> 
         held = set(state.strays)
         if unknown and (is_changed or state.overtaken):
             stores = [("secretsManager", name) for name in state.overtaken]
-            stores += [place for place in state.delivered_directly.to.items() if place[0] in KINDS]
+            stores += aws_stores(state.delivered_directly.to).items()
             held |= {found for place in stores if (found := key_in_store(account, *place)[0])}
     except AwsQueryError as error:
         return error

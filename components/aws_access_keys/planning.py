@@ -33,7 +33,7 @@ from aws_access_keys.rules.rotation import (
     plan_keys,
     retirements,
 )
-from aws_access_keys.state import HandedOver, UserState
+from aws_access_keys.state import HandedOver, UserState, aws_stores
 
 
 class KeyLimitError(pulumi.RunError):
@@ -238,7 +238,7 @@ class _Planner:
             self.undelivered = None if was_delivered else newest
             self.is_moved = was_delivered
             return
-        stores = [place for place in (*self.asked.to.items(), *found.to.items()) if place[0] != "command"]
+        stores = [*aws_stores(self.asked.to).items(), *aws_stores(found.to).items()]
         try:
             self.recovered = stored_secret(self.account, dict.fromkeys(stores), newest.id)
         except AwsQueryError as error:
@@ -385,7 +385,7 @@ class _Planner:
 
     def _works(self, key: Key) -> bool:
         """Whether IAM has a key, and it is active. Raises AwsQueryError."""
-        return any(one.id == key.id and one.active for one in self.account.list_access_keys(self.user))
+        return self.account.is_active(self.user, key.id)
 
     def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """Previous keys that would be retired although the current one does not work and is not suspended."""

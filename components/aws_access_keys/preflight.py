@@ -17,7 +17,7 @@ from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState, urn_below
+from aws_access_keys.state import ComponentState
 
 
 def preflight(
@@ -244,7 +244,7 @@ def _existing_secrets(
                 where,
                 f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to keep "
                 "it outside the stack, remove it from the state: "
-                f"pulumi state delete '{urn_below(state.urn, USER, SECRET)}/{name}' --target-dependents",
+                f"pulumi state delete '{state.store_urn(SECRET, name)}' --target-dependents",
             )
         elif (SECRET, name) not in state.copies:
             try:

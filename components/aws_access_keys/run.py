@@ -12,9 +12,9 @@ from aws_access_keys.account import Account
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
-from aws_access_keys.rules.resource_types import COMPONENT, KEY, PARAMETER, SECRET, STASH, USER
+from aws_access_keys.rules.resource_types import COMPONENT, KEY, USER
 from aws_access_keys.rules.rotation import Retirement
-from aws_access_keys.state import component_name, owner_of_key, parse_state, urn_below
+from aws_access_keys.state import component_name, owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
@@ -178,16 +178,8 @@ class Run:
     def _former_user(self, urn: str) -> tuple[str, str] | None:
         """The URN of the component, and the user, whose key the state has in a secret or parameter."""
         components = {urn for urn in self.resources if urn.split("::", 3)[2].endswith(COMPONENT)} | self.guards.keys()
-        for component in sorted(components, key=len, reverse=True):
-            for kind in (SECRET, PARAMETER, STASH):
-                begin = f"{urn_below(component, USER, kind)}/"
-                if urn.startswith(begin):
-                    state = parse_state(component, self.resources)
-                    name = urn.removeprefix(begin).removeprefix("ssm:").removeprefix("/")
-                    held = state.copies.get((SECRET if kind == SECRET else PARAMETER, name))
-                    owners = (user for user, of in state.users.items() if held in {key.id for key in of.keys})
-                    return next(((component, user) for user in owners), None)
-        return None
+        owners = ((component, parse_state(component, self.resources).owner_of_store(urn)) for component in components)
+        return next(((component, user) for component, user in owners if user), None)
 
     def _guard_of_removed(self, component: str) -> RetireGuard:
         """The guard that a component had which is no longer in the program.

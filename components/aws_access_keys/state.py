@@ -14,7 +14,7 @@ things stand in outputs:
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -52,9 +52,14 @@ KINDS = {"secretsManager": SECRET, "existingSecret": SECRET, "ssm": PARAMETER}
 """Where a key is delivered to, as DeliverSettings.destinations has it → type of the store."""
 
 
+def aws_stores(to: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the destinations that are stores of AWS: `secretsManager`, `existingSecret`, `ssm` → name."""
+    return {kind: str(name) for kind, name in to.items() if kind in KINDS and name}
+
+
 def stored_in(to: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Type of each store and name of its resource below the component. to: kind → name, see KINDS."""
-    return [(KINDS[kind], name.removeprefix("/")) for kind, name in to.items() if kind in KINDS and name]
+    return [(KINDS[kind], name.removeprefix("/")) for kind, name in aws_stores(to).items()]
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,10 @@ class Delivered:
             for kind, where in to.items()
             if self.to.get(kind) != where or self.fields.get(kind) != fields.get(kind)
         }
+
+    def gone(self, to: Mapping[str, Any]) -> dict[str, str]:
+        """The stores of AWS that have this and are not among the destinations."""
+        return {kind: name for kind, name in aws_stores(self.to).items() if to.get(kind) != name}
 
     @property
     def key_id(self) -> str | None:
@@ -257,11 +266,29 @@ class ComponentState:
         """The URN of an IAM user."""
         return f"{urn_below(self.urn, USER)}/{user}"
 
-    def holds_key_of_another(self, user: str, stores: Mapping[str, Any]) -> bool:
-        """Whether one of the stores holds the key of another user. stores: `secretsManager` or `ssm` → name."""
-        others = {key.id for name, found in self.users.items() if name != user for key in found.keys}
-        held = {self.copies.get(place) for place in stored_in(stores)}
-        return bool(held & others)
+    def store_urn(self, kind: str, name: str) -> str:
+        """The URN of a resource of a store. kind: its type. name: in the store."""
+        return f"{urn_below(self.urn, USER, kind)}/{name.removeprefix('/')}"
+
+    def held_by(self, user: str, to: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        """Kind of each destination that holds the key of another user, that user, and the id of the key."""
+        for kind in aws_stores(to):
+            for place in stored_in({kind: to[kind]}):
+                owner = self.owner_of(held) if (held := self.copies.get(place)) else None
+                if held and owner not in (None, user):
+                    yield kind, str(owner), held
+
+    def owner_of(self, key_id: str) -> str | None:
+        """The user who has a key in the state."""
+        return next((name for name, of in self.users.items() if any(key.id == key_id for key in of.keys)), None)
+
+    def owner_of_store(self, urn: str) -> str | None:
+        """The user whose key a secret or parameter of this component holds. urn: of what stands for it in the state."""
+        for (kind, name), key_id in self.copies.items():
+            also = [f"{urn_below(self.urn, USER, STASH)}/ssm:{slash}{name}" for slash in ("", "/") if kind == PARAMETER]
+            if urn in (self.store_urn(kind, name), *also):
+                return self.owner_of(key_id)
+        return None
 
     def user(self, name: str) -> UserState:
         """A user's state; an empty one for a new user."""

@@ -101,10 +101,10 @@ def _works(key: CurrentKey, aws: Mapping[str, Any]) -> bool:
     from aws_access_keys.account import Account, AwsQueryError
 
     try:
-        listed = Account(lambda: session_for(aws)).list_access_keys(key.user)
+        account = Account(lambda: session_for(aws))
+        return account.is_active(key.user, key.id) or not account.list_access_keys(key.user)
     except (AwsQueryError, ValueError):
         return True
-    return any(found.id == key.id and found.active for found in listed) or not listed
 
 
 def put_profile(
