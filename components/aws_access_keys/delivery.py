@@ -198,8 +198,8 @@ class Deliveries:
             yield (
                 f"the secret of the access key {current.id} was not kept, so its only copy would be deleted with "
                 f"{in_words(lost)}, and this run delivers neither it nor a new key elsewhere"
-                f"{''.join(f': {why}' for why in plan.skipped) or '.'} Restore deliver as it was, raise serial to "
-                f"{current.name.serial + 1}, and change deliver once that key is issued."
+                f"{''.join(f': {why}' for why in plan.skipped) or '.'} Restore deliver as it was, also to destroy the "
+                f"stack; to change it, raise serial to {current.name.serial + 1}, and do so once that key is issued."
             )
 
     def _overwritten(self, user: str, wanted: Mapping[str, Any]) -> Iterator[str]:

@@ -305,8 +305,6 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         why = dict.fromkeys(removed, "the user was removed")
         why |= {user: self._expired.get(user, "the settings give the user no key") for user in had_keys}
         lines += removed_keys(state.users, why, self._account)
-        for line in lines:
-            pulumi.log.info(line)
         states = {user: state.user(user) for user in keys}
         plans = plan_users(
             {user: key.rules() for user, key in keys.items()},
@@ -322,6 +320,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             self._is_listing,
         )
         refuse(list(self._deliveries.lost_copies(plans)), spell, self._name)
+        for line in lines:
+            pulumi.log.info(line)
         return plans
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
