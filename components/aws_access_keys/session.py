@@ -24,6 +24,12 @@ _ROLE = {
 }
 """What the provider reads of a role in `aws:assumeRoles` → the parameter of AssumeRole, except `duration`: sessions are
 renewed here. Source: ProviderAssumeRoleArgs of pulumi-aws."""
+_OTHER_TYPES = {
+    "policyArns": (list, "a list of ARNs"),
+    "tags": (dict, "a mapping, such as {team: data}"),
+    "transitiveTagKeys": (list, "a list of tag keys"),
+}
+"""Settings of a role that are not text → their type, and what a message calls it."""
 _EXAMPLE = "[{roleArn: arn:aws:iam::123456789012:role/deploy}]"
 _KEYS = ("accessKey", "secretKey", "token")
 
@@ -150,4 +156,8 @@ def roles_of(given: Any) -> list[dict[str, Any]]:
             raise ValueError(
                 f"the role {role['roleArn']} has an unknown setting '{name}'. Known: {', '.join(known)}.{near}"
             )
+        for name, value in role.items():
+            expected = _OTHER_TYPES.get(name, (str, "text"))
+            if value is not None and not isinstance(value, expected[0]):
+                raise ValueError(f"{name} of the role {role['roleArn']} must be {expected[1]}, got {value!r}.")
     return listed

@@ -22,14 +22,17 @@ PULUMI_NAMES = ("config", "environment", "encryptionsalt", "encryptedkey", "secr
 """What a stack file has beside `config`. Source: `ProjectStack` in Pulumi's `sdk/go/common/workspace/project.go`."""
 _SETTINGS = settings_of(StackSettings)
 _NAMES = frozenset(map(STACK_FILE, _SETTINGS))
-_NULL = {
-    "key": "for a user without a key",
-    "deliver": "for a user whose key is not delivered",
-    "retireGuard": "to switch the guard off",
-    "rotation": "for a key that is not rotated by date",
-    "expires": "for a key that does not expire",
+_EMPTY = {
+    "key": "null for a user without a key",
+    "deliver": "null for a user whose key is not delivered",
+    "secretsManager": "{} for a secret with the default name",
+    "ssm": "{} for a parameter with the default name",
+    "retireGuard": "null to switch the guard off",
+    "rotation": "null for a key that is not rotated by date",
+    "expires": "null for a key that does not expire",
+    "allowFrom": "null for calls from any network",
 }
-"""Settings of users and their keys that must not be empty → what null means."""
+"""Settings → what to write instead of nothing."""
 _TEXTS = frozenset(STACK_FILE(name) for name, found in _SETTINGS.items() if isinstance(found.type, Text))
 """Settings whose value is text, such as a prefix "2024"."""
 
@@ -39,9 +42,9 @@ def stack_settings() -> StackSettings:
     config: dict[str, str] = pulumi.runtime.get_config_env() | pulumi.runtime.config.CONFIG.get()
     given = given_settings(config)
     given.pop(NAMESPACE, None)
-    problems = [*_namespace_problems(config), *aws_config_problems(config), *_file_problems(given)]
+    problems, in_file = [*_namespace_problems(config), *aws_config_problems(config)], list(_file_problems(given))
     if not given:
-        refuse(problems, STACK_FILE)
+        refuse([*problems, *in_file], STACK_FILE)
         stack = pulumi.get_stack()
         raise SettingsError(
             f"The stack '{stack}' has no configuration: Pulumi.{stack}.yaml is missing or has no {NAMESPACE}: keys.\n"
@@ -52,6 +55,8 @@ def stack_settings() -> StackSettings:
             "Nothing was created or changed."
         )
     settings, type_problems = read_section(StackSettings, given, STACK_FILE)
+    wrong = {problem.path for problem in type_problems}
+    problems += [problem for problem in in_file if problem.path not in wrong]
     problems += [*_clear_text_secrets(given), *type_problems]
     if settings:
         problems += rule_problems(settings, STACK_FILE, partition_of(region()), ignored_tags())
@@ -102,9 +107,10 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
         name = str(key.value)
         if name == "config":
             for config_key, settings in _pairs(value):
-                setting = str(config_key.value).removeprefix(f"{NAMESPACE}:")
-                yield from _number_problems(setting, settings, given.get(setting))
-                yield from _empty_settings(setting, settings)
+                namespace, _, setting = str(config_key.value).rpartition(":")
+                if namespace in (NAMESPACE, ""):
+                    yield from _number_problems(setting, settings, given.get(setting))
+                    yield from _empty_settings(setting, settings)
         elif name in _NAMES or ":" in name:
             yield Problem(
                 f"line {key.start_mark.line + 1}",
@@ -138,22 +144,19 @@ def _number_problems(path: str, written: "yaml.Node", given: Any) -> Iterator[Pr
             yield Problem(f"{path}.{name}", f"YAML reads this unquoted name as a number or a date. Write '{name}'.")
 
 
-def _empty_settings(setting: str, written: "yaml.Node") -> Iterator[Problem]:
-    """Settings that are empty, which is null to YAML: `key:` would delete the user's key, `retireGuard:` guard none."""
-    if setting == "keyDefaults":
-        yield from _empty("keyDefaults", written)
-    for user, settings in _pairs(written) if setting == "users" else ():
-        yield from _empty(f"users.{user.value}", settings)
-        for name, key in _pairs(settings):
-            if name.value == "key":
-                yield from _empty(f"users.{user.value}.key", key)
+def _empty_settings(path: str, written: "yaml.Node") -> Iterator[Problem]:
+    """Settings that are empty, which is null to YAML: `key:` would delete the user's key.
 
-
-def _empty(path: str, written: "yaml.Node") -> Iterator[Problem]:
-    for key, value in _pairs(written):
-        name = str(key.value)
-        if name in _NULL and value.value == "":
-            yield Problem(f"{path}.{name}", f"empty. Write {name}: null {_NULL[name]}, or remove it.")
+    Somebody may have removed or commented out the last line below a setting.
+    """
+    if isinstance(written, yaml.ScalarNode) and written.style is None and not written.value:
+        name = path.rpartition(".")[2]
+        form = _EMPTY.get(name, "null for the default")
+        yield Problem(path, f"empty. Write {name}: {form}, or remove it.")
+    for index, item in enumerate(written.value if isinstance(written, yaml.SequenceNode) else ()):
+        yield from _empty_settings(f"{path}[{index}]", item)
+    for name, value in _pairs(written):
+        yield from _empty_settings(f"{path}.{name.value}", value)
 
 
 def _pairs(node: "yaml.Node | None") -> "list[tuple[yaml.Node, yaml.Node]]":

@@ -91,6 +91,9 @@ def test_a_role_that_is_refused_is_named_with_its_setting(sts: Sts) -> None:
     ("roles", "message"),
     [
         ([{"roleArn": HUB, "externalID": "x"}], f"aws:assumeRoles: the role {HUB} has an unknown setting 'externalID'"),
+        ([{"roleArn": HUB, "tags": ["team"]}], rf"tags of the role {HUB} must be a mapping, .* got \['team'\]"),
+        ([{"roleArn": HUB, "policyArns": "x"}], f"policyArns of the role {HUB} must be a list of ARNs, got 'x'"),
+        ([{"roleArn": HUB, "externalId": 7}], f"externalId of the role {HUB} must be text, got 7"),
         ("nonsense", "aws:assumeRoles: expected a list of roles"),
     ],
 )
