@@ -168,6 +168,7 @@ def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandb
     assert secrets.describe_secret(SecretId="team/key")["Description"] == "of the team"
 
 
+@pytest.mark.long
 def test_a_secret_of_the_stack_does_not_become_one_that_exists(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({**config(), "deliver": {"secretsManager": {"name": "team/key"}}})

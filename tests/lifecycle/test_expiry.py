@@ -58,6 +58,7 @@ def test_an_expired_key_is_deactivated_after_its_copies_were_replaced(new_stack:
     assert copies(sandbox)[0]["aws_access_key_id"] in keys_in_iam(sandbox)
 
 
+@pytest.mark.long
 def test_an_expired_key_is_deleted_where_the_settings_say_so(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack, day = new_stack(), in_days(30)
     stack.write({**config(expires=day, previous="deleted"), **STORES})

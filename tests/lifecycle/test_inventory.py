@@ -171,6 +171,7 @@ def test_what_to_act_on_first_comes_first_with_the_reason(
     assert rules(row_of(inventory(stack, *limits, env={"ACCESS_KEYS_TODAY": in_days(100)}), "plain")) == []
 
 
+@pytest.mark.long
 def test_a_scheduler_chooses_the_reasons_that_fail(new_stack: NewStack, made: dict[str, str]) -> None:
     stack = new_stack()
     assert run(stack).returncode == 0
@@ -208,6 +209,7 @@ def test_every_format_has_every_row(new_stack: NewStack, sandbox: Sandbox, made:
     assert "administrator, second" in next(line for line in lines if made["ci used"] in line)
 
 
+@pytest.mark.long
 def test_a_stack_that_cannot_be_read_is_named(new_stack: NewStack, sandbox: Sandbox, made: dict[str, str]) -> None:
     first, second = new_stack(), new_stack()
     first.write(config("ann"))

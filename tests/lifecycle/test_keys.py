@@ -60,7 +60,11 @@ def test_the_key_in_use_works_at_every_moment_of_a_rotation(new_stack: NewStack,
 
 @pytest.mark.parametrize(
     ("previous", "status"),
-    [("active", "Active"), pytest.param("inactive", "Inactive", marks=pytest.mark.long), ("deleted", None)],
+    [
+        pytest.param("active", "Active", marks=pytest.mark.long),
+        pytest.param("inactive", "Inactive", marks=pytest.mark.long),
+        ("deleted", None),
+    ],
 )
 def test_previous_decides_what_becomes_of_the_key_before(
     new_stack: NewStack, sandbox: Sandbox, previous: str, status: str | None
@@ -216,7 +220,13 @@ def test_bad_key_settings_are_refused_and_nothing_is_made(
     assert sandbox.client("iam").list_users()["Users"] == []
 
 
-@pytest.mark.parametrize("refresh", [["refresh"], ["up", "--refresh"]], ids=["refresh, then up", "up --refresh"])
+@pytest.mark.parametrize(
+    "refresh",
+    [
+        pytest.param(["refresh"], id="refresh, then up"),
+        pytest.param(["up", "--refresh"], id="up --refresh", marks=pytest.mark.long),
+    ],
+)
 def test_a_key_that_somebody_switched_off_stays_off_until_the_stack_file_asks(
     new_stack: NewStack, sandbox: Sandbox, refresh: list[str]
 ) -> None:

@@ -189,6 +189,7 @@ def test_a_store_that_refuses_fails_the_run_and_costs_nothing(
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_one_users_store_fails_and_the_other_users_delivery_counts(
     new_stack: NewStack, sandbox: Sandbox, command: Command
 ) -> None:
@@ -587,6 +588,7 @@ def test_the_example_of_the_documentation_has_no_secret_in_any_file(new_stack: N
     assert _search({key[1]}, _content(stack), stack) == set()
 
 
+@pytest.mark.long
 def test_a_key_in_use_is_not_issued_again_where_the_newer_one_is_gone(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}}

@@ -125,6 +125,7 @@ def test_the_report_shows_every_key_as_aws_has_it(new_stack: NewStack, sandbox: 
     assert report(stack)["foreign"] == [], "the commands remove it"
 
 
+@pytest.mark.long
 def test_the_report_of_another_day_shows_what_is_overdue_then(new_stack: NewStack) -> None:
     today = datetime.now(timezone.utc).date()
     rotation = {"start": today.isoformat(), "everyDays": 60, "overlapDays": 7}

@@ -436,7 +436,8 @@ def test_no_store_goes_with_a_key_that_a_restored_state_does_not_have(new_stack:
     assert stored(sandbox, "test-user") == in_use
 
 
-@pytest.mark.parametrize("name", ["access-keys/test-user", pytest.param("renamed", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["access-keys/test-user", "renamed"])
 def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
     new_stack: NewStack, sandbox: Sandbox, name: str
 ) -> None:

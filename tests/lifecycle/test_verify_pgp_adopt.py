@@ -249,6 +249,7 @@ def test_adopting_a_wrong_key_or_one_of_two_is_refused(new_stack: NewStack, sand
         iam.delete_user(UserName="by-hand")
 
 
+@pytest.mark.long
 def test_a_wrong_secret_of_an_adopted_key_reaches_no_store_and_costs_no_key(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
