@@ -165,6 +165,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for line in self._notifying.preview() if self._notifying and pulumi.runtime.is_dry_run() else ():
             pulumi.log.info(line)
         run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
+        run.staying |= {
+            key.id: key
+            for user, plan in plans.items()
+            for key in state.user(user).keys
+            if key.name in {planned.name for planned in plan.plan.keys}
+        }
         self._tried = {user: self._trial(user, plan, state.user(user)) for user, plan in plans.items()}
         record = RunRecord(
             plans={user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
@@ -360,14 +366,17 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         arns |= {("users", name): made.arn for name, made in self.users.items()}
         self._set_outputs(run, state, keys, accepted, self._expectations.confirmed(arns, identities.deciding))
 
-    def _trial(self, user: str, plan: UserPlan, state: UserState) -> str | None:
+    def _trial(self, user: str, plan: UserPlan, state: UserState) -> Any:
         """When the last run began that tries a user's current key, in ISO format: this one, or an earlier one."""
         current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
         stays_off = current and not current.active and plan.plan.current.status != "active"
         if current and (stays_off or plan.plan.current.status == "inactive" or state.is_proven(current.id)):
             return state.tried.isoformat() if state.tried else None
-        is_tried = self._settings.effective_key(user).verify
-        return datetime.now(timezone.utc).isoformat(timespec="seconds") if is_tried else None
+        if not self._settings.effective_key(user).verify:
+            return None
+        if pulumi.runtime.is_dry_run():
+            return pulumi.UNKNOWN  # an update that is held to its plan begins later
+        return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
     def _key(self, user: str) -> KeySettings:
         """A user's key settings."""

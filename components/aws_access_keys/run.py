@@ -10,11 +10,12 @@ import pulumi
 
 from aws_access_keys.account import Account
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
+from aws_access_keys.key_endings import retired_line
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import COMPONENT, KEY, USER
 from aws_access_keys.rules.rotation import Retirement
-from aws_access_keys.state import component_name, owner_of_key, parse_state
+from aws_access_keys.state import Key, component_name, owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
@@ -40,6 +41,8 @@ class Run:
         """URNs of the keys that this run issues."""
         self.undelivered: set[str] = set()
         """The ids of keys whose secret nobody has, because they were never delivered."""
+        self.staying: dict[str, Key] = {}
+        """Id of each key that the program keeps → the key: what deletes it is not an update."""
         self.stores: dict[str, tuple[str, str]] = {}
         """URN of each secret or parameter that holds a user's current key → URN of the component, user."""
         self.copied: set[tuple[str, str]] = set()
@@ -111,7 +114,10 @@ class Run:
         """The hooks of a user's keys."""
         guard = [self.hook] if is_guarded else []
         update = [self.state_hook, *guard]
-        return pulumi.ResourceHookBinding(before_create=[self.issue_hook], before_update=update, before_delete=guard)
+        # In a preview always, for the line about a key that `pulumi destroy --run-program` deletes. The state gets it
+        # from updates only; it would make every destroy require --run-program.
+        delete = [self.hook] if is_guarded or pulumi.runtime.is_dry_run() else []
+        return pulumi.ResourceHookBinding(before_create=[self.issue_hook], before_update=update, before_delete=delete)
 
     def _check_issue(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to issue a key that nobody asked for: the state had it when the run began.
@@ -158,6 +164,11 @@ class Run:
         refusal = guard.refusal(user, args.id, action)
         if refusal:
             raise InUseError(refusal)
+        staying = self.staying.get(args.id) if args.new_inputs is None else None
+        if staying and (
+            line := retired_line(self.accounts[component], user, staying, "deleted", "the stack is destroyed")
+        ):
+            pulumi.log.info(line)
 
     def _check_store(self, args: pulumi.ResourceHookArgs) -> None:
         """`pulumi destroy` deletes what holds a key before the key: its consumers would lose a key that is kept.

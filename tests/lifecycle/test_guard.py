@@ -1,5 +1,6 @@
 """The guard on keys in use, on the real engine: what waits, what goes on, and what an operator sees."""
 
+import re
 from typing import Any
 
 import pytest
@@ -201,6 +202,9 @@ def test_destroy_under_the_guard_needs_the_program_and_an_idle_key(new_stack: Ne
     assert works(sandbox, stack.key("test-user")), "what the key is allowed to do was not taken away either"
     stack.write(config())
     stack.up()
+    previewed = stack.run("destroy", "--run-program", "--preview-only").text
+    assert re.search(r"the access key \S+ of test-user \(used on .*\) is deleted: the stack is destroyed", previewed)
+    assert "is deleted" not in stack.run("up", "--yes").text, "a preview of an update deletes nothing"
     stack.destroy()
     assert sandbox.client("iam").list_users()["Users"] == []
 

@@ -236,3 +236,13 @@ def test_a_rotation_costs_one_list_one_trial_and_one_question_about_the_key_that
     stack.up()
     asked, issued = ["ListAccessKeys", "GetAccessKeyLastUsed"], ["CreateAccessKey", "GetCallerIdentity"]
     assert [call.action for call in sandbox.control.calls()] == [*asked, *issued, "DeleteAccessKey"]
+
+
+def test_an_update_that_is_held_to_a_plan_issues_and_rotates_keys(new_stack: NewStack) -> None:
+    stack, ids = new_stack(), list[str]()
+    for serial in (1, 2):
+        stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["test"], "key": {"serial": serial}}}})
+        stack.preview("--save-plan", "plan.json")
+        stack.up("--plan", "plan.json")
+        ids.append(stack.outputs()["accessKeyIds"]["ann"])
+    assert ids[0] != ids[1], "there was nothing in the first update that its preview cannot know"

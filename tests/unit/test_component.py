@@ -289,6 +289,9 @@ def test_only_a_guarded_key_has_the_hook() -> None:
         request = recording.of("AccessKey")["access/ann/1"].request
         assert list(request.hooks.before_delete) == hooks
         assert list(request.hooks.before_update) == ["aws-access-keys state", *hooks]
+        recording, _ = made(key(**settings), preview=True)
+        request = recording.of("AccessKey")["access/ann/1"].request
+        assert list(request.hooks.before_delete) == ["aws-access-keys retire guard"], "for the preview of a destroy"
 
 
 def test_an_adopted_key_and_its_user_are_imported_once(aws: FakeAws) -> None:

@@ -196,12 +196,17 @@ def test_a_key_that_is_not_in_use_goes(aws: FakeAws) -> None:
     guarded(aws, state)._check(deletion(state, "ann"))
 
 
-def test_the_hook_lets_the_keys_of_a_user_without_a_guard_go(aws: FakeAws) -> None:
-    state = MadeUpState().user("ann", "1")
+def test_the_hook_names_the_key_of_a_user_without_a_guard_and_lets_it_go(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, lines = MadeUpState().user("ann", "1"), list[str]()
     run = guarded(aws, state, verify=False)
     aws.used = {"AKIA-ann-1": USED}
+    monkeypatch.setattr(pulumi.log, "info", lines.append)
     run._check(deletion(state, "ann"))
-    assert not aws.asked["get_access_key_last_used"]
+    (line,) = lines
+    assert line.startswith("the access key AKIA-ann-1 of ann (used on ")
+    assert line.endswith(" is deleted: the stack is destroyed")
 
 
 def test_a_text_is_shown_without_what_may_be_a_secret() -> None:

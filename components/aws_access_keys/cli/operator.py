@@ -35,9 +35,7 @@ from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, STACK_FILE, as_lines
 from aws_access_keys.rules.resource_types import (
     GROUP,
-    KEY,
     PARAMETER,
-    PLANS,
     POLICY,
     SECRET,
     SECRET_POLICY,
@@ -253,9 +251,6 @@ def _state(resources: Sequence[Mapping[str, Any]]) -> Iterator[Resource]:
         if found["type"] in (SECRET, SECRET_VERSION, SECRET_POLICY) and name in properties:
             # AWS appends six characters, which change when the secret is created again.
             yield Resource(found["type"], {**properties, name: re.sub(r"-\w{6}$", "-??????", properties[name])})
-        elif found["type"] == PLANS:
-            for user in mapping(properties.get("idleDays")):
-                yield Resource(KEY, {"user": user, "guarded": True})
         elif properties:
             yield Resource(found["type"], properties)
 

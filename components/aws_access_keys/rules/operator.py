@@ -110,7 +110,7 @@ def planned(settings: "AccessSettings", place: Place, default_tags: Mapping[str,
             continue
         key, deliver = settings.effective_key(name), settings.effective_deliver(name)
         guarded = key.retire_guard is not None
-        yield Resource(KEY, {"user": name, "guarded": guarded})
+        yield Resource(KEY, {"user": name})
         if key.description is not None:
             yield Resource(STASH, {"input": {"user": name}})
         if deliver and (store := deliver.secrets_manager):
@@ -249,8 +249,6 @@ def _of_membership(membership: Mapping[str, Any], _: Place) -> Findings:
 
 def _of_key(key: Mapping[str, Any], _: Place) -> Findings:
     yield "user:with a key", [key["user"]]
-    if key.get("guarded"):
-        yield "user:with a retire guard", [key["user"]]
 
 
 def _of_stash(stash: Mapping[str, Any], place: Place) -> Findings:

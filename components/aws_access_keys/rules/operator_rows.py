@@ -225,10 +225,9 @@ ROWS = (
         up="CreateAccessKey UpdateAccessKey DeleteAccessKey ListAccessKeys",
         preview="ListAccessKeys",
         refresh="ListAccessKeys",
-        destroy="DeleteAccessKey",
+        destroy="DeleteAccessKey ListAccessKeys",
         report="ListAccessKeys",
     ),
-    Row("users and keys", "DestroyGuarded", "user:with a retire guard", "iam", destroy="ListAccessKeys"),
     Row("users and keys", "Adopt", "user:to adopt", "iam", preview="GetUser"),
     Row(
         "`groups.NAME.adopt`",
@@ -345,7 +344,14 @@ ROWS = (
         report="LookupEvents",
         leak="LookupEvents",
     ),
-    Row(_USED, "DestroyGuardedLastUse", "user:with a retire guard", "iam", destroy="GetAccessKeyLastUsed"),
+    Row(
+        _USED,
+        "DestroyLastUse",
+        "user:with a key",
+        "iam",
+        destroy="GetAccessKeyLastUsed",
+        otherwise="last uses are unknown, and the retire guard retires no key",
+    ),
     Row("`users.NAME.forceDestroy`", "ForceDestroy", "user:to force", "iam", up=_STRIPPED, destroy=_STRIPPED),
     Row(
         "`users.NAME.forceDestroy`",
