@@ -80,7 +80,7 @@ class UserKeys:
             delivered = self.deliver(content, [current], self._is_off(plan.current))
         self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
-        kept = {key.name for key in plan.keys} | {plan.replaced}
+        kept = {key.name for key in plan.keys}
         self.all_accepted.apply(
             lambda done: None if done else self._restore([key for key in self.state.keys if key.name not in kept])
         )
@@ -121,14 +121,12 @@ class UserKeys:
         before = next(
             ("Active" if key.active else "Inactive" for key in self.state.keys if key.name == planned.name), status
         )
-        pgp_key, plan = self.settings.pgp_key, self.plan.plan
+        pgp_key = self.settings.pgp_key
         if is_new and self.direct.without_copy:
             pgp_key = self.one_time_key.public
         ignored = [] if is_new else ["pgpKey"]  # another pgpKey counts from the next key on
         if planned.status is None and not is_new:
             ignored.append("status")
-        replaced = plan.replaced if is_new else None
-        renamed = [pulumi.Alias(name=f"{self.name}/{replaced}")] if replaced not in (None, planned.name) else None
         return iam.AccessKey(
             f"{self.name}/{planned.name}",
             user=self.user.name,
@@ -140,12 +138,9 @@ class UserKeys:
             else None,
             opts=pulumi.ResourceOptions(
                 parent=self.user,
-                # IAM allows two keys per user. To the engine the new key is the older one under another name, which is
-                # replaced, and deleted before: so the current key is never touched, and there is never a third.
-                aliases=renamed,
-                replacement_trigger=str(planned.name),
-                # Not for a key that stays: `--replace` would delete it before the hook refuses to issue another one.
-                delete_before_replace=replaced is not None,
+                # Of a key that was never delivered; not for one that stays: `--replace` would delete it before the hook
+                # refuses to issue another one.
+                delete_before_replace=is_new and self.plan.plan.replaced == planned.name,
                 ignore_changes=ignored or None,
                 hooks=self.hooks,
                 depends_on=[*self.allowed, *after],
@@ -203,7 +198,9 @@ class UserKeys:
         secret = self.plan.recovered
         if pulumi.runtime.is_dry_run():
             return None
-        if self.plan.plan.is_new and encrypted_secret:
+        # A destroy that runs the program issues no key: this is the one that a new one would replace.
+        is_issued = self.plan.plan.is_new and all(key.id != key_id for key in self.state.keys)
+        if is_issued and encrypted_secret:
             secret = self.one_time_key.decrypt(encrypted_secret)
         if secret and self.settings.verify and status == "Active" and not self.state.is_proven(key_id):
             try:

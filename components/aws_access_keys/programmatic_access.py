@@ -30,6 +30,7 @@ from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.policies import administrator_warning, partition_of
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import COMPONENT
+from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.run import Run
 from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
@@ -164,7 +165,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         for line in self._notifying.preview() if self._notifying and pulumi.runtime.is_dry_run() else ():
             pulumi.log.info(line)
-        run.new_keys |= {state.key_urn(user, plan.plan) for user, plan in plans.items() if plan.plan.is_new}
+        new = {user: plan.plan for user, plan in plans.items() if plan.plan.is_new}
+        urns = {user: state.key_urn(user, plan.current.name) for user, plan in new.items()}
+        run.new_keys |= set(urns.values())
+        run.replaced |= {
+            urns[user]: key for user, plan in new.items() for key in state.user(user).keys if key.name == plan.replaced
+        }
         run.staying |= {
             key.id: key
             for user, plan in plans.items()
@@ -396,13 +402,24 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         accepted: "pulumi.Output[bool]",
         expectations: "dict[str, pulumi.Input[Any]]",
     ) -> None:
-        def by_user(values: "Mapping[str, pulumi.Output[Any]]") -> "pulumi.Output[dict[str, Any]]":
-            """User → value, without the users that have none."""
-            resolved: pulumi.Output[Any] = pulumi.Output.from_input(dict(values))
+        def by_user(
+            values: "Mapping[str, pulumi.Output[Any]]", before: Mapping[str, Any] | None = None
+        ) -> "pulumi.Output[dict[str, Any]]":
+            """User → value, without the users that have none. before: the values before this run."""
+            resolved: pulumi.Output[Any] = pulumi.Output.from_input(
+                {user: _or_before(value, (before or {}).get(user)) for user, value in values.items()}
+            )
             return resolved.apply(lambda found: {user: value for user, value in found.items() if value is not None})
 
-        self.access_key_ids = by_user({user: key.current.id for user, key in keys.items()})
-        self.secret_access_keys = pulumi.Output.secret(by_user({user: key.secret for user, key in keys.items()}))
+        def before(output: str) -> dict[str, Any]:
+            newest = {user: of_user.keys[0].name for user, of_user in state.users.items() if of_user.keys}
+            found = {user: run.resources[state.key_urn(user, name)] for user, name in newest.items()}
+            return {user: key["outputs"].get(output) for user, key in found.items()}
+
+        self.access_key_ids = by_user({user: key.current.id for user, key in keys.items()}, before("id"))
+        self.secret_access_keys = pulumi.Output.secret(
+            by_user({user: key.secret for user, key in keys.items()}, before("secret"))
+        )
         self.encrypted_secrets = by_user(
             {
                 user: pulumi.Output.all(key.current.encrypted_secret, key.current.key_fingerprint).apply(
@@ -415,10 +432,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         both = pulumi.Output.all(self.access_key_ids, self.secret_access_keys)
         self.credentials_file = pulumi.Output.secret(both.apply(lambda found: credentials_file(*found)))
         self.credentials_csv = pulumi.Output.secret(both.apply(lambda found: credentials_csv(*found)))
-        self.ses_smtp_passwords = pulumi.Output.secret(
-            by_user({user: key.current.ses_smtp_password_v4 for user, key in keys.items()})
-        )
-        self.keys = by_user({user: key.status for user, key in keys.items()})
+        passwords = {user: key.current.ses_smtp_password_v4 for user, key in keys.items()}
+        self.ses_smtp_passwords = pulumi.Output.secret(by_user(passwords, before("sesSmtpPasswordV4")))
+        own: Mapping[str, Any] = run.resources.get(state.urn, {}).get("outputs", {})
+        self.keys = by_user({user: key.status for user, key in keys.items()}, mapping(own.get("keys")))
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
@@ -445,6 +462,18 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.skipped = (*self.skipped, *problems)
         run.report(problems, self._spell)
         return record
+
+
+def _or_before(value: "pulumi.Output[Any]", before: Any) -> "pulumi.Output[Any]":
+    """A value; or the one before, where this run does not make it: a destroy and a refresh that run the program create
+    nothing, and what is not known would be a placeholder in the stack's outputs."""
+    if pulumi.runtime.is_dry_run():
+        return value
+
+    async def known() -> Any:
+        return await value.future() if await value.is_known() else before
+
+    return pulumi.Output.from_input(known())
 
 
 def _checked(

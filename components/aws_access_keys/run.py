@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from aws_access_keys.account import Account
+from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
 from aws_access_keys.key_endings import retired_line
 from aws_access_keys.retire_guard import InUseError, RetireGuard
@@ -39,6 +39,8 @@ class Run:
         """What the state had when the run began; see state.py."""
         self.new_keys: set[str] = set()
         """URNs of the keys that this run issues."""
+        self.replaced: dict[str, Key] = {}
+        """URN of a new key → the key that makes room for it."""
         self.undelivered: set[str] = set()
         """The ids of keys whose secret nobody has, because they were never delivered."""
         self.staying: dict[str, Key] = {}
@@ -132,6 +134,26 @@ class Run:
                 "one. For a new key, raise the serial instead of using --replace. If IAM no longer has the "
                 "key, run `pulumi refresh`, then `pulumi up`."
             )
+        if key := self.replaced.get(args.urn):
+            self._make_room(*owner_of_key(args.urn), key)
+
+    def _make_room(self, component: str, user: str, key: Key) -> None:
+        """Delete a key right before its successor is created: IAM allows two keys per user, and the engine deletes what
+        the program no longer has only after it has created what is new.
+
+        An alias and delete_before_replace would do it without a call of ours. But a destroy or refresh that runs the
+        program applies the alias alone: the old key gets the name of the new one, and would be taken for it.
+        """
+        if key.id not in self.undelivered and (refusal := self.guards[component].refusal(user, key.id, "deleted")):
+            raise InUseError(refusal)
+        try:
+            self.accounts[component].ask("iam", "delete_access_key", UserName=user, AccessKeyId=key.id)
+        except AwsQueryError as error:
+            cure = error.cure("iam:DeleteAccessKey")
+            raise pulumi.RunError(
+                f"no new key is issued for {user}: the access key {key.id} could not be deleted to make room "
+                f"({error}). {cure} Then run `pulumi up` again."
+            ) from None
 
     async def _check_state(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to activate a key, or to fill a store, that changed since the plan was made: `pulumi up --refresh`.

@@ -41,7 +41,7 @@ from aws_access_keys.rules.resource_types import (
     USER_POLICY,
     USER_POLICY_ATTACHMENT,
 )
-from aws_access_keys.rules.rotation import Key, KeyName, KeyPlan
+from aws_access_keys.rules.rotation import Key, KeyName
 from aws_access_keys.rules.untyped import mapping
 
 STORED = {SECRET: (SECRET_VERSION, "secretString"), PARAMETER: (PARAMETER, "value")}
@@ -258,9 +258,9 @@ class ComponentState:
         """The name of the component."""
         return component_name(self.urn)
 
-    def key_urn(self, user: str, plan: KeyPlan) -> str:
-        """The URN of a user's current key."""
-        return f"{urn_below(self.urn, USER, KEY)}/{user}/{plan.current.name}"
+    def key_urn(self, user: str, name: KeyName) -> str:
+        """The URN of a user's key."""
+        return f"{urn_below(self.urn, USER, KEY)}/{user}/{name}"
 
     def user_urn(self, user: str) -> str:
         """The URN of an IAM user."""

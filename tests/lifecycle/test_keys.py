@@ -23,7 +23,7 @@ def test_ten_rotations_in_a_row_always_leave_a_working_key_and_never_a_third(
         assert all(works(sandbox, key) for key in issued[-2:]), "both keys work"
         if serial > 2:
             assert not works(sandbox, issued[-3]), "the key before them is gone"
-            assert done.changes == {"replace": 1}, "the new key replaces the oldest one"
+            assert done.changes == {"create": 1, "delete": 1}, "the new key takes the place of the oldest one"
     outputs = stack.outputs()["keys"]["test-user"]
     assert (outputs["current"]["serial"], outputs["previous"]["serial"]) == (11, 10)
     assert outputs["current"]["id"] == issued[-1][0]
