@@ -19,7 +19,7 @@ from aws_access_keys.rules.resource_types import PARAMETER, SECRET, SECRET_VERSI
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.run import Run
 from aws_access_keys.settings import AccessSettings, DeliverSettings, StoreSettings
-from aws_access_keys.state import KINDS, STORED, ComponentState, aws_stores
+from aws_access_keys.state import KINDS, STORED, ComponentState, aws_stores, name_below
 
 Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
 """Makes what a store gets."""
@@ -308,17 +308,19 @@ class Deliveries:
         stored = store.stored_name(user, "ssm") if store else ""
         if store and is_made(*((STASH, f"ssm:{stored}") if direct.without_copy else (PARAMETER, stored))):
             if direct.without_copy:
-                before_delete = pulumi.ResourceHookBinding(before_delete=[*guard, self._run.parameter_hook])
+                own_hooks = pulumi.ResourceHookBinding(
+                    before_create=[self._run.new_parameter_hook], before_delete=[*guard, self._run.parameter_hook]
+                )
                 parameter = pulumi.Stash(
                     f"{self._name}/ssm:{stored}",  # no user has a : in the name
                     input={"parameter": stored},
-                    opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=before_delete),
+                    opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=own_hooks),
                 )
                 parameter_id = parameter.id
                 made.append(parameter)
             else:
                 parameter = ssm.Parameter(
-                    f"{self._name}/{stored.removeprefix('/')}",
+                    f"{self._name}/{name_below(PARAMETER, stored)}",
                     name=stored,
                     type="SecureString",
                     description=DESCRIPTION.format(user),

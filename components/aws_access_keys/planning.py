@@ -257,22 +257,25 @@ class _Planner:
             self.is_moved = True
 
     def _withhold(self, key: Key, to: Mapping[str, Any]) -> bool:
-        """Whether a key that stays goes nowhere else, because it does not work and the settings do not suspend it."""
+        """Whether a key that stays goes nowhere else, because it does not work and the settings do not suspend it.
+
+        Raises KeyLimitError where that is not known: another store that has the key may go in this run.
+        """
         if self.rules.status == "inactive":
             return False
-        stays = f"the access key {key.id} is not delivered to {in_words(to)}, because"
         try:
             self.is_withheld = not (key.active and self._works(key))
         except AwsQueryError as error:
-            self.is_withheld = True
-            self._skip(f"{stays} whether it works could not be checked ({error}). {error.cure('iam:ListAccessKeys')}")
-        else:
-            if self.is_withheld:
-                self.warnings.append(
-                    f"{stays} it is inactive, or IAM no longer has it. Raise serial to {key.name.serial + 1} for a key "
-                    "that can be delivered; or, if the key may be used again, run `pulumi refresh`, set status to "
-                    "active, and run `pulumi up`."
-                )
+            raise KeyLimitError(
+                f"{self.place}: whether the access key {key.id} works, which is to be delivered to {in_words(to)}, "
+                f"could not be checked ({error}). {error.cure('iam:ListAccessKeys')} Nothing was changed."
+            ) from None
+        if self.is_withheld:
+            self.warnings.append(
+                f"the access key {key.id} is not delivered to {in_words(to)}, because it is inactive, or IAM no longer "
+                f"has it. Raise serial to {key.name.serial + 1} for a key that can be delivered; or, if the key may be "
+                "used again, run `pulumi refresh`, set status to active, and run `pulumi up`."
+            )
         return self.is_withheld
 
     def _was_used(self, key: Key) -> bool:
@@ -475,7 +478,7 @@ class _Planner:
                 return self._without_current(), None, None
             self._warn_of(unmanaged)
             return existing, new, None
-        # One that is not listed may be there all the same: the list can be older than the key.
+        # One that is not listed may still be there: the list can be older than the key.
         gone = [key.name for key in self.state.keys if key not in existing]
         oldest = existing[-1] if len(existing) == KEYS_PER_USER else None
         replaced = oldest.name if oldest else gone[-1] if gone else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.adoption import adoption_problems
+from aws_access_keys.adoption import adoption_problems, new_groups
 from aws_access_keys.quotas import quota_problems
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
@@ -46,6 +46,7 @@ def preflight(
     yield from _existing_secrets(settings, spell, state, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
+    yield from _elsewhere(settings, spell, state, account)
     yield from adoption_problems(settings, spell, state, ignored_tags, account)
 
 
@@ -64,20 +65,22 @@ def _taken(
             )
     if not new:
         return
-    renamed = {name: state.others[name.casefold()] for name in new if name.casefold() in state.others}
     try:
-        existing = {name.casefold(): name for name in account.entities(kind)}
+        entities = account.entities(kind)
     except AwsQueryError as error:
         if error.is_about_caller:
             raise pulumi.RunError(
                 f"AWS did not answer with the credentials that Pulumi uses: {error}. Check them with `aws sts "
                 "get-caller-identity`, then run `pulumi up` again. Nothing was created or changed."
             ) from None
-        for name, component in renamed.items() if state.is_new else ():
-            yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
+        components = {arn.rpartition("/")[2].casefold(): component for arn, component in state.others.items()}
+        for name in new if state.is_new else ():
+            if component := components.get(name.casefold()):
+                yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
         if not error.is_denied:  # without the permission, IAM refuses when the first one is created
             yield Problem(f"{kind}s", f"the {kind}s of the account could not be listed: {error}. Try again.")
         return
+    existing = {name.casefold(): name for name in entities}
     for name in new:
         found = existing.get(name.casefold())
         if found and name.casefold() not in going:
@@ -93,8 +96,8 @@ def _taken(
             )
             yield Problem(
                 spell(f"{kind}s.{{}}", name),
-                _renamed(renamed[name], state)
-                if name in renamed
+                _renamed(state.others[entities[found]], state)
+                if entities[found] in state.others
                 else f"the account already has a {kind} '{found}', which this stack does not manage. {take_over}",
             )
 
@@ -191,6 +194,21 @@ def _taken_policies(
 
 def _other_name(spell: Spelling) -> str:
     return f"Choose another name; {spell('name_prefix')} puts the same text before all names of a stack."
+
+
+def _elsewhere(settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account) -> Iterator[Problem]:
+    """Users and groups to adopt that another component of this stack has: it would delete them."""
+    names = {arn.rpartition("/")[2] for arn in state.others}
+    users = [name for name in settings.users if settings.adopts(name) and not state.user(name).exists]
+    for kind, adopted in (("user", users), ("group", new_groups(settings, state))):
+        for name in sorted(names & set(adopted)):
+            try:
+                group = None if kind == "user" else account.ask("iam", "get_group", GroupName=name, MaxItems=1)
+                found = account.user(name) if kind == "user" else group and group["Group"]
+            except AwsQueryError:
+                continue  # adoption_problems reports it
+            if found and (component := state.others.get(found["Arn"])):
+                yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
 
 
 def _renamed(component: str, state: ComponentState) -> str:

@@ -435,7 +435,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         passwords = {user: key.current.ses_smtp_password_v4 for user, key in keys.items()}
         self.ses_smtp_passwords = pulumi.Output.secret(by_user(passwords, before("sesSmtpPasswordV4")))
         own: Mapping[str, Any] = run.resources.get(state.urn, {}).get("outputs", {})
-        self.keys = by_user({user: key.status for user, key in keys.items()}, mapping(own.get("keys")))
+        nulls = dict.fromkeys(("previous", "nextRotation", "expires", "previousUntil"))  # the state has no null
+        had = {user: {**nulls, **mapping(found)} for user, found in mapping(own.get("keys")).items()}
+        self.keys = by_user({user: key.status for user, key in keys.items()}, had)
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.

@@ -14,7 +14,7 @@ from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState, UserState, urn_below
+from aws_access_keys.state import ComponentState, UserState, name_below, urn_below
 
 _Found = Callable[[Any], Iterator[str]]
 ATTACHED: dict[str, _Found] = {
@@ -129,7 +129,7 @@ def removed_copies(
         found |= unkept if token == PARAMETER else set()
         why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
-        held |= {key for stored in found - kept if (key := state.copies.get((token, stored.removeprefix("/"))))}
+        held |= {key for stored in found - kept if (key := state.copies.get((token, name_below(token, stored))))}
         if token == SECRET:
             secrets = {store.stored_name(user, field): store for user, store in stores.items() if store}
             for urn, had in resources.items():

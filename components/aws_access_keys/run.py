@@ -21,6 +21,7 @@ HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
 STATE_HOOK = "aws-access-keys state"
 PARAMETER_HOOK = "aws-access-keys parameter"
+NEW_PARAMETER_HOOK = "aws-access-keys new parameter"
 ALREADY_REPORTED_EXIT_CODE = 32
 """By this exit code a program tells Pulumi's language host that it has reported its error itself. Source:
 `pulumi-language-python-exec` in the Pulumi SDK."""
@@ -62,6 +63,9 @@ class Run:
         self.issue_hook = pulumi.ResourceHook(ISSUE_HOOK, self._check_issue)
         self.state_hook = pulumi.ResourceHook(
             STATE_HOOK, self._check_state, opts=pulumi.ResourceHookOptions(on_dry_run=True)
+        )
+        self.new_parameter_hook = pulumi.ResourceHook(
+            NEW_PARAMETER_HOOK, self._check_new_parameter, opts=pulumi.ResourceHookOptions(on_dry_run=True)
         )
         self.parameter_hook = pulumi.ResourceHook(PARAMETER_HOOK, parameter_hook(self.accounts, self.parameters))
 
@@ -154,6 +158,15 @@ class Run:
                 f"no new key is issued for {user}: the access key {key.id} could not be deleted to make room "
                 f"({error}). {cure} Then run `pulumi up` again."
             ) from None
+
+    def _check_new_parameter(self, args: pulumi.ResourceHookArgs) -> None:
+        """Refuse to replace what stands for a parameter whose secret is not kept: nothing could fill it again."""
+        if args.urn in self.resources:
+            raise InUseError(
+                f"{args.name} is not replaced, because the parameter has the only copy of the secret. For a new key, "
+                "raise the serial instead of using --replace. If the resource is tainted, run `pulumi state untaint "
+                f"'{args.urn}'`."
+            )
 
     async def _check_state(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to activate a key, or to fill a store, that changed since the plan was made: `pulumi up --refresh`.

@@ -59,7 +59,12 @@ def aws_stores(to: Mapping[str, Any]) -> dict[str, str]:
 
 def stored_in(to: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Type of each store and name of its resource below the component. to: kind → name, see KINDS."""
-    return [(KINDS[kind], name.removeprefix("/")) for kind, name in aws_stores(to).items()]
+    return [(KINDS[kind], name_below(KINDS[kind], name)) for kind, name in aws_stores(to).items()]
+
+
+def name_below(kind: str, name: str) -> str:
+    """The name of a store's resource below the component, after a /. kind: its type. name: in the store."""
+    return name.removeprefix("/") if kind == PARAMETER else name
 
 
 @dataclass(frozen=True)
@@ -241,7 +246,7 @@ class ComponentState:
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """Type of a store and name of its resource below the component → id of the key in it."""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Name, in lower case, of each user and group of the stack's other components → name of its component."""
+    """ARN of each user and group of the stack's other components → name of its component."""
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
     expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -268,7 +273,7 @@ class ComponentState:
 
     def store_urn(self, kind: str, name: str) -> str:
         """The URN of a resource of a store. kind: its type. name: in the store."""
-        return f"{urn_below(self.urn, USER, kind)}/{name.removeprefix('/')}"
+        return f"{urn_below(self.urn, USER, kind)}/{name_below(kind, name)}"
 
     def held_by(self, user: str, to: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """Kind of each destination that holds the key of another user, that user, and the id of the key."""
@@ -405,8 +410,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         if _is_name(user)
     }
     others = {
-        name.rpartition("/")[2].casefold(): name.rpartition("/")[0]
-        for kinds, name in (resource.split("::", 3)[2:] for resource in resources)
+        str(found["outputs"].get("arn")): name.rpartition("/")[0]
+        for kinds, name, found in ((*resource.split("::", 3)[2:], found) for resource, found in resources.items())
         if kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}"))
         and name.rpartition("/")[0] != component_name(urn)
     }

@@ -183,6 +183,20 @@ def test_a_secret_of_the_stack_does_not_become_one_that_exists(new_stack: NewSta
     assert content(sandbox)["aws_access_key_id"] == stack.key("test-user")[0]
 
 
+def test_a_store_keeps_its_key_while_iam_cannot_be_asked(new_stack: NewStack, sandbox: Sandbox) -> None:
+    secrets, stack = sandbox.client("secretsmanager"), new_stack()
+    stack.write({**config(), "deliver": {"secretsManager": {"name": "/team/key"}}})
+    stack.up()
+    held = secrets.get_secret_value(SecretId="/team/key")["SecretString"]
+    sandbox.control.fail("iam:ListAccessKeys", "AccessDenied", times=99)
+    assert stack.up().changes == {}, "a name that begins with / is the same store in every run"
+    stack.write({**config(), "deliver": {"secretsManager": {"name": "renamed"}}})
+    refused = stack.up(check=False)
+    sandbox.control.clear_faults()
+    assert "works, which is to be delivered to the secret 'renamed' in Secrets Manager, could not be" in refused.text
+    assert secrets.get_secret_value(SecretId="/team/key")["SecretString"] == held
+
+
 @pytest.mark.parametrize("is_refreshed", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_key_that_somebody_deactivated_goes_into_no_new_store(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path, is_refreshed: bool

@@ -209,6 +209,33 @@ def test_destroy_under_the_guard_needs_the_program_and_an_idle_key(new_stack: Ne
     assert sandbox.client("iam").list_users()["Users"] == []
 
 
+@pytest.mark.parametrize("serial", [2, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.parametrize("command", ["destroy", pytest.param("refresh", marks=pytest.mark.long)])
+def test_a_run_of_the_program_that_is_no_update_issues_no_key_and_takes_no_other_for_it(
+    new_stack: NewStack, sandbox: Sandbox, command: str, serial: int
+) -> None:
+    stack = new_stack()
+    rules: dict[str, Any] = {"retireGuard": {"idleDays": 3}}
+    for earlier in range(1, serial):
+        stack.environment["ACCESS_KEYS_TODAY"] = in_days(5 * earlier)
+        sandbox.control.change_faults(clock=5 * earlier * 86400)
+        stack.write({**config(serial=earlier, **rules), "deliver": {"secretsManager": {}}})
+        stack.up()
+    outputs, keys = stack.outputs(), keys_in_iam(sandbox)
+    assert works(sandbox, in_use := stack.key("test-user"))
+    stack.write({**config(serial=serial, **rules), "deliver": {"secretsManager": {}}})
+    stack.run(command, "--run-program", "--yes", check=False)
+    assert stack.outputs() == outputs, "those of the last update, and no placeholders"
+    assert keys_in_iam(sandbox) == keys
+    stack.up()
+    outputs = stack.outputs()
+    assert outputs["keys"]["test-user"]["current"]["serial"] == serial
+    assert outputs["accessKeyIds"]["test-user"] not in keys, "now it is issued"
+    assert works(sandbox, stack.key("test-user"))
+    if command == "destroy":
+        assert works(sandbox, in_use), "a key in use stays"
+
+
 def test_a_key_that_was_switched_on_again_by_hand_and_is_used_does_not_go(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

@@ -635,6 +635,22 @@ def test_the_only_copy_is_not_deleted_with_its_store(new_stack: NewStack, sandbo
 
 
 @pytest.mark.long
+def test_a_parameter_with_the_only_copy_is_not_replaced(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write({**config(keepSecret=False), "deliver": {"ssm": {}}})
+    stack.up()
+    held = stored_keys(sandbox)
+    (urn,) = (urn for urn in stack.resources() if "::access/ssm:" in urn)
+    for refused in (stack.preview("--replace", urn, check=False), stack.up("--replace", urn, check=False)):
+        assert "is not replaced, because the parameter has the only copy of the secret" in refused.text
+    stack.run("state", "taint", urn, "--yes")
+    assert f"`pulumi state untaint '{urn}'`" in stack.up(check=False).text
+    stack.run("state", "untaint", urn, "--yes")
+    assert stack.up().changes == {}, "as the message advises"
+    assert stored_keys(sandbox) == held
+
+
+@pytest.mark.long
 def test_a_store_with_the_only_copy_is_not_given_to_another_user(new_stack: NewStack, sandbox: Sandbox) -> None:
     def settings(ann: str, bob: str) -> dict[str, Any]:
         asked = two(ann=1, bob=1)

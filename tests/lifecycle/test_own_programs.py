@@ -90,6 +90,21 @@ def test_two_components_do_not_touch_each_others_keys(new_stack: NewStack, sandb
     assert list(keys_in_iam(sandbox, "ann")) == [anns[0]]
 
 
+def test_a_user_is_not_adopted_from_another_component_which_would_delete_it(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=component(ann={}), two=component("others", bob={}))
+    stack.up()
+    anns = secrets_of(stack)["one/ann/1"]
+    adopting = component("others", bob={}, ann={"adopt": {"id": anns[0]}})
+    adopting["users"]["ann"]["adopt"] = True
+    write(stack, one=component(eve={}), two=adopting)
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert "users.ann: the component 'one' of this stack already has this name, and its keys" in refused.text
+    assert works(sandbox, anns)
+
+
 @pytest.mark.long
 def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack(program=PROGRAM)
