@@ -85,7 +85,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         today: date | None = None,
         spell: Spelling = PYTHON,
     ) -> None:
-        """session: makes the boto3 session for questions to AWS. Default: as in `aws:` of the stack's configuration.
+        """session: makes the boto3 session for the component's own calls. Default: as in `aws:` of the stack's config.
         To be given where `opts` has a provider with credentials of its own. today: default the current UTC date.
         spell: how the caller writes the names of the arguments.
         """
