@@ -47,15 +47,19 @@ def key_content(
         if values[1] is None and without_copy:
             return None
         if values[1] is None:
-            raise pulumi.RunError(
-                f"{spell.prefix}{spell('users.{}.deliver', user)}: the secret of the access key {values[0]} is not "
-                "known (the key was adopted without it, or it is encrypted to an OpenPGP key), so it cannot be "
-                "delivered; the stores were not changed. Raise the key's serial for a key that can be delivered, or "
-                f"set deliver to {spell.null} for this user."
-            )
+            where = f"{spell.prefix}{spell('users.{}.deliver', user)}"
+            raise pulumi.RunError(f"{where}: {_unknown(values[0], spell)} The stores were not changed.")
         return json.dumps({store.fields.id: values[0], store.fields.secret: values[1]})  # in the order of `stored_key`
 
     return pulumi.Output.secret(pulumi.Output.all(key.id, secret).apply(content))
+
+
+def _unknown(key_id: str | None, spell: Spelling) -> str:
+    return (
+        f"the secret of the access key {key_id} is not known (the key was adopted without it, or it is encrypted to an "
+        "OpenPGP key), so it cannot be delivered. Raise the key's serial for a key that can be delivered, or set "
+        f"deliver to {spell.null} for this user."
+    )
 
 
 def expired_content(day: date, _: StoreSettings) -> "pulumi.Output[str]":
@@ -178,12 +182,14 @@ class Deliveries:
         wanted = deliver.destinations(user) if deliver and stays else {}
         return bool(self._state.user(user).delivered_directly.gone(wanted))
 
-    def lost_copies(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
-        """Secrets that are not kept, and that this run would delete or overwrite where they were delivered."""
+    def problems(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
+        """Secrets that cannot be delivered; and those that are not kept, and that this run would delete or overwrite
+        where they were delivered."""
         for user, plan in plans.items():
             deliver = self._settings.effective_deliver(user)
             wanted = deliver.destinations(user) if deliver else {}
-            for text in (*self._lost(user, plan, wanted), *self._overwritten(user, wanted)):
+            lost = (*self._lost(user, plan, wanted), *self._overwritten(user, wanted))
+            for text in (*lost, *self._undeliverable(user, plan, wanted)):
                 yield Problem(self._spell("users.{}.deliver", user), text)
 
     def _lost(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -201,6 +207,16 @@ class Deliveries:
                 f"{''.join(f': {why}' for why in plan.skipped) or '.'} Restore deliver as it was, also to destroy the "
                 f"stack; to change it, raise serial to {current.name.serial + 1}, and do so once that key is issued."
             )
+
+    def _undeliverable(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
+        """A current key that stays and is to be delivered, although nobody here knows its secret."""
+        state, adopt = self._state.user(user), self._settings.effective_key(user).adopt
+        current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
+        is_unneeded = not wanted or plan.expired_on or plan.is_withheld or (adopt and adopt.secret is not None)
+        if current is None or is_unneeded or current.id in state.unkept:
+            return
+        if not self._run.resources[self._state.key_urn(user, current.name)]["outputs"].get("secret"):
+            yield _unknown(current.id, self._spell)
 
     def _overwritten(self, user: str, wanted: Mapping[str, Any]) -> Iterator[str]:
         """The only copies of the secrets of other users' keys, in stores that this user is to have."""

@@ -331,7 +331,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             {user: self._deliveries.handling(user) for user in keys},
             self._is_listing,
         )
-        refuse(list(self._deliveries.lost_copies(plans)), spell, self._name)
+        refuse(list(self._deliveries.problems(plans)), spell, self._name)
         for line in lines:
             pulumi.log.info(line)
         return plans

@@ -63,6 +63,7 @@ class MadeUpState:
             status = "Inactive" if key in inactive else "Active"
             name = f"{self.name}/{user}/{key}"
             outputs = {"id": key_id(name), "status": status, "createDate": f"{created}T00:00:00Z"}
+            outputs["secret"] = f"secret-of-{name}"
             self.add(f"{USER}$aws:iam/accessKey:AccessKey", name, outputs)
         registered = [
             {"id": key_id(f"{user}/{key}"), "name": key, "status": "Inactive" if key in inactive else "Active"}

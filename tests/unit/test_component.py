@@ -509,6 +509,16 @@ def test_a_copy_in_a_store_is_named_before_it_is_deleted(aws: FakeAws, caplog: p
     ]
 
 
+def test_a_key_whose_secret_nobody_has_is_not_delivered_and_the_preview_says_so(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    state = MadeUpState().user("ann", "1")
+    made({**with_user(), "deliver": {"ssm": {}}}, state, preview=True)
+    del next(found for urn, found in state.resources.items() if urn.endswith("::access/ann/1"))["outputs"]["secret"]
+    line = refusal({**with_user(), "deliver": {"ssm": {}}}, state=state)[1]
+    assert line.startswith("  users.ann.deliver: the secret of the access key AKIA-ann-1 is not known (the key was")
+    made({**key(serial=2), "deliver": {"ssm": {}}}, state, preview=True)
+
+
 def test_another_region_is_refused_before_anything_is_replaced(aws: FakeAws) -> None:
     state = MadeUpState().user("ann", "1").resources
     state["urn:pulumi:dev::p::pulumi:providers:aws::default_7_0_0"] = {"outputs": {"region": "eu-west-1"}}
