@@ -1,5 +1,6 @@
 """What the components of one program share during one run: the retire guard's hook, their users, their refusals."""
 
+import asyncio
 import atexit
 import os
 import sys
@@ -125,7 +126,7 @@ class Run:
         delete = [self.hook] if is_guarded or pulumi.runtime.is_dry_run() else []
         return pulumi.ResourceHookBinding(before_create=[self.issue_hook], before_update=update, before_delete=delete)
 
-    def _check_issue(self, args: pulumi.ResourceHookArgs) -> None:
+    async def _check_issue(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to issue a key that nobody asked for: the state had it when the run began.
 
         `pulumi up --refresh` finds out only after the plan is made that IAM no longer has it; and `pulumi up --replace`
@@ -139,7 +140,7 @@ class Run:
                 "key, run `pulumi refresh`, then `pulumi up`."
             )
         if key := self.replaced.get(args.urn):
-            self._make_room(*owner_of_key(args.urn), key)
+            await asyncio.to_thread(self._make_room, *owner_of_key(args.urn), key)
 
     def _make_room(self, component: str, user: str, key: Key) -> None:
         """Delete a key right before its successor is created: IAM allows two keys per user, and the engine deletes what
