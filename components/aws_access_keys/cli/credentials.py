@@ -123,9 +123,9 @@ def put_profile(
             if edited.replaced not in (None, key.id) and not force and not (key.active and works()):
                 raise ProfileError(
                     f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, and "
-                    f"{key.user}'s current key {key.id} is inactive or gone, so AWS refuses it. Set "
-                    f"users.{key.user}.key.status to active, or rotate the key; choose another profile with --profile; "
-                    "or replace the key with --force."
+                    f"{key.user}'s current key {key.id} is inactive or gone, so AWS refuses it. "
+                    f"Rotate the key or, unless it has leaked, set users.{key.user}.key.status to active; choose "
+                    "another profile with --profile; or replace the key with --force."
                 )
             foreign = edited.replaced is not None and edited.replaced not in key.issued
             if foreign and not force:
