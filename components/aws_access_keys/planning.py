@@ -479,9 +479,9 @@ class _Planner:
             self._warn_of(unmanaged)
             return existing, new, None
         # One that is not listed may still be there: the list can be older than the key.
-        gone = [key.name for key in self.state.keys if key not in existing]
+        gone = [self.undelivered] if self.undelivered else [key for key in self.state.keys if key not in existing]
         oldest = existing[-1] if len(existing) == KEYS_PER_USER else None
-        replaced = oldest.name if oldest else gone[-1] if gone else None
+        replaced = oldest.name if oldest else gone[-1].name if gone else None
         if unmanaged and len(in_iam) >= KEYS_PER_USER:
             new = self._skip(
                 f"no new key is issued: IAM allows two access keys per user, and {self.user} has one that this stack "

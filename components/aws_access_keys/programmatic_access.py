@@ -169,7 +169,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         urns = {user: state.key_urn(user, plan.current.name) for user, plan in new.items()}
         run.new_keys |= set(urns.values())
         run.replaced |= {
-            urns[user]: key for user, plan in new.items() for key in state.user(user).keys if key.name == plan.replaced
+            urns[user]: key
+            for user, plan in new.items()
+            for key in state.user(user).keys
+            if key.name == plan.replaced != plan.current.name  # the engine replaces a key of the same name
         }
         run.staying |= {
             key.id: key
