@@ -131,6 +131,21 @@ class Account:
         """Whether IAM has an access key of a user, and it is active."""
         return any(key.id == key_id and key.active for key in self.list_access_keys(user))
 
+    def is_unlisted(self, user: str, key_id: str) -> bool:
+        """Whether IAM has a key of a user that it does not list: ListAccessKeys can be some seconds behind.
+
+        What AWS answers of a key that is gone cannot be told from a missing permission. Raises AwsQueryError otherwise.
+        """
+        if any(key.id == key_id for key in self.list_access_keys(user)):
+            return False
+        try:
+            response = self._last_used(key_id)
+        except AwsQueryError as error:
+            if error.is_denied:
+                return False
+            raise
+        return bool(response) and response.get("UserName") == user
+
     def has_user(self, user: str) -> bool:
         """Whether IAM has a user."""
         self.list_access_keys(user)

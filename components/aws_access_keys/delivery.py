@@ -16,6 +16,7 @@ from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, SECRET_VERSION, STASH
+from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.run import Run
 from aws_access_keys.settings import AccessSettings, DeliverSettings, StoreSettings
@@ -176,11 +177,14 @@ class Deliveries:
         return put
 
     def loses_copy(self, user: str, today: date) -> bool:
-        """Whether a store goes, or gets something else, that has a user's key without a copy in the state."""
-        deliver = self._settings.effective_deliver(user) if user in self._settings.users_with_key else None
+        """Whether a store goes, or gets something else, that may have a user's key without a copy in the state."""
+        state, has_key = self._state.user(user), user in self._settings.users_with_key
+        if has_key and state.unkept and due_key(self._settings.effective_key(user).rules(), state.keys, today):
+            return True  # where the state is older than the store, that has another key
+        deliver = self._settings.effective_deliver(user) if has_key else None
         stays = deliver and not self._settings.effective_key(user).rules().have_expired(today)
         wanted = deliver.destinations(user) if deliver and stays else {}
-        return bool(self._state.user(user).delivered_directly.gone(wanted))
+        return bool(state.delivered_directly.gone(wanted))
 
     def problems(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
         """Secrets that cannot be delivered; and those that are not kept, and that this run would delete or overwrite

@@ -159,8 +159,8 @@ class DirectDelivery:
             ", or issues another one in its place if no store has its secret" if self.without_copy else ""
         )
         return (
-            f"{place}: the access key {name} was not delivered to {to}: {error}. No older key was touched. Fix the "
-            f"cause and run `pulumi up` again. {again}."
+            f"{place}: the access key {name} was not delivered to {to}: {error}. The key before it was not touched. "
+            f"Fix the cause and run `pulumi up` again. {again}."
         )
 
 

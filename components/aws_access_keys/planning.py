@@ -165,9 +165,11 @@ class _Planner:
                 "in the project's folder. Install it, or correct deliver.command."
             )
         replaced: KeyName | None = None
+        if takes_over and len(keys) > 1:
+            keys = self._without_gone(keys)
         if self.state.exists and not takes_over and (new or not self.state.is_certain):
             try:
-                in_iam = self.account.list_access_keys(self.user)
+                in_iam, ids = self.account.list_access_keys(self.user), self._ids_in_iam()
             except AwsQueryError as error:
                 if not self.state.is_certain:  # a key of the state may be gone; to register it would issue it again
                     raise KeyLimitError(
@@ -179,7 +181,7 @@ class _Planner:
                     f"{error.cure('iam:ListAccessKeys')}"
                 )
             else:
-                keys, new, replaced = self._compare(in_iam, new)
+                keys, new, replaced = self._compare(in_iam, ids, new)
         if not keys and not new:
             raise KeyLimitError(f"{self.place}: {' '.join(self.skipped)} Nothing was changed.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
@@ -452,10 +454,9 @@ class _Planner:
         return own or KeyName(serial, self.today if self.rules.rotation else date.min)
 
     def _compare(
-        self, in_iam: Sequence[AccessKeyMetadata], new: KeyName | None
+        self, in_iam: Sequence[AccessKeyMetadata], ids: Set[str], new: KeyName | None
     ) -> tuple[tuple[Key, ...], KeyName | None, KeyName | None]:
         """The keys that exist, the new key if it can be issued, and the key that is deleted for it."""
-        ids = {key.id for key in in_iam}
         existing = tuple(key for key in self._usable_keys if key.id in ids)
         if self._usable_keys and not existing:
             why = (
@@ -504,6 +505,19 @@ class _Planner:
         if is_lost and new is None:
             return self._without_current(), None, None
         return existing, new, replaced if new else None
+
+    def _without_gone(self, keys: tuple[Key, ...]) -> tuple[Key, ...]:
+        """The keys that IAM has, as far as it can be asked: one that is gone takes no other key's place."""
+        try:
+            ids = self._ids_in_iam()
+        except AwsQueryError:
+            return keys
+        return tuple(key for key in keys if key.id in ids)
+
+    def _ids_in_iam(self) -> set[str]:
+        """The ids of the user's keys in IAM, also of those that it does not list yet. Raises AwsQueryError."""
+        listed = {key.id for key in self.account.list_access_keys(self.user)}
+        return listed | {key.id for key in self.state.keys if self.account.is_unlisted(self.user, key.id)}
 
     def _without_current(self) -> tuple[Key, ...]:
         """The keys where the current one is gone and no other can be issued: an older one does not become current."""

@@ -108,9 +108,9 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
         if name == "config":
             for config_key, settings in _pairs(value):
                 namespace, _, setting = str(config_key.value).rpartition(":")
-                if namespace in (NAMESPACE, ""):
-                    yield from _number_problems(setting, settings, given.get(setting))
-                    yield from _empty_settings(setting, settings)
+                if namespace in (NAMESPACE, "") and setting in given:
+                    yield from _number_problems(setting, settings, given[setting])
+                    yield from _empty_settings(setting, settings, given[setting])
         elif name in _NAMES or ":" in name:
             yield Problem(
                 f"line {key.start_mark.line + 1}",
@@ -144,19 +144,22 @@ def _number_problems(path: str, written: "yaml.Node", given: Any) -> Iterator[Pr
             yield Problem(f"{path}.{name}", f"YAML reads this unquoted name as a number or a date. Write '{name}'.")
 
 
-def _empty_settings(path: str, written: "yaml.Node") -> Iterator[Problem]:
+def _empty_settings(path: str, written: "yaml.Node", given: Any) -> Iterator[Problem]:
     """Settings that are empty, which is null to YAML: `key:` would delete the user's key.
 
-    Somebody may have removed or commented out the last line below a setting.
+    Somebody may have removed or commented out the last line below a setting. given: what arrived; something else where
+    the file is not the one in use (`--config-file`).
     """
-    if isinstance(written, yaml.ScalarNode) and written.style is None and not written.value:
+    if isinstance(written, yaml.ScalarNode) and written.style is None and not written.value and not given:
         name = path.rpartition(".")[2]
         form = _EMPTY.get(name, "null for the default")
         yield Problem(path, f"empty. Write {name}: {form}, or remove it.")
     for index, item in enumerate(written.value if isinstance(written, yaml.SequenceNode) else ()):
-        yield from _empty_settings(f"{path}[{index}]", item)
+        if isinstance(given, list) and index < len(cast("list[Any]", given)):
+            yield from _empty_settings(f"{path}[{index}]", item, given[index])
     for name, value in _pairs(written):
-        yield from _empty_settings(f"{path}.{name.value}", value)
+        if isinstance(given, dict) and name.value in given:
+            yield from _empty_settings(f"{path}.{name.value}", value, given[name.value])
 
 
 def _pairs(node: "yaml.Node | None") -> "list[tuple[yaml.Node, yaml.Node]]":

@@ -34,7 +34,7 @@ async def wait_until_accepted(
     except AwsQueryError as error:
         raise NotAcceptedError(
             f"the new access key {key_id} of user {user} could not be verified ({error}). The key is in the state, and "
-            "older keys were not touched. Fix the credentials with which Pulumi runs, and run `pulumi up` again."
+            "the key before it was not touched. Fix the credentials with which Pulumi runs, and run `pulumi up` again."
         ) from None
     delete = f"aws iam delete-access-key --user-name {user} --access-key-id {key_id}"
     again = f"to keep waiting; for another key, delete this one first: {delete}, pulumi refresh, pulumi up."
@@ -56,7 +56,8 @@ async def wait_until_accepted(
             if not temporary or waited + pause > VERIFY_TIMEOUT:
                 raise NotAcceptedError(
                     f"AWS does not accept the new access key {key_id} of user {user} ({code}, after {waited:.0f} "
-                    f"seconds). The key is in the state, and older keys were not touched. Run `pulumi up` again {again}"
+                    f"seconds). The key is in the state, and the key before it was not touched. Run `pulumi up` "
+                    f"again {again}"
                 ) from None
             if not waiting:
                 pulumi.log.info(f"waiting for AWS to accept the new access key {key_id} of user {user} ...")

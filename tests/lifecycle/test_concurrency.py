@@ -92,7 +92,7 @@ def test_a_sandbox_that_is_stopped_during_an_update_costs_no_key_here_or_elsewhe
     try:
         folder = tmp_path / "others-project"
         folder.mkdir()
-        others, others_key = rotating(lambda: Stack(other, folder))
+        others, others_key = rotating(lambda: Stack(other, folder, secrets_provider="passphrase"))
         updates = [stack.start(*UP), others.start(*UP)]
         wait_for_call(other, "CreateAccessKey")
         other.stop()

@@ -44,7 +44,7 @@ def test_verify_gives_up_clearly_after_a_minute_and_goes_on_at_the_next_up(
     sandbox.control.clear_faults()
     assert failed.code != 0
     assert "AWS does not accept the new access key AKIA" in failed.text
-    assert "older keys were not touched" in failed.text
+    assert "the key before it was not touched" in failed.text
     assert "Traceback" not in failed.text
     assert works(sandbox, in_use), "the key in use is as it was"
     assert stack.key("test-user") == in_use, "the outputs still name the key that works"
