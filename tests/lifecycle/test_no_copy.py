@@ -190,6 +190,26 @@ def test_a_store_that_refuses_fails_the_run_and_costs_nothing(
 
 
 @pytest.mark.long
+def test_a_third_key_that_no_store_got_is_issued_again(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    for serial in (1, 2):
+        stack.write(unkept(serial))
+        stack.up()
+    in_use = stored_keys(sandbox)
+    for serial in (3, 4):
+        stack.write(unkept(serial))
+        sandbox.control.fail("ssm:PutParameter", "AccessDeniedException", times=50)
+        sandbox.control.fail("secretsmanager:PutSecretValue", "AccessDeniedException", times=50)
+        assert stack.up(check=False).code != 0
+        assert stored_keys(sandbox) == in_use
+        sandbox.control.clear_faults()
+        stack.up()
+        assert stored_keys(sandbox) != in_use
+        assert all(works(sandbox, key) for key in (*in_use.values(), *stored_keys(sandbox).values()))
+        in_use = stored_keys(sandbox)
+
+
+@pytest.mark.long
 def test_one_users_store_fails_and_the_other_users_delivery_counts(
     new_stack: NewStack, sandbox: Sandbox, command: Command
 ) -> None:

@@ -157,6 +157,28 @@ def stored(sandbox: Sandbox, user: str) -> tuple[str, str]:
     return key["aws_access_key_id"], key["aws_secret_access_key"]
 
 
+@pytest.mark.long
+def test_a_key_that_iam_does_not_list_yet_stays_whatever_is_asked(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 30}}
+    stack.write({**config(**guard), **DELIVERED})
+    stack.up()
+    stack.write({**config(serial=2, **guard), **DELIVERED})
+    sandbox.control.change_faults(stale=120)
+    stack.up()
+    assert works(sandbox, in_use := stored(sandbox, "test-user"))
+    keyless = {"groups": GROUPS, "users": {"test-user": {"groups": ["test"], "key": None}}}
+    for asked in (
+        config(serial=3, **guard),
+        {**keyless, "keyDefaults": guard},
+        {"groups": GROUPS, "allowNoUsers": True},
+    ):
+        stack.write({**asked, **DELIVERED})
+        assert stack.up(check=False).code != 0
+        assert works(sandbox, in_use)
+        assert stored(sandbox, "test-user") == in_use
+
+
 def test_the_key_before_works_until_the_new_one_is_delivered(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({**config(), **DELIVERED})

@@ -25,6 +25,8 @@ class FakeAws:
         self.keys: dict[str, list[str]] = {}
         """User → ids of the access keys that IAM has; those in `inactive` are inactive."""
         self.inactive: set[str] = set()
+        self.unlisted: set[str] = set()
+        """Those of the keys that ListAccessKeys does not have yet."""
         self.created = CREATED
         self.created_on: dict[str, datetime] = {}
         """Access key id → when it was created, if not then."""
@@ -93,6 +95,7 @@ class FakeAws:
                     "CreateDate": self.created_on.get(key, self.created),
                 }
                 for key in self.keys[UserName]
+                if key not in self.unlisted
             ]
         }
 

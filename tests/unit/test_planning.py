@@ -314,6 +314,24 @@ def test_a_key_that_only_the_state_has_makes_room(aws: FakeAws) -> None:
     assert aws.asked == {"list_access_keys": 1, "get_access_key_last_used": 1}, "IAM may not list it yet"
 
 
+def test_a_key_that_iam_does_not_list_yet_is_not_taken_for_gone(aws: FakeAws) -> None:
+    aws.keys, aws.unlisted = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-2"}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=3), guard=False)
+    assert names(plan) == ("3", "2")
+    assert plan.plan.replaced == KeyName(1), "the oldest key makes room, and not the newest"
+    assert plan.retired, "and is named"
+    half_done = MadeUpState().user("ann", "2", "1", handed_over=["1"])
+    assert names(ann(aws, half_done, KeyRules(serial=2))) == ("2", "1"), "the key of a failed run is completed"
+
+
+def test_an_adopted_key_takes_the_place_of_one_that_is_gone_and_not_of_one_that_works(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-other"]}
+    state = MadeUpState().user("ann", "2", "1", inactive=["2"])
+    plan = ann(aws, state, KeyRules(serial=2), adopted="AKIA-other", guard=False)
+    assert names(plan) == ("3", "1")
+    assert plan.retired == ()
+
+
 def test_a_half_replaced_key_is_forgotten_when_no_new_one_is_asked_for_any_more(aws: FakeAws) -> None:
     aws.keys = {"ann": ["AKIA-ann-2"]}
     plan = ann(aws, MadeUpState().user("ann", "2", "1", planned=["3", "2"]), KeyRules(serial=2))
