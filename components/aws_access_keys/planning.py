@@ -269,7 +269,7 @@ class _Planner:
             self.is_withheld = not (key.active and self._works(key))
         except AwsQueryError as error:
             raise KeyLimitError(
-                f"{self.place}: whether the access key {key.id} works, which is to be delivered to {in_words(to)}, "
+                f"{self.place}: the access key {key.id} is to be delivered to {in_words(to)}, but whether it works "
                 f"could not be checked ({error}). {error.cure('iam:ListAccessKeys')} Nothing was changed."
             ) from None
         if self.is_withheld:

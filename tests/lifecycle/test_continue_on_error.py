@@ -41,6 +41,7 @@ def test_another_users_error_keeps_previous_keys_too(new_stack: NewStack, sandbo
     assert keys_in_iam(sandbox, "ann")[old] == "Active"
 
 
+@pytest.mark.long
 def test_a_state_that_the_engine_breaks_after_a_failed_attachment_is_repaired_as_documented(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

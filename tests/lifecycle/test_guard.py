@@ -236,6 +236,7 @@ def test_a_run_of_the_program_that_is_no_update_issues_no_key_and_takes_no_other
         assert works(sandbox, in_use), "a key in use stays"
 
 
+@pytest.mark.long
 def test_a_key_that_was_switched_on_again_by_hand_and_is_used_does_not_go(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

@@ -746,6 +746,7 @@ def test_other_names_of_the_fields_apply_to_the_key_that_a_store_has(new_stack: 
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_a_store_does_not_move_in_a_run_that_issues_no_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}}
     stack = new_stack()

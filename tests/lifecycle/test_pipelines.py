@@ -146,6 +146,7 @@ def test_gitlab_does_the_same(project: Stack, sandbox: Sandbox) -> None:
     assert "data-loader" in (project.folder / "inventory.html").read_text()
 
 
+@pytest.mark.long
 def test_actionlint_finds_nothing_in_the_workflows() -> None:
     if not (go := shutil.which("go")):
         pytest.skip("there is no Go: the workflows are not checked by actionlint")

@@ -365,7 +365,8 @@ def test_a_current_key_that_was_deleted_by_hand_comes_back_and_is_tried_until_it
     assert stack.preview("--expect-no-changes").changes == {}
 
 
-@pytest.mark.parametrize("fault", ["iam:CreateAccessKey", pytest.param("iam:DeleteAccessKey", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("fault", ["iam:CreateAccessKey", "iam:DeleteAccessKey"])
 def test_a_replacement_that_failed_half_way_never_issues_a_key_that_nobody_asked_for(
     new_stack: NewStack, sandbox: Sandbox, fault: str
 ) -> None:
