@@ -103,7 +103,8 @@ class UserKeys:
 
     def _is_off(self, planned: PlannedKey) -> bool:
         """Whether a key was deactivated, though not by the settings: it takes no other key's place in a store."""
-        return planned.status is None and any(key.name == planned.name and not key.active for key in self.state.keys)
+        key = self.state.key(planned.name)
+        return bool(planned.status is None and key and not key.active)
 
     def _restore(self, keys: Sequence[Key]) -> None:
         """Register keys that were to be deleted: the engine deletes what the program does not register."""
@@ -118,9 +119,8 @@ class UserKeys:
         accepted: "pulumi.Input[bool]" = True,
     ) -> iam.AccessKey:
         status = (planned.status or "active").capitalize()
-        before = next(
-            ("Active" if key.active else "Inactive" for key in self.state.keys if key.name == planned.name), status
-        )
+        known = self.state.key(planned.name)
+        before = status if known is None else "Active" if known.active else "Inactive"
         pgp_key = self.settings.pgp_key
         if is_new and self.direct.without_copy:
             pgp_key = self.one_time_key.public
@@ -140,7 +140,7 @@ class UserKeys:
                 parent=self.user,
                 # Of a key that was never delivered; not for one that stays: `--replace` would delete it before the hook
                 # refuses to issue another one.
-                delete_before_replace=is_new and self.plan.plan.replaced == planned.name,
+                delete_before_replace=is_new and self.plan.plan.is_reissue,
                 ignore_changes=ignored or None,
                 hooks=self.hooks,
                 depends_on=[*self.allowed, *after],

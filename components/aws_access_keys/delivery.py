@@ -111,11 +111,7 @@ class Deliveries:
 
     def _is_there(self, kind: str, name: str) -> bool:
         """Whether the state has a resource of a store. kind: its type. name: in the store."""
-        return self._outputs(kind, name) is not None
-
-    def _outputs(self, kind: str, name: str) -> Mapping[str, Any] | None:
-        found = self._run.resources.get(self._state.store_urn(kind, name))
-        return found and found["outputs"]
+        return self._state.store_urn(kind, name) in self._run.resources
 
     def note(self, user: str, plan: UserPlan) -> None:
         """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
@@ -146,8 +142,8 @@ class Deliveries:
     def direct(self, user: str, plan: UserPlan) -> DirectDelivery:
         """What this program delivers itself of a user's keys."""
         state = self._state.user(user)
-        current = next((key.id for key in state.keys if key.name == plan.plan.current.name), None)
-        without_copy = not self._keeps(user) if plan.plan.is_new else current in state.unkept
+        current = state.key(plan.plan.current.name)
+        without_copy = not self._keeps(user) if plan.plan.is_new else bool(current and current.id in state.unkept)
         deliver = self._settings.effective_deliver(user) or DeliverSettings()
         return DirectDelivery(
             self._state.urn,
@@ -199,7 +195,7 @@ class Deliveries:
     def _lost(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
         """The only copy of the secret of a user's key that stays, which goes with a store."""
         state = self._state.user(user)
-        current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
+        current = state.key(plan.plan.current.name)
         lost = state.delivered_directly.gone(wanted)
         if not lost or current is None or current.id not in state.unkept or plan.is_moved or plan.expired_on:
             return
@@ -215,11 +211,11 @@ class Deliveries:
     def _undeliverable(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
         """A current key that stays and is to be delivered, although nobody here knows its secret."""
         state, adopt = self._state.user(user), self._settings.effective_key(user).adopt
-        current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
+        current = state.key(plan.plan.current.name)
         is_unneeded = not wanted or plan.expired_on or plan.is_withheld or (adopt and adopt.secret is not None)
         if current is None or is_unneeded or current.id in state.unkept:
             return
-        if not self._run.resources[self._state.key_urn(user, current.name)]["outputs"].get("secret"):
+        if not self._run.outputs(self._state.key_urn(user, current.name)).get("secret"):
             yield _unknown(current.id, self._spell)
 
     def _overwritten(self, user: str, wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -245,7 +241,7 @@ class Deliveries:
 
     def _kms_key(self, store: StoreSettings, kind: str, name: str, output: str) -> "pulumi.Input[str] | None":
         """The KMS key of a store: AWS's own where the settings no longer name one, or AWS would keep that."""
-        had, own = (self._outputs(kind, name) or {}).get(output), AWS_KEYS[kind]
+        had, own = self._run.outputs(self._state.store_urn(kind, name)).get(output), AWS_KEYS[kind]
         return own if store.kms_key is None and had and (kind == SECRET or had != own) else store.kms_key
 
     def _keeps(self, user: str) -> bool:

@@ -169,7 +169,7 @@ class _Planner:
             keys = self._without_gone(keys)
         if self.state.exists and not takes_over and (new or not self.state.is_certain):
             try:
-                in_iam, ids = self.account.list_access_keys(self.user), self._ids_in_iam()
+                ids = self._ids_in_iam()
             except AwsQueryError as error:
                 if not self.state.is_certain:  # a key of the state may be gone; to register it would issue it again
                     raise KeyLimitError(
@@ -181,7 +181,7 @@ class _Planner:
                     f"{error.cure('iam:ListAccessKeys')}"
                 )
             else:
-                keys, new, replaced = self._compare(in_iam, ids, new)
+                keys, new, replaced = self._compare(ids, new)
         if not keys and not new:
             raise KeyLimitError(f"{self.place}: {' '.join(self.skipped)} Nothing was changed.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
@@ -453,10 +453,10 @@ class _Planner:
         serial = max(self.rules.serial, after)
         return own or KeyName(serial, self.today if self.rules.rotation else date.min)
 
-    def _compare(
-        self, in_iam: Sequence[AccessKeyMetadata], ids: Set[str], new: KeyName | None
-    ) -> tuple[tuple[Key, ...], KeyName | None, KeyName | None]:
-        """The keys that exist, the new key if it can be issued, and the key that is deleted for it."""
+    def _compare(self, ids: Set[str], new: KeyName | None) -> tuple[tuple[Key, ...], KeyName | None, KeyName | None]:
+        """The keys that exist, the new key if it can be issued, and the key that is deleted for it. ids: of those in
+        IAM."""
+        in_iam = self.account.list_access_keys(self.user)
         existing = tuple(key for key in self._usable_keys if key.id in ids)
         if self._usable_keys and not existing:
             why = (

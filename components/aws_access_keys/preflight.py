@@ -5,6 +5,7 @@ Asked only where the settings need it: for a stack without new users and groups,
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pulumi
 
@@ -16,6 +17,7 @@ from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
 from aws_access_keys.rules.s3_grants import grant_policies
+from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState
 
@@ -198,16 +200,19 @@ def _other_name(spell: Spelling) -> str:
 
 def _elsewhere(settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account) -> Iterator[Problem]:
     """Users and groups to adopt that another component of this stack has: it would delete them."""
+
+    def group(name: str) -> Any:
+        return mapping(account.ask("iam", "get_group", GroupName=name, MaxItems=1)).get("Group")
+
     names = {arn.rpartition("/")[2] for arn in state.others}
     users = [name for name in settings.users if settings.adopts(name) and not state.user(name).exists]
-    for kind, adopted in (("user", users), ("group", new_groups(settings, state))):
+    for kind, adopted, ask in (("user", users, account.user), ("group", new_groups(settings, state), group)):
         for name in sorted(names & set(adopted)):
             try:
-                group = None if kind == "user" else account.ask("iam", "get_group", GroupName=name, MaxItems=1)
-                found = account.user(name) if kind == "user" else group and group["Group"]
+                found = mapping(ask(name))
             except AwsQueryError:
                 continue  # adoption_problems reports it
-            if found and (component := state.others.get(found["Arn"])):
+            if component := state.others.get(str(found.get("Arn"))):
                 yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
 
 

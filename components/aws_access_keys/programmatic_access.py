@@ -165,21 +165,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         for line in self._notifying.preview() if self._notifying and pulumi.runtime.is_dry_run() else ():
             pulumi.log.info(line)
-        new = {user: plan.plan for user, plan in plans.items() if plan.plan.is_new}
-        urns = {user: state.key_urn(user, plan.current.name) for user, plan in new.items()}
-        run.new_keys |= set(urns.values())
-        run.replaced |= {
-            urns[user]: key
-            for user, plan in new.items()
-            for key in state.user(user).keys
-            if key.name == plan.replaced != plan.current.name  # the engine replaces a key of the same name
-        }
-        run.staying |= {
-            key.id: key
-            for user, plan in plans.items()
-            for key in state.user(user).keys
-            if key.name in {planned.name for planned in plan.plan.keys}
-        }
+        run.note(state, {user: plan.plan for user, plan in plans.items()})
         self._tried = {user: self._trial(user, plan, state.user(user)) for user, plan in plans.items()}
         record = RunRecord(
             plans={user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
@@ -377,7 +363,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
     def _trial(self, user: str, plan: UserPlan, state: UserState) -> Any:
         """When the last run began that tries a user's current key, in ISO format: this one, or an earlier one."""
-        current = next((key for key in state.keys if key.name == plan.plan.current.name), None)
+        current = state.key(plan.plan.current.name)
         stays_off = current and not current.active and plan.plan.current.status != "active"
         if current and (stays_off or plan.plan.current.status == "inactive" or state.is_proven(current.id)):
             return state.tried.isoformat() if state.tried else None
@@ -416,8 +402,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         def before(output: str) -> dict[str, Any]:
             newest = {user: of_user.keys[0].name for user, of_user in state.users.items() if of_user.keys}
-            found = {user: run.resources[state.key_urn(user, name)] for user, name in newest.items()}
-            return {user: key["outputs"].get(output) for user, key in found.items()}
+            return {user: run.outputs(state.key_urn(user, name)).get(output) for user, name in newest.items()}
 
         self.access_key_ids = by_user({user: key.current.id for user, key in keys.items()}, before("id"))
         self.secret_access_keys = pulumi.Output.secret(
@@ -437,9 +422,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.credentials_csv = pulumi.Output.secret(both.apply(lambda found: credentials_csv(*found)))
         passwords = {user: key.current.ses_smtp_password_v4 for user, key in keys.items()}
         self.ses_smtp_passwords = pulumi.Output.secret(by_user(passwords, before("sesSmtpPasswordV4")))
-        own: Mapping[str, Any] = run.resources.get(state.urn, {}).get("outputs", {})
         nulls = dict.fromkeys(("previous", "nextRotation", "expires", "previousUntil"))  # the state has no null
-        had = {user: {**nulls, **mapping(found)} for user, found in mapping(own.get("keys")).items()}
+        registered = mapping(run.outputs(state.urn).get("keys"))
+        had = {user: {**nulls, **mapping(found)} for user, found in registered.items()}
         self.keys = by_user({user: key.status for user, key in keys.items()}, had)
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})

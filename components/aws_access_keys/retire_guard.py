@@ -62,16 +62,16 @@ class RetireGuard:
             # The state may not know that a key was deleted, or activated again, in IAM.
             found = {key.id: key for key in self._account.list_access_keys(user)}.get(key_id)
             used = self._account.last_use(key_id) if found and found.active else None
-            is_unlisted = found is None and self._account.is_unlisted(user, key_id)
+            is_gone = found is None and not self._account.is_unlisted(user, key_id)
         except AwsQueryError as error:
             return self.unreadable(user, key_id, action, error)
-        if found is None and not is_unlisted and (self._must_exist or not self._account.has_user(user)):
+        if is_gone and (self._must_exist or not self._account.has_user(user)):
             return (
                 f"the access key {key_id} of user {user} is not {action}, because it is not in the account that "
                 "this run uses, so its last use is unknown. If it was deleted in IAM, run `pulumi refresh`; if it is "
                 f"in another account, give the component a session for that one. To retire the key anyway, {override}."
             )
-        if not is_unlisted and (found is None or not found.active):
+        if is_gone or (found and not found.active):
             return None
         if found is None:
             in_use, verb, reason = True, "may be", f"it {_TOO_YOUNG}"

@@ -15,8 +15,8 @@ from aws_access_keys.key_endings import retired_line
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import COMPONENT, KEY, USER
-from aws_access_keys.rules.rotation import Retirement
-from aws_access_keys.state import Key, component_name, owner_of_key, parse_state
+from aws_access_keys.rules.rotation import KeyPlan, Retirement
+from aws_access_keys.state import ComponentState, Key, component_name, owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
@@ -117,6 +117,21 @@ class Run:
             self._fails = True
             atexit.register(_exit)
 
+    def note(self, state: ComponentState, plans: Mapping[str, KeyPlan]) -> None:
+        """Note which keys this run issues, which ones make room for them, and which ones stay. plans: by user."""
+        for user, plan in plans.items():
+            known, urn = state.user(user), state.key_urn(user, plan.current.name)
+            self.staying |= {key.id: key for planned in plan.keys if (key := known.key(planned.name))}
+            if not plan.is_new:
+                continue
+            self.new_keys.add(urn)
+            if plan.replaced and not plan.is_reissue and (key := known.key(plan.replaced)):
+                self.replaced[urn] = key
+
+    def outputs(self, urn: str) -> Mapping[str, Any]:
+        """The outputs that a resource had when the run began; none of one that was not there."""
+        return self.resources.get(urn, {}).get("outputs", {})
+
     def hooks(self, is_guarded: bool) -> pulumi.ResourceHookBinding:
         """The hooks of a user's keys."""
         guard = [self.hook] if is_guarded else []
@@ -176,7 +191,7 @@ class Run:
         """
         if args.type == KEY and args.new_inputs is not None and args.new_inputs.get("status") == "Inactive":
             return
-        known: Mapping[str, Any] = self.resources.get(args.urn, {}).get("outputs", {})
+        known = self.outputs(args.urn)
         for name in {"status", "value"} & known.keys():
             now = await pulumi.Output.from_input((args.old_outputs or {}).get(name)).future()
             if now != known[name]:

@@ -202,6 +202,10 @@ class UserState:
         known = {key.id: str(key.name) for key in self.keys}
         return known == handed_over and (self.planned is None or set(self.planned) == set(known.values()))
 
+    def key(self, name: KeyName) -> Key | None:
+        """The key of a name."""
+        return next((key for key in self.keys if key.name == name), None)
+
     def takes_over(self, adopted: str | None) -> bool:
         """Whether an existing key is still to be taken into the state: the first key, one that the state lost, or one
         in place of a current key that does not work."""

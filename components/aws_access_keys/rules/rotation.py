@@ -118,6 +118,11 @@ class KeyPlan:
     """The day on which the previous key's overlap ends."""
 
     @property
+    def is_reissue(self) -> bool:
+        """Whether the new key has the name of the one that it replaces, which was never delivered."""
+        return self.is_new and self.replaced == self.current.name
+
+    @property
     def keys(self) -> "list[PlannedKey]":
         """The current key, and the previous one if there is one."""
         return [key for key in (self.current, self.previous) if key]
