@@ -277,7 +277,13 @@ def _existing_secrets(
                 actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
                 yield Problem(where, f"the secret '{store.existing}' could not be read: {error}. {cure} {actions}.")
                 continue
-            if "DeletedDate" in found:
+            if store.existing.startswith("arn:") and found["ARN"] != store.existing:  # else it would have two names here
+                yield Problem(
+                    where,
+                    f"'{store.existing}' is not the complete ARN of the secret '{found['Name']}'. Write the name, or "
+                    f"{found['ARN']}.",
+                )
+            elif "DeletedDate" in found:
                 yield Problem(where, f"the secret '{name}' is marked for deletion. Restore it, or choose another.")
             elif (text := str(found.get("Description", ""))).startswith(DESCRIPTION.format("")) and (
                 text != DESCRIPTION.format(user)

@@ -145,6 +145,11 @@ def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandb
     assert "deliver.secretsManager.existing: the secret 'team/key' could not be read: ResourceNotFound" in done.text
     assert sandbox.client("iam").list_users()["Users"] == [], "before anything is created"
 
+    like_one = secrets.create_secret(Name="team/key-abcdef", SecretString="mine")["ARN"]
+    stack.write({**config(), "deliver": {"secretsManager": {"existing": like_one[:-7]}}})
+    refused = stack.preview(check=False).text
+    assert "is not the complete ARN of the secret 'team/key-abcdef'. Write the name, or " + like_one in refused
+
     arn = secrets.create_secret(Name="team/key", SecretString="mine", Description="of the team")["ARN"]
     store = {"existing": arn if by_arn else "team/key"}
     for serial in (1, 2):
