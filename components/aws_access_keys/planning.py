@@ -103,7 +103,7 @@ def plan_users(
 
     def plan(user: str) -> UserPlan:
         state = states.get(user, UserState())
-        place = spell("users.{}.key", user)
+        place = f"{spell.prefix}{spell('users.{}.key', user)}"
         asked = handling.get(user, Handling())
         adopts = adopted.get(user)
         planner = _Planner(user, place, rules[user], adopts, state, today, guard, account, held, asked, is_listing)

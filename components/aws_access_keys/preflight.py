@@ -277,7 +277,8 @@ def _existing_secrets(
                 actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
                 yield Problem(where, f"the secret '{store.existing}' could not be read: {error}. {cure} {actions}.")
                 continue
-            if store.existing.startswith("arn:") and found["ARN"] != store.existing:  # else it would have two names here
+            # With a part of its ARN, one secret would have two names here.
+            if store.existing.startswith("arn:") and found["ARN"] != store.existing:
                 yield Problem(
                     where,
                     f"'{store.existing}' is not the complete ARN of the secret '{found['Name']}'. Write the name, or "
