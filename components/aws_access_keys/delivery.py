@@ -6,29 +6,25 @@ from datetime import date
 from typing import Any
 
 import pulumi
-from pulumi_aws import iam, secretsmanager, ssm
+from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
 from aws_access_keys.direct_delivery import DirectDelivery, stored_secret
 from aws_access_keys.planning import Handling, UserPlan
 from aws_access_keys.retire_guard import RetireGuard
-from aws_access_keys.rules.names import DESCRIPTION, in_words
+from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import PARAMETER, SECRET, SECRET_VERSION, STASH
+from aws_access_keys.rules.resource_types import PARAMETER
 from aws_access_keys.rules.rotation import due_key
-from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.run import Run
 from aws_access_keys.settings import AccessSettings, DeliverSettings, StoreSettings
-from aws_access_keys.state import KINDS, STORED, ComponentState, aws_stores, name_below
+from aws_access_keys.state import KINDS, STORED, ComponentState, aws_stores
+from aws_access_keys.stores import Content, Stores
 
-Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
-"""Makes what a store gets."""
 Delivery = Callable[[Content, list[pulumi.Resource], bool], list[pulumi.Resource]]
 """Puts a value into the user's stores. Takes what makes it, what is deleted after the stores, and whether only a new
 store gets it; returns the resources that hold the value."""
-AWS_KEYS = {SECRET: "alias/aws/secretsmanager", PARAMETER: "alias/aws/ssm"}
-REPLICA_KEY = AWS_KEYS[SECRET]  # every region has it; AWS reports it, so the provider must know it, too
 
 
 def key_content(
@@ -102,16 +98,13 @@ class Deliveries:
         state = self._state.user(user)
         if not state.keys or state.keys[0].id in state.unkept:
             return {}
-        command = state.delivered_directly.to.get("command")
-        return {
-            kind: where
-            for kind, where in to.items()
-            if (command != where if kind == "command" else not self._is_there(STORED[KINDS[kind]][0], where))
-        }
 
-    def _is_there(self, kind: str, name: str) -> bool:
-        """Whether the state has a resource of a store. kind: its type. name: in the store."""
-        return self._state.store_urn(kind, name) in self._run.resources
+        def is_new(kind: str, where: Any) -> bool:
+            if kind == "command":
+                return state.delivered_directly.to.get(kind) != where
+            return self._state.store_urn(STORED[KINDS[kind]][0], where) not in self._run.resources
+
+        return {kind: where for kind, where in to.items() if is_new(kind, where)}
 
     def note(self, user: str, plan: UserPlan) -> None:
         """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
@@ -168,7 +161,10 @@ class Deliveries:
                 self._run.copied.add((self._state.urn, user))
                 return []
             keeps = plan.is_withheld or (keeps and not holds_anothers)
-            return self._put(user, direct, parent, content, after, keeps, plan.is_withheld)
+            is_guarded = bool(self._guard.idle_days(user))
+            return Stores(
+                self._name, direct, self._state, self._run, parent, content, after, keeps, plan.is_withheld, is_guarded
+            ).put()
 
         return put
 
@@ -239,126 +235,5 @@ class Deliveries:
         except AwsQueryError:
             return False
 
-    def _kms_key(self, store: StoreSettings, kind: str, name: str, output: str) -> "pulumi.Input[str] | None":
-        """The KMS key of a store: AWS's own where the settings no longer name one, or AWS would keep that."""
-        had, own = self._run.outputs(self._state.store_urn(kind, name)).get(output), AWS_KEYS[kind]
-        return own if store.kms_key is None and had and (kind == SECRET or had != own) else store.kms_key
-
     def _keeps(self, user: str) -> bool:
         return self._settings.effective_key(user).keep_secret
-
-    def _put(
-        self,
-        user: str,
-        direct: DirectDelivery,
-        parent: pulumi.Resource,
-        content: Content,
-        after: list[pulumi.Resource],
-        keeps: bool,
-        is_withheld: bool,
-    ) -> list[pulumi.Resource]:
-        """Put a value into a user's stores. Returns the resources that hold it.
-
-        direct: delivers what must not be in the state, and to a command. content: makes the value for one store. after:
-        what is deleted after the stores. keeps: whether a store that exists keeps its value. is_withheld: whether no
-        store is created.
-
-        The resources are named after their names in the store, so a name that moves from one user to another is an
-        update.
-        """
-
-        def registered(store: str) -> None:
-            self._run.stores[store] = (self._state.urn, user)
-
-        def is_made(kind: str, name: str) -> bool:
-            return not is_withheld or self._is_there(kind, name)
-
-        def copied(holder: pulumi.CustomResource) -> None:
-            holder.id.apply(lambda _: self._run.copied.add((self._state.urn, user)))
-
-        made: list[pulumi.Resource] = []
-        secret_id: pulumi.Input[str] | None = None
-        parameter_id: pulumi.Input[str] | None = None
-        guard = [self._run.hook] if self._guard.idle_days(user) else []
-        hooks = pulumi.ResourceHookBinding(before_update=[self._run.state_hook], before_delete=[*guard])
-        if store := direct.settings.secrets_manager:
-            stored = store.stored_name(user, "secrets_manager")
-            name = f"{self._name}/{stored}"
-            secret_id = store.existing
-            if secret_id is None and is_made(SECRET, stored):
-                holder = secretsmanager.Secret(
-                    name,
-                    name=stored,
-                    description=DESCRIPTION.format(user),
-                    kms_key_id=self._kms_key(store, SECRET, stored, "kmsKeyId"),
-                    recovery_window_in_days=0,  # the key is gone, too; a kept name would only block the next one
-                    replicas=[{"region": region, "kms_key_id": REPLICA_KEY} for region in store.replicas],
-                    opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=hooks),
-                )
-                holder.urn.apply(registered)
-                secret_id = holder.id
-                if store.readers:
-                    readers = secretsmanager.SecretPolicy(
-                        name,
-                        secret_arn=holder.arn,
-                        policy=readers_policy(store.readers),
-                        opts=pulumi.ResourceOptions(
-                            parent=parent, hooks=pulumi.ResourceHookBinding(before_delete=[*guard])
-                        ),
-                    )
-                    readers.urn.apply(registered)
-            if not direct.without_copy and secret_id is not None and is_made(SECRET_VERSION, stored):
-                version = secretsmanager.SecretVersion(
-                    name,
-                    secret_id=secret_id,
-                    secret_string=content(store),
-                    # The same order as that of the keys: a mixture of both lets the engine destroy its state, see
-                    # https://github.com/pulumi/pulumi/issues/13848. AWS keeps the old value until the new one is there.
-                    opts=pulumi.ResourceOptions(
-                        parent=parent, delete_before_replace=True, ignore_changes=["secretString"] if keeps else None
-                    ),
-                )
-                copied(version)
-                made.append(version)
-        store = direct.settings.ssm
-        stored = store.stored_name(user, "ssm") if store else ""
-        if store and is_made(*((STASH, f"ssm:{stored}") if direct.without_copy else (PARAMETER, stored))):
-            if direct.without_copy:
-                own_hooks = pulumi.ResourceHookBinding(
-                    before_create=[self._run.new_parameter_hook], before_delete=[*guard, self._run.parameter_hook]
-                )
-                parameter = pulumi.Stash(
-                    f"{self._name}/ssm:{stored}",  # no user has a : in the name
-                    input={"parameter": stored},
-                    opts=pulumi.ResourceOptions(parent=parent, depends_on=after, hooks=own_hooks),
-                )
-                parameter_id = parameter.id
-                made.append(parameter)
-            else:
-                parameter = ssm.Parameter(
-                    f"{self._name}/{name_below(PARAMETER, stored)}",
-                    name=stored,
-                    type="SecureString",
-                    description=DESCRIPTION.format(user),
-                    key_id=self._kms_key(store, PARAMETER, stored, "keyId"),
-                    value=content(store),
-                    overwrite=True if direct.state.delivered_directly.to.get("ssm") == stored else None,
-                    opts=pulumi.ResourceOptions(
-                        parent=parent, hooks=hooks, ignore_changes=["overwrite", *(["value"] if keeps else [])]
-                    ),
-                )
-                copied(parameter)
-                parameter.id.apply(lambda _: self._run.parameters.add((direct.component, stored)))
-                made.append(parameter)
-            parameter.urn.apply(registered)
-        if (direct.without_copy or direct.settings.command) and is_made(STASH, f"{user}/delivery"):
-            # The record goes first in a destroy, and is kept with the stores.
-            before_delete = pulumi.ResourceHookBinding(before_delete=[*guard])
-            opts = pulumi.ResourceOptions(parent=parent, depends_on=[*after, *made], hooks=before_delete)
-            is_kept = keeps and direct.state.delivered_directly.content
-            # Under the usual names; the stores get them under their own.
-            given = pulumi.Output.from_input(None) if is_kept else content(StoreSettings())
-            record = direct.record(f"{self._name}/{user}/delivery", given, [secret_id, parameter_id], opts)
-            record.urn.apply(registered)
-            made.append(record)
-        return made
