@@ -146,6 +146,26 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for warning in warnings:
             pulumi.log.warn(warning)
         run.report(self.skipped, spell)
+        run.undelivered |= {plan.undelivered for plan in plans.values() if plan.undelivered}
+        settings = self._settings
+        self._notifying = settings.notify and Notifying(
+            settings, settings.notify, spell, state, plans, self._account, self._today
+        )
+        self._report(state, plans, known)
+        run.note(state, {user: plan.plan for user, plan in plans.items()})
+        self._tried = {user: self._trial(user, plan, state.user(user)) for user, plan in plans.items()}
+        record = self._record(guard, plans, [*removed, *keyless], left)
+        KeyPlans(name, record, pulumi.ResourceOptions(parent=self))
+        self._register_all(run, state, guard, plans)
+
+    @classmethod
+    def from_stack_file(cls, name: str, settings: StackSettings) -> "ProgrammaticAccess":
+        """The component with the settings of a stack file, which are checked already."""
+        return cls(name, cast("ProgrammaticAccessArgs", settings), spell=STACK_FILE)
+
+    def _report(self, state: ComponentState, plans: Mapping[str, UserPlan], known: Collection[str]) -> None:
+        """What this run does to the keys, before it does it. known: users of the settings and of the state."""
+        spell = self._spell
         self._warn_of_settings(known)
         for user, plan in plans.items():
             for line in (*plan.retired, *plan.waits):
@@ -156,41 +176,37 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             rotated = [user for user, plan in plans.items() if plan.plan.is_new and state.user(user).keys]
             for line in kept_items(rotated, state.users, self._account):
                 pulumi.log.info(line)
-        run.undelivered |= {plan.undelivered for plan in plans.values() if plan.undelivered}
         for user, plan in plans.items():
             self._deliveries.note(user, plan)
-        settings = self._settings
-        self._notifying = settings.notify and Notifying(
-            settings, settings.notify, spell, state, plans, self._account, self._today
-        )
         for line in self._notifying.preview() if self._notifying and pulumi.runtime.is_dry_run() else ():
             pulumi.log.info(line)
-        run.note(state, {user: plan.plan for user, plan in plans.items()})
-        self._tried = {user: self._trial(user, plan, state.user(user)) for user, plan in plans.items()}
-        record = RunRecord(
+
+    def _record(
+        self,
+        guard: RetireGuard,
+        plans: Mapping[str, UserPlan],
+        without: Sequence[str],
+        left: Collection[tuple[str, str]],
+    ) -> RunRecord:
+        """What the next run must know of this one.
+
+        without: users that are to have no key. left: user and id of each key that still works although it should not.
+        """
+        return RunRecord(
             plans={user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
-            idle_days={user: days for user in [*plans, *removed, *keyless] if (days := guard.idle_days(user))},
+            idle_days={user: days for user in [*plans, *without] if (days := guard.idle_days(user))},
             adopts={user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt},
             retired={user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)},
             expired={user: plan.expired_on.isoformat() for user, plan in plans.items() if plan.expired_on},
             lost={user: [key_id for owner, key_id in left if owner == user] for user, _ in left},
             tested=self._expectations.tested,
             unkept={
-                user: keys
-                for user in [*plans, *removed, *keyless]
-                if (keys := self._deliveries.unkept(user, plans.get(user)))
+                user: keys for user in [*plans, *without] if (keys := self._deliveries.unkept(user, plans.get(user)))
             },
             keep_secret={user: False for user in plans if not self._settings.effective_key(user).keep_secret},
             tags=self._kept_tags,
             tried={user: tried for user, tried in self._tried.items() if tried},
         )
-        KeyPlans(name, record, pulumi.ResourceOptions(parent=self))
-        self._register_all(run, state, guard, plans)
-
-    @classmethod
-    def from_stack_file(cls, name: str, settings: StackSettings) -> "ProgrammaticAccess":
-        """The component with the settings of a stack file, which are checked already."""
-        return cls(name, cast("ProgrammaticAccessArgs", settings), spell=STACK_FILE)
 
     def _warn_of_settings(self, known: Collection[str]) -> None:
         """Settings that are allowed and can do harm. known: users of the settings and of the state."""
