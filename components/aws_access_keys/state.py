@@ -14,7 +14,7 @@ things stand in outputs:
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -319,134 +319,160 @@ def read_state(component: pulumi.ComponentResource) -> tuple[ComponentState, Map
 
 def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     """The state of the component with a URN. resources: URN → `type` and `outputs` of each resource of the stack."""
-
-    def outputs(*kinds: str) -> dict[str, dict[str, Any]]:
-        """Name below the component → outputs, of the resources of one type."""
-        begin = urn_below(urn, *kinds)
-        return {
-            resource.removeprefix(begin).removeprefix("/"): details["outputs"]
-            for resource, details in resources.items()
-            if resource == begin or resource.startswith(f"{begin}/")
-        }
-
-    last_run = outputs(PLANS).get("", {})
+    below = _Below(urn, resources)
+    last_run = below.outputs(PLANS).get("", {})
     record = RunRecord.of_outputs(last_run)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
-    handed_over = mapping(own.get("keys"))
-    keys: dict[str, list[Key]] = {}
-    encrypted: set[tuple[str, KeyName]] = set()
-    unkept: dict[str, set[str]] = {}
-    for key_path, found in outputs(USER, KEY).items():
-        user, _, key_name = key_path.rpartition("/")
-        if (parsed := KeyName.parse(key_name)) and isinstance(found.get("id"), str):
-            if {found["id"], key_name} & set(record.unkept.get(user, ())):
-                unkept.setdefault(user, set()).add(found["id"])
-            elif found.get("keyFingerprint"):
-                encrypted.add((user, parsed))
-            is_active = found.get("status") != "Inactive"
-            # Only what a finished run saw: in one that failed, somebody else may have deactivated the key afterwards.
-            seen = mapping(mapping(handed_over.get(user)).get("previous"))
-            was_retired = seen.get("id") == found["id"] and seen.get("status") == "Inactive"
-            is_retired = not is_active and was_retired and record.retired.get(user) == key_name
-            keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired))
+    registered = mapping(own.get("keys"))
+    keys, unkept, encrypted = _keys(below, record, registered)
+    secrets = below.outputs(USER, SECRET)
+    direct = _delivered_directly(below, secrets)
     copies = {
         (store, path): key_id
         for store, (kind, content) in STORED.items()
-        for path, found in outputs(USER, kind).items()
+        for path, found in below.outputs(USER, kind).items()
         if (key_id := stored_id(found.get(content)))
     }
     overtaken = {
         path: copies.get((SECRET, path))
-        for path, found in outputs(USER, SECRET_VERSION).items()
+        for path, found in below.outputs(USER, SECRET_VERSION).items()
         if (stages := found.get("versionStages")) and "AWSCURRENT" not in stages
     }
-    direct: dict[str, Delivered] = {}
-    secrets = outputs(USER, SECRET)
-    for path, found in outputs(USER, STASH).items():
-        user, _, what = path.rpartition("/")
-        if what == "delivery" and (kept := mapping(found.get("input"))):
-            to = {**mapping(kept.get("to"))}
-            if to.get("secretsManager") not in secrets:
-                to.pop("secretsManager", None)  # somebody deleted it, with what it held
-            direct[user] = Delivered(kept.get("content"), to, mapping(kept.get("fields")))
-            if key_id := direct[user].key_id:
-                copies |= dict.fromkeys(stored_in(to), key_id)
+    for one in direct.values():
+        copies |= dict.fromkeys(stored_in(one.to), one.key_id) if one.key_id else {}
     delivered = frozenset({*copies.values(), *(one.key_id for one in direct.values() if one.key_id)})
     strays = delivered - {key.id for of_user in keys.values() for key in of_user}
-    policies, group_policies = dict[str, set[str]](), dict[str, set[str]]()
-    for owner, kind, which, known in (
-        (USER, USER_POLICY, "name", policies),
-        (USER, USER_POLICY_ATTACHMENT, "policyArn", policies),
-        (GROUP, GROUP_POLICY, "name", group_policies),
-        (GROUP, GROUP_POLICY_ATTACHMENT, "policyArn", group_policies),
-    ):
-        for path, found in outputs(owner, kind).items():
-            known.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
-    exist, memberships = outputs(USER), outputs(USER, MEMBERSHIP)
-    handed_over_keys = {user: tuple(_handed_over(mapping(of_user))) for user, of_user in handed_over.items()}
-    users = {
-        user: UserState(
+    policies = below.policies(USER, USER_POLICY, USER_POLICY_ATTACHMENT)
+    exist, memberships = below.outputs(USER), below.outputs(USER, MEMBERSHIP)
+    users: dict[str, UserState] = {}
+    for user in filter(_is_name, {*keys, *exist, *registered}):
+        of_user = keys.get(user, ())
+        handed_over = tuple(_handed_over(mapping(registered.get(user))))
+        users[user] = UserState(
             exists=user in exist,
-            keys=tuple(of_user := sorted(keys.get(user, []), key=lambda key: key.name, reverse=True)),
-            handed_over=(known := handed_over_keys.get(user, ())),
+            keys=of_user,
+            handed_over=handed_over,
             delivered=delivered,
             strays=strays,
             planned=tuple(record.plans[user]) if user in record.plans else None,
             idle_days=int(record.idle_days.get(user, 0)),
-            adopting=None if known else record.adopts.get(user),
+            adopting=None if handed_over else record.adopts.get(user),
             adopted=record.adopts.get(user),
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
-            is_encrypted=bool(of_user) and (user, of_user[0].name) in encrypted,
-            policies=frozenset(policies.get(user, ())),
+            is_encrypted=bool(of_user) and of_user[0].id in encrypted,
+            policies=policies.get(user, frozenset()),
             groups=frozenset(map(str, memberships.get(user, {}).get("groups") or ())),
             lost=frozenset(record.lost.get(user, ())),
             expired_on=date.fromisoformat(record.expired[user]) if user in record.expired else None,
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
-            unkept=frozenset(unkept.get(user, ())),
+            unkept=frozenset(key.id for key in of_user if key.id in unkept),
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
             kept_tags=mapping(record.tags.get(user)),
             overtaken=tuple(path for path, held in overtaken.items() if held in {key.id for key in of_user}),
             tried=datetime.fromisoformat(record.tried[user]) if user in record.tried else None,
-            adopted_secret=mapping(handed_over.get(user)).get("adoptedSecret"),
+            adopted_secret=mapping(registered.get(user)).get("adoptedSecret"),
         )
-        for user in {*keys, *exist, *handed_over}
-        if _is_name(user)
-    }
-    others = {
-        str(found["outputs"].get("arn")): name.rpartition("/")[0]
-        for kinds, name, found in ((*resource.split("::", 3)[2:], found) for resource, found in resources.items())
-        if kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}"))
-        and name.rpartition("/")[0] != component_name(urn)
-    }
-    groups = frozenset(filter(_is_name, outputs(GROUP)))
-    customer_managed = {
-        str(found.get("name")): str(found.get("policy"))
-        for kinds in ((POLICY,), (GROUP, POLICY))
-        for found in outputs(*kinds).values()
-    }
+    groups = frozenset(filter(_is_name, below.outputs(GROUP)))
     attached: dict[str, dict[str, str]] = {}
-    for path, found in outputs(GROUP, GROUP_POLICY_ATTACHMENT).items():
+    for path, found in below.outputs(GROUP, GROUP_POLICY_ATTACHMENT).items():
         group, _, attachment = path.partition("/")
         attached.setdefault(group, {})[attachment] = str(found.get("policyArn"))
-    is_new = not (own or last_run or users or groups)
-    of_groups = {name: frozenset(found) for name, found in group_policies.items()}
-    expectations = {name: mapping(found) for name, found in mapping(own.get("expectations")).items()}
     return ComponentState(
-        urn,
-        is_new,
-        users,
-        groups,
-        customer_managed,
-        attached,
-        copies,
-        others,
-        of_groups,
-        expectations,
-        {name: int(runs) for name, runs in record.tested.items()},
-        {channel: mapping(marks) for channel, marks in mapping(own.get("notices")).items()},
-        frozenset(outputs(USER, SECRET)),
+        urn=urn,
+        is_new=not (own or last_run or users or groups),
+        users=users,
+        groups=groups,
+        policies={
+            str(found.get("name")): str(found.get("policy"))
+            for kinds in ((POLICY,), (GROUP, POLICY))
+            for found in below.outputs(*kinds).values()
+        },
+        attached=attached,
+        copies=copies,
+        others=_others(urn, resources),
+        group_policies=below.policies(GROUP, GROUP_POLICY, GROUP_POLICY_ATTACHMENT),
+        expectations={name: mapping(found) for name, found in mapping(own.get("expectations")).items()},
+        tested={name: int(runs) for name, runs in record.tested.items()},
+        notices={channel: mapping(marks) for channel, marks in mapping(own.get("notices")).items()},
+        secrets=frozenset(secrets),
     )
+
+
+class _Below(NamedTuple):
+    """The resources below a component."""
+
+    urn: str
+    resources: Mapping[str, Any]
+    """As in parse_state."""
+
+    def outputs(self, *kinds: str) -> dict[str, dict[str, Any]]:
+        """Name below the component → outputs, of the resources of one type. kinds: the types of the parents, and it."""
+        begin = urn_below(self.urn, *kinds)
+        return {
+            resource.removeprefix(begin).removeprefix("/"): details["outputs"]
+            for resource, details in self.resources.items()
+            if resource == begin or resource.startswith(f"{begin}/")
+        }
+
+    def policies(self, owner: str, inline: str, attachment: str) -> dict[str, frozenset[str]]:
+        """User or group → names of the inline policies, ARNs of the attached ones. Arguments: the types."""
+        known: dict[str, set[str]] = {}
+        for kind, which in ((inline, "name"), (attachment, "policyArn")):
+            for path, found in self.outputs(owner, kind).items():
+                known.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
+        return {name: frozenset(found) for name, found in known.items()}
+
+
+def _keys(
+    below: _Below, record: RunRecord, registered: Mapping[str, Any]
+) -> tuple[dict[str, tuple[Key, ...]], set[str], set[str]]:
+    """User → keys, newest first; the ids of those whose secret is not kept; and of those whose secret is encrypted.
+
+    registered: user → the keys that the last finished run handed over.
+    """
+    keys: dict[str, list[Key]] = {}
+    unkept, encrypted = set[str](), set[str]()
+    for path, found in below.outputs(USER, KEY).items():
+        user, _, name = path.rpartition("/")
+        if not (parsed := KeyName.parse(name)) or not isinstance(found.get("id"), str):
+            continue
+        if {found["id"], name} & set(record.unkept.get(user, ())):
+            unkept.add(found["id"])
+        elif found.get("keyFingerprint"):
+            encrypted.add(found["id"])
+        is_active = found.get("status") != "Inactive"
+        # Only what a finished run saw: in one that failed, somebody else may have deactivated the key afterwards.
+        seen = mapping(mapping(registered.get(user)).get("previous"))
+        was_retired = seen.get("id") == found["id"] and seen.get("status") == "Inactive"
+        is_retired = not is_active and was_retired and record.retired.get(user) == name
+        keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired))
+    newest_first = {user: tuple(sorted(found, key=lambda key: key.name, reverse=True)) for user, found in keys.items()}
+    return newest_first, unkept, encrypted
+
+
+def _delivered_directly(below: _Below, secrets: Container[str]) -> dict[str, Delivered]:
+    """User → what the program delivered itself. secrets: the names of those that the state has."""
+    direct: dict[str, Delivered] = {}
+    for path, found in below.outputs(USER, STASH).items():
+        user, _, what = path.rpartition("/")
+        if what == "delivery" and (kept := mapping(found.get("input"))):
+            to = {**mapping(kept.get("to"))}
+            if (name := to.get("secretsManager")) and name not in secrets:
+                del to["secretsManager"]  # somebody deleted it, with what it held
+            direct[user] = Delivered(kept.get("content"), to, mapping(kept.get("fields")))
+    return direct
+
+
+def _others(urn: str, resources: Mapping[str, Any]) -> dict[str, str]:
+    """ARN of each user and group of the stack's other components → name of its component."""
+    named = ((*resource.split("::", 3)[2:], found) for resource, found in resources.items())
+    return {
+        str(found["outputs"].get("arn")): component
+        for kinds, name, found in named
+        if kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}"))
+        and (component := name.rpartition("/")[0]) != component_name(urn)
+    }
 
 
 def _is_name(text: str) -> bool:
