@@ -78,6 +78,7 @@ class UserKeys:
             secret = self._accepted_secret(current)
             content = partial(key_content, current, secret, self.user_name, self.spell, self.direct.without_copy)
             delivered = self.deliver(content, [current], self._is_off(plan.current))
+        self.direct.ready.append(secret)
         self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
         kept = {key.name for key in plan.keys}

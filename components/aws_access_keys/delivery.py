@@ -18,8 +18,8 @@ from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER
 from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.run import Run
-from aws_access_keys.settings import AccessSettings, DeliverSettings, StoreSettings
-from aws_access_keys.state import KINDS, STORED, ComponentState, aws_stores
+from aws_access_keys.settings import AccessSettings, DeliverSettings, FieldSettings, StoreSettings
+from aws_access_keys.state import KINDS, STORED, ComponentState, aws_stores, stored_in
 from aws_access_keys.stores import Content, Stores
 
 Delivery = Callable[[Content, list[pulumi.Resource], bool], list[pulumi.Resource]]
@@ -148,6 +148,7 @@ class Deliveries:
             self._spell,
             self.failures,
             self._run.copied,
+            self._run.ready,
         )
 
     def into_stores(self, user: str, plan: UserPlan, direct: DirectDelivery, parent: pulumi.Resource) -> Delivery:
@@ -168,15 +169,27 @@ class Deliveries:
 
         return put
 
-    def loses_copy(self, user: str, today: date) -> bool:
-        """Whether a store goes, or gets something else, that may have a user's key without a copy in the state."""
+    def changing(self, user: str, today: date) -> list[tuple[str, str]]:
+        """Kind and name of each store that goes, or gets something else than the user's key that it has. Where the
+        state is older than the store, that has another key."""
         state, has_key = self._state.user(user), user in self._settings.users_with_key
+        direct = list(aws_stores(state.delivered_directly.to).items())
         if has_key and state.unkept and due_key(self._settings.effective_key(user).rules(), state.keys, today):
-            return True  # where the state is older than the store, that has another key
+            return direct
         deliver = self._settings.effective_deliver(user) if has_key else None
         stays = deliver and not self._settings.effective_key(user).rules().have_expired(today)
         wanted = deliver.destinations(user) if deliver and stays else {}
-        return bool(state.delivered_directly.gone(wanted))
+        found = direct if state.delivered_directly.gone(wanted) else []
+        usual = [FieldSettings().id, FieldSettings().secret]
+        own = deliver.fields if deliver else {}
+        fields = {stored_in({kind: to})[0]: own.get(kind, usual) for kind, to in aws_stores(wanted).items()}
+        for (kind, path), key_id in self._state.copies.items():
+            holder, content = STORED[kind]
+            held = self._run.outputs(self._state.store_urn(holder, path))
+            is_own = key_id in {key.id for key in state.keys} and content in held
+            if is_own and fields.get((kind, path)) != list(json.loads(held[content])):
+                found.append(("ssm", held["name"]) if kind == PARAMETER else ("secretsManager", path))
+        return found
 
     def problems(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
         """Secrets that cannot be delivered; and those that are not kept, and that this run would delete or overwrite

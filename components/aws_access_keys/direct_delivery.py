@@ -3,7 +3,8 @@
 A secret that is not kept is encrypted by the aws provider to an OpenPGP key that exists in the memory of one run. This
 program decrypts it, tries the key, delivers it and forgets it. The state has no more than where the key went: a Stash
 for each user, written as soon as the key is delivered. A key that it does not name was not delivered, and if no store
-has its secret either, it is issued again: planning.py.
+has its secret either, it is issued again: planning.py. What a command did that was interrupted is not known, so another
+Stash has the key before the command gets it, and the command comes after everything that can fail and end the run.
 
 The parameter in SSM is not a resource, because the state of one has its value. A Stash is there in its place, whose
 hook deletes the parameter.
@@ -70,6 +71,7 @@ class DirectDelivery:
     failures: list[str]
     """Of all users: what was not delivered, and why. Nothing older is retired then, and the run fails."""
     copied: set[tuple[str, str]]
+    ready: "list[pulumi.Output[Any]]"
     """See run.py."""
 
     @property
@@ -77,6 +79,22 @@ class DirectDelivery:
         """Where this program delivers the key to, as recorded."""
         found = self.settings.destinations(self.user)
         return found if self.without_copy else {kind: to for kind, to in found.items() if kind == "command"}
+
+    def attempt(
+        self, name: str, value: "pulumi.Output[str | None]", opts: pulumi.ResourceOptions
+    ) -> pulumi.CustomResource:
+        """Record which key the command is about to get, if its secret is not kept. value: as in `record`."""
+
+        async def attempted(text: str | None) -> dict[str, Any]:
+            key_id = stored_id(text) if text else None
+            if key_id and not pulumi.runtime.is_dry_run():
+                await asyncio.sleep(0)  # until all users are registered
+                for one in self.ready:
+                    await one.future()
+            return {"key": key_id if text else self.state.attempted}  # none, where the keys have expired
+
+        known = value.apply(lambda text: asyncio.ensure_future(attempted(text)))
+        return pulumi.Stash(name, input=pulumi.Output.unsecret(known), opts=opts)
 
     def record(
         self,
@@ -87,8 +105,8 @@ class DirectDelivery:
     ) -> pulumi.Resource:
         """Deliver a value, and record it. value: what a store holds; None where the secret is not known (any more).
 
-        ids: of the secret in Secrets Manager, and of what stands for the parameter. `pulumi destroy` creates neither,
-        so nothing is delivered then.
+        ids: of the secret in Secrets Manager, of what stands for the parameter, and of the record of the attempt.
+        `pulumi destroy` creates none of them, so nothing is delivered then.
         """
         kms_key = self.settings.ssm.kms_key if self.settings.ssm else None
 
@@ -98,32 +116,33 @@ class DirectDelivery:
         known = pulumi.Output.all(value, kms_key, *ids).apply(start)
         return pulumi.Stash(name, input=pulumi.Output.unsecret(known), opts=opts)
 
-    async def _deliver(self, text: str | None, kms_key: str | None, secret_id: str | None, _: Any) -> dict[str, Any]:
+    async def _deliver(self, text: str | None, kms_key: str | None, secret_id: str | None, *_: Any) -> dict[str, Any]:
         """Returns what is to be recorded."""
         before, wanted, fields = self.state.delivered_directly, self.destinations, self.settings.fields
         if text is None:
             kept = {kind: where for kind, where in before.to.items() if kind in wanted}
             if any(wanted[kind] == where for kind, where in kept.items()):
                 self.copied.add((self.component, self.user))
-            return _record(before.content, kept, before.fields)
+            return _record(before.content, kept, before.fields, before.failed)
         content: dict[str, str] = json.loads(text)
         name = stored_id(text) or f"expired {content['expired']}"
+        if "expired" in content:
+            wanted = {kind: where for kind, where in wanted.items() if kind != "command"}
         missing = before.missing(wanted, fields) if before.content == name else wanted
-        done = {kind: to for kind, to in wanted.items() if kind not in missing}
+        done, failed = {kind: to for kind, to in wanted.items() if kind not in missing}, None
         if pulumi.runtime.is_dry_run():
-            return _record(name, wanted, fields)
-        for kind, where in wanted.items():  # the command comes last: the stores can tell a later run the secret
-            if kind in done or (kind == "command" and "expired" in content):
-                continue
+            return _record(name, wanted, fields) if wanted else _record(before.content, before.to, before.fields)
+        for kind, where in missing.items():  # the command comes last: the stores can tell a later run the secret
             try:
                 await asyncio.to_thread(self._put, kind, where, text, secret_id, kms_key)
             except (AwsQueryError, CommandError) as error:
                 self.failures.append(self._failure(kind, where, name, error))
+                failed = name if kind == "command" else None
                 break
             done[kind] = where
         else:
             self.copied.add((self.component, self.user))
-        return _record(name, done, fields) if done else _record(before.content, before.to, before.fields)
+        return _record(name, done, fields) if done else _record(before.content, before.to, before.fields, failed)
 
     def _put(self, kind: str, where: Any, text: str, secret_id: str | None, kms_key: str | None) -> None:
         if kind == "ssm" and self.settings.ssm:
@@ -164,10 +183,13 @@ class DirectDelivery:
         )
 
 
-def _record(content: str | None, to: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def _record(
+    content: str | None, to: Mapping[str, Any], fields: Mapping[str, Any], failed: str | None = None
+) -> dict[str, Any]:
     """What a Stash has, see state.Delivered."""
     of_stores = {kind: names for kind, names in fields.items() if kind in to}
-    return {"content": content, "to": dict(to), **({"fields": of_stores} if of_stores else {})}
+    more = {"fields": of_stores, "failed": failed}
+    return {"content": content, "to": dict(to), **{name: value for name, value in more.items() if value}}
 
 
 def stored_secret(account: Account, stores: Iterable[tuple[str, str]], key_id: str) -> str | None:

@@ -1,6 +1,6 @@
 """What is reported of keys that stop working, and of keys that work although they should not."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from typing import TypeVar
@@ -11,7 +11,7 @@ from aws_access_keys.iam import was_trial
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
 from aws_access_keys.rules.rotation import Key, KeyRules, Retirement
-from aws_access_keys.state import UserState, aws_stores
+from aws_access_keys.state import UserState
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,21 +47,23 @@ def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], ac
 def stray_keys(
     states: Mapping[str, UserState],
     adopted: Mapping[str, str],
-    changed: Collection[str],
+    changing: Mapping[str, Sequence[tuple[str, str]]],
     spell: Spelling,
     account: Account,
 ) -> list[Problem]:
     """Keys that IAM and a secret or parameter of the stack have, and its state has not: it is older than they are, as
     one that was restored. The store would get an older key, or go. adopted: user → id of the key that is taken over.
-    changed: users without a copy of whose key in the state a secret or parameter goes, or gets something else.
+    changing: user → kind and name of each store that goes, or gets something else than it has.
     """
     users = sorted(
-        user for user, state in states.items() if state.exists and (state.strays or state.overtaken or user in changed)
+        user
+        for user, state in states.items()
+        if state.exists and (state.strays or state.overtaken or changing.get(user))
     )
     problems: list[Problem] = []
 
     def ask(user: str) -> "list[str] | AwsQueryError":
-        return _strays(user, states[user], account, user in changed)
+        return _strays(user, states[user], account, changing.get(user, ()))
 
     for user, found in zip(users, in_parallel(ask, users), strict=True):
         place = spell("users.{}.key", user)
@@ -85,22 +87,24 @@ def stray_keys(
 
 
 def _cure(key_id: str, state: UserState) -> str:
-    if key_id not in state.strays and not state.overtaken:  # so its secret is not to be in the state
-        return "Restore a newer state (docs/teams.md)"
+    if key_id not in state.strays and not state.overtaken:
+        refresh = "" if state.unkept else ", or run `pulumi refresh`"
+        return f"Restore a newer state{refresh} (docs/teams.md)"
     return (
         f"To take the key into the state, set adopt to {{id: {key_id}, secret: ...}} here, with the secret that the "
         "store holds, and run `pulumi up`"
     )
 
 
-def _strays(user: str, state: UserState, account: Account, is_changed: bool) -> "list[str] | AwsQueryError":
+def _strays(
+    user: str, state: UserState, account: Account, changing: Sequence[tuple[str, str]]
+) -> "list[str] | AwsQueryError":
     known = {key.id for key in state.keys}
     try:
         unknown = [key.id for key in account.list_access_keys(user) if key.id not in known]
         held = set(state.strays)
-        if unknown and (is_changed or state.overtaken):
-            stores = [("secretsManager", name) for name in state.overtaken]
-            stores += aws_stores(state.delivered_directly.to).items()
+        if unknown:
+            stores = dict.fromkeys([*changing, *(("secretsManager", name) for name in state.overtaken)])
             held |= {found for place in stores if (found := key_in_store(account, *place)[0])}
     except AwsQueryError as error:
         return error

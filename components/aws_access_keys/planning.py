@@ -148,7 +148,8 @@ class _Planner:
         takes_over = self.adopted if self.state.takes_over(self.adopted) else None
         self._find_undelivered()
         keys = self._usable_keys
-        new = self._adopted_name() if takes_over or self.is_listing else due_key(self.rules, keys, self.today)
+        due = None if self.keeps_all else due_key(self.rules, keys, self.today)
+        new = self._adopted_name() if takes_over or self.is_listing else due
         issues = new and not self.is_listing
         if issues and self.asked.parameter:
             # In the state, a previous key depends on what the current one is delivered to, and would go with it.
@@ -198,7 +199,9 @@ class _Planner:
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
         if self.undelivered:
             what = "is replaced" if plan.is_new else "is deleted"
-            lines.append(f"the access key {self.undelivered.id} of {self.user} {what}: no store got its secret")
+            tried = self.state.attempted == self.undelivered.id
+            why = "the command that was to deliver it failed" if tried else "no store got its secret"
+            lines.append(f"the access key {self.undelivered.id} of {self.user} {what}: {why}")
         return UserPlan(
             plan,
             tuple(self.skipped),
@@ -226,8 +229,12 @@ class _Planner:
         if newest is None or newest.id not in self.state.unkept or self._has_expired:
             return
         is_recorded = found.content == newest.id
+        was_tried = not is_recorded and self.state.attempted == newest.id
+        was_interrupted = was_tried and found.failed != newest.id
         # A key of a finished run was delivered, whatever the record is about now: its users may have it.
-        was_delivered = is_recorded or newest.id in {key.id for key in self.state.handed_over}
+        was_delivered = is_recorded or (not was_tried and newest.id in {key.id for key in self.state.handed_over})
+        if was_interrupted and self.rules.serial > newest.name.serial:
+            return  # as the message advises where the store has the key
         if not is_recorded and self.state.expired_on and self.rules.status != "active":
             return  # a later day alone does not put an inactive key into the stores again
         missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
@@ -236,9 +243,12 @@ class _Planner:
         is_activated = not newest.active and self.rules.status == "active"
         if was_delivered and not is_activated and self._withhold(newest, missing):
             return
-        if pulumi.runtime.is_dry_run():  # a preview reads no secret
-            self.undelivered = None if was_delivered else newest
-            self.is_moved = was_delivered
+        others = tuple(key for key in self.state.keys if key != newest)
+        # One that failed runs again, with another key in its place, unless the settings want none any more.
+        may_be_there = was_interrupted or (was_tried and not due_key(self.rules, others, self.today))
+        if pulumi.runtime.is_dry_run() and (aws_stores(self.asked.to) or not may_be_there):  # reads no secret
+            self.undelivered = None if was_delivered or may_be_there else newest
+            self.is_moved = was_delivered or may_be_there
             return
         stores = [*aws_stores(self.asked.to).items(), *aws_stores(found.to).items()]
         try:
@@ -248,7 +258,17 @@ class _Planner:
                 f"{self.place}: the last update did not finish, and whether a store has the access key {newest.id} of "
                 f"{self.user} could not be checked ({error}). Nothing was changed."
             ) from None
-        if self.recovered is None and (was_delivered or self._was_used(newest)):
+        if self.recovered is None and may_be_there:
+            self.keeps_all = True
+            delete = f"delete it, and run `pulumi refresh` and `pulumi up`: {self._delete_command(newest.id)}"
+            self._skip(
+                f"the command was interrupted while it delivered the access key {newest.id}, whose secret is not kept. "
+                f"If your store has this key, raise serial to {newest.name.serial + 1}; otherwise {delete}"
+                if was_interrupted
+                else f"the command failed with the access key {newest.id}, and your store may have it. For another key "
+                f"in its place, set serial to {newest.name.serial}; if your store does not have it, {delete}"
+            )
+        elif self.recovered is None and (was_delivered or self._was_used(newest)):
             self._skip(
                 f"the access key {newest.id} is not delivered to {in_words(missing)}: its secret is not kept, and no "
                 f"store has it. Raise serial to {newest.name.serial + 1} for a key that can be delivered."
@@ -389,7 +409,11 @@ class _Planner:
         return self.rules.have_expired(self.today)
 
     def _works(self, key: Key) -> bool:
-        """Whether IAM has a key, and it is active. Raises AwsQueryError."""
+        """Whether IAM has a key, and it is active; of one that IAM does not list yet, the state has the status. Raises
+        AwsQueryError."""
+        is_listed = any(one.id == key.id for one in self.account.list_access_keys(self.user))
+        if not is_listed and key.active:
+            return self.account.is_unlisted(self.user, key.id)
         return self.account.is_active(self.user, key.id)
 
     def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:

@@ -299,8 +299,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 settings, spell, state, removed, policies, self._partition, self._ignored_tags, self._account
             )
             problems += self._expectations.problems()
-            changed = {user for user in state.users if self._deliveries.loses_copy(user, self._today)}
-            problems += stray_keys(state.users, adopted, changed, spell, self._account)
+            changing = {user: self._deliveries.changing(user, self._today) for user in state.users}
+            problems += stray_keys(state.users, adopted, changing, spell, self._account)
             warnings += missing_buckets(settings, spell, state, self._account)
         renamed, lost = lost_users(settings.users, state.users, spell, self._account)
         refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)

@@ -85,6 +85,8 @@ class Delivered:
     """`secretsManager` and `ssm` → the name in the store; `command` → its arguments."""
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The same stores → the names of the two fields, where they are not the usual ones."""
+    failed: str | None = None
+    """The id of a newer key, with which the command failed."""
 
     def missing(self, to: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the destinations to which this was not delivered, or under other names of the fields."""
@@ -190,6 +192,8 @@ class UserState:
     """See RunRecord."""
     overtaken: tuple[str, ...] = ()
     """The names of secrets into which something else has written a newer version than the one in the state."""
+    attempted: str | None = None
+    """The id of the last key that a command got and whose secret is not kept; recorded before the command runs."""
     tried: datetime | None = None
     """See RunRecord."""
     adopted_secret: str | None = None
@@ -343,11 +347,12 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     delivered = frozenset({*copies.values(), *(one.key_id for one in direct.values() if one.key_id)})
     strays = delivered - {key.id for of_user in keys.values() for key in of_user}
     policies = below.policies(USER, USER_POLICY, USER_POLICY_ATTACHMENT)
-    exist, memberships = below.outputs(USER), below.outputs(USER, MEMBERSHIP)
+    exist, memberships, attempts = below.outputs(USER), below.outputs(USER, MEMBERSHIP), below.outputs(USER, STASH)
     users: dict[str, UserState] = {}
     for user in filter(_is_name, {*keys, *exist, *registered}):
         of_user = keys.get(user, ())
         handed_over = tuple(_handed_over(mapping(registered.get(user))))
+        ids = {key.id for key in (*of_user, *handed_over)}
         users[user] = UserState(
             exists=user in exist,
             keys=of_user,
@@ -369,7 +374,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
             kept_tags=mapping(record.tags.get(user)),
-            overtaken=tuple(path for path, held in overtaken.items() if held in {key.id for key in of_user}),
+            overtaken=tuple(path for path, held in overtaken.items() if held in ids),
+            attempted=mapping(attempts.get(f"{user}/attempt", {}).get("input")).get("key"),
             tried=datetime.fromisoformat(record.tried[user]) if user in record.tried else None,
             adopted_secret=mapping(registered.get(user)).get("adoptedSecret"),
         )
@@ -460,7 +466,7 @@ def _delivered_directly(below: _Below, secrets: Container[str]) -> dict[str, Del
             to = {**mapping(kept.get("to"))}
             if (name := to.get("secretsManager")) and name not in secrets:
                 del to["secretsManager"]  # somebody deleted it, with what it held
-            direct[user] = Delivered(kept.get("content"), to, mapping(kept.get("fields")))
+            direct[user] = Delivered(kept.get("content"), to, mapping(kept.get("fields")), kept.get("failed"))
     return direct
 
 

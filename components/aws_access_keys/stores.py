@@ -55,6 +55,7 @@ class Stores:
         if asked.ssm:
             parameters = self._unkept_parameter(asked.ssm) if without_copy else self._parameter(asked.ssm)
         made += parameters
+        self.run.ready.extend(holder.urn for holder in made)
         if without_copy or asked.command:
             # A parameter that is a resource has its value already, and the record need not wait for it.
             waits_for = parameters[0].id if parameters and without_copy else None
@@ -151,14 +152,19 @@ class Stores:
         user = self.direct.user
         if not self._is_made(STASH, f"{user}/delivery"):
             return []
-        hooks = pulumi.ResourceHookBinding(before_delete=self._guard)
-        opts = pulumi.ResourceOptions(parent=self.parent, depends_on=after, hooks=hooks)
         is_kept = self.keeps and self.direct.state.delivered_directly.content
         # Under the usual names; the stores get them under their own.
         given = pulumi.Output.from_input(None) if is_kept else self.content(StoreSettings())
+        opts = pulumi.ResourceOptions(
+            parent=self.parent, depends_on=after, hooks=pulumi.ResourceHookBinding(before_delete=self._guard)
+        )
+        attempts: list[pulumi.CustomResource] = []
+        if self.direct.without_copy and (self.direct.settings.command or self.direct.state.attempted):
+            attempts = [self.direct.attempt(f"{self.name}/{user}/attempt", given, opts)]
+        ids = [*ids, *(attempt.id for attempt in attempts)]
         record = self.direct.record(f"{self.name}/{user}/delivery", given, ids, opts)
         self._registered(record)
-        return [record]
+        return [*attempts, record]
 
     @property
     def _guard(self) -> list[pulumi.ResourceHook]:

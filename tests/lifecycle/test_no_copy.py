@@ -311,9 +311,10 @@ def test_a_run_that_is_killed_before_delivery_leaves_consumers_a_key_that_works(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("was_written", [True, False])
 @pytest.mark.parametrize("serials", [(1,), (1, 2), (1, 2, 3)])
-def test_a_run_that_is_killed_while_the_command_runs_issues_that_key_again(
-    new_stack: NewStack, sandbox: Sandbox, command: Command, serials: tuple[int, ...]
+def test_what_a_command_did_before_the_run_was_killed_is_not_guessed(
+    new_stack: NewStack, sandbox: Sandbox, command: Command, serials: tuple[int, ...], was_written: bool
 ) -> None:
     stack = new_stack()
     *before_it, last = serials
@@ -321,24 +322,86 @@ def test_a_run_that_is_killed_while_the_command_runs_issues_that_key_again(
         stack.write(unkept(serial, command.settings))
         stack.up()
     old = command.key(sandbox) if before_it else None
-    command.write("time.sleep(60)")
+    command.write(
+        f"json.dump(key, open({str(command.file)!r} + key['user'], 'w')) if {was_written} else 0; time.sleep(60)"
+    )
     stack.write(unkept(last, command.settings))
     process = stack.start("up", "--yes", "--skip-preview", "--json")
     while command.count() < len(serials):
         time.sleep(0.05)
+    time.sleep(0.2)
     kill_with_descendants(process.pid)
     process.communicate()
     _unlock(stack)
-    before = keys_in_iam(sandbox)
+    left, delivered = keys_in_iam(sandbox), command.runs.read_text().split()[-1]
+    interrupted = f"the command was interrupted while it delivered the access key {delivered}"
+    stack.write(unkept(last, command.settings, previous="deleted"))
+    for _ in range(2):
+        preview, refused = stack.preview(), stack.up(check=False)
+        assert (preview.changes, refused.code != 0) == ({}, True)
+        assert interrupted in preview.text
+        assert interrupted in refused.text
+        assert keys_in_iam(sandbox) == left, "nothing is retired until somebody knows which key the store has"
     command.write()
-    sandbox.control.clear_calls()
+    if was_written:
+        old = command.key(sandbox)
+        stack.write(unkept(last + 1, command.settings))
+    else:
+        sandbox.client("iam").delete_access_key(UserName="test-user", AccessKeyId=delivered)
+        stack.refresh()
+        stack.write(unkept(last, command.settings))
     stack.up()
     assert works(sandbox, command.key(sandbox))
-    assert command.key(sandbox)[0] not in before
-    calls = [call.action for call in sandbox.control.calls() if call.action in ("CreateAccessKey", "DeleteAccessKey")]
-    assert calls == ["DeleteAccessKey", "CreateAccessKey"], "the key that nobody has makes room"
+    assert command.key(sandbox)[0] not in left
     if old:
-        assert works(sandbox, old), "nothing older was touched"
+        assert works(sandbox, old), "the key that the store had was not touched"
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()
+
+
+def test_the_command_runs_when_everybody_elses_keys_are_delivered(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    stack, ids = new_stack(), list[str]()
+    command.write("time.sleep(1)")
+    for serial in (1, 2):
+        users = two(command.settings, ann=serial, bob=serial)
+        users["users"]["bob"] |= {"key": {"serial": serial, "keepSecret": True}, "deliver": {"ssm": {}}}
+        stack.write(users)
+        if serial == 2:
+            sandbox.control.fail("ssm:PutParameter", "AccessDenied", times=50)
+        assert (stack.up(check=False).code == 0) is (serial == 1)
+        ids = command.runs.read_text().split()
+        assert len(ids) == 1, "the update that fails because of bob does not run ann's command"
+    sandbox.control.clear_faults()
+    stack.up()
+    assert works(sandbox, command.key(sandbox, "ann"))
+    assert keys_in_iam(sandbox, "ann").keys() == {*ids, command.key(sandbox, "ann")[0]}
+    command.forget()
+
+
+@pytest.mark.long
+def test_a_key_with_which_the_command_failed_stays_where_the_serial_goes_back(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    stack = new_stack()
+    stack.write(unkept(1, command.settings))
+    stack.up()
+    old = command.key(sandbox)
+    command.write(f"json.dump(key, open({str(command.file)!r} + key['user'], 'w')); sys.exit(1)")
+    stack.write(unkept(2, command.settings))
+    assert stack.up(check=False).code != 0
+    (half, left) = command.key(sandbox), keys_in_iam(sandbox)
+    stack.write(unkept(1, command.settings, previous="deleted"))
+    for done in (stack.preview(), stack.up(check=False), stack.up(check=False)):
+        assert f"the command failed with the access key {half[0]}, and your store may have it" in done.text
+    assert keys_in_iam(sandbox) == left
+    command.write()
+    stack.write(unkept(2, command.settings))
+    assert f"{half[0]} of test-user is replaced: the command that was to deliver it failed" in stack.up().text
+    assert command.key(sandbox)[0] not in left
+    assert works(sandbox, command.key(sandbox))
+    assert works(sandbox, old)
     assert stack.preview("--expect-no-changes").changes == {}
     command.forget()
 
