@@ -100,7 +100,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         if not isinstance(self._today, date) or not callable(session):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SettingsError(
                 f"ProgrammaticAccess '{name}': today is a datetime.date, and session is a function that returns a "
-                "boto3.Session (session=lambda: boto3.Session(...)). Nothing was created or changed."
+                "boto3.Session (session=lambda: boto3.Session(...)). Nothing of this component was created or changed."
             )
         self._account = Account(session)
         super().__init__(COMPONENT, name, None, opts)

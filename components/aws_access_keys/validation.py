@@ -41,9 +41,7 @@ class SettingsError(pulumi.RunError):
     """Settings that cannot be used. A RunError, so that Pulumi shows the message without a traceback."""
 
 
-def refuse(
-    problems: Sequence[Problem], spell: Spelling, component: str = "", effect: str = "Nothing was created or changed."
-) -> None:
+def refuse(problems: Sequence[Problem], spell: Spelling, component: str = "", effect: str = "") -> None:
     """Raise a SettingsError with every problem, if there is one. component: whose arguments have them."""
     problems = list(dict.fromkeys(problems))  # one mistake in key_defaults is one problem, not one per user
     if problems:
@@ -51,6 +49,7 @@ def refuse(
         in_file = spell.prefix == STACK_FILE.prefix
         title = f"configuration of stack '{pulumi.get_stack()}'" if in_file else f"ProgrammaticAccess '{component}'"
         fix = f"Fix this in Pulumi.{pulumi.get_stack()}.yaml. " if in_file else ""
+        effect = effect or f"Nothing{'' if in_file else ' of this component'} was created or changed."
         raise SettingsError(f"The {title} has {count}:\n{as_lines(problems, spell)}\n{fix}{effect}")
 
 

@@ -177,6 +177,9 @@ def test_a_key_that_iam_does_not_list_yet_stays_whatever_is_asked(new_stack: New
         assert stack.up(check=False).code != 0
         assert works(sandbox, in_use)
         assert stored(sandbox, "test-user") == in_use
+    stack.write({**config(serial=2, **guard), "deliver": {"secretsManager": {"name": "moved"}}})
+    stack.up()
+    assert stored_keys(sandbox) == {"moved": in_use}, "it works, so another store gets it"
 
 
 def test_the_key_before_works_until_the_new_one_is_delivered(new_stack: NewStack, sandbox: Sandbox) -> None:
@@ -460,15 +463,15 @@ def test_no_store_goes_with_a_key_that_a_restored_state_does_not_have(new_stack:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["access-keys/test-user", "renamed"])
+@pytest.mark.parametrize(("name", "previous"), [("access-keys/test-user", "deleted"), ("renamed", "active")])
 def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
-    new_stack: NewStack, sandbox: Sandbox, name: str
+    new_stack: NewStack, sandbox: Sandbox, name: str, previous: str
 ) -> None:
     stack, deliver = new_stack(), {"deliver": {"secretsManager": {}}}
     stack.write({**config(), **deliver})
     stack.up()
     stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
-    stack.write({**config(serial=2), **deliver})
+    stack.write({**config(serial=2, previous=previous), **deliver})
     stack.up()
     in_use = stored_keys(sandbox)["access-keys/test-user"]
     stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
@@ -485,6 +488,27 @@ def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
     stack.up()
     assert stack.key("test-user") == in_use, "as the message advises"
     assert stored_keys(sandbox) == {"access-keys/test-user": in_use}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("store", ["ssm", "secretsManager"])
+@pytest.mark.parametrize("then", [{"fields": {"id": "user"}}, {"name": "/renamed"}, None])
+def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_key(
+    new_stack: NewStack, sandbox: Sandbox, store: str, then: "dict[str, Any] | None"
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {store: {}}}
+    stack.write({**config(), **deliver})
+    stack.up()
+    stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+    stack.write({**config(serial=2, previous="deleted"), **deliver})
+    stack.up()
+    in_use = stored_keys(sandbox)
+    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.write({**config(), **({"deliver": {store: then}} if then else {})})
+    for done in (stack.preview(check=False), stack.up(check=False)):
+        assert "the state is older than the key" in done.text
+        assert "Restore a newer state, or run `pulumi refresh`" in done.text
+    assert stored_keys(sandbox) == in_use
 
 
 def test_without_an_answer_about_the_current_key_the_previous_one_stays(new_stack: NewStack, sandbox: Sandbox) -> None:

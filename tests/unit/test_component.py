@@ -640,7 +640,7 @@ def test_every_problem_comes_in_one_message_as_the_caller_spells_it(spell: Spell
     lines = refusal(args, spell)
     assert lines[0] == "The ProgrammaticAccess 'access' has 4 problems:"
     assert [line.split(":")[0].strip() for line in lines[1:-1]] == paths
-    assert lines[-1] == "Nothing was created or changed."
+    assert lines[-1] == "Nothing of this component was created or changed."
 
 
 @pytest.mark.parametrize(("args", "given"), [(None, "None"), (["g"], "a list"), ("g", "'g'")])

@@ -83,7 +83,8 @@ def problems(run: Callable[[], Any]) -> list[str]:
         run()
     message = re.sub(r"(?<=Known names: )[^.]*(?=\.)", "...", str(caught.value).replace(str(Path.cwd()), "FOLDER"))
     message = re.sub(r"(?<=added it after )[0-9-]+", "DATE", message)
-    assert message.endswith("Nothing was created or changed.")
+    of_what = "" if message.startswith("The configuration of stack") else " of this component"
+    assert message.endswith(f"Nothing{of_what} was created or changed.")
     return [line[2:].removeprefix(f"{PROJECT}:") for line in message.splitlines() if line.startswith("  ")]
 
 
