@@ -173,21 +173,19 @@ class Deliveries:
         """Kind and name of each store that goes, or gets something else than the user's key that it has. Where the
         state is older than the store, that has another key."""
         state, has_key = self._state.user(user), user in self._settings.users_with_key
-        direct = list(aws_stores(state.delivered_directly.to).items())
-        if has_key and state.unkept and due_key(self._settings.effective_key(user).rules(), state.keys, today):
-            return direct
-        deliver = self._settings.effective_deliver(user) if has_key else None
-        stays = deliver and not self._settings.effective_key(user).rules().have_expired(today)
-        wanted = deliver.destinations(user) if deliver and stays else {}
-        found = direct if state.delivered_directly.gone(wanted) else []
+        rules = self._settings.effective_key(user).rules() if has_key else None
+        is_due = rules is not None and due_key(rules, state.keys, today) is not None
+        deliver = self._settings.effective_deliver(user) if rules and not rules.have_expired(today) else None
+        wanted, own = (deliver.destinations(user), deliver.fields) if deliver else ({}, {})
+        is_changed = state.delivered_directly.gone(wanted) or (is_due and state.unkept)
+        found = list(aws_stores(state.delivered_directly.to).items()) if is_changed else []
         usual = [FieldSettings().id, FieldSettings().secret]
-        own = deliver.fields if deliver else {}
         fields = {stored_in({kind: to})[0]: own.get(kind, usual) for kind, to in aws_stores(wanted).items()}
         for (kind, path), key_id in self._state.copies.items():
             holder, content = STORED[kind]
             held = self._run.outputs(self._state.store_urn(holder, path))
             is_own = key_id in {key.id for key in state.keys} and content in held
-            if is_own and fields.get((kind, path)) != list(json.loads(held[content])):
+            if is_own and (is_due or fields.get((kind, path)) != list(json.loads(held[content]))):
                 found.append(("ssm", held["name"]) if kind == PARAMETER else ("secretsManager", path))
         return found
 
