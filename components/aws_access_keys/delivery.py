@@ -82,6 +82,7 @@ class Deliveries:
         self._account, self._run, self._guard = account, run, guard
         self.failures: list[str] = []
         """What was not delivered, and why. Nothing older is retired then, and the run fails."""
+        self._ready: list[pulumi.Output[Any]] = []
 
     def handling(self, user: str) -> Handling:
         """What the plan of a user must know of the delivery of a key whose secret is not kept."""
@@ -148,7 +149,7 @@ class Deliveries:
             self._spell,
             self.failures,
             self._run.copied,
-            self._run.ready,
+            self._ready,
         )
 
     def into_stores(self, user: str, plan: UserPlan, direct: DirectDelivery, parent: pulumi.Resource) -> Delivery:

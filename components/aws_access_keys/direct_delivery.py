@@ -71,8 +71,10 @@ class DirectDelivery:
     failures: list[str]
     """Of all users: what was not delivered, and why. Nothing older is retired then, and the run fails."""
     copied: set[tuple[str, str]]
-    ready: "list[pulumi.Output[Any]]"
     """See run.py."""
+    ready: "list[pulumi.Output[Any]]"
+    """Known when the current key of each user of the component is accepted, and in the stores that are resources. Not
+    of other components, which may wait for this one."""
 
     @property
     def destinations(self) -> dict[str, Any]:

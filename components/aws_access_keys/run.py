@@ -52,8 +52,6 @@ class Run:
         self.copied: set[tuple[str, str]] = set()
         """URN of the component, and user, where this run has put the current key into every store, or is to put it
         into none: another store that had it may go."""
-        self.ready: list[pulumi.Output[Any]] = []
-        """Known when the current key of each user is accepted, and in the stores that are resources."""
         self.accounts: dict[str, Account] = {}
         """URN of a component → its account."""
         self.parameters: set[tuple[str, str]] = set()

@@ -55,7 +55,7 @@ class Stores:
         if asked.ssm:
             parameters = self._unkept_parameter(asked.ssm) if without_copy else self._parameter(asked.ssm)
         made += parameters
-        self.run.ready.extend(holder.urn for holder in made)
+        self.direct.ready.extend(holder.urn for holder in made)
         if without_copy or asked.command:
             # A parameter that is a resource has its value already, and the record need not wait for it.
             waits_for = parameters[0].id if parameters and without_copy else None
