@@ -92,7 +92,10 @@ class Deliveries:
         missing = program if program and not exists(program, project_folder()) else None
         urn = self._state.store_urn(PARAMETER, to.get("ssm", ""))
         parameter = urn if not self._keeps(user) and urn in self._run.resources else None
-        return Handling(to, deliver.fields if deliver else {}, parameter, missing, self._new(user, to))
+        direct = self._state.user(user).delivered_directly
+        holds = {kind: self._state.copies.get(stored_in({kind: name})[0]) for kind, name in aws_stores(to).items()}
+        holds |= {"command": direct.key_id} if "command" in direct.to.keys() & to.keys() else {}
+        return Handling(to, deliver.fields if deliver else {}, parameter, missing, self._new(user, to), holds)
 
     def _new(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the destinations in which the state has nothing, if the secret of the user's current key is kept."""
@@ -175,7 +178,7 @@ class Deliveries:
         state is older than the store, that has another key."""
         state, has_key = self._state.user(user), user in self._settings.users_with_key
         rules = self._settings.effective_key(user).rules() if has_key else None
-        is_due = rules is not None and due_key(rules, state.keys, today) is not None
+        is_due = rules and due_key(rules, state.keys, today)
         deliver = self._settings.effective_deliver(user) if rules and not rules.have_expired(today) else None
         wanted, own = (deliver.destinations(user), deliver.fields) if deliver else ({}, {})
         is_changed = state.delivered_directly.gone(wanted) or (is_due and state.unkept)
@@ -186,7 +189,7 @@ class Deliveries:
             holder, content = STORED[kind]
             held = self._run.outputs(self._state.store_urn(holder, path))
             is_own = key_id in {key.id for key in state.keys} and content in held
-            if is_own and (is_due or fields.get((kind, path)) != list(json.loads(held[content]))):
+            if is_own and fields.get((kind, path)) != list(json.loads(held[content])):
                 found.append(("ssm", held["name"]) if kind == PARAMETER else ("secretsManager", path))
         return found
 

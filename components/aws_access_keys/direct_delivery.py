@@ -93,7 +93,7 @@ class DirectDelivery:
                 await asyncio.sleep(0)  # until all users are registered
                 for one in self.ready:
                     await one.future()
-            return {"key": key_id if text else self.state.attempted}  # none, where the keys have expired
+            return {"key": key_id or self.state.attempted}
 
         known = value.apply(lambda text: asyncio.ensure_future(attempted(text)))
         return pulumi.Stash(name, input=pulumi.Output.unsecret(known), opts=opts)
@@ -139,7 +139,7 @@ class DirectDelivery:
                 await asyncio.to_thread(self._put, kind, where, text, secret_id, kms_key)
             except (AwsQueryError, CommandError) as error:
                 self.failures.append(self._failure(kind, where, name, error))
-                failed = name if kind == "command" else None
+                failed = name if kind == "command" and self.without_copy else None
                 break
             done[kind] = where
         else:

@@ -53,6 +53,8 @@ class Handling(NamedTuple):
     """The program that delivers it, if there is none."""
     new: Mapping[str, Any] = MappingProxyType({})
     """Those of the destinations that get a key for the first time, if the current key's secret is kept."""
+    holds: Mapping[str, str | None] = MappingProxyType({})
+    """Destination → id of the key that it has."""
 
 
 class UserPlan(NamedTuple):
@@ -82,6 +84,8 @@ class UserPlan(NamedTuple):
     """Whether such a key is delivered to those that do not have it; in a preview, if a store tells its secret."""
     is_withheld: bool = False
     """Whether the current key goes to no store or command that it was not delivered to before: it does not work."""
+    undecided: str | None = None
+    """The id of the current key, where it is not known whether it was delivered. No key changes then."""
 
 
 def plan_users(
@@ -141,7 +145,10 @@ class _Planner:
     recovered: str | None = None
     is_moved: bool = False
     is_withheld: bool = False
+    undecided: str | None = None
     """As in UserPlan."""
+    is_decided: bool = False
+    """Whether the settings decide that the newest key was delivered, which is not recorded."""
 
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
@@ -216,6 +223,7 @@ class _Planner:
             self.recovered,
             self.is_moved,
             self.is_withheld,
+            self.undecided,
         )
 
     @property
@@ -228,27 +236,25 @@ class _Planner:
         newest, found = next(iter(self.state.keys), None), self.state.delivered_directly
         if newest is None or newest.id not in self.state.unkept or self._has_expired:
             return
-        is_recorded = found.content == newest.id
-        was_tried = not is_recorded and self.state.attempted == newest.id
-        was_interrupted = was_tried and found.failed != newest.id
+        is_recorded, handed_over = found.content == newest.id, {key.id for key in self.state.handed_over}
         # A key of a finished run was delivered, whatever the record is about now: its users may have it.
-        was_delivered = is_recorded or (not was_tried and newest.id in {key.id for key in self.state.handed_over})
-        if was_interrupted and self.rules.serial > newest.name.serial:
-            return  # as the message advises where the store has the key
+        was_delivered = is_recorded or (newest.id in handed_over and newest.id != self.state.undecided)
         if not is_recorded and self.state.expired_on and self.rules.status != "active":
             return  # a later day alone does not put an inactive key into the stores again
         missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
-        if was_delivered and (not missing or due_key(self.rules, self.state.keys, self.today)):
+        # Where the older key would make room, those that still have it get this one first.
+        is_complete = newest.id in handed_over or len(self.state.keys) < KEYS_PER_USER
+        if was_delivered and (not missing or (is_complete and due_key(self.rules, self.state.keys, self.today))):
             return  # the next one goes everywhere
         is_activated = not newest.active and self.rules.status == "active"
         if was_delivered and not is_activated and self._withhold(newest, missing):
             return
-        others = tuple(key for key in self.state.keys if key != newest)
-        # One that failed runs again, with another key in its place, unless the settings want none any more.
-        may_be_there = was_interrupted or (was_tried and not due_key(self.rules, others, self.today))
-        if pulumi.runtime.is_dry_run() and (aws_stores(self.asked.to) or not may_be_there):  # reads no secret
-            self.undelivered = None if was_delivered or may_be_there else newest
-            self.is_moved = was_delivered or may_be_there
+        doubt = None if was_delivered else self._doubt(newest)
+        if self.is_decided:
+            return
+        if pulumi.runtime.is_dry_run() and (aws_stores(self.asked.to) or not doubt):  # reads no secret
+            self.undelivered = None if was_delivered or doubt else newest
+            self.is_moved = was_delivered or doubt is not None
             return
         stores = [*aws_stores(self.asked.to).items(), *aws_stores(found.to).items()]
         try:
@@ -258,25 +264,50 @@ class _Planner:
                 f"{self.place}: the last update did not finish, and whether a store has the access key {newest.id} of "
                 f"{self.user} could not be checked ({error}). Nothing was changed."
             ) from None
-        if self.recovered is None and may_be_there:
-            self.keeps_all = True
-            delete = f"delete it, and run `pulumi refresh` and `pulumi up`: {self._delete_command(newest.id)}"
-            self._skip(
-                f"the command was interrupted while it delivered the access key {newest.id}, whose secret is not kept. "
-                f"If your store has this key, raise serial to {newest.name.serial + 1}; otherwise {delete}"
-                if was_interrupted
-                else f"the command failed with the access key {newest.id}, and your store may have it. For another key "
-                f"in its place, set serial to {newest.name.serial}; if your store does not have it, {delete}"
-            )
-        elif self.recovered is None and (was_delivered or self._was_used(newest)):
+        if self.recovered is not None:
+            self.is_moved = True
+        elif was_delivered:
             self._skip(
                 f"the access key {newest.id} is not delivered to {in_words(missing)}: its secret is not kept, and no "
                 f"store has it. Raise serial to {newest.name.serial + 1} for a key that can be delivered."
             )
-        elif self.recovered is None:
-            self.undelivered = newest
+        elif doubt:
+            self.keeps_all, self.undecided = True, newest.id
+            self._skip(doubt)
         else:
-            self.is_moved = True
+            self.undelivered = newest
+
+    def _doubt(self, key: Key) -> str | None:
+        """Why a key whose delivery is not recorded may have been delivered; None if it was not, or if the settings
+        decide that it was, by a higher serial."""
+        delete = f"delete it, and run `pulumi refresh` and `pulumi up`: {self._delete_command(key.id)}"
+        why = None
+        has_failed = self.state.delivered_directly.failed == key.id
+        if self.state.attempted == key.id and not has_failed:
+            why = f"the command was interrupted while it delivered the access key {key.id}"
+        else:
+            try:
+                if self._was_used(key):
+                    why = f"the access key {key.id} was used, but its delivery is not recorded"
+            except AwsQueryError as error:
+                return (
+                    f"the access key {key.id} was not delivered, and whether it is used all the same could not be "
+                    f"checked ({error}). {error.cure('iam:ListAccessKeys and iam:GetAccessKeyLastUsed')} Or, if nobody "
+                    f"uses it, {delete}"
+                )
+        if why and self.rules.serial > key.name.serial:
+            self.is_decided = True
+            return None
+        if why:
+            cure = f"If all its users have this key, raise serial to {key.name.serial + 1}; otherwise {delete}"
+            return f"{why}, and its secret is not kept. {cure}"
+        others = tuple(other for other in self.state.keys if other != key)
+        if has_failed and not due_key(self.rules, others, self.today):  # else the command runs again, with another key
+            return (
+                f"the command failed with the access key {key.id}, and your store may have it. For another key in its "
+                f"place, set serial to {key.name.serial}; if your store does not have it, {delete}"
+            )
+        return None
 
     def _withhold(self, key: Key, to: Mapping[str, Any]) -> bool:
         """Whether a key that stays goes nowhere else, because it does not work and the settings do not suspend it.
@@ -301,12 +332,9 @@ class _Planner:
         return self.is_withheld
 
     def _was_used(self, key: Key) -> bool:
-        """Whether somebody may have used a key: the record of its delivery was lost, as in a run that was killed."""
-        try:
-            created = {one.id: one.created for one in self.account.list_access_keys(self.user)}.get(key.id)
-            return created is not None and use_by_others(created, self.account.last_use(key.id)) is not None
-        except AwsQueryError:
-            return True
+        """Whether somebody has used a key. Raises AwsQueryError."""
+        created = {one.id: one.created for one in self.account.list_access_keys(self.user)}.get(key.id)
+        return created is not None and use_by_others(created, self.account.last_use(key.id)) is not None
 
     def _warn(self, plan: KeyPlan, keys: Sequence[Key]) -> None:
         """Settings that do less, or more, than they seem to."""
@@ -514,7 +542,7 @@ class _Planner:
                 "response got lost in an earlier run. If nobody uses it, delete it and run `pulumi up` again: "
                 f"{self._delete_command(unmanaged[0].id)}"
             )
-        elif existing and not self.state.was_handed_over(existing[0]):
+        elif existing and not self.is_decided and self._completes(existing, oldest):
             new = self._skip(
                 f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed; this run "
                 "completes it. To issue another key, run `pulumi up` again."
@@ -529,6 +557,15 @@ class _Planner:
         if is_lost and new is None:
             return self._without_current(), None, None
         return existing, new, replaced if new else None
+
+    def _completes(self, existing: Sequence[Key], oldest: Key | None) -> bool:
+        """Whether this run completes the delivery of the newest key. oldest: what would make room for another one."""
+        newest = existing[0]
+        if not self.state.was_handed_over(newest):
+            return True
+        if oldest is None or newest.id in {key.id for key in self.state.handed_over}:
+            return False
+        return self.is_moved or (newest.id not in self.state.unkept and oldest.id in self.asked.holds.values())
 
     def _without_gone(self, keys: tuple[Key, ...]) -> tuple[Key, ...]:
         """The keys that IAM has, as far as it can be asked: one that is gone takes no other key's place."""

@@ -206,6 +206,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             keep_secret={user: False for user in plans if not self._settings.effective_key(user).keep_secret},
             tags=self._kept_tags,
             tried={user: tried for user, tried in self._tried.items() if tried},
+            undecided={user: plan.undecided for user, plan in plans.items() if plan.undecided},
         )
 
     def _warn_of_settings(self, known: Collection[str]) -> None:

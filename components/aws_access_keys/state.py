@@ -131,6 +131,8 @@ class RunRecord(NamedTuple):
     """The tags that an adopted user keeps although the settings do not have them."""
     tried: Mapping[str, str]
     """When the last run began that tried the current key, in ISO format: AWS shows that as a use of the key."""
+    undecided: Mapping[str, str]
+    """The id of the current key, where it is not known whether it was delivered."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -140,7 +142,7 @@ class RunRecord(NamedTuple):
     def as_outputs(self) -> dict[str, Any]:
         """The record as the state has it."""
         found = {name: dict(value) for name, value in self._asdict().items()}
-        for name in ("tested", "unkept", "keep_secret", "tags", "tried"):
+        for name in ("tested", "unkept", "keep_secret", "tags", "tried", "undecided"):
             if not found[name]:
                 del found[name]  # for those who do not use it, states stay as they were
         return {OTHER_LANGUAGES(name): value for name, value in found.items()}
@@ -195,6 +197,7 @@ class UserState:
     attempted: str | None = None
     """The id of the last key that a command got and whose secret is not kept; recorded before the command runs."""
     tried: datetime | None = None
+    undecided: str | None = None
     """See RunRecord."""
     adopted_secret: str | None = None
     """The digest of the secret with which the adopted key was tried."""
@@ -377,6 +380,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             overtaken=tuple(path for path, held in overtaken.items() if held in ids),
             attempted=mapping(attempts.get(f"{user}/attempt", {}).get("input")).get("key"),
             tried=datetime.fromisoformat(record.tried[user]) if user in record.tried else None,
+            undecided=record.undecided.get(user),
             adopted_secret=mapping(registered.get(user)).get("adoptedSecret"),
         )
     groups = frozenset(filter(_is_name, below.outputs(GROUP)))

@@ -198,7 +198,7 @@ def test_a_store_keeps_its_key_while_iam_cannot_be_asked(new_stack: NewStack, sa
     stack.write({**config(), "deliver": {"secretsManager": {"name": "renamed"}}})
     refused = stack.up(check=False)
     sandbox.control.clear_faults()
-    assert "is to be delivered to the secret 'renamed' in Secrets Manager, but whether it works could" in refused.text
+    assert "could not check whether a secret or parameter of this stack holds a key of test-user that" in refused.text
     assert secrets.get_secret_value(SecretId="/team/key")["SecretString"] == held
 
 

@@ -407,6 +407,87 @@ def test_a_key_with_which_the_command_failed_stays_where_the_serial_goes_back(
     command.forget()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("is_command", [True, False])
+def test_where_a_key_that_was_not_delivered_may_be_in_use_nothing_is_retired(
+    new_stack: NewStack, sandbox: Sandbox, command: Command, is_command: bool
+) -> None:
+    stack, deliver = new_stack(), command.settings if is_command else {"ssm": {}}
+    stack.write(unkept(1, deliver))
+    stack.up()
+    command.write("sys.exit(3)")
+    sandbox.control.fail("ssm:PutParameter", "AccessDenied", times=50)
+    stack.write(unkept(2, deliver, previous="deleted"))
+    assert stack.up(check=False).code != 0
+    command.write()
+    sandbox.control.clear_faults()
+    left = keys_in_iam(sandbox)
+    sandbox.control.fail("iam:GetAccessKeyLastUsed", "AccessDenied", times=99)
+    for serial in (2, 2, 3):
+        stack.write(unkept(serial, deliver, previous="deleted"))
+        assert (
+            "was not delivered, and whether it is used all the same could not be checked" in stack.up(check=False).text
+        )
+        assert keys_in_iam(sandbox) == left
+    sandbox.control.clear_faults()
+    stack.write(unkept(2, deliver, previous="deleted"))
+    stack.up()
+    (key_id,) = keys_in_iam(sandbox)
+    assert key_id not in left, "unused, it is replaced, and then the previous one goes"
+    command.forget()
+
+
+@pytest.mark.long
+def test_a_key_that_somebody_got_from_a_command_that_failed_stays(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    stack = new_stack()
+    stack.write(unkept(1, command.settings))
+    stack.up()
+    command.write(f"json.dump(key, open({str(command.file)!r} + key['user'], 'w')); sys.exit(3)")
+    stack.write(unkept(2, command.settings, previous="deleted"))
+    assert stack.up(check=False).code != 0
+    assert works(sandbox, half := command.key(sandbox))
+    left = keys_in_iam(sandbox)
+    command.write()
+    for done in (stack.preview(), stack.up(check=False), stack.up(check=False)):
+        assert f"the access key {half[0]} was used, but its delivery is not recorded" in done.text
+        assert keys_in_iam(sandbox) == left, "another consumer may have the previous one"
+    stack.write(unkept(3, command.settings))
+    stack.up()
+    assert works(sandbox, half), "as the message promises"
+    assert works(sandbox, command.key(sandbox))
+    command.forget()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_no_key_that_a_command_delivered_makes_room_for_one_after_the_next(
+    new_stack: NewStack, sandbox: Sandbox, command: Command, is_kept: bool
+) -> None:
+    stack, deliver = new_stack(), {"ssm": {}, **command.settings}
+
+    def write(serial: int) -> None:
+        stack.write({**config(serial=serial), "deliver": deliver} if is_kept else unkept(serial, deliver))
+
+    write(1)
+    stack.up()
+    old = command.key(sandbox)
+    command.write("sys.exit(3)")
+    for serial in (2, 3, 3):
+        write(serial)
+        assert stack.up(check=False).code != 0
+        assert works(sandbox, old), "it is the only one that the command's consumers have"
+    command.write()
+    assert "this run completes it" in stack.up(check=False).text
+    assert (half := command.key(sandbox)) != old
+    stack.up()
+    assert works(sandbox, half)
+    assert works(sandbox, command.key(sandbox))
+    assert command.key(sandbox) == stored_keys(sandbox)[PARAMETER] != half
+    command.forget()
+
+
 @pytest.mark.parametrize(
     ("then", "seconds", "says"),
     [

@@ -492,11 +492,9 @@ def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
 
 @pytest.mark.long
 @pytest.mark.parametrize("store", ["ssm", "secretsManager"])
-@pytest.mark.parametrize(
-    ("then", "serial"), [({"fields": {"id": "user"}}, 1), ({"name": "/moved"}, 1), (None, 1), ({}, 3)]
-)
+@pytest.mark.parametrize("then", [{"fields": {"id": "user"}}, {"name": "/moved"}, None])
 def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_key(
-    new_stack: NewStack, sandbox: Sandbox, store: str, then: "dict[str, Any] | None", serial: int
+    new_stack: NewStack, sandbox: Sandbox, store: str, then: "dict[str, Any] | None"
 ) -> None:
     stack, deliver = new_stack(), {"deliver": {store: {}}}
     stack.write({**config(), **deliver})
@@ -506,7 +504,7 @@ def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_k
     stack.up()
     in_use = stored_keys(sandbox)
     stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
-    stack.write({**config(serial=serial), **({} if then is None else {"deliver": {store: then}})})
+    stack.write({**config(), **({"deliver": {store: then}} if then else {})})
     for done in (stack.preview(check=False), stack.up(check=False)):
         assert "the state is older than the key" in done.text
         assert "Restore a newer state, or run `pulumi refresh`" in done.text
