@@ -291,7 +291,7 @@ class _Planner:
                     why = f"the access key {key.id} was used, but its delivery is not recorded"
             except AwsQueryError as error:
                 return (
-                    f"the access key {key.id} was not delivered, and whether it is used all the same could not be "
+                    f"the access key {key.id} was not delivered, and whether it was used nevertheless could not be "
                     f"checked ({error}). {error.cure('iam:ListAccessKeys and iam:GetAccessKeyLastUsed')} Or, if nobody "
                     f"uses it, {delete}"
                 )
@@ -305,7 +305,7 @@ class _Planner:
         if has_failed and not due_key(self.rules, others, self.today):  # else the command runs again, with another key
             return (
                 f"the command failed with the access key {key.id}, and your store may have it. For another key in its "
-                f"place, set serial to {key.name.serial}; if your store does not have it, {delete}"
+                f"place, set serial to {key.name.serial + 1}; if your store does not have it, {delete}"
             )
         return None
 
@@ -406,6 +406,10 @@ class _Planner:
         self.skipped += [why for name, why in in_use.items() if name != self.blocking and name not in self.waits]
         if self.keeps_all:
             return {key.name for key in keys}
+        in_stores = {key.name for key in keys if key.id in self.asked.holds.values()}
+        if self._has_expired and in_stores & in_use.keys():  # the guard keeps a key together with its copies
+            self.is_withheld = True
+            return in_use.keys() | in_stores
         kept = set(in_use) | self._held(plan, keys)
         return kept if plan.is_new else kept | self._kept_for_current(plan, keys)
 

@@ -1,6 +1,7 @@
 """Keys that expire on a day."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,33 @@ def test_the_guard_keeps_an_expired_key_that_is_in_use(new_stack: NewStack, sand
     assert "is still in use and is not deactivated" in failed.text
     assert set(keys_in_iam(sandbox).values()) == {"Active"}
     assert copies(sandbox)[0] == key, "its consumers still find it"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_key_in_use_keeps_its_copy_when_it_expires_before_the_next_one_is_delivered(
+    new_stack: NewStack, sandbox: Sandbox, is_kept: bool
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {"ssm": {}}}
+    guarded: dict[str, Any] = {"retireGuard": {"idleDays": 5}, "keepSecret": is_kept}
+    stack.write({**config(**guarded), **deliver})
+    stack.up()
+    held = copies(sandbox)
+    sandbox.client("s3", (held[0]["aws_access_key_id"], held[0]["aws_secret_access_key"])).list_buckets()
+    sandbox.control.fail("ssm:PutParameter", "AccessDenied", times=50)
+    stack.write({**config(serial=2, **guarded), **deliver})
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(2)
+    stack.write({**config(serial=2, expires=in_days(1), **guarded), **deliver})
+    for _ in range(2):
+        assert "is still in use and is not deactivated" in stack.up(check=False).text
+        assert copies(sandbox) == held
+        assert sorted(keys_in_iam(sandbox).values()) == ["Active", "Inactive"]
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(9)
+    stack.up()
+    assert set(keys_in_iam(sandbox).values()) == {"Inactive"}
+    assert copies(sandbox) == [{"expired": in_days(1)}]
 
 
 def test_a_user_whose_key_has_expired_before_it_was_issued_gets_none(new_stack: NewStack, sandbox: Sandbox) -> None:

@@ -398,7 +398,7 @@ def test_a_key_with_which_the_command_failed_stays_where_the_serial_goes_back(
         assert f"the command failed with the access key {half[0]}, and your store may have it" in done.text
     assert keys_in_iam(sandbox) == left
     command.write()
-    stack.write(unkept(2, command.settings))
+    stack.write(unkept(3, command.settings))
     assert f"{half[0]} of test-user is replaced: the command that was to deliver it failed" in stack.up().text
     assert command.key(sandbox)[0] not in left
     assert works(sandbox, command.key(sandbox))
@@ -426,7 +426,7 @@ def test_where_a_key_that_was_not_delivered_may_be_in_use_nothing_is_retired(
     for serial in (2, 2, 3):
         stack.write(unkept(serial, deliver, previous="deleted"))
         assert (
-            "was not delivered, and whether it is used all the same could not be checked" in stack.up(check=False).text
+            "was not delivered, and whether it was used nevertheless could not be checked" in stack.up(check=False).text
         )
         assert keys_in_iam(sandbox) == left
     sandbox.control.clear_faults()
