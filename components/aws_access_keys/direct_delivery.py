@@ -144,7 +144,7 @@ class DirectDelivery:
             done[kind] = where
         else:
             self.copied.add((self.component, self.user))
-        return _record(name, done, fields) if done else _record(before.content, before.to, before.fields, failed)
+        return _record(*((name, done, fields) if done else (before.content, before.to, before.fields)), failed)
 
     def _put(self, kind: str, where: Any, text: str, secret_id: str | None, kms_key: str | None) -> None:
         if kind == "ssm" and self.settings.ssm:

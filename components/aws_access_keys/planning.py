@@ -5,7 +5,7 @@ a user who has a key gets another (is there room for it?), and where the last ru
 must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
@@ -238,33 +238,26 @@ class _Planner:
             return
         is_recorded, handed_over = found.content == newest.id, {key.id for key in self.state.handed_over}
         # A key of a finished run was delivered, whatever the record is about now: its users may have it.
-        was_delivered = is_recorded or (newest.id in handed_over and newest.id != self.state.undecided)
+        was_delivered = newest.id in handed_over and newest.id != self.state.undecided
         if not is_recorded and self.state.expired_on and self.rules.status != "active":
             return  # a later day alone does not put an inactive key into the stores again
         missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
         # Where the older key would make room, those that still have it get this one first.
         is_complete = newest.id in handed_over or len(self.state.keys) < KEYS_PER_USER
-        if was_delivered and (not missing or (is_complete and due_key(self.rules, self.state.keys, self.today))):
+        is_somewhere = is_recorded or was_delivered
+        if is_somewhere and (not missing or (is_complete and due_key(self.rules, self.state.keys, self.today))):
             return  # the next one goes everywhere
         is_activated = not newest.active and self.rules.status == "active"
-        if was_delivered and not is_activated and self._withhold(newest, missing):
+        if is_somewhere and not is_activated and self._withhold(newest, missing):
             return
-        doubt = None if was_delivered else self._doubt(newest)
-        if self.is_decided:
-            return
-        if pulumi.runtime.is_dry_run() and (aws_stores(self.asked.to) or not doubt):  # reads no secret
-            self.undelivered = None if was_delivered or doubt else newest
-            self.is_moved = was_delivered or doubt is not None
+        if pulumi.runtime.is_dry_run() and is_somewhere:  # a preview reads no secret
+            self.is_moved = True
             return
         stores = [*aws_stores(self.asked.to).items(), *aws_stores(found.to).items()]
-        try:
-            self.recovered = stored_secret(self.account, dict.fromkeys(stores), newest.id)
-        except AwsQueryError as error:
-            raise KeyLimitError(
-                f"{self.place}: the last update did not finish, and whether a store has the access key {newest.id} of "
-                f"{self.user} could not be checked ({error}). Nothing was changed."
-            ) from None
-        if self.recovered is not None:
+        if not pulumi.runtime.is_dry_run():
+            self.recovered = self._recovered(newest, stores)
+        doubt = None if was_delivered or self.recovered is not None else self._doubt(newest)
+        if self.recovered is not None or (pulumi.runtime.is_dry_run() and doubt and stores):
             self.is_moved = True
         elif was_delivered:
             self._skip(
@@ -274,8 +267,18 @@ class _Planner:
         elif doubt:
             self.keeps_all, self.undecided = True, newest.id
             self._skip(doubt)
-        else:
+        elif not self.is_decided:
             self.undelivered = newest
+
+    def _recovered(self, key: Key, stores: Iterable[tuple[str, str]]) -> str | None:
+        """The secret of a key, from a store that has it. stores: kind and name. Raises KeyLimitError."""
+        try:
+            return stored_secret(self.account, dict.fromkeys(stores), key.id)
+        except AwsQueryError as error:
+            raise KeyLimitError(
+                f"{self.place}: the last update did not finish, and whether a store has the access key {key.id} of "
+                f"{self.user} could not be checked ({error}). Nothing was changed."
+            ) from None
 
     def _doubt(self, key: Key) -> str | None:
         """Why a key whose delivery is not recorded may have been delivered; None if it was not, or if the settings

@@ -86,7 +86,7 @@ class Delivered:
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The same stores → the names of the two fields, where they are not the usual ones."""
     failed: str | None = None
-    """The id of a newer key, with which the command failed."""
+    """The id of the key with which the command failed."""
 
     def missing(self, to: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the destinations to which this was not delivered, or under other names of the fields."""

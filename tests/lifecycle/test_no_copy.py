@@ -461,6 +461,33 @@ def test_a_key_that_somebody_got_from_a_command_that_failed_stays(
 
 
 @pytest.mark.long
+def test_a_half_delivered_key_that_no_store_has_any_more_retires_no_other(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    stack, deliver = new_stack(), {"ssm": {}, **command.settings}
+    stack.write(unkept(1, deliver))
+    stack.up()
+    old = command.key(sandbox)
+    command.write("sys.exit(3)")
+    stack.write(unkept(2, deliver, previous="deleted"))
+    assert stack.up(check=False).code != 0
+    half = stored_keys(sandbox)[PARAMETER]
+    assert works(sandbox, old)
+    assert works(sandbox, half)
+    sandbox.client("ssm").delete_parameter(Name=PARAMETER)
+    for _ in range(2):
+        assert f"the access key {half[0]} was used, but its delivery is not recorded" in stack.up(check=False).text
+        assert works(sandbox, old)
+    sandbox.client("iam").delete_access_key(UserName="test-user", AccessKeyId=half[0])
+    stack.refresh()
+    command.write()
+    stack.up()
+    assert command.key(sandbox) == stored_keys(sandbox)[PARAMETER] not in (old, half)
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_no_key_that_a_command_delivered_makes_room_for_one_after_the_next(
     new_stack: NewStack, sandbox: Sandbox, command: Command, is_kept: bool
