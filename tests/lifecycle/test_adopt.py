@@ -32,6 +32,7 @@ def tags(sandbox: Sandbox) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in sandbox.client("iam").list_user_tags(UserName="ann")["Tags"]}
 
 
+@pytest.mark.long
 def test_what_the_settings_do_not_have_stays(new_stack: NewStack, sandbox: Sandbox, existing: str) -> None:
     stack, iam = new_stack(), sandbox.client("iam")
     group: dict[str, Any] = {"path": "/data/", "policies": ["AmazonS3ReadOnlyAccess"], "adopt": True}

@@ -6,7 +6,8 @@ from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam
 from tests.lifecycle.stack import Sandbox
 
 
-@pytest.mark.parametrize("previous", ["deleted", pytest.param("inactive", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("previous", ["deleted", "inactive"])
 def test_a_previous_key_stays_as_it_is_where_its_successor_could_not_be_created(
     new_stack: NewStack, sandbox: Sandbox, previous: str
 ) -> None:

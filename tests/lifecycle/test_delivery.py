@@ -202,7 +202,8 @@ def test_a_store_keeps_its_key_while_iam_cannot_be_asked(new_stack: NewStack, sa
     assert secrets.get_secret_value(SecretId="/team/key")["SecretString"] == held
 
 
-@pytest.mark.parametrize("is_refreshed", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("is_refreshed", [False, True])
 def test_a_key_that_somebody_deactivated_goes_into_no_new_store(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path, is_refreshed: bool
 ) -> None:

@@ -41,6 +41,7 @@ def test_the_guard_refuses_to_delete_a_used_key_and_lets_an_idle_one_go(new_stac
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_a_key_whose_deletion_was_refused_can_be_kept_for_good(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(several(ann=1))
@@ -156,6 +157,7 @@ def test_the_guard_lets_a_key_go_that_only_its_own_trial_has_used(new_stack: New
     assert len(keys_in_iam(sandbox)) == 1
 
 
+@pytest.mark.long
 def test_the_guard_holds_for_a_user_that_leaves_the_config(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     nine: dict[str, Any] = {"keyDefaults": {"retireGuard": {"idleDays": 9}}}
@@ -176,6 +178,7 @@ def test_the_guard_holds_for_a_user_that_leaves_the_config(new_stack: NewStack, 
     assert sandbox.client("iam").list_users()["Users"] == [], "with the guard off the user goes"
 
 
+@pytest.mark.long
 def test_a_user_that_leaves_takes_its_own_idle_days_along(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config(retireGuard={"idleDays": 2}))
@@ -209,8 +212,9 @@ def test_destroy_under_the_guard_needs_the_program_and_an_idle_key(new_stack: Ne
     assert sandbox.client("iam").list_users()["Users"] == []
 
 
-@pytest.mark.parametrize("serial", [2, pytest.param(3, marks=pytest.mark.long)])
-@pytest.mark.parametrize("command", ["destroy", pytest.param("refresh", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("serial", [2, 3])
+@pytest.mark.parametrize("command", ["destroy", "refresh"])
 def test_a_run_of_the_program_that_is_no_update_issues_no_key_and_takes_no_other_for_it(
     new_stack: NewStack, sandbox: Sandbox, command: str, serial: int
 ) -> None:
@@ -261,6 +265,7 @@ def test_a_key_that_was_switched_on_again_by_hand_and_is_used_does_not_go(
     assert works(sandbox, old)
 
 
+@pytest.mark.long
 def test_a_key_that_was_deleted_by_hand_stands_in_nobodys_way(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     guard: dict[str, Any] = {"retireGuard": {"idleDays": 30}}

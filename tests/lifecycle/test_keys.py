@@ -110,6 +110,7 @@ def test_a_raise_by_more_than_one_issues_one_key_and_the_preview_says_so(new_sta
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 7
 
 
+@pytest.mark.long
 def test_a_lowered_serial_changes_nothing_and_the_preview_says_so(new_stack: NewStack) -> None:
     stack = new_stack()
     for serial in (1, 2):
@@ -248,6 +249,7 @@ def test_a_key_that_somebody_switched_off_stays_off_until_the_stack_file_asks(
     assert works(sandbox, stack.key("test-user")), "a new serial gives the user a working key"
 
 
+@pytest.mark.long
 def test_a_previous_key_is_not_retired_while_the_current_one_does_not_work(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

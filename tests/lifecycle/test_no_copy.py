@@ -360,6 +360,7 @@ def test_what_a_command_did_before_the_run_was_killed_is_not_guessed(
     command.forget()
 
 
+@pytest.mark.long
 def test_the_command_runs_when_everybody_elses_keys_are_delivered(
     new_stack: NewStack, sandbox: Sandbox, command: Command
 ) -> None:
@@ -957,6 +958,7 @@ def test_a_store_does_not_move_in_a_run_that_issues_no_key(new_stack: NewStack, 
     assert "by hand" in sandbox.client("ssm").get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]["Value"]
 
 
+@pytest.mark.long
 def test_a_destroy_leaves_a_key_in_use_its_copy_though_the_file_names_another_store(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -999,6 +1001,7 @@ def test_a_removal_that_failed_does_not_forget_that_a_secret_is_not_kept(
     command.forget()
 
 
+@pytest.mark.long
 def test_one_of_two_stores_goes_if_the_other_one_really_has_the_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}}
     stack = new_stack()

@@ -90,6 +90,7 @@ def test_two_components_do_not_touch_each_others_keys(new_stack: NewStack, sandb
     assert list(keys_in_iam(sandbox, "ann")) == [anns[0]]
 
 
+@pytest.mark.long
 def test_a_user_is_not_adopted_from_another_component_which_would_delete_it(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

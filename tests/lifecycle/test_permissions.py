@@ -407,6 +407,7 @@ def test_keys_work_from_the_allowed_networks_only(new_stack: NewStack, sandbox: 
     assert works("bob") == everywhere
 
 
+@pytest.mark.long
 def test_users_without_groups_have_policies_and_a_boundary(new_stack: NewStack, sandbox: Sandbox) -> None:
     fill(sandbox, "data", "data-2")
     stack = new_stack()

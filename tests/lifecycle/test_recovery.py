@@ -196,6 +196,7 @@ def test_the_key_before_works_until_the_new_one_is_delivered(new_stack: NewStack
     assert sorted(keys_in_iam(sandbox).values()) == ["Active", "Inactive"], "only then the key before goes"
 
 
+@pytest.mark.long
 def test_a_key_that_was_delivered_by_a_run_that_failed_afterwards_counts_as_handed_over(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -304,6 +305,7 @@ def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandb
     assert f"aws iam delete-access-key --user-name test-user --access-key-id {unmanaged}" in text
 
 
+@pytest.mark.long
 def test_a_user_who_was_deleted_by_hand_holds_nobody_up(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
 
@@ -511,6 +513,7 @@ def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_k
     assert stored_keys(sandbox) == in_use
 
 
+@pytest.mark.long
 def test_without_an_answer_about_the_current_key_the_previous_one_stays(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for serial in (1, 2):
@@ -559,7 +562,8 @@ def test_a_user_of_somebody_else_is_refused_before_anything_is_made(new_stack: N
     assert [user["UserName"] for user in iam.list_users()["Users"]] == ["Ann"]
 
 
-@pytest.mark.parametrize("action", ["iam:CreateUser", pytest.param("iam:CreateGroup", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("action", ["iam:CreateUser", "iam:CreateGroup"])
 def test_an_entity_whose_creation_was_not_answered_can_be_taken_over(
     new_stack: NewStack, sandbox: Sandbox, action: str
 ) -> None:

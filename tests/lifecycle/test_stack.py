@@ -238,6 +238,7 @@ def test_a_rotation_costs_one_list_one_trial_and_one_question_about_the_key_that
     assert [call.action for call in sandbox.control.calls()] == [*asked, *issued, "DeleteAccessKey"]
 
 
+@pytest.mark.long
 def test_an_update_that_is_held_to_a_plan_issues_and_rotates_keys(new_stack: NewStack) -> None:
     stack, ids = new_stack(), list[str]()
     for serial in (1, 2):

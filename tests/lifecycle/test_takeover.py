@@ -201,6 +201,7 @@ def test_a_user_of_another_stack_is_refused(new_stack: NewStack, sandbox: Sandbo
     assert f"user ann: it belongs to stack '{other.name}'" in nothing.stderr
 
 
+@pytest.mark.long
 def test_mistakes_are_refused(new_stack: NewStack, sandbox: Sandbox, grown: dict[str, Any]) -> None:
     stack = new_stack()
     for arguments, code, text in (

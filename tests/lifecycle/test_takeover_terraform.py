@@ -93,7 +93,8 @@ def with_boto3(sandbox: Sandbox, folder: Path) -> Path:
     return state
 
 
-@pytest.mark.parametrize("make", [with_boto3, pytest.param(with_terraform, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("make", [with_boto3, with_terraform])
 def test_what_terraform_made_becomes_a_stack_with_its_secrets(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path, make: Any
 ) -> None:
