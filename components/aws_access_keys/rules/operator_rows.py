@@ -234,7 +234,15 @@ ROWS = (
         "AdoptGroups",
         "group:to adopt",
         "iam",
-        preview="GetGroup ListAttachedGroupPolicies ListGroupPolicies",
+        preview="GetGroup",
+    ),
+    Row(
+        "`groups.NAME.adopt`: what the group keeps",
+        "AdoptedGroups",
+        "group:to adopt",
+        "iam",
+        preview="ListAttachedGroupPolicies ListGroupPolicies",
+        otherwise="what the stack does not manage of the group is not listed",
     ),
     Row("tags of users, descriptions of keys", "Tags", "user:with tags", "iam", up="TagUser UntagUser"),
     Row(
