@@ -83,6 +83,10 @@ class Deliveries:
         self.failures: list[str] = []
         """What was not delivered, and why. Nothing older is retired then, and the run fails."""
         self._ready: list[pulumi.Output[Any]] = []
+        self._copies: dict[str, list[tuple[str, str]]] = {}
+        """Id of each key in the stores → these, as in ComponentState.copies."""
+        for place, key_id in state.copies.items():
+            self._copies.setdefault(key_id, []).append(place)
 
     def handling(self, user: str) -> Handling:
         """What the plan of a user must know of the delivery of a key whose secret is not kept."""
@@ -185,11 +189,10 @@ class Deliveries:
         found = list(aws_stores(state.delivered_directly.to).items()) if is_changed else []
         usual = [FieldSettings().id, FieldSettings().secret]
         fields = {stored_in({kind: to})[0]: own.get(kind, usual) for kind, to in aws_stores(wanted).items()}
-        for (kind, path), key_id in self._state.copies.items():
+        for kind, path in (place for key in state.keys for place in self._copies.get(key.id, ())):
             holder, content = STORED[kind]
             held = self._run.outputs(self._state.store_urn(holder, path))
-            is_own = key_id in {key.id for key in state.keys} and content in held
-            if is_own and fields.get((kind, path)) != list(json.loads(held[content])):
+            if content in held and fields.get((kind, path)) != list(json.loads(held[content])):
                 found.append(("ssm", held["name"]) if kind == PARAMETER else ("secretsManager", path))
         return found
 

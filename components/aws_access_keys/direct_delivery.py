@@ -132,8 +132,13 @@ class DirectDelivery:
             wanted = {kind: where for kind, where in wanted.items() if kind != "command"}
         missing = before.missing(wanted, fields) if before.content == name else wanted
         done, failed = {kind: to for kind, to in wanted.items() if kind not in missing}, None
+
+        def delivered(to: Mapping[str, Any]) -> dict[str, Any]:
+            record = (name, to, fields) if to else (before.content, before.to, before.fields)
+            return _record(*record, failed)
+
         if pulumi.runtime.is_dry_run():
-            return _record(name, wanted, fields) if wanted else _record(before.content, before.to, before.fields)
+            return delivered(wanted)
         for kind, where in missing.items():  # the command comes last: the stores can tell a later run the secret
             try:
                 await asyncio.to_thread(self._put, kind, where, text, secret_id, kms_key)
@@ -144,7 +149,7 @@ class DirectDelivery:
             done[kind] = where
         else:
             self.copied.add((self.component, self.user))
-        return _record(*((name, done, fields) if done else (before.content, before.to, before.fields)), failed)
+        return delivered(done)
 
     def _put(self, kind: str, where: Any, text: str, secret_id: str | None, kms_key: str | None) -> None:
         if kind == "ssm" and self.settings.ssm:

@@ -236,14 +236,14 @@ class _Planner:
         newest, found = next(iter(self.state.keys), None), self.state.delivered_directly
         if newest is None or newest.id not in self.state.unkept or self._has_expired:
             return
-        is_recorded, handed_over = found.content == newest.id, {key.id for key in self.state.handed_over}
+        is_recorded, was_handed_over = found.content == newest.id, newest.id in self.state.handed_over_ids
         # A key of a finished run was delivered, whatever the record is about now: its users may have it.
-        was_delivered = newest.id in handed_over and newest.id != self.state.undecided
+        was_delivered = was_handed_over and newest.id != self.state.undecided
         if not is_recorded and self.state.expired_on and self.rules.status != "active":
             return  # a later day alone does not put an inactive key into the stores again
         missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
         # Where the older key would make room, those that still have it get this one first.
-        is_complete = newest.id in handed_over or len(self.state.keys) < KEYS_PER_USER
+        is_complete = was_handed_over or len(self.state.keys) < KEYS_PER_USER
         is_somewhere = is_recorded or was_delivered
         if is_somewhere and (not missing or (is_complete and due_key(self.rules, self.state.keys, self.today))):
             return  # the next one goes everywhere
@@ -446,10 +446,8 @@ class _Planner:
     def _works(self, key: Key) -> bool:
         """Whether IAM has a key, and it is active; of one that IAM does not list yet, the state has the status. Raises
         AwsQueryError."""
-        is_listed = any(one.id == key.id for one in self.account.list_access_keys(self.user))
-        if not is_listed and key.active:
-            return self.account.is_unlisted(self.user, key.id)
-        return self.account.is_active(self.user, key.id)
+        listed = {one.id: one.active for one in self.account.list_access_keys(self.user)}
+        return listed[key.id] if key.id in listed else key.active and self.account.is_unlisted(self.user, key.id)
 
     def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """Previous keys that would be retired although the current one does not work and is not suspended."""
@@ -570,7 +568,7 @@ class _Planner:
         newest = existing[0]
         if not self.state.was_handed_over(newest):
             return True
-        if oldest is None or newest.id in {key.id for key in self.state.handed_over}:
+        if oldest is None or newest.id in self.state.handed_over_ids:
             return False
         return self.is_moved or (newest.id not in self.state.unkept and oldest.id in self.asked.holds.values())
 

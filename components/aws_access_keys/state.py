@@ -217,7 +217,7 @@ class UserState:
         """Whether an existing key is still to be taken into the state: the first key, one that the state lost, or one
         in place of a current key that does not work."""
         known = {key.id for key in (*self.keys, *self.handed_over[1:])}  # a previous key never becomes the current one
-        lost = self._handed_over_ids | self.strays
+        lost = self.handed_over_ids | self.strays
         was_adopted = adopted == self.adopted and self.is_certain
         is_needed = not self.keys or adopted in lost or (not self.keys[0].active and not was_adopted)
         is_needed = is_needed or (bool(self.overtaken) and not was_adopted)
@@ -228,17 +228,18 @@ class UserState:
         return adopted == self.adopted or adopted in {key.id for key in (*self.keys, *self.handed_over)}
 
     @property
-    def _handed_over_ids(self) -> set[str]:
+    def handed_over_ids(self) -> set[str]:
+        """The ids of the keys that the last finished run registered."""
         return {key.id for key in self.handed_over}
 
     def is_proven(self, key_id: str) -> bool:
         """Whether an earlier run knows that AWS accepts a key, which is active. One that is only delivered is from a
         run that failed; and AWS takes a moment to activate one that was inactive, which may never have been tried."""
-        return key_id in self._handed_over_ids and any(key.id == key_id and key.active for key in self.keys)
+        return key_id in self.handed_over_ids and any(key.id == key_id and key.active for key in self.keys)
 
     def was_handed_over(self, key: Key) -> bool:
         """Whether somebody may use a key: it is delivered, or the run that issued it finished."""
-        return key.id in self._handed_over_ids | self.delivered
+        return key.id in self.handed_over_ids | self.delivered
 
 
 @dataclass(frozen=True)
@@ -333,7 +334,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     registered = mapping(own.get("keys"))
     keys, unkept, encrypted = _keys(below, record, registered)
     secrets = below.outputs(USER, SECRET)
-    direct = _delivered_directly(below, secrets)
+    stashes = below.outputs(USER, STASH)
+    direct = _delivered_directly(stashes, secrets)
     copies = {
         (store, path): key_id
         for store, (kind, content) in STORED.items()
@@ -350,7 +352,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     delivered = frozenset({*copies.values(), *(one.key_id for one in direct.values() if one.key_id)})
     strays = delivered - {key.id for of_user in keys.values() for key in of_user}
     policies = below.policies(USER, USER_POLICY, USER_POLICY_ATTACHMENT)
-    exist, memberships, attempts = below.outputs(USER), below.outputs(USER, MEMBERSHIP), below.outputs(USER, STASH)
+    exist, memberships = below.outputs(USER), below.outputs(USER, MEMBERSHIP)
     users: dict[str, UserState] = {}
     for user in filter(_is_name, {*keys, *exist, *registered}):
         of_user = keys.get(user, ())
@@ -378,7 +380,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             delivered_directly=direct.get(user, Delivered()),
             kept_tags=mapping(record.tags.get(user)),
             overtaken=tuple(path for path, held in overtaken.items() if held in ids),
-            attempted=mapping(attempts.get(f"{user}/attempt", {}).get("input")).get("key"),
+            attempted=mapping(stashes.get(f"{user}/attempt", {}).get("input")).get("key"),
             tried=datetime.fromisoformat(record.tried[user]) if user in record.tried else None,
             undecided=record.undecided.get(user),
             adopted_secret=mapping(registered.get(user)).get("adoptedSecret"),
@@ -461,10 +463,10 @@ def _keys(
     return newest_first, unkept, encrypted
 
 
-def _delivered_directly(below: _Below, secrets: Container[str]) -> dict[str, Delivered]:
+def _delivered_directly(stashes: Mapping[str, Mapping[str, Any]], secrets: Container[str]) -> dict[str, Delivered]:
     """User → what the program delivered itself. secrets: the names of those that the state has."""
     direct: dict[str, Delivered] = {}
-    for path, found in below.outputs(USER, STASH).items():
+    for path, found in stashes.items():
         user, _, what = path.rpartition("/")
         if what == "delivery" and (kept := mapping(found.get("input"))):
             to = {**mapping(kept.get("to"))}

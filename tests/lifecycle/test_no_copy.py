@@ -50,12 +50,12 @@ class Command:
         self.file, self.script, self.runs = folder / "credentials.json", folder / "deliver.py", folder / "runs"
         self.write()
 
-    def write(self, then: str = "") -> None:
-        """Make the program. then: what else it does."""
+    def write(self, then: str = "", after: str = "") -> None:
+        """Make the program. then: what else it does. after: the same, once it has kept the key."""
         self.script.write_text(
             "import json, os, sys, time\nkey = json.load(sys.stdin)\n"
             f"open({str(self.runs)!r}, 'a').write(key['aws_access_key_id'] + chr(10))\n{then}\n"
-            f"json.dump(key, open({str(self.file)!r} + key['user'], 'w'))\n"
+            f"with open({str(self.file)!r} + key['user'], 'w') as file:\n    json.dump(key, file)\n{after}\n"
         )
 
     @property
@@ -322,9 +322,7 @@ def test_what_a_command_did_before_the_run_was_killed_is_not_guessed(
         stack.write(unkept(serial, command.settings))
         stack.up()
     old = command.key(sandbox) if before_it else None
-    command.write(
-        f"json.dump(key, open({str(command.file)!r} + key['user'], 'w')) if {was_written} else 0; time.sleep(60)"
-    )
+    command.write(then="" if was_written else "time.sleep(60)", after="time.sleep(60)")
     stack.write(unkept(last, command.settings))
     process = stack.start("up", "--yes", "--skip-preview", "--json")
     while command.count() < len(serials):
@@ -390,7 +388,7 @@ def test_a_key_with_which_the_command_failed_stays_where_the_serial_goes_back(
     stack.write(unkept(1, command.settings))
     stack.up()
     old = command.key(sandbox)
-    command.write(f"json.dump(key, open({str(command.file)!r} + key['user'], 'w')); sys.exit(1)")
+    command.write(after="sys.exit(1)")
     stack.write(unkept(2, command.settings))
     assert stack.up(check=False).code != 0
     (half, left) = command.key(sandbox), keys_in_iam(sandbox)
@@ -445,7 +443,7 @@ def test_a_key_that_somebody_got_from_a_command_that_failed_stays(
     stack = new_stack()
     stack.write(unkept(1, command.settings))
     stack.up()
-    command.write(f"json.dump(key, open({str(command.file)!r} + key['user'], 'w')); sys.exit(3)")
+    command.write(after="sys.exit(3)")
     stack.write(unkept(2, command.settings, previous="deleted"))
     assert stack.up(check=False).code != 0
     assert works(sandbox, half := command.key(sandbox))
