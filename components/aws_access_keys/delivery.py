@@ -10,8 +10,9 @@ from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
+from aws_access_keys.delivery_check import Handling
 from aws_access_keys.direct_delivery import DirectDelivery, stored_secret
-from aws_access_keys.planning import Handling, UserPlan
+from aws_access_keys.planning import UserPlan
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import Problem, Spelling

@@ -3,8 +3,9 @@
 A secret that is not kept is encrypted by the aws provider to an OpenPGP key that exists in the memory of one run. This
 program decrypts it, tries the key, delivers it and forgets it. The state has no more than where the key went: a Stash
 for each user, written as soon as the key is delivered. A key that it does not name was not delivered, and if no store
-has its secret either, it is issued again: planning.py. What a command did that was interrupted is not known, so another
-Stash has the key before the command gets it, and the command comes after everything that can fail and end the run.
+has its secret either, it is issued again: delivery_check.py. What a command did that was interrupted is not known, so
+another Stash has the key before the command gets it, and the command comes after everything that can fail and end the
+run.
 
 The parameter in SSM is not a resource, because the state of one has its value. A Stash is there in its place, whose
 hook deletes the parameter.

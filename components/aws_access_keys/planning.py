@@ -5,21 +5,17 @@ a user who has a key gets another (is there room for it?), and where the last ru
 must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
-from typing import Any, NamedTuple
-
-import pulumi
+from typing import NamedTuple
 
 from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
-from aws_access_keys.direct_delivery import stored_secret
-from aws_access_keys.iam import use_by_others
+from aws_access_keys.delivery_check import DeliveryCheck, Handling, KeyLimitError, works
 from aws_access_keys.key_endings import delete_command, expiry, in_parallel, retired_line, unmanaged_key
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.limits import KEYS_PER_USER
-from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import PYTHON, Spelling
 from aws_access_keys.rules.rotation import (
     Key,
@@ -33,28 +29,7 @@ from aws_access_keys.rules.rotation import (
     plan_keys,
     retirements,
 )
-from aws_access_keys.state import HandedOver, UserState, aws_stores
-
-
-class KeyLimitError(pulumi.RunError):
-    """A user cannot have the keys that are planned; the message names what is in the way, and what to do."""
-
-
-class Handling(NamedTuple):
-    """What is asked of the delivery of one user's key."""
-
-    to: Mapping[str, Any] = MappingProxyType({})
-    """Where it is delivered to, as state.Delivered has it."""
-    fields: Mapping[str, Any] = MappingProxyType({})
-    """And under which names of the fields."""
-    parameter: str | None = None
-    """The URN of a parameter in the state, whose content is not to be there from the next key on."""
-    missing: str | None = None
-    """The program that delivers it, if there is none."""
-    new: Mapping[str, Any] = MappingProxyType({})
-    """Those of the destinations that get a key for the first time, if the current key's secret is kept."""
-    holds: Mapping[str, str | None] = MappingProxyType({})
-    """Destination → id of the key that it has."""
+from aws_access_keys.state import HandedOver, UserState
 
 
 class UserPlan(NamedTuple):
@@ -110,7 +85,10 @@ def plan_users(
         place = f"{spell.prefix}{spell('users.{}.key', user)}"
         asked = handling.get(user, Handling())
         adopts = adopted.get(user)
-        planner = _Planner(user, place, rules[user], adopts, state, today, guard, account, held, asked, is_listing)
+        delivery = DeliveryCheck(user, place, rules[user], state, today, account, asked)
+        planner = _Planner(
+            user, place, rules[user], adopts, state, today, guard, account, held, asked, delivery, is_listing
+        )
         return planner.plan()
 
     users = sorted(rules)
@@ -132,6 +110,7 @@ class _Planner:
     account: Account
     held: Set[str]
     asked: Handling
+    delivery: DeliveryCheck
     is_listing: bool
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -141,19 +120,16 @@ class _Planner:
     """Whether every key stays as it is."""
     blocking: KeyName | None = None
     """A key in use that keeps a new one from being issued; that was reported."""
-    undelivered: Key | None = None
-    recovered: str | None = None
-    is_moved: bool = False
     is_withheld: bool = False
-    undecided: str | None = None
     """As in UserPlan."""
-    is_decided: bool = False
-    """Whether the settings decide that the newest key was delivered, which is not recorded."""
 
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
         takes_over = self.adopted if self.state.takes_over(self.adopted) else None
-        self._find_undelivered()
+        self.delivery.check()
+        self.skipped += self.delivery.skipped
+        self.warnings += self.delivery.warnings
+        self.keeps_all = self.delivery.undecided is not None
         keys = self._usable_keys
         due = None if self.keeps_all else due_key(self.rules, keys, self.today)
         new = self._adopted_name() if takes_over or self.is_listing else due
@@ -201,14 +177,10 @@ class _Planner:
         current = next((key for key in keys if key.name == plan.current.name), None)
         is_activated = current and not current.active and plan.current.status == "active"
         if current and self.asked.new and not plan.is_new and not is_activated and not self._has_expired:
-            self._withhold(current, self.asked.new)
+            self.warnings += filter(None, [self.delivery.withhold(current, self.asked.new)])
         actions = retirements(plan, keys)
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
-        if self.undelivered:
-            what = "is replaced" if plan.is_new else "is deleted"
-            tried = self.state.attempted == self.undelivered.id
-            why = "the command that was to deliver it failed" if tried else "no store got its secret"
-            lines.append(f"the access key {self.undelivered.id} of {self.user} {what}: {why}")
+        lines.append(self.delivery.line(plan.is_new))
         return UserPlan(
             plan,
             tuple(self.skipped),
@@ -219,125 +191,17 @@ class _Planner:
             takes_over,
             self._expired_on(plan, keys),
             self._retired_key(plan, keys),
-            self.undelivered.id if self.undelivered else None,
-            self.recovered,
-            self.is_moved,
-            self.is_withheld,
-            self.undecided,
+            self.delivery.undelivered.id if self.delivery.undelivered else None,
+            self.delivery.recovered,
+            self.delivery.is_moved,
+            self.is_withheld or self.delivery.is_withheld,
+            self.delivery.undecided,
         )
 
     @property
     def _usable_keys(self) -> tuple[Key, ...]:
         """The keys in the state, without one whose secret nobody has."""
-        return tuple(key for key in self.state.keys if key != self.undelivered)
-
-    def _find_undelivered(self) -> None:
-        """Find out whether the newest key was delivered everywhere, if its secret is not kept. Raises KeyLimitError."""
-        newest, found = next(iter(self.state.keys), None), self.state.delivered_directly
-        if newest is None or newest.id not in self.state.unkept or self._has_expired:
-            return
-        is_recorded, was_handed_over = found.content == newest.id, newest.id in self.state.handed_over_ids
-        # A key of a finished run was delivered, whatever the record is about now: its users may have it.
-        was_delivered = was_handed_over and newest.id != self.state.undecided
-        if not is_recorded and self.state.expired_on and self.rules.status != "active":
-            return  # a later day alone does not put an inactive key into the stores again
-        missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
-        # Where the older key would make room, those that still have it get this one first.
-        is_complete = was_handed_over or len(self.state.keys) < KEYS_PER_USER
-        is_somewhere = is_recorded or was_delivered
-        if is_somewhere and (not missing or (is_complete and due_key(self.rules, self.state.keys, self.today))):
-            return  # the next one goes everywhere
-        is_activated = not newest.active and self.rules.status == "active"
-        if is_somewhere and not is_activated and self._withhold(newest, missing):
-            return
-        if pulumi.runtime.is_dry_run() and is_somewhere:  # a preview reads no secret
-            self.is_moved = True
-            return
-        stores = [*aws_stores(self.asked.to).items(), *aws_stores(found.to).items()]
-        if not pulumi.runtime.is_dry_run():
-            self.recovered = self._recovered(newest, stores)
-        doubt = None if was_delivered or self.recovered is not None else self._doubt(newest)
-        if self.recovered is not None or (pulumi.runtime.is_dry_run() and doubt and stores):
-            self.is_moved = True
-        elif was_delivered:
-            self._skip(
-                f"the access key {newest.id} is not delivered to {in_words(missing)}: its secret is not kept, and no "
-                f"store has it. Raise serial to {newest.name.serial + 1} for a key that can be delivered."
-            )
-        elif doubt:
-            self.keeps_all, self.undecided = True, newest.id
-            self._skip(doubt)
-        elif not self.is_decided:
-            self.undelivered = newest
-
-    def _recovered(self, key: Key, stores: Iterable[tuple[str, str]]) -> str | None:
-        """The secret of a key, from a store that has it. stores: kind and name. Raises KeyLimitError."""
-        try:
-            return stored_secret(self.account, dict.fromkeys(stores), key.id)
-        except AwsQueryError as error:
-            raise KeyLimitError(
-                f"{self.place}: the last update did not finish, and whether a store has the access key {key.id} of "
-                f"{self.user} could not be checked ({error}). Nothing was changed."
-            ) from None
-
-    def _doubt(self, key: Key) -> str | None:
-        """Why a key whose delivery is not recorded may have been delivered; None if it was not, or if the settings
-        decide that it was, by a higher serial."""
-        delete = f"delete it, and run `pulumi refresh` and `pulumi up`: {self._delete_command(key.id)}"
-        why = None
-        has_failed = self.state.delivered_directly.failed == key.id
-        if self.state.attempted == key.id and not has_failed:
-            why = f"the command was interrupted while it delivered the access key {key.id}"
-        else:
-            try:
-                if self._was_used(key):
-                    why = f"the access key {key.id} was used, but its delivery is not recorded"
-            except AwsQueryError as error:
-                return (
-                    f"the access key {key.id} was not delivered, and whether it was used nevertheless could not be "
-                    f"checked ({error}). {error.cure('iam:ListAccessKeys and iam:GetAccessKeyLastUsed')} Or, if nobody "
-                    f"uses it, {delete}"
-                )
-        if why and self.rules.serial > key.name.serial:
-            self.is_decided = True
-            return None
-        if why:
-            cure = f"If all its users have this key, raise serial to {key.name.serial + 1}; otherwise {delete}"
-            return f"{why}, and its secret is not kept. {cure}"
-        others = tuple(other for other in self.state.keys if other != key)
-        if has_failed and not due_key(self.rules, others, self.today):  # else the command runs again, with another key
-            return (
-                f"the command failed with the access key {key.id}, and your store may have it. For another key in its "
-                f"place, set serial to {key.name.serial + 1}; if your store does not have it, {delete}"
-            )
-        return None
-
-    def _withhold(self, key: Key, to: Mapping[str, Any]) -> bool:
-        """Whether a key that stays goes nowhere else, because it does not work and the settings do not suspend it.
-
-        Raises KeyLimitError where that is not known: another store that has the key may go in this run.
-        """
-        if self.rules.status == "inactive":
-            return False
-        try:
-            self.is_withheld = not (key.active and self._works(key))
-        except AwsQueryError as error:
-            raise KeyLimitError(
-                f"{self.place}: the access key {key.id} is to be delivered to {in_words(to)}, but whether it works "
-                f"could not be checked ({error}). {error.cure('iam:ListAccessKeys')} Nothing was changed."
-            ) from None
-        if self.is_withheld:
-            self.warnings.append(
-                f"the access key {key.id} is not delivered to {in_words(to)}, because it is inactive, or IAM no longer "
-                f"has it. Raise serial to {key.name.serial + 1} for a key that can be delivered; or, if the key may be "
-                "used again, run `pulumi refresh`, set status to active, and run `pulumi up`."
-            )
-        return self.is_withheld
-
-    def _was_used(self, key: Key) -> bool:
-        """Whether somebody has used a key. Raises AwsQueryError."""
-        created = {one.id: one.created for one in self.account.list_access_keys(self.user)}.get(key.id)
-        return created is not None and use_by_others(created, self.account.last_use(key.id)) is not None
+        return tuple(key for key in self.state.keys if key != self.delivery.undelivered)
 
     def _warn(self, plan: KeyPlan, keys: Sequence[Key]) -> None:
         """Settings that do less, or more, than they seem to."""
@@ -435,19 +299,13 @@ class _Planner:
         if not retires or self._has_expired:
             return None
         try:
-            return previous if self._works(previous) else None
+            return previous if works(self.account, self.user, previous) else None
         except AwsQueryError:
             return None
 
     @property
     def _has_expired(self) -> bool:
         return self.rules.have_expired(self.today)
-
-    def _works(self, key: Key) -> bool:
-        """Whether IAM has a key, and it is active; of one that IAM does not list yet, the state has the status. Raises
-        AwsQueryError."""
-        listed = {one.id: one.active for one in self.account.list_access_keys(self.user)}
-        return listed[key.id] if key.id in listed else key.active and self.account.is_unlisted(self.user, key.id)
 
     def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """Previous keys that would be retired although the current one does not work and is not suspended."""
@@ -458,7 +316,7 @@ class _Planner:
             return set()
         stays = f"the previous access key is not retired, because the current one, {current.id},"
         try:
-            if self._works(current):
+            if works(self.account, self.user, current):
                 return set()
         except AwsQueryError as error:
             cure = error.cure("iam:ListAccessKeys")
@@ -537,7 +395,8 @@ class _Planner:
             self._warn_of(unmanaged)
             return existing, new, None
         # One that is not listed may still be there: the list can be older than the key.
-        gone = [self.undelivered] if self.undelivered else [key for key in self.state.keys if key not in existing]
+        undelivered = self.delivery.undelivered
+        gone = [undelivered] if undelivered else [key for key in self.state.keys if key not in existing]
         oldest = existing[-1] if len(existing) == KEYS_PER_USER else None
         replaced = oldest.name if oldest else gone[-1].name if gone else None
         if unmanaged and len(in_iam) >= KEYS_PER_USER:
@@ -547,7 +406,7 @@ class _Planner:
                 "response got lost in an earlier run. If nobody uses it, delete it and run `pulumi up` again: "
                 f"{self._delete_command(unmanaged[0].id)}"
             )
-        elif existing and not self.is_decided and self._completes(existing, oldest):
+        elif self.delivery.completes(existing, oldest):
             new = self._skip(
                 f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed; this run "
                 "completes it. To issue another key, run `pulumi up` again."
@@ -562,15 +421,6 @@ class _Planner:
         if is_lost and new is None:
             return self._without_current(), None, None
         return existing, new, replaced if new else None
-
-    def _completes(self, existing: Sequence[Key], oldest: Key | None) -> bool:
-        """Whether this run completes the delivery of the newest key. oldest: what would make room for another one."""
-        newest = existing[0]
-        if not self.state.was_handed_over(newest):
-            return True
-        if oldest is None or newest.id in self.state.handed_over_ids:
-            return False
-        return self.is_moved or (newest.id not in self.state.unkept and oldest.id in self.asked.holds.values())
 
     def _without_gone(self, keys: tuple[Key, ...]) -> tuple[Key, ...]:
         """The keys that IAM has, as far as it can be asked: one that is gone takes no other key's place."""

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 from aws_access_keys import ProgrammaticAccess, ProgrammaticAccessArgs
-from aws_access_keys.planning import KeyLimitError
+from aws_access_keys.delivery_check import KeyLimitError
 from aws_access_keys.retire_guard import InUseError
 from aws_access_keys.rules.problem import OTHER_LANGUAGES, PYTHON, Spelling
 from aws_access_keys.validation import SettingsError

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from aws_access_keys.account import Account
 from aws_access_keys.clock import moment_of
+from aws_access_keys.delivery_check import KeyLimitError
 from aws_access_keys.key_endings import removed_in_use, still_active
-from aws_access_keys.planning import KeyLimitError, UserPlan, plan_users
+from aws_access_keys.planning import UserPlan, plan_users
 from aws_access_keys.retire_guard import RetireGuard, UserGuard
 from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules, Retired

@@ -1,0 +1,209 @@
+"""Which stores and commands have a user's newest key, where its secret is not kept: what a failed run leaves.
+
+Where it is recorded, or a store or the key's last use tells it, the delivery is completed, or the key is issued again.
+Where nobody can know it, no key of that user changes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pulumi
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.direct_delivery import stored_secret
+from aws_access_keys.iam import use_by_others
+from aws_access_keys.key_endings import delete_command
+from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.names import in_words
+from aws_access_keys.rules.rotation import Key, KeyRules, due_key
+from aws_access_keys.state import UserState, aws_stores
+
+
+class KeyLimitError(pulumi.RunError):
+    """A user cannot have the keys that are planned; the message names what is in the way, and what to do."""
+
+
+class Handling(NamedTuple):
+    """What is asked of the delivery of one user's key."""
+
+    to: Mapping[str, Any] = MappingProxyType({})
+    """Where it is delivered to, as state.Delivered has it."""
+    fields: Mapping[str, Any] = MappingProxyType({})
+    """And under which names of the fields."""
+    parameter: str | None = None
+    """The URN of a parameter in the state, whose content is not to be there from the next key on."""
+    missing: str | None = None
+    """The program that delivers it, if there is none."""
+    new: Mapping[str, Any] = MappingProxyType({})
+    """Those of the destinations that get a key for the first time, if the current key's secret is kept."""
+    holds: Mapping[str, str | None] = MappingProxyType({})
+    """Destination → id of the key that it has."""
+
+
+@dataclass
+class DeliveryCheck:
+    """Checks the delivery of one user's newest key; `check` sets what it found."""
+
+    user: str
+    place: str
+    """Where the user's key is in the settings."""
+    rules: KeyRules
+    state: UserState
+    today: date
+    account: Account
+    asked: Handling
+    undelivered: Key | None = None
+    """A key whose secret nobody has: this run replaces or deletes it."""
+    recovered: str | None = None
+    """The secret of the newest key, read from a store for those that do not have it."""
+    is_moved: bool = False
+    """Whether such a key is delivered to those that do not have it; in a preview, if a store tells its secret."""
+    is_withheld: bool = False
+    """Whether the newest key goes to no store or command that it was not delivered to before: it does not work."""
+    undecided: str | None = None
+    """The id of the newest key, where nobody can know whether it was delivered."""
+    is_decided: bool = False
+    """Whether the settings decide that it was delivered, which is not recorded."""
+    skipped: tuple[str, ...] = ()
+    """What is not done, with the reason and the cure."""
+    warnings: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Find out whether the newest key was delivered everywhere, if its secret is not kept. Raises KeyLimitError."""
+        newest, found = next(iter(self.state.keys), None), self.state.delivered_directly
+        if newest is None or newest.id not in self.state.unkept or self.rules.have_expired(self.today):
+            return
+        is_recorded, was_handed_over = found.content == newest.id, newest.id in self.state.handed_over_ids
+        # A key of a finished run was delivered, whatever the record is about now: its users may have it.
+        was_delivered = was_handed_over and newest.id != self.state.undecided
+        if not is_recorded and self.state.expired_on and self.rules.status != "active":
+            return  # a later day alone does not put an inactive key into the stores again
+        missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
+        # Where the older key would make room, those that still have it get this one first.
+        is_complete = was_handed_over or len(self.state.keys) < KEYS_PER_USER
+        is_somewhere = is_recorded or was_delivered
+        if is_somewhere and (not missing or (is_complete and due_key(self.rules, self.state.keys, self.today))):
+            return  # the next one goes everywhere
+        is_activated = not newest.active and self.rules.status == "active"
+        if is_somewhere and not is_activated and (why := self.withhold(newest, missing)):
+            self.warnings = (why,)
+            return
+        if pulumi.runtime.is_dry_run() and is_somewhere:  # a preview reads no secret
+            self.is_moved = True
+            return
+        stores = [*aws_stores(self.asked.to).items(), *aws_stores(found.to).items()]
+        if not pulumi.runtime.is_dry_run():
+            self.recovered = self._recovered(newest, stores)
+        doubt = None if was_delivered or self.recovered is not None else self._doubt(newest)
+        if self.recovered is not None or (pulumi.runtime.is_dry_run() and doubt and stores):
+            self.is_moved = True
+        elif was_delivered:
+            self.skipped = (
+                f"the access key {newest.id} is not delivered to {in_words(missing)}: its secret is not kept, and no "
+                f"store has it. Raise serial to {newest.name.serial + 1} for a key that can be delivered.",
+            )
+        elif doubt:
+            self.undecided, self.skipped = newest.id, (doubt,)
+        elif not self.is_decided:
+            self.undelivered = newest
+
+    def withhold(self, key: Key, to: Mapping[str, Any]) -> str | None:
+        """Decide whether a key that stays goes nowhere else, and return why: it does not work, and the settings do not
+        suspend it.
+
+        Raises KeyLimitError where that is not known: another store that has the key may go in this run.
+        """
+        if self.rules.status == "inactive":
+            return None
+        try:
+            self.is_withheld = not (key.active and works(self.account, self.user, key))
+        except AwsQueryError as error:
+            raise KeyLimitError(
+                f"{self.place}: the access key {key.id} is to be delivered to {in_words(to)}, but whether it works "
+                f"could not be checked ({error}). {error.cure('iam:ListAccessKeys')} Nothing was changed."
+            ) from None
+        if not self.is_withheld:
+            return None
+        return (
+            f"the access key {key.id} is not delivered to {in_words(to)}, because it is inactive, or IAM no longer "
+            f"has it. Raise serial to {key.name.serial + 1} for a key that can be delivered; or, if the key may be "
+            "used again, run `pulumi refresh`, set status to active, and run `pulumi up`."
+        )
+
+    def completes(self, existing: Sequence[Key], oldest: Key | None) -> bool:
+        """Whether this run completes the delivery of the newest key before it issues another one. oldest: what would
+        make room for that."""
+        if not existing or self.is_decided:
+            return False
+        newest = existing[0]
+        if not self.state.was_handed_over(newest):
+            return True
+        if oldest is None or newest.id in self.state.handed_over_ids:
+            return False
+        return self.is_moved or (newest.id not in self.state.unkept and oldest.id in self.asked.holds.values())
+
+    def line(self, is_replaced: bool) -> str | None:
+        """The line about a key whose secret nobody has; None if there is none."""
+        if self.undelivered is None:
+            return None
+        tried = self.state.attempted == self.undelivered.id
+        why = "the command that was to deliver it failed" if tried else "no store got its secret"
+        what = "replaced" if is_replaced else "deleted"
+        return f"the access key {self.undelivered.id} of {self.user} is {what}: {why}"
+
+    def _recovered(self, key: Key, stores: Iterable[tuple[str, str]]) -> str | None:
+        """The secret of a key, from a store that has it. stores: kind and name. Raises KeyLimitError."""
+        try:
+            return stored_secret(self.account, dict.fromkeys(stores), key.id)
+        except AwsQueryError as error:
+            raise KeyLimitError(
+                f"{self.place}: the last update did not finish, and whether a store has the access key {key.id} of "
+                f"{self.user} could not be checked ({error}). Nothing was changed."
+            ) from None
+
+    def _doubt(self, key: Key) -> str | None:
+        """Why a key whose delivery is not recorded may have been delivered; None if it was not, or if the settings
+        decide that it was, by a higher serial."""
+        delete = f"delete it, and run `pulumi refresh` and `pulumi up`: {delete_command(self.user, key.id)}"
+        why = None
+        has_failed = self.state.delivered_directly.failed == key.id
+        if self.state.attempted == key.id and not has_failed:
+            why = f"the command was interrupted while it delivered the access key {key.id}"
+        else:
+            try:
+                if self._was_used(key):
+                    why = f"the access key {key.id} was used, but its delivery is not recorded"
+            except AwsQueryError as error:
+                return (
+                    f"the access key {key.id} was not delivered, and whether it was used nevertheless could not be "
+                    f"checked ({error}). {error.cure('iam:ListAccessKeys and iam:GetAccessKeyLastUsed')} Or, if nobody "
+                    f"uses it, {delete}"
+                )
+        if why and self.rules.serial > key.name.serial:
+            self.is_decided = True
+            return None
+        if why:
+            cure = f"If all its users have this key, raise serial to {key.name.serial + 1}; otherwise {delete}"
+            return f"{why}, and its secret is not kept. {cure}"
+        others = tuple(other for other in self.state.keys if other != key)
+        if has_failed and not due_key(self.rules, others, self.today):  # else the command runs again, with another key
+            return (
+                f"the command failed with the access key {key.id}, and your store may have it. For another key in its "
+                f"place, set serial to {key.name.serial + 1}; if your store does not have it, {delete}"
+            )
+        return None
+
+    def _was_used(self, key: Key) -> bool:
+        """Whether somebody has used a key. Raises AwsQueryError."""
+        created = {one.id: one.created for one in self.account.list_access_keys(self.user)}.get(key.id)
+        return created is not None and use_by_others(created, self.account.last_use(key.id)) is not None
+
+
+def works(account: Account, user: str, key: Key) -> bool:
+    """Whether IAM has a key, and it is active; of one that IAM does not list yet, the state has the status. Raises
+    AwsQueryError."""
+    listed = {one.id: one.active for one in account.list_access_keys(user)}
+    return listed[key.id] if key.id in listed else key.active and account.is_unlisted(user, key.id)
