@@ -19,7 +19,7 @@ from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState
+from aws_access_keys.state import ComponentState, component_name
 
 
 def preflight(
@@ -216,11 +216,16 @@ def _elsewhere(settings: AccessSettings, spell: Spelling, state: ComponentState,
                 yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
 
 
-def _renamed(component: str, state: ComponentState) -> str:
+def _renamed(other: str, state: ComponentState) -> str:
+    """other: URN of the component that has the name."""
+    component = component_name(other)
+    with_parent, cure = "", f"you renamed that component to '{state.component}', restore its name"
+    if component == state.component:
+        with_parent, cure = " with another parent", "you changed the component's parent, restore it"
     return (
-        f"the component '{component}' of this stack already has this name, and its keys cannot move to another "
-        f"component. If you renamed that component to '{state.component}', restore its name; otherwise keep the name "
-        "there, or remove it there in an update of its own first, which deletes its keys."
+        f"the component '{component}'{with_parent} already has this name in this stack, and its keys cannot move to "
+        f"another component. If {cure}; otherwise keep the name there, or remove it there in an update of its own "
+        "first, which deletes its keys."
     )
 
 

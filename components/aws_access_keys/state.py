@@ -258,7 +258,7 @@ class ComponentState:
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """Type of a store and name of its resource below the component → id of the key in it."""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
-    """ARN of each user and group of the stack's other components → name of its component."""
+    """ARN of each user and group of the stack's other components → URN of its component."""
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
     expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -477,14 +477,18 @@ def _delivered_directly(stashes: Mapping[str, Mapping[str, Any]], secrets: Conta
 
 
 def _others(urn: str, resources: Mapping[str, Any]) -> dict[str, str]:
-    """ARN of each user and group of the stack's other components → name of its component."""
-    named = ((*resource.split("::", 3)[2:], found) for resource, found in resources.items())
-    return {
-        str(found["outputs"].get("arn")): component
-        for kinds, name, found in named
-        if kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}"))
-        and (component := name.rpartition("/")[0]) != component_name(urn)
-    }
+    """ARN of each user and group of the stack's other components → URN of its component."""
+    owners = ((_owner(resource), found) for resource, found in resources.items())
+    return {str(found["outputs"].get("arn")): owner for owner, found in owners if owner and owner != urn}
+
+
+def _owner(urn: str) -> str | None:
+    """The URN of the component that a user or group belongs to; None for anything else."""
+    stack, project, kinds, name = urn.split("::", 3)
+    component = kinds.rpartition("$")[0]
+    if not kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}")):
+        return None
+    return "::".join((stack, project, component, name.rpartition("/")[0]))
 
 
 def _is_name(text: str) -> bool:

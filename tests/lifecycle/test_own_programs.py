@@ -102,7 +102,25 @@ def test_a_user_is_not_adopted_from_another_component_which_would_delete_it(
     adopting["users"]["ann"]["adopt"] = True
     write(stack, one=component(eve={}), two=adopting)
     for refused in (stack.preview(check=False), stack.up(check=False)):
-        assert "users.ann: the component 'one' of this stack already has this name, and its keys" in refused.text
+        assert "users.ann: the component 'one' already has this name in this stack, and its keys" in refused.text
+    assert works(sandbox, anns)
+
+
+def test_a_component_that_gets_a_parent_does_not_adopt_its_own_users_which_would_delete_them(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=component(ann={}))
+    stack.up()
+    anns = secrets_of(stack)["one/ann/1"]
+    adopting = component(ann={"adopt": {"id": anns[0]}})
+    adopting["users"]["ann"]["adopt"] = adopting["groups"]["readers"]["adopt"] = True
+    for args in (component(ann={}), adopting):
+        stack.write({"own:components": {"one": args}, "own:parent": "team"})
+        refused = stack.up(check=False)
+        assert refused.code != 0
+        assert "users.ann: the component 'one' with another parent already has this name in this stack" in refused.text
+        assert "If you changed the component's parent, restore it" in refused.text
     assert works(sandbox, anns)
 
 

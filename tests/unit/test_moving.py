@@ -68,6 +68,20 @@ def test_a_user_moves_with_its_keys_group_and_records() -> None:
     assert len(source) == len(stack_with("ann", "bob", groups={"bob": "writers"})), "the arguments stay as they are"
 
 
+def test_a_group_that_is_named_like_a_user_who_stays_takes_none_of_the_users_records() -> None:
+    source = stack_with("ann", "bob", groups={"ann": "readers", "bob": "ann"})
+    tests = {"users.ann": {"allow": []}, "groups.ann": {"deny": []}}
+    source[1]["outputs"]["expectations"] = deepcopy(tests)
+    moved = move_users(source, stack_with("carol", stack="b", groups={"carol": "mailers"}), "b", ["bob"])
+    component, plans = moved.source[1], moved.source[2]
+    assert component["outputs"]["keys"] == {"ann": {"of": "ann"}}, "the keys of the user who stays are still recorded"
+    assert plans["outputs"]["plans"] == {"ann": ["1"]}
+    assert component["outputs"]["expectations"] == {"users.ann": tests["users.ann"]}
+    there = next(found for found in moved.target if found["type"] == COMPONENT)
+    assert there["outputs"]["expectations"] == {"groups.ann": tests["groups.ann"]}
+    assert set(there["outputs"]["keys"]) == {"carol", "bob"}
+
+
 def test_a_users_notices_move_and_are_not_sent_again() -> None:
     source = stack_with("ann", "bob")
     marks = {f"works AKIA-{user}": {"user": user} for user in ("ann", "bob")}

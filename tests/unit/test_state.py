@@ -44,6 +44,7 @@ def test_another_components_user_of_the_same_name_is_not_mixed_up(other: MadeUpS
     theirs = other.user("ann", "5", "4").user("bob", "1").group("g")
     for made_up in (mine, theirs):
         parsed = parse_state(made_up.urn, mine.resources | theirs.resources)
+        assert set(parsed.others.values()) <= {mine.urn, theirs.urn} - {made_up.urn}
         assert replace(parsed, others={}) == made_up.parsed
     assert [key.id for key in mine.parsed.user("ann").keys] == ["AKIA-ann-1"]
 

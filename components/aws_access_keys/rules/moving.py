@@ -4,7 +4,7 @@ policies that nobody else uses. `pulumi state move` moves a whole component only
 The states are those of `pulumi stack export`. Source of their members: apitype.ResourceV3 in the Pulumi SDK.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, cast
 
@@ -67,8 +67,7 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
         _depend_on(one, {other["urn"] for other in left})
         if one["type"] in (COMPONENT, PLANS):
             component = one["urn"] if one["type"] == COMPONENT else one["parent"]
-            names = {_name(urn) for urn in tops if found.component(urn) == component}
-            names |= {f"{kind}.{name}" for kind in ("users", "groups") for name in names}
+            names = found.names_in_records(urn for urn in tops if found.component(urn) == component)
             into = [new for new in made if new["urn"] == rename.urn(one["urn"]) and not is_written]
             _move_records(one, into, names)
     by_kind = {
@@ -155,6 +154,12 @@ class _Source:
         """`group 'readers'`; a resource that no component has by its name."""
         top = self.by_urn[self.tops.get(urn, urn)]
         return f"{_KINDS.get(top['type'], top['type'])} '{_name(top['urn'])}'"
+
+    def names_in_records(self, tops: Iterable[str]) -> set[str]:
+        """What the records of a component call its users and groups: state.py. A group can be named like a user."""
+        kinds = [(_KINDS[self.by_urn[urn]["type"]], _name(urn)) for urn in tops]
+        users = {name for kind, name in kinds if kind == "user"}
+        return users | {f"{kind}s.{name}" for kind, name in kinds}
 
     def with_what_they_use(self, users: Sequence[str]) -> set[str]:
         """The URNs of all that moves: users, the groups and policies that they use, and what is below them."""
