@@ -168,13 +168,28 @@ def test_it_works_with_no_stack_can_be_run_again_and_undone(
     assert [step["status"] for step in json.loads(again.stdout)["steps"]] == ["already done", "already done"]
 
 
+@pytest.mark.parametrize("output", ["| head -0", "| head -1", "> /dev/full"])
+def test_the_key_is_stopped_even_if_the_output_cannot_be_written(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path, output: str
+) -> None:
+    command = f"'{ACCESS_KEYS}' leak {ann[0]} {output}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=sandbox.environment, capture_output=True, text=True
+    )
+    assert keys_in_iam(sandbox, "ann") == {ann[0]: "Inactive"}
+    assert deny(sandbox, "ann") == [ann[0]], "the sessions are denied, too"
+    is_full = "full" in output
+    error = "Error: the output cannot be written: No space left on device\n" if is_full else ""
+    assert (done.returncode, done.stderr) == (1, error)
+
+
 def test_undo_activates_no_key_that_was_inactive_before(sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path) -> None:
     sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=ann[0], Status="Inactive")
     leak(sandbox, tmp_path, ann[0])
     assert deny(sandbox, "ann") == [ann[0]]
     undone = leak(sandbox, tmp_path, ann[0], "--undo")
     assert undone.returncode == 0, undone.stdout + undone.stderr
-    assert "the key was not active before, and stays inactive" in undone.stdout
+    assert "the key was inactive when its sessions were denied, and stays so" in undone.stdout
     assert f"To activate it: aws iam update-access-key --user-name ann --access-key-id {ann[0]}" in undone.stdout
     assert (deny(sandbox, "ann"), keys_in_iam(sandbox, "ann")) == ([], {ann[0]: "Inactive"})
 

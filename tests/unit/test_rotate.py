@@ -329,3 +329,17 @@ def test_a_user_is_found_with_and_without_the_prefix_of_the_names(
     code, _ = run(user)
     assert code == 0
     assert "    ann: {key: {serial: 5}, groups: [x]}" in run.text
+
+
+def test_what_somebody_changes_in_the_file_meanwhile_is_not_undone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.have(f"{USERS}    ann: {{groups: [x]}}\n")
+    edited = f"{USERS}    ann: {{groups: [x, y]}}\n"
+
+    def outputs(stack: str) -> dict[str, Any]:
+        run.file.write_text(edited)
+        return run.outputs
+
+    monkeypatch.setattr("aws_access_keys.cli.rotate.stack_keys", outputs)
+    code, text = run("ann")
+    assert (code, run.text) == (1, edited)
+    assert "Pulumi.dev.yaml was changed meanwhile. It was not written; run the command again." in text

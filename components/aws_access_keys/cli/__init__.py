@@ -1,5 +1,6 @@
 """The command `access-keys`: what operators do around `pulumi up`. It asks the engine, never its files."""
 
+import errno
 import os
 import sys
 from io import TextIOWrapper
@@ -22,6 +23,14 @@ def main() -> None:
             code = error.exit_code
         except click.Abort:
             raise KeyboardInterrupt from None
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            # Of the output. What is left in its buffer would fail again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            if error.errno != errno.EPIPE:
+                sys.stderr.write(f"Error: the output cannot be written: {error.strerror}\n")
+            code = 1
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         sys.stderr.flush()

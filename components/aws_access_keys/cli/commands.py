@@ -496,10 +496,20 @@ def leak(
 
     if undo and new_key:
         raise click.UsageError("--undo cannot be combined with --new-key.")
+    unwritten: list[OSError] = []
+
+    def say(line: str) -> None:
+        try:
+            click.echo(line)
+        except OSError as error:  # nobody reads the output, or the disk is full: the key is stopped nevertheless
+            unwritten.append(error)
+
     request = Request(key_id, user, dry_run, undo, new_key, _regions(regions))
-    data, is_done = stop(request, stack, click.echo if output == "text" else lambda _: None)
+    data, is_done = stop(request, stack, say if output == "text" else lambda _: None)
     if output == "json":
-        click.echo(json.dumps(data, indent=2))
+        say(json.dumps(data, indent=2))
+    if unwritten:
+        raise unwritten[0]
     if not is_done:
         context.exit(1)
 

@@ -99,6 +99,8 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: boo
             )
         edited, data = changed, mapping(yaml.safe_load(changed))
     if edited != entry.text and not dry_run:
+        if read_yaml(path)[0] != entry.text:
+            raise StackError(f"{path} was changed meanwhile. It was not written; run the command again.")
         try:
             write_file(Path(os.path.realpath(path)), edited.encode(), stat.S_IMODE(path.stat().st_mode))
         except OSError as error:

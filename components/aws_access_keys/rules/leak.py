@@ -108,7 +108,7 @@ def steps(active: bool | None, document: Mapping[str, Any] | None) -> list[Step]
 def undo_steps(active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
     """How they are undone; the record of what the key was goes last. A key that was inactive before stays so."""
     was = was_active(document)
-    past = "activated the key" if active or was else "the key was not active before, and stays inactive"
+    past = "activated the key" if active or was else "the key was inactive when its sessions were denied, and stays so"
     return [
         Step("key", was and active is not True, "activate the key", past),
         Step("sessions", document is not None, f"allow {_SESSIONS}", f"allowed {_SESSIONS}"),
