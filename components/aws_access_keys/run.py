@@ -23,6 +23,7 @@ ISSUE_HOOK = "aws-access-keys issue"
 STATE_HOOK = "aws-access-keys state"
 PARAMETER_HOOK = "aws-access-keys parameter"
 NEW_PARAMETER_HOOK = "aws-access-keys new parameter"
+_ATTRIBUTE = "_aws_access_keys_run"
 ALREADY_REPORTED_EXIT_CODE = 32
 """By this exit code a program tells Pulumi's language host that it has reported its error itself. Source:
 `pulumi-language-python-exec` in the Pulumi SDK."""
@@ -31,10 +32,10 @@ ALREADY_REPORTED_EXIT_CODE = 32
 class Run:
     """One preview, update or destroy. `Run.current()` is the one that is going on."""
 
-    _current: "Run | None" = None
+    _of_plugin: "Run | None" = None
 
-    def __init__(self, key: object) -> None:
-        self.key = key
+    def __init__(self, is_plugin: bool) -> None:
+        self._is_plugin = is_plugin
         self.guards: dict[str, RetireGuard] = {}
         """URN of a component → its guard."""
         self.resources: Mapping[str, Any] = {}
@@ -73,10 +74,14 @@ class Run:
     @classmethod
     def current(cls) -> "Run":
         """The run that is going on."""
-        key = pulumi.runtime.get_root_resource()  # None in a plugin, whose process serves one run only
-        if cls._current is None or cls._current.key is not key:
-            cls._current = cls(key)
-        return cls._current
+        root: Any = pulumi.runtime.get_root_resource()
+        if root is None:  # in a plugin, whose process serves one run only
+            cls._of_plugin = cls._of_plugin or cls(is_plugin=True)
+            return cls._of_plugin
+        # The Automation API can run several programs in one process at the same time, each with a root of its own.
+        if not hasattr(root, _ATTRIBUTE):
+            setattr(root, _ATTRIBUTE, cls(is_plugin=False))
+        return getattr(root, _ATTRIBUTE)
 
     def claim(
         self, component: pulumi.ComponentResource, name: str, kind: str, places: Mapping[str, str]
@@ -110,7 +115,7 @@ class Run:
                 f"{as_lines(skipped, spell)}"
             )
             return
-        if self.key is None:
+        if self._is_plugin:
             return  # provider.py reports it
         pulumi.log.error(skipped_message(skipped, spell))
         if not self._fails:

@@ -100,6 +100,22 @@ def test_a_new_stack_gets_the_component_and_the_provider() -> None:
     assert [found["type"] for found in moved.source] == [STACK, COMPONENT, PLANS, PROVIDER]
 
 
+def below(parent: dict[str, Any]) -> State:
+    """A state whose component is below a resource."""
+    source = stack_with("ann")
+    source[1]["parent"] = parent["urn"]
+    return [source[0], parent, *source[1:]]
+
+
+def test_a_component_moves_with_the_components_that_it_is_in() -> None:
+    team = one("own:index:Team", "team", urn(STACK, "p-a"), outputs={"secret": "of others"}, custom=False)
+    moved = move_users(below(team), [], "b", ["ann"])
+    there = {found["urn"]: found for found in moved.target}
+    assert there[urn("own:index:Team", "team", "b")]["outputs"] == {}, "what it is for is not moved"
+    assert there[urn(COMPONENT, "access", "b")]["parent"] == urn("own:index:Team", "team", "b")
+    assert team["urn"] in {found["urn"] for found in moved.source}
+
+
 def unfinished() -> State:
     source = stack_with("ann")
     return [*source, source[-1] | {"delete": True}]
@@ -125,6 +141,11 @@ def used_outside() -> State:
         (unfinished(), [], "The last update of user 'ann' did not finish. Run `pulumi up` first."),
         (stack_with("ann"), elsewhere(), "The stacks are in different AWS accounts: 123456789012, 222222222222."),
         (used_outside(), [], "The user 'ann' cannot move: other:index:Thing 'thing' uses it and would stay."),
+        (
+            below(one("own:index:Bucket", "data", urn(STACK, "p-a"), custom=True)),
+            [],
+            f"Users below a resource that is not a component, {urn('own:index:Bucket', 'data')}, cannot move.",
+        ),
     ],
 )
 def test_what_cannot_move_is_refused(source: State, target: State, message: str) -> None:

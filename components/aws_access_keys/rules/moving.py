@@ -47,9 +47,8 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
     rename = _Renamer.between(source, stack, {one["urn"] for one in target})
     is_written = found.are_in(target, moved, rename)
     left, made = deepcopy([one for one in source if one["urn"] not in moved]), deepcopy(target)
-    copied = {_provider(one)[0] for one in source if one["urn"] in moved} | found.frame(
-        {found.component(urn) for urn in moved}
-    )
+    around = found.frame({found.component(urn) for urn in moved})
+    copied = {_provider(one)[0] for one in source if one["urn"] in moved} | around
     for one in () if is_written else source:
         is_known = rename.urn(one["urn"]) in rename.known
         if one["urn"] in moved and is_known:
@@ -57,7 +56,7 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
         if one["urn"] in moved or (one["urn"] in copied and not is_known):
             made.append(rename.resource(one, {other["urn"]: other.get("id", "") for other in made}))
             rename.known.add(made[-1]["urn"])
-            if one["type"] in (STACK, COMPONENT, PLANS):
+            if one["urn"] in around:
                 made[-1]["outputs"] = {}
     accounts = {str(one["outputs"]["arn"]).split(":")[4] for one in made if one["type"] in _KINDS and one["outputs"]}
     if len(accounts) > 1:
@@ -143,12 +142,17 @@ class _Source:
         return str(self.by_urn[self.tops[urn]]["parent"])
 
     def frame(self, components: Collection[str]) -> set[str]:
-        """The URNs of what is around the users of components: the stack, the components and their plans."""
-        return {
-            urn
-            for urn, one in self.by_urn.items()
-            if urn in components or one["type"] == STACK or (one["type"] == PLANS and one["parent"] in components)
-        }
+        """The URNs of what is around the users of components: the stack, the components with what they are in, and
+        their plans. Raises MoveError."""
+        around = set(components)
+        for urn in components:
+            while parent := self.by_urn[urn].get("parent"):
+                if self.by_urn[parent].get("custom"):
+                    raise MoveError(f"Users below a resource that is not a component, {parent}, cannot move.")
+                around.add(parent)
+                urn = parent
+        plans = {urn for urn, one in self.by_urn.items() if one["type"] == PLANS and one["parent"] in components}
+        return around | plans
 
     def describe(self, urn: str) -> str:
         """`group 'readers'`; a resource that no component has by its name."""
