@@ -231,7 +231,7 @@ class Deliveries:
         if current is None or is_unneeded or current.id in state.unkept:
             return
         if not self._run.outputs(self._state.key_urn(user, current.name)).get("secret"):
-            yield _unknown(current.id, self._spell)
+            yield " ".join((_unknown(current.id, self._spell), *plan.skipped))
 
     def _overwritten(self, user: str, wanted: Mapping[str, Any]) -> Iterator[str]:
         """The only copies of the secrets of other users' keys, in stores that this user is to have."""

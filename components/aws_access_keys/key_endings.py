@@ -77,7 +77,7 @@ def stray_keys(
                 place,
                 f"the state does not have the access key {key_id} of {user}, but IAM does, and a secret or parameter "
                 "of this stack holds it: the state is older than the key, and the store would get an older one, or be "
-                f"deleted. {_cure(key_id, states[user])}; or, if nobody uses the key, delete it: "
+                f"deleted. {_cure(key_id, states[user], spell)}; or, if nobody uses the key, delete it: "
                 f"{delete_command(user, key_id)}",
             )
             for key_id in found
@@ -86,13 +86,13 @@ def stray_keys(
     return problems
 
 
-def _cure(key_id: str, state: UserState) -> str:
-    if key_id not in state.strays and not state.overtaken:
-        refresh = "" if state.unkept else ", or run `pulumi refresh`"
-        return f"Restore a newer state{refresh} (docs/teams.md)"
+def _cure(key_id: str, state: UserState, spell: Spelling) -> str:
+    if key_id not in state.strays and not state.overtaken and not state.unkept:
+        return "Restore a newer state, or run `pulumi refresh` (docs/teams.md)"
+    kept = f"{spell('keep_secret')} to true and " if state.unkept else ""
     return (
-        f"To take the key into the state, set adopt to {{id: {key_id}, secret: ...}} here, with the secret that the "
-        "store holds, and run `pulumi up`"
+        f"To take the key into the state, set {kept}adopt to {{id: {key_id}, secret: ...}} here, with the secret that "
+        "the store holds, and run `pulumi up`"
     )
 
 

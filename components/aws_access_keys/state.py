@@ -214,13 +214,14 @@ class UserState:
         return next((key for key in self.keys if key.name == name), None)
 
     def takes_over(self, adopted: str | None) -> bool:
-        """Whether an existing key is still to be taken into the state: the first key, one that the state lost, or one
-        in place of a current key that does not work."""
+        """Whether an existing key is still to be taken into the state: the first key, one that the state lost or may
+        have lost, or one in place of a current key that does not work."""
         known = {key.id for key in (*self.keys, *self.handed_over[1:])}  # a previous key never becomes the current one
         lost = self.handed_over_ids | self.strays
         was_adopted = adopted == self.adopted and self.is_certain
         is_needed = not self.keys or adopted in lost or (not self.keys[0].active and not was_adopted)
-        is_needed = is_needed or (bool(self.overtaken) and not was_adopted)
+        # What the stores have of a key whose secret is not kept is not in the state, and may be the adopted one.
+        is_needed = is_needed or (bool(self.overtaken or self.keys[0].id in self.unkept) and not was_adopted)
         return adopted is not None and adopted not in known and is_needed
 
     def has_adopted(self, adopted: str) -> bool:

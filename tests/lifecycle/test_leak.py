@@ -194,6 +194,20 @@ def test_undo_activates_no_key_that_was_inactive_before(sandbox: Sandbox, ann: t
     assert (deny(sandbox, "ann"), keys_in_iam(sandbox, "ann")) == ([], {ann[0]: "Inactive"})
 
 
+def test_an_undo_that_cannot_activate_the_key_keeps_the_record_for_the_next_one(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    leak(sandbox, tmp_path, ann[0])
+    sandbox.control.fail("iam:UpdateAccessKey", "AccessDenied", times=50)
+    failed = leak(sandbox, tmp_path, ann[0], "--undo", "--output", "json")
+    sandbox.control.clear_faults()
+    assert failed.returncode == 1
+    assert [step["status"] for step in json.loads(failed.stdout)["steps"]] == ["FAILED", "not done"]
+    assert deny(sandbox, "ann") == [ann[0]]
+    assert leak(sandbox, tmp_path, ann[0], "--undo").returncode == 0
+    assert (deny(sandbox, "ann"), keys_in_iam(sandbox, "ann")) == ([], {ann[0]: "Active"})
+
+
 def test_no_setting_activates_a_leaked_key(sandbox: Sandbox, stack: Stack) -> None:
     key = stack.key("test-user")
     leak(sandbox, stack.folder, key[0])

@@ -899,6 +899,13 @@ def test_a_restored_state_does_not_cost_the_only_copy_of_a_newer_key(new_stack: 
         assert f"the state does not have the access key {held[PARAMETER][0]} of test-user" in refused.text
         assert stored_keys(sandbox) == held
         assert works(sandbox, held[PARAMETER])
+    stack.write({**config(serial=2, adopt={"id": held[PARAMETER][0]}), "deliver": {"ssm": {}}})
+    secret = "aws-access-keys:users.test-user.key.adopt.secret"
+    stack.run("config", "set", "--secret", "--path", secret, held[PARAMETER][1])
+    stack.up()
+    assert stack.key("test-user") == held[PARAMETER], "as the message advises"
+    assert stored_keys(sandbox) == held
+    assert stack.preview("--expect-no-changes").changes == {}
 
 
 @pytest.mark.long

@@ -167,9 +167,12 @@ class _Answer:
         """Do what is due, or say what would be done."""
         decide = rules.undo_steps if self.request.undo else rules.steps
         self.before = rules.denied_before(self.document)
+        goes_on = True
         for step in decide(self.active, self.document):
             if self.request.undo and not self.is_read:
                 self._step(step.name, "FAILED", f"{step.what}: with other credentials, {self._command(step)}")
+            elif not goes_on:  # the policy goes last: it records that the key is to be active again
+                self._step(step.name, "not done", f"{step.what}: first the key must be active. Then run this again.")
             elif not step.is_due:
                 self._step(step.name, "already done", self._past(step))
                 if self.request.undo and step.name == "key" and not self.active:
@@ -180,7 +183,7 @@ class _Answer:
                 try:
                     {"key": self._switch_key, "sessions": self._deny_sessions}[step.name]()
                 except AwsQueryError as error:
-                    self.failed = True
+                    self.failed, goes_on = True, not self.request.undo
                     text = f"{step.what}: {error}. {self._remedy(step, error)}"
                     self._step(step.name, "FAILED", text)
                 else:
