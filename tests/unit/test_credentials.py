@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_access_keys.cli import credentials
 from aws_access_keys.cli.credentials import CredentialsError, CurrentKey, put_profile
 from aws_access_keys.cli.files import write_file
 
@@ -276,6 +277,20 @@ def test_a_csv_is_written_as_aws_reads_it(run: Run) -> None:
     )
     quoted = str(path).replace("'", "'\"'\"'")
     assert f"Next: aws configure import --csv 'file://{quoted}' && rm '{quoted}'" in text
+
+
+def test_a_csv_that_another_run_writes_meanwhile_stays(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run.home / "bob.csv"
+    asked = credentials.current_key
+
+    def current_key(stack: str, user: str) -> CurrentKey:
+        path.write_text("of another run")
+        return asked(stack, user)
+
+    monkeypatch.setattr(credentials, "current_key", current_key)
+    code, text = run("bob", "--csv", str(path))
+    assert (code, path.read_text()) == (1, "of another run")
+    assert f"{path} exists" in text
 
 
 def test_a_csv_takes_the_place_of_another_file_only_when_forced(run: Run) -> None:

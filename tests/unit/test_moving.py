@@ -138,6 +138,12 @@ def used_outside() -> State:
         (stack_with("bob"), [], "The state has no user 'ann'. Its users: bob."),
         (stack_with("ann", "bob"), [], "The group 'readers' cannot move: user 'bob' uses it and would stay."),
         (stack_with("ann"), stack_with("ann", stack="b"), "Stack 'b' already has group 'readers'."),
+        (
+            stack_with("ann"),
+            [found for found in stack_with("ann", stack="b") if KEY not in found["type"]],
+            "Stack 'b' already has group 'readers'. It is the very same in AWS: a move was interrupted, and 'b' has "
+            "been updated since. Run `pulumi refresh --stack a`, then this command again.",
+        ),
         (unfinished(), [], "The last update of user 'ann' did not finish. Run `pulumi up` first."),
         (stack_with("ann"), elsewhere(), "The stacks are in different AWS accounts: 123456789012, 222222222222."),
         (used_outside(), [], "The user 'ann' cannot move: other:index:Thing 'thing' uses it and would stay."),

@@ -143,19 +143,25 @@ def put_profile(
 def write_csv(stack: str, user: str, file: str, force: bool) -> tuple[dict[str, Any], str]:
     """Put the user's key into a CSV file of its own; return what was done, as data and as text. Raises StackError."""
     path = _regular_file(file)
-    exists = path.exists()
-    if exists and not force:
-        raise CredentialsError(f"{path} exists. Choose another file, or replace it with --force, which keeps a backup.")
+    _is_to_be_replaced(path, force)
     if "," in user:
         raise CredentialsError(
             f"`aws configure import` cannot read a user name with a comma, such as '{user}'. Write a profile instead."
         )
     key = current_key(stack, user)
-    with _writing(path):
+    with _writing(path), locked(path.parent):
+        exists = _is_to_be_replaced(path, force)  # another run may have written it meanwhile
         backup = back_up(path) if exists else None
         write_file(path, credentials_csv({user: key.id}, {user: key.secret}).encode())
     command = f"aws configure import --csv {quote(f'file://{path}')} && rm {quote(str(path))}"
     return _result(f"{'Replaced' if exists else 'Created'} {path}", key, path, command, backup, [])
+
+
+def _is_to_be_replaced(path: Path, force: bool) -> bool:
+    """Whether a file exists. Raises CredentialsError where it may not be replaced."""
+    if path.exists() and not force:
+        raise CredentialsError(f"{path} exists. Choose another file, or replace it with --force, which keeps a backup.")
+    return path.exists()
 
 
 def _result(

@@ -52,7 +52,13 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
     for one in () if is_written else source:
         is_known = rename.urn(one["urn"]) in rename.known
         if one["urn"] in moved and is_known:
-            raise MoveError(f"Stack '{stack}' already has {found.describe(one['urn'])}.")
+            text = f"Stack '{stack}' already has {found.describe(one['urn'])}."
+            if _identity(one) in map(_identity, target):
+                text += (
+                    f" It is the very same in AWS: a move was interrupted, and '{stack}' has been updated since. Run "
+                    f"`pulumi refresh --stack {rename.source}`, then this command again."
+                )
+            raise MoveError(text)
         if one["urn"] in moved or (one["urn"] in copied and not is_known):
             made.append(rename.resource(one, {other["urn"]: other.get("id", "") for other in made}))
             rename.known.add(made[-1]["urn"])
@@ -213,6 +219,11 @@ class _Renamer(NamedTuple):
         root = f"{project}::{STACK}::{project}-"
         name = old.rpartition(":")[2]
         return _Renamer(f"{old}::", f"{new}::", {f"{old}::{root}{name}": f"{new}::{root}{stack}"}, known)
+
+    @property
+    def source(self) -> str:
+        """The name of the old stack."""
+        return self.old.removesuffix("::").rpartition(":")[2]
 
     def urn(self, urn: str) -> str:
         return self.roots.get(urn) or self.new + urn.removeprefix(self.old)
