@@ -484,3 +484,12 @@ def test_the_second_address_counts_as_plain_http_and_the_callers_address_as_its_
     url = strict.server.plain_endpoint_url if plain else strict.url
     answer = send(url, "GET", sign="s3", key=probe, source=network)
     assert answer.status == (200 if works else 403), answer.body
+
+
+def test_a_parameter_of_the_standard_tier_has_4096_characters_at_most(strict: Strict) -> None:
+    ssm = strict.client("ssm")
+    ssm.put_parameter(Name="large", Type="SecureString", Value="x" * 4096)
+    code, message, _ = refusal(ssm.put_parameter, Name="larger", Type="SecureString", Value="x" * 4097)
+    assert code == "ValidationException"
+    assert "Standard tier parameters support a maximum parameter value of 4096 characters." in message
+    ssm.put_parameter(Name="larger", Type="SecureString", Value="x" * 4097, Tier="Advanced")

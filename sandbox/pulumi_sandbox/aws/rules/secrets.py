@@ -1,4 +1,4 @@
-"""AWS's rules for secrets that await their deletion: moto lets them be changed."""
+"""AWS's rules for secrets that await their deletion, which moto lets be changed, and for the size of parameters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from pulumi_sandbox.aws import account
 from pulumi_sandbox.aws.response import AwsError
 from pulumi_sandbox.aws.rules.rule import Context, rule
+
+_STANDARD_PARAMETER = 4096
+"""Characters in the value."""
 
 
 @rule(
@@ -36,6 +39,18 @@ def name_of_one_marked_for_deletion(context: Context) -> None:
     if _is_marked(context, context.given["Name"]):
         text = "You can't create this secret because a secret with this name is already scheduled for deletion."
         raise AwsError("InvalidRequestException", text)
+
+
+@rule("PutParameter", service="ssm")
+def parameter_size(context: Context) -> None:
+    """Source: "Managing parameter tiers" in the Systems Manager user guide."""
+    is_standard = context.given.get("Tier", "Standard") == "Standard"
+    if is_standard and len(context.given["Value"]) > _STANDARD_PARAMETER:
+        raise AwsError(
+            "ValidationException",
+            f"Standard tier parameters support a maximum parameter value of {_STANDARD_PARAMETER} characters. To create"
+            " a larger parameter value, upgrade the parameter to use the advanced-parameter tier.",
+        )
 
 
 def _is_marked(context: Context, name: str) -> bool:
