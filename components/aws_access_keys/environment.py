@@ -1,7 +1,6 @@
 """What the stack's `aws:` configuration sets for the aws provider, for the program's own questions and checks."""
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -12,15 +11,15 @@ import pulumi
 from pulumi_aws import ProviderArgs
 
 from aws_access_keys.rules.problem import OTHER_LANGUAGES, Problem
-from aws_access_keys.session import roles_of
+from aws_access_keys.session import region_or_default, roles_of
 
 _ACCOUNT_IDS = r'\[\s*("\d{12}"\s*(,\s*"\d{12}"\s*)*)?\]'
 _DEFAULT_PROVIDER = "pulumi:providers:aws::default_"
 
 
 def region() -> str:
-    """The AWS region; empty where neither the stack nor AWS_REGION names one."""
-    return pulumi.Config("aws").get("region") or os.environ.get("AWS_REGION", "")
+    """The AWS region; empty where neither the stack nor the environment names one."""
+    return region_or_default(pulumi.Config("aws").get("region")) or ""
 
 
 def region_problems(resources: Mapping[str, Any]) -> Iterator[Problem]:
@@ -30,11 +29,12 @@ def region_problems(resources: Mapping[str, Any]) -> Iterator[Problem]:
     resources: URN → `outputs` of each resource of the stack.
     """
     before = {found["outputs"].get("region") for urn, found in resources.items() if _DEFAULT_PROVIDER in urn} - {None}
-    if before and region() and region() not in before:
+    if before and region() not in before:
         old = " or ".join(sorted(before))
+        now = f"the region is '{region()}'" if region() else "no region is set"
         yield Problem(
             "aws:region",
-            f"the region is '{region()}', but this stack was created in '{old}'. Pulumi would replace every user and "
+            f"{now}, but this stack was created in '{old}'. Pulumi would replace every user and "
             f"key. Restore aws:region: {old}; for another region, create another stack.",
             is_absolute=True,
         )

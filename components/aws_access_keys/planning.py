@@ -374,6 +374,7 @@ class _Planner:
         in_iam = self.account.list_access_keys(self.user)
         existing = tuple(key for key in self._usable_keys if key.id in ids)
         if self._usable_keys and not existing:
+            self._check_account()
             why = (
                 f"IAM has no user {self.user}, or has none of the keys recorded in the state. Run `pulumi refresh`, "
                 "then `pulumi up`."
@@ -421,6 +422,21 @@ class _Planner:
         if is_lost and new is None:
             return self._without_current(), None, None
         return existing, new, replaced if new else None
+
+    def _check_account(self) -> None:
+        """Raise KeyLimitError if the credentials are for another account than that of the user, where a refresh would
+        drop every resource from the state."""
+        try:
+            caller = self.account.ask("sts", "get_caller_identity")["Account"]
+        except AwsQueryError:
+            return
+        if self.state.account_id not in (None, caller):
+            raise KeyLimitError(
+                f"{self.place}: the user {self.user} is in the AWS account {self.state.account_id}, but Pulumi's "
+                f"credentials are for {caller}. Use credentials for {self.state.account_id}, and do not run `pulumi "
+                "refresh` before. aws:allowedAccountIds in the stack file refuses those of other accounts. Nothing was "
+                "changed."
+            )
 
     def _without_gone(self, keys: tuple[Key, ...]) -> tuple[Key, ...]:
         """The keys that IAM has, as far as it can be asked: one that is gone takes no other key's place."""

@@ -11,6 +11,7 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.adoption import adoption_problems, new_groups
+from aws_access_keys.direct_delivery import key_in_store
 from aws_access_keys.quotas import quota_problems
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
@@ -299,3 +300,20 @@ def _existing_secrets(
                     f"the secret '{name}' holds the key of another user: its description is '{text}'. "
                     "Choose another secret; or, if nobody delivers that key there any more, change its description.",
                 )
+            elif other := _key_of_another(account, store.existing, user):
+                yield Problem(
+                    where,
+                    f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "
+                    "nobody needs that key there any more, empty the secret.",
+                )
+
+
+def _key_of_another(account: Account, secret: str, user: str) -> str | None:
+    """The access key of another user of the account that a secret holds, as far as the caller may ask."""
+    try:
+        key_id, _ = key_in_store(account, "secretsmanager", secret)
+        found = account.ask("iam", "get_access_key_last_used", AccessKeyId=key_id) if key_id else None
+    except AwsQueryError:
+        return None
+    owner = mapping(found).get("UserName")
+    return f"the access key {key_id} of {owner}" if owner not in (None, user) else None

@@ -34,6 +34,12 @@ _EXAMPLE = "[{roleArn: arn:aws:iam::123456789012:role/deploy}]"
 _KEYS = ("accessKey", "secretKey", "token")
 
 
+def region_or_default(configured: Any) -> str | None:
+    """A stack's region (`aws:region`), or that of the environment, in the provider's order: boto3 itself does not read
+    AWS_REGION. None where neither names one. Source: `pulumi_aws.config`."""
+    return configured or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+
+
 def aws_session() -> "boto3.Session":
     """The session of the running stack. Raises botocore's errors, and RunError for malformed roles."""
     import pulumi  # not needed, and slow to load, for the operators' commands that share session_for
@@ -59,9 +65,9 @@ def session_for(config: Mapping[str, Any]) -> "boto3.Session":
         raise ValueError(f"aws:assumeRoles: {error}") from None
     if is_sandbox():
         config = {name: config.get(name) for name in ("region", *(_KEYS if roles else ()))}
-    region, (key_id, secret, token) = config.get("region"), (config.get(name) for name in _KEYS)
+    key_id, secret, token = (config.get(name) for name in _KEYS)
     session: Any = boto3.Session(
-        region_name=region,
+        region_name=region_or_default(config.get("region")),
         profile_name=config.get("profile"),
         aws_access_key_id=key_id,
         aws_secret_access_key=secret,

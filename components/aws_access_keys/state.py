@@ -184,6 +184,8 @@ class UserState:
     """The day on which the current key expired, if it did in an earlier run."""
     boundary: str | None = None
     """The ARN of the permissions boundary."""
+    account_id: str | None = None
+    """The AWS account of the user."""
     unkept: frozenset[str] = frozenset()
     """The ids of the keys whose secret is not kept."""
     keep_secret: bool = True
@@ -337,6 +339,9 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     secrets = below.outputs(USER, SECRET)
     stashes = below.outputs(USER, STASH)
     direct = _delivered_directly(stashes, secrets)
+    # Nobody here could deliver what is encrypted to somebody's OpenPGP key: its secret was not kept.
+    unkept |= encrypted & {one.content for one in direct.values()}
+    encrypted -= unkept
     copies = {
         (store, path): key_id
         for store, (kind, content) in STORED.items()
@@ -376,6 +381,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             lost=frozenset(record.lost.get(user, ())),
             expired_on=date.fromisoformat(record.expired[user]) if user in record.expired else None,
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
+            account_id=(str(exist.get(user, {}).get("arn", "")).split(":")[4:5] or [None])[0],
             unkept=frozenset(key.id for key in of_user if key.id in unkept),
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),

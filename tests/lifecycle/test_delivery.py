@@ -150,8 +150,16 @@ def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandb
     refused = stack.preview(check=False).text
     assert "is not the complete ARN of the secret 'team/key-abcdef'. Write the name, or " + like_one in refused
 
-    arn = secrets.create_secret(Name="team/key", SecretString="mine", Description="of the team")["ARN"]
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="bob")
+    bobs = iam.create_access_key(UserName="bob")["AccessKey"]
+    text = json.dumps({"id": bobs["AccessKeyId"], "secret": bobs["SecretAccessKey"]})
+    arn = secrets.create_secret(Name="team/key", SecretString=text, Description="of the team")["ARN"]
     store = {"existing": arn if by_arn else "team/key"}
+    stack.write({**config(), "deliver": {"secretsManager": store}})
+    held = f"the secret 'team/key' holds the access key {bobs['AccessKeyId']} of bob, and might be its only copy."
+    assert held in stack.preview(check=False).text
+    secrets.put_secret_value(SecretId="team/key", SecretString="mine")
     for serial in (1, 2):
         stack.write({**config(serial=serial, previous="deleted"), "deliver": {"secretsManager": store}})
         stack.up()

@@ -141,6 +141,33 @@ def test_what_terraform_made_becomes_a_stack_with_its_secrets(
     assert [user["UserName"] for user in iam.list_users()["Users"]] == ["other"]
 
 
+def test_a_secret_that_aws_does_not_accept_is_not_taken_over(
+    new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stack = new_stack()
+    path = with_boto3(sandbox, tmp_path / "terraform")
+    state = json.loads(path.read_text())
+    anns = next(
+        instance["attributes"]
+        for found in state["resources"]
+        if found["type"] == "aws_iam_access_key"
+        for instance in found["instances"]
+        if instance["attributes"]["user"] == "ann"
+    )
+    anns["secret"] = "(sensitive value)"
+    path.write_text(json.dumps(state))
+    done = takeover(stack, "--tfstate", str(path), "--yes")
+    path.unlink()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"AWS does not accept the secret that the Terraform state has of the access key {anns['id']} of ann" in (
+        done.stdout
+    )
+    assert "and the next update changes nothing." in done.stdout
+    assert set(stack.outputs()["secretAccessKeys"]) == {"bob"}
+    stack.file.write_text(stack.file.read_text().replace("    ann:\n", "    ann:\n      deliver: {ssm: {}}\n"))
+    assert f"the secret of the access key {anns['id']} is not known" in stack.up(check=False).text
+
+
 def test_a_state_of_another_account_is_refused(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
     stack, state = new_stack(), with_boto3(sandbox, tmp_path / "terraform")
     state.write_text(state.read_text().replace("123456789012", "210987654321"))

@@ -519,19 +519,28 @@ def test_a_key_whose_secret_nobody_has_is_not_delivered_and_the_preview_says_so(
     made({**key(serial=2), "deliver": {"ssm": {}}}, state, preview=True)
 
 
-def test_another_region_is_refused_before_anything_is_replaced(aws: FakeAws) -> None:
+def test_another_region_or_none_is_refused_before_anything_is_replaced(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
     state = MadeUpState().user("ann", "1").resources
     state["urn:pulumi:dev::p::pulumi:providers:aws::default_7_0_0"] = {"outputs": {"region": "eu-west-1"}}
 
-    def run(region: str) -> Recording:
-        return deploy(lambda: ProgrammaticAccess("access", key()), {"aws:region": region}, state)
+    def run(region: str | None) -> Recording:
+        return deploy(lambda: ProgrammaticAccess("access", key()), {"aws:region": region} if region else {}, state)
 
     with pytest.raises(SettingsError) as caught:
         run("cn-north-1")
     assert "  aws:region: the region is 'cn-north-1', but this stack was created in 'eu-west-1'." in str(caught.value)
     assert "Restore aws:region: eu-west-1; for another region, create another stack." in str(caught.value)
     assert not aws.asked
+    with pytest.raises(SettingsError) as caught:
+        run(None)
+    assert "  aws:region: no region is set, but this stack was created in 'eu-west-1'." in str(caught.value)
     assert run("eu-west-1").keys == ["access/ann/1"]
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert run(None).keys == ["access/ann/1"], "as the provider reads it"
 
 
 def test_no_users_are_refused_where_there_are_some(aws: FakeAws) -> None:

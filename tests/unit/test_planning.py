@@ -17,7 +17,7 @@ from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules, Retired
 from botocore.exceptions import NoCredentialsError
 
 from tests.unit.fake_aws import CREATED, USED, FakeAws, aws_error
-from tests.unit.made_up_state import MadeUpState
+from tests.unit.made_up_state import USER, MadeUpState
 
 TODAY = date(2026, 11, 24)
 GUARD = UserGuard(30, "set users.ann.key.retire_guard to None for one run")
@@ -288,6 +288,16 @@ def test_a_user_that_is_gone_from_iam_is_left_to_a_refresh(aws: FakeAws) -> None
     assert names(plan) == ("1", None)
     assert plan.skipped == (
         "IAM has no user ann, or has none of the keys recorded in the state. Run `pulumi refresh`, then `pulumi up`.",
+    )
+
+
+def test_credentials_of_another_account_are_named_before_a_refresh_drops_everything(aws: FakeAws) -> None:
+    state = MadeUpState().user("ann", "1")
+    state.add(USER, "access/ann", {"name": "ann", "arn": "arn:aws:iam::222222222222:user/ann"})
+    with pytest.raises(KeyLimitError) as refused:
+        ann(aws, state, KeyRules(serial=2))
+    assert "the user ann is in the AWS account 222222222222, but Pulumi's credentials are for 123456789012." in str(
+        refused.value
     )
 
 

@@ -147,3 +147,12 @@ def test_a_region_that_is_a_list_is_refused_with_the_place(tmp_path: Path, monke
     )
     for command in ("report", "inventory"):
         assert engine(command) == (1, expected)
+
+
+def test_the_region_of_the_environment_is_the_one_that_the_provider_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    assert session_for({}).region_name == "us-west-2"
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert session_for({}).region_name == "eu-west-1"
+    assert session_for({"region": "ap-northeast-2"}).region_name == "ap-northeast-2"

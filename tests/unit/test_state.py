@@ -109,6 +109,16 @@ def test_a_key_whose_secret_is_encrypted_is_told_from_others() -> None:
     assert made_up.parsed.user("ann").is_encrypted
 
 
+def test_a_key_that_the_program_delivered_itself_is_not_kept_though_the_record_of_that_is_gone() -> None:
+    made_up = MadeUpState().user("ann", "1")
+    outputs = {"id": "AKIA-ann-2", "keyFingerprint": "of one run"}
+    made_up.add(f"{USER}$aws:iam/accessKey:AccessKey", "access/ann/2", outputs)
+    record = {"content": "AKIA-ann-2", "to": {"ssm": "/ann"}}
+    made_up.add(f"{USER}$pulumi:index:Stash", "access/ann/delivery", {"input": record})
+    ann = made_up.parsed.user("ann")
+    assert (ann.unkept, ann.is_encrypted) == ({"AKIA-ann-2"}, False)
+
+
 @pytest.mark.parametrize(
     ("kind", "output"),
     [("aws:ssm/parameter:Parameter", "value"), ("aws:secretsmanager/secretVersion:SecretVersion", "secretString")],

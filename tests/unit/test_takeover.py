@@ -139,6 +139,24 @@ def test_a_user_has_what_the_stack_does_not_give_it_already() -> None:
     assert users["ann"]["key"] == {"keepSecret": True}, "somebody has it already: not keeping it begins with the next"
 
 
+@pytest.mark.parametrize(
+    ("newest", "oldest", "defaults", "key"),
+    [
+        (False, True, {"status": "active"}, {"serial": 2, "status": "inactive"}),
+        (True, True, {"previous": "inactive"}, {"serial": 2, "previous": "active"}),
+        (True, True, {"previous": "deleted"}, {"serial": 2, "previous": "active"}),
+        (True, True, {"previous": "whenidle", "status": "active"}, {"serial": 2}),
+        (True, False, {"previous": "deleted"}, {"serial": 2}),
+    ],
+)
+def test_defaults_of_the_stack_change_no_key_that_is_taken_over(
+    newest: bool, oldest: bool, defaults: dict[str, Any], key: dict[str, Any]
+) -> None:
+    keys = (ExistingKey("AKIA2", newest, DAY), ExistingKey("AKIA1", oldest, DAY))
+    _, users, _ = settings(with_keys(account([], [user("ann")]), "ann", *keys), **defaults)
+    assert users["ann"]["key"] == key
+
+
 def test_only_names_with_the_prefix_of_the_stack_are_described() -> None:
     found = account([group("dev-web", OWN), group("web", OWN)], [user("dev-ann", "dev-web", "web")])
     groups, users, left = settings(found, prefix="dev-")

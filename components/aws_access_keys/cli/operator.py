@@ -6,7 +6,6 @@ keys. Reads the stack from the engine, and asks AWS only what the current operat
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -43,7 +42,7 @@ from aws_access_keys.rules.resource_types import (
     USER,
 )
 from aws_access_keys.rules.untyped import mapping
-from aws_access_keys.session import session_for
+from aws_access_keys.session import region_or_default, session_for
 
 if TYPE_CHECKING:
     from aws_access_keys.settings import StackSettings
@@ -90,7 +89,7 @@ def needed(stack: str, command: Command) -> Needed:
     aws: dict[str, Any] = {key.removeprefix("aws:"): value for key, value in config.items() if key.startswith("aws:")}
     deployment = mapping(mapping(json.loads(pulumi("stack", "export", "--stack", stack))).get("deployment"))
     state = list(_state(deployment.get("resources") or []))
-    region = aws.get("region") or os.environ.get("AWS_REGION", "")
+    region = region_or_default(aws.get("region")) or ""
     place = Place(partition_of(region), region or "*", _account(aws, state) or "*")
     tags = mapping(mapping(_decoded(aws.get("defaultTags"))).get("tags"))
     ignored: list[str] = mapping(_decoded(aws.get("ignoreTags"))).get("keyPrefixes") or []
@@ -121,7 +120,7 @@ def needed(stack: str, command: Command) -> Needed:
 def needed_for_account(stack: str | None, command: Command) -> Needed:
     """What a command about the whole account needs. stack: whose `aws:` config counts. Raises StackError."""
     aws = aws_config(stack)
-    region = aws.get("region") or os.environ.get("AWS_REGION", "")
+    region = region_or_default(aws.get("region")) or ""
     place = Place(partition_of(region), region or "*", _account(aws, []) or "*")
     about = of_account(place)
     if not aws.get("assumeRoles"):

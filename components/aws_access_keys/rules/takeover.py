@@ -149,6 +149,9 @@ class Surroundings:
     """Whether the secrets of new keys are kept; of one that exists, somebody may have it."""
     serial: int = 1
     """Of every key, unless the user has another one."""
+    status: str | None = None
+    previous: str | None = None
+    """The same of the status of current keys, and of what becomes of previous ones."""
 
 
 @dataclass
@@ -201,15 +204,25 @@ def _user(made: Description, user: ExistingUser, around: Surroundings) -> dict[s
         settings["tags"] = tags
     if not user.keys:
         settings["key"] = None
-    elif len(user.keys) > 1 and around.serial < len(user.keys):
-        settings["key"] = {"serial": len(user.keys)}
-    if not around.keeps_secrets and user.keys:
-        settings["key"] = {**settings.get("key", {}), "keepSecret": True}
+    elif key := dict(_key_settings(user.keys, around)):
+        settings["key"] = key
     if around.delivers and user.keys and not (user.keys[0].known or {}).get("secret"):
         settings["deliver"] = None
     for other in user.others:
         made.leave("user", user.name, other)
     return settings
+
+
+def _key_settings(keys: Sequence[ExistingKey], around: Surroundings) -> Iterator[tuple[str, Any]]:
+    """What a user's `key` needs so that the next update changes none of the keys. keys: the newest first."""
+    if len(keys) > 1 and around.serial < len(keys):
+        yield "serial", len(keys)
+    if not around.keeps_secrets:
+        yield "keepSecret", True
+    if around.status == "active" and not keys[0].active:
+        yield "status", "inactive"
+    if around.previous in ("deleted", "inactive") and any(older.active for older in keys[1:]):
+        yield "previous", "active"
 
 
 def _permissions(made: Description, kind: str, holder: Existing, around: Surroundings) -> dict[str, Any]:

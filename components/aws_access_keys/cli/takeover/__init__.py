@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from aws_access_keys.cli.asking import reason_for
 from aws_access_keys.cli.files import write_file
 from aws_access_keys.cli.rotate import difference, read_yaml, stack_file
 from aws_access_keys.cli.stack import Owned, StackError, each_stack, list_stacks, owned, pulumi, stack_config
-from aws_access_keys.cli.takeover.account import read_account, with_credentials
+from aws_access_keys.cli.takeover.account import read_account, with_credentials, with_tried_secrets
 from aws_access_keys.cli.takeover.engine import (
     SECRET,
     ImportList,
@@ -57,7 +58,7 @@ from aws_access_keys.rules.takeover import (
 )
 from aws_access_keys.rules.terraform import TerraformState
 from aws_access_keys.rules.untyped import mapping
-from aws_access_keys.session import session_for
+from aws_access_keys.session import region_or_default, session_for
 
 ENGINE = (3, 254)  # the first that imports outputs: https://github.com/pulumi/pulumi/pull/23984
 SECRETS = ("secret", "sesSmtpPasswordV4")
@@ -85,7 +86,7 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
     Returns what was or would be done, as data and as text.
     """
     with _progress() as progress:
-        plan = _plan(stack, choice, terraform, progress)
+        plan = _plan(stack, choice, terraform, write, progress)
         changes: list[str] | None = []
         if write and plan.specs:
             _write(plan)
@@ -120,7 +121,8 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
     return data, "\n".join(_lines(plan, write, changes, terraform))
 
 
-def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress: Progress) -> Takeover:
+def _plan(stack: str, choice: Choice, terraform: TerraformState | None, write: bool, progress: Progress) -> Takeover:
+    began = datetime.now(timezone.utc)
     path = stack_file(stack)
     old = read_yaml(path)[0] if path.exists() else ""
     config = _config(old)
@@ -162,6 +164,9 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
     left += [(f"{kind} {name}", "it is in the Terraform state, but not in IAM") for kind, name in sorted(missing)]
     if terraform:
         found, others = only(terraform.with_secrets(found), terraform.held)
+        if write:  # AWS records a trial as a use
+            found, wrong = with_tried_secrets(account, found, progress)
+            unread = [*unread, *wrong]
         mine = {f"{kind} {name}" for kind, name in entities}
         left += [(owner, f"{what}, which is not in the Terraform state") for owner, what in others if owner in mine]
     around = _surroundings(config, aws)
@@ -173,7 +178,7 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, progress
     listing = progress.add_task("asking the engine for the resources", total=None)
     names = list_resources(stack, new)
     progress.update(listing, total=1, completed=1)
-    specs = _filled(names, found, described.entities, _config(new), state)
+    specs = _filled(names, found, described.entities, _config(new), state, began)
     ids = {spec.get("id") for spec in specs} | state.keys.keys()
     described.left += [
         (
@@ -202,13 +207,14 @@ def _surroundings(config: Mapping[str, Any], aws: Mapping[str, Any]) -> Surround
     defaults = mapping(given("keyDefaults"))
     serial = defaults.get("serial", 1)
     return Surroundings(
-        partition=partition_of(aws.get("region") or os.environ.get("AWS_REGION", "")),
+        partition=partition_of(region_or_default(aws.get("region")) or ""),
         prefix=str(given("namePrefix") or ""),
         tags={str(key): str(value) for key, value in {**default_tags, **mapping(given("tags"))}.items()},
         ignored_tags=[str(one) for one in mapping(config.get("aws:ignoreTags")).get("keyPrefixes") or ()],
         delivers=given("deliver") is not None,
         keeps_secrets=defaults.get("keepSecret") is not False,
         serial=serial if isinstance(serial, int) else 1,
+        **{name: str(defaults[name]).lower() for name in ("status", "previous") if defaults.get(name)},
     )
 
 
@@ -251,11 +257,17 @@ def _merged(path: Path, old: str, config: Mapping[str, Any], described: Descript
 
 
 def _filled(
-    names: ImportList, found: Inventory, entities: Collection[Entity], config: Mapping[str, Any], state: Owned
+    names: ImportList,
+    found: Inventory,
+    entities: Collection[Entity],
+    config: Mapping[str, Any],
+    state: Owned,
+    began: datetime,
 ) -> list[Spec]:
     """The resources with the ids that they have in AWS, without what AWS does not have and what is not chosen.
 
-    config: of the new stack file. Raises StackError where the program would not create what is described.
+    config: of the new stack file. began: when the keys with a secret were tried. Raises StackError where the program
+    would not create what is described.
     """
     prefix = str(config.get(f"{NAMESPACE}:namePrefix") or "")
     members = {
@@ -288,9 +300,14 @@ def _filled(
             "changed."
         )
     outputs, plans = record_of(keys)
+    tried = {
+        user: began.isoformat(timespec="seconds")
+        for user, of_user in keys.items()
+        if any(key.active and (key.known or {}).get("secret") for _, key in of_user)
+    }
     for spec in components:
         if outputs:  # as a finished run would have recorded them
-            spec["outputs"] = {"keys": outputs} if spec["type"] == COMPONENT else {"plans": plans}
+            spec["outputs"] = {"keys": outputs} if spec["type"] == COMPONENT else {"plans": plans, "tried": tried}
     if missing := {str(spec["provider"]) for spec in specs if spec.get("provider")} - names.names.keys():
         raise StackError(
             f"The program has a provider of its own, {', '.join(sorted(missing))}, which the state does not have yet. "

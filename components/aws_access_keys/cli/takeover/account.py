@@ -3,15 +3,18 @@
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from botocore.exceptions import ClientError
 from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.cli.asking import authorization_details, each, reason_for
 from aws_access_keys.cli.stack import StackError
+from aws_access_keys.iam import error_code, sdk_errors
 from aws_access_keys.removal import ATTACHED
-from aws_access_keys.rules.takeover import ExistingKey, Inventory, parse_account
+from aws_access_keys.rules.takeover import ExistingKey, ExistingUser, Inventory, parse_account
 
 KINDS = ("User", "Group")
+_WRONG_SECRET = "SignatureDoesNotMatch"
 CREDENTIALS = {name: words for name, words in ATTACHED.items() if not name.endswith("_policies")}
 
 
@@ -61,3 +64,44 @@ def with_credentials(
             )
         users[name] = replace(found.users[name], keys=tuple(answer[0]), others=answer[1])
     return Inventory(found.groups, users), list(problems.values())
+
+
+def with_tried_secrets(account: Account, found: Inventory, progress: Progress) -> tuple[Inventory, list[str]]:
+    """The account without secrets that AWS does not accept, and a line about each one.
+
+    Those of inactive keys cannot be tried. Raises StackError where AWS does not answer.
+    """
+    keys = {
+        key.id: str(key.known["secret"])
+        for user in found.users.values()
+        for key in user.keys
+        if key.active and key.known and key.known.get("secret")
+    }
+    task = progress.add_task("trying the secrets", total=len(keys))
+
+    def is_accepted(key_id: str) -> bool:
+        try:
+            account.sts_client_of(key_id, keys[key_id]).get_caller_identity()
+        except sdk_errors() as error:
+            if isinstance(error, ClientError) and error_code(error) in ("InvalidClientTokenId", _WRONG_SECRET):
+                return False
+            raise AwsQueryError(error) from None
+        return True
+
+    wrong: set[str] = set()
+    for key_id, answer in each(sorted(keys), is_accepted):
+        progress.advance(task)
+        if isinstance(answer, AwsQueryError):
+            raise StackError(f"The secret of the access key {key_id} cannot be tried: {answer}. Nothing was changed.")
+        wrong |= set() if answer else {key_id}
+    users: dict[str, ExistingUser] = {}
+    lines: list[str] = []
+    for name, user in found.users.items():
+        users[name] = replace(user, keys=tuple(k._replace(known=None) if k.id in wrong else k for k in user.keys))
+        lines += [
+            f"AWS does not accept the secret that the Terraform state has of the access key {key.id} of {name}: it is "
+            "not taken over, and the key cannot be delivered."
+            for key in user.keys
+            if key.id in wrong
+        ]
+    return Inventory(found.groups, users), lines
