@@ -433,9 +433,9 @@ class _Planner:
         if self.state.account_id not in (None, caller):
             raise KeyLimitError(
                 f"{self.place}: the user {self.user} is in the AWS account {self.state.account_id}, but Pulumi's "
-                f"credentials are for {caller}. Use credentials for {self.state.account_id}, and do not run `pulumi "
-                "refresh` before. aws:allowedAccountIds in the stack file refuses those of other accounts. Nothing was "
-                "changed."
+                f"credentials are for {caller}. Use credentials for {self.state.account_id}; with these, "
+                "`pulumi refresh` would drop every resource from the state. aws:allowedAccountIds in the stack file "
+                "refuses those of other accounts. Nothing was changed."
             )
 
     def _without_gone(self, keys: tuple[Key, ...]) -> tuple[Key, ...]:
