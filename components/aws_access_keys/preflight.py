@@ -300,7 +300,7 @@ def _existing_secrets(
                     f"the secret '{name}' holds the key of another user: its description is '{text}'. "
                     "Choose another secret; or, if nobody delivers that key there any more, change its description.",
                 )
-            elif other := _key_of_another(account, store.existing, user):
+            elif not pulumi.runtime.is_dry_run() and (other := _key_of_another(account, store.existing, user)):
                 yield Problem(
                     where,
                     f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "
@@ -309,7 +309,8 @@ def _existing_secrets(
 
 
 def _key_of_another(account: Account, secret: str, user: str) -> str | None:
-    """The access key of another user of the account that a secret holds, as far as the caller may ask."""
+    """The access key of another user of the account that a secret holds, as far as the caller may ask. Not for
+    previews, which read no secret."""
     try:
         key_id, _ = key_in_store(account, "secretsmanager", secret)
         found = account.ask("iam", "get_access_key_last_used", AccessKeyId=key_id) if key_id else None

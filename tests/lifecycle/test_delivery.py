@@ -158,7 +158,7 @@ def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandb
     store = {"existing": arn if by_arn else "team/key"}
     stack.write({**config(), "deliver": {"secretsManager": store}})
     held = f"the secret 'team/key' holds the access key {bobs['AccessKeyId']} of bob, and might be its only copy."
-    assert held in stack.preview(check=False).text
+    assert held in stack.up(check=False).text
     secrets.put_secret_value(SecretId="team/key", SecretString="mine")
     for serial in (1, 2):
         stack.write({**config(serial=serial, previous="deleted"), "deliver": {"secretsManager": store}})
