@@ -120,8 +120,6 @@ class _Planner:
     """Whether every key stays as it is."""
     blocking: KeyName | None = None
     """A key in use that keeps a new one from being issued; that was reported."""
-    is_withheld: bool = False
-    """As in UserPlan."""
 
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
@@ -194,7 +192,7 @@ class _Planner:
             self.delivery.undelivered.id if self.delivery.undelivered else None,
             self.delivery.recovered,
             self.delivery.is_moved,
-            self.is_withheld or self.delivery.is_withheld,
+            self.delivery.is_withheld,
             self.delivery.undecided,
         )
 
@@ -275,7 +273,7 @@ class _Planner:
             return {key.name for key in keys}
         in_stores = {key.name for key in keys if key.id in self.asked.holds.values()}
         if self._has_expired and in_stores & in_use.keys():  # the guard keeps a key together with its copies
-            self.is_withheld = True
+            self.delivery.is_withheld = True
             return in_use.keys() | in_stores
         kept = set(in_use) | self._held(plan, keys)
         return kept if plan.is_new else kept | self._kept_for_current(plan, keys)

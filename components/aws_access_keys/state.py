@@ -381,7 +381,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             lost=frozenset(record.lost.get(user, ())),
             expired_on=date.fromisoformat(record.expired[user]) if user in record.expired else None,
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
-            account_id=(str(exist.get(user, {}).get("arn", "")).split(":")[4:5] or [None])[0],
+            account_id=arn.split(":")[4] if (arn := exist.get(user, {}).get("arn")) else None,
             unkept=frozenset(key.id for key in of_user if key.id in unkept),
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
@@ -491,11 +491,8 @@ def _others(urn: str, resources: Mapping[str, Any]) -> dict[str, str]:
 
 def _owner(urn: str) -> str | None:
     """The URN of the component that a user or group belongs to; None for anything else."""
-    stack, project, kinds, name = urn.split("::", 3)
-    component = kinds.rpartition("$")[0]
-    if not kinds.endswith((f"{COMPONENT}${USER}", f"{COMPONENT}${GROUP}")):
-        return None
-    return "::".join((stack, project, component, name.rpartition("/")[0]))
+    kinds = urn.split("::", 3)[2]
+    return next((_component(urn, kind) for kind in (USER, GROUP) if kinds.endswith(f"{COMPONENT}${kind}")), None)
 
 
 def _is_name(text: str) -> bool:
@@ -524,9 +521,15 @@ def urn_below(urn: str, *kinds: str) -> str:
 
 def owner_of_key(urn: str) -> tuple[str, str]:
     """The URN of the component that a key belongs to, and the name of its user."""
+    return _component(urn, USER, KEY), urn.rsplit("/", 2)[1]
+
+
+def _component(urn: str, *kinds: str) -> str:
+    """The URN of the component that a resource is below. kinds: the types below it; each has a part of the name."""
     stack, project, types, name = urn.split("::", 3)
-    component, user, _ = name.rsplit("/", 2)
-    return "::".join((stack, project, types.removesuffix(f"${USER}${KEY}"), component)), user
+    return "::".join(
+        (stack, project, types.removesuffix("".join(f"${kind}" for kind in kinds)), name.rsplit("/", len(kinds))[0])
+    )
 
 
 def _handed_over(keys: Mapping[str, Any]) -> "list[HandedOver]":
