@@ -220,8 +220,8 @@ class UserKeys:
         except AwsQueryError:
             return
         for key in found:
-            if key.id != key_id:
-                pulumi.log.warn(unmanaged_key(user, key.describe(None), key.id))
+            if key.id != key_id and not any(key.id in warning for warning in self.plan.warnings):
+                pulumi.log.warn(unmanaged_key(user, key, self.account))
 
     def _status(
         self, current: iam.AccessKey, previous: iam.AccessKey | None, accepted: "pulumi.Output[str | None]"

@@ -1,6 +1,7 @@
 """The operator's view of AWS for one run: questions that the Pulumi provider cannot answer, asked with AWS's SDK."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,11 +45,6 @@ class AccessKeyMetadata(NamedTuple):
     active: bool
     created: datetime
 
-    def describe(self, used: LastUse | None) -> str:
-        """`AKIA... (active, created on 2026-11-23, never used)`."""
-        status = "active" if self.active else "inactive"
-        return f"{self.id} ({status}, created on {self.created:%Y-%m-%d}, {used.text if used else 'never used'})"
-
 
 class Account:
     """One client, made when first needed, and each question asked once. May be used from several threads.
@@ -63,6 +59,10 @@ class Account:
         self._clients: dict[str, Any] = {}
         self._last_uses: dict[str, Any] = {}
         """Access key id → response of GetAccessKeyLastUsed."""
+        self.expected: str | None = None
+        """The id of the account that the stack's users are in. Every question raises RunError if it is another."""
+        self._is_checked = False
+        self._check_lock = Lock()
         self._users: dict[str, Any] = {}
         self._policies: dict[str, Any] = {}
         self._documents: dict[str, Any] = {}
@@ -243,9 +243,30 @@ class Account:
         """The response of an operation; None where AWS has no such entity."""
         from botocore.exceptions import ClientError
 
+        if self.expected and not self._is_checked:
+            self._check_account(self.expected)
         try:
             return getattr(self.client(service, region), operation)(**parameters)
         except sdk_errors() as error:
             if isinstance(error, ClientError) and error_code(error) == "NoSuchEntity":
                 return None
             raise AwsQueryError(error) from None
+
+    def _check_account(self, expected: str) -> None:
+        """In another account IAM has none of the users, which counts as deleted: the stack would forget keys in use."""
+        with self._check_lock:
+            if self._is_checked:
+                return
+            with suppress(*sdk_errors()):  # STS needs no permission, and hardly fails alone
+                caller: str = self.client("sts").get_caller_identity()["Account"]
+                if caller != expected:
+                    import pulumi  # not needed, and slow to load, for the operators' commands
+
+                    raise pulumi.RunError(
+                        f"the users of this stack are in the AWS account {expected}, but the credentials are for "
+                        f"{caller}. Use credentials for {expected}, or, for a component with a provider of its own, "
+                        "give it a session for that account. Do not run `pulumi refresh` with these: it would drop "
+                        "every user and key from the state. aws:allowedAccountIds in the stack file refuses other "
+                        "accounts."
+                    )
+            self._is_checked = True

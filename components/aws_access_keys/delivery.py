@@ -134,7 +134,7 @@ class Deliveries:
             and pulumi.runtime.is_dry_run()
             and (missing := before.missing(deliver.destinations(user), deliver.fields))
         ):
-            pulumi.log.info(f"the access key {before.key_id} of {user} will be delivered to {in_words(missing)}")
+            pulumi.log.info(f"the access key {state.keys[0].id} of {user} will be delivered to {in_words(missing)}")
 
     def unkept(self, user: str, plan: UserPlan | None) -> list[str]:
         """The keys of a user whose secret is not kept: ids of those in the state, and the name of a new one."""

@@ -26,7 +26,7 @@ from aws_access_keys.command import CommandError, project_folder, run_command
 from aws_access_keys.credentials import stored_id, stored_key
 from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
-from aws_access_keys.rules.resource_types import STASH, USER
+from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, STASH, USER
 from aws_access_keys.settings import DeliverSettings
 from aws_access_keys.state import UserState, urn_below
 
@@ -122,21 +122,31 @@ class DirectDelivery:
     async def _deliver(self, text: str | None, kms_key: str | None, secret_id: str | None, *_: Any) -> dict[str, Any]:
         """Returns what is to be recorded."""
         before, wanted, fields = self.state.delivered_directly, self.destinations, self.settings.fields
+        kms_key = kms_key or AWS_KEYS[PARAMETER]
         if text is None:
             kept = {kind: where for kind, where in before.to.items() if kind in wanted}
             if any(wanted[kind] == where for kind, where in kept.items()):
                 self.copied.add((self.component, self.user))
-            return _record(before.content, kept, before.fields, before.failed)
+            if before.to.get("ssm") == wanted.get("ssm") and before.kms_key not in (None, kms_key):
+                place = f"{self.spell.prefix}{self.spell('users.{}.deliver.ssm.kms_key', self.user)}"
+                pulumi.log.warn(
+                    f"{place}: this applies from the next key on. The parameter '{before.to['ssm']}' has the only copy "
+                    f"of {self.user}'s secret, and stays encrypted with {before.kms_key}: keep that KMS key until a "
+                    "new key is delivered. For a new key, raise serial."
+                )
+            return _record(before.content, kept, before.fields, before.failed, before.kms_key)
         content: dict[str, str] = json.loads(text)
         name = stored_id(text) or f"expired {content['expired']}"
         if "expired" in content:
             wanted = {kind: where for kind, where in wanted.items() if kind != "command"}
         missing = before.missing(wanted, fields) if before.content == name else wanted
         done, failed = {kind: to for kind, to in wanted.items() if kind not in missing}, None
+        kms_key = kms_key if "ssm" in missing else before.kms_key
 
         def delivered(to: Mapping[str, Any]) -> dict[str, Any]:
-            record = (name, to, fields) if to else (before.content, before.to, before.fields)
-            return _record(*record, failed)
+            if not to:
+                return _record(before.content, before.to, before.fields, failed, before.kms_key)
+            return _record(name, to, fields, failed, kms_key)
 
         if pulumi.runtime.is_dry_run():
             return delivered(wanted)
@@ -154,7 +164,8 @@ class DirectDelivery:
 
     def _put(self, kind: str, where: Any, text: str, secret_id: str | None, kms_key: str | None) -> None:
         if kind == "ssm" and self.settings.ssm:
-            self._put_parameter(where, self.settings.ssm.fields.renamed(text), {"KeyId": kms_key} if kms_key else {})
+            key_id = {} if kms_key == AWS_KEYS[PARAMETER] else {"KeyId": kms_key}
+            self._put_parameter(where, self.settings.ssm.fields.renamed(text), key_id)
         elif store := self.settings.secrets_manager if kind != "command" else None:
             text = store.fields.renamed(text)
             self.account.ask("secretsmanager", "put_secret_value", SecretId=secret_id, SecretString=text)
@@ -164,7 +175,7 @@ class DirectDelivery:
             output = run_command(command, key, project_folder(), self.settings.timeout_seconds)
             pulumi.log.info(f"the command delivered the access key {key['aws_access_key_id']} of {self.user}{output}")
 
-    def _put_parameter(self, name: str, text: str, key: Mapping[str, str]) -> None:
+    def _put_parameter(self, name: str, text: str, key: Mapping[str, Any]) -> None:
         """Write a parameter: a new one, or one that this stack wrote before."""
         put = {"Name": name, "Value": text, "Type": "SecureString", **key}
         put["Description"] = DESCRIPTION.format(self.user)
@@ -192,11 +203,11 @@ class DirectDelivery:
 
 
 def _record(
-    content: str | None, to: Mapping[str, Any], fields: Mapping[str, Any], failed: str | None = None
+    content: str | None, to: Mapping[str, Any], fields: Mapping[str, Any], failed: str | None, kms_key: str | None
 ) -> dict[str, Any]:
     """What a Stash has, see state.Delivered."""
     of_stores = {kind: names for kind, names in fields.items() if kind in to}
-    more = {"fields": of_stores, "failed": failed}
+    more = {"fields": of_stores, "failed": failed, "kmsKey": kms_key if "ssm" in to else None}
     return {"content": content, "to": dict(to), **{name: value for name, value in more.items() if value}}
 
 

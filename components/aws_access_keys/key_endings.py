@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from typing import TypeVar
 
-from aws_access_keys.account import MAX_WORKERS, Account, AwsQueryError
+from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.direct_delivery import key_in_store
 from aws_access_keys.iam import was_trial
 from aws_access_keys.retire_guard import RetireGuard
@@ -89,11 +89,14 @@ def stray_keys(
 def _cure(key_id: str, state: UserState, spell: Spelling) -> str:
     if key_id not in state.strays and not state.overtaken and not state.unkept:
         return "Restore a newer state, or run `pulumi refresh` (docs/teams.md)"
+    return take_back(key_id, state, spell, True)
+
+
+def take_back(key_id: str, state: UserState, spell: Spelling, is_stored: bool) -> str:
+    """What takes a key into the state again that it lacks. is_stored: whether a store holds the key."""
     kept = f"{spell('keep_secret')} to true and " if state.unkept else ""
-    return (
-        f"To take the key into the state, set {kept}adopt to {{id: {key_id}, secret: ...}} here, with the secret that "
-        "the store holds, and run `pulumi up`"
-    )
+    secret, which = (", secret: ...", ", with the secret that the store holds,") if is_stored else ("", "")
+    return f"To take the key back, set {kept}adopt to {{id: {key_id}{secret}}} in this key{which} and run `pulumi up`"
 
 
 def _strays(
@@ -141,7 +144,7 @@ def still_active(
                 command = f"aws iam update-access-key --user-name {user} --access-key-id {key.id} --status Inactive"
                 problems[user, key.id] = Problem(spell("users.{}.key", user), f"{text} it: {command}")
             else:
-                warnings.append(unmanaged_key(user, key.describe(None), key.id))
+                warnings.append(unmanaged_key(user, key, account))
     return problems, warnings
 
 
@@ -168,12 +171,23 @@ def expiry(rules: KeyRules) -> str:
     return f"it expired on {rules.expires}"
 
 
-def unmanaged_key(user: str, described: str, key_id: str) -> str:
+def unmanaged_key(user: str, key: AccessKeyMetadata, account: Account) -> str:
     """The warning about a key that IAM has and the stack does not know."""
     return (
-        f"IAM has an access key of {user} that this stack does not manage: {described}. Somebody created it, or AWS's "
-        f"response to an earlier run got lost. If nobody uses it, delete it: {delete_command(user, key_id)}"
+        f"IAM has an access key of {user} that this stack does not manage: {described(key, account)}. Somebody or "
+        "another stack created it, or AWS's response to an earlier run got lost. If nobody uses it, delete it: "
+        f"{delete_command(user, key.id)}"
     )
+
+
+def described(key: AccessKeyMetadata, account: Account) -> str:
+    """`AKIA... (active, created on 2026-11-23, never used)`."""
+    try:
+        used = account.last_use(key.id)
+        use = used.text if used else "never used"
+    except AwsQueryError:
+        use = "last use unknown"
+    return f"{key.id} ({'active' if key.active else 'inactive'}, created on {key.created:%Y-%m-%d}, {use})"
 
 
 def delete_command(user: str, key_id: str) -> str:

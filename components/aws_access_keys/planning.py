@@ -13,11 +13,20 @@ from typing import NamedTuple
 
 from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.delivery_check import DeliveryCheck, Handling, KeyLimitError, works
-from aws_access_keys.key_endings import delete_command, expiry, in_parallel, retired_line, unmanaged_key
+from aws_access_keys.key_endings import (
+    delete_command,
+    described,
+    expiry,
+    in_parallel,
+    retired_line,
+    take_back,
+    unmanaged_key,
+)
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import PYTHON, Spelling
 from aws_access_keys.rules.rotation import (
+    RETIRE,
     Key,
     KeyName,
     KeyPlan,
@@ -87,7 +96,7 @@ def plan_users(
         adopts = adopted.get(user)
         delivery = DeliveryCheck(user, place, rules[user], state, today, account, asked)
         planner = _Planner(
-            user, place, rules[user], adopts, state, today, guard, account, held, asked, delivery, is_listing
+            user, place, spell, rules[user], adopts, state, today, guard, account, held, asked, delivery, is_listing
         )
         return planner.plan()
 
@@ -102,6 +111,7 @@ class _Planner:
     user: str
     place: str
     """Where the user's key is in the settings."""
+    spell: Spelling
     rules: KeyRules
     adopted: str | None
     state: UserState
@@ -134,7 +144,7 @@ class _Planner:
         issues = new and not self.is_listing
         if issues and self.asked.parameter:
             # In the state, a previous key depends on what the current one is delivered to, and would go with it.
-            first = "Retire the previous key first: set previous to deleted and run `pulumi up`. Then remove"
+            first = f"Retire the previous key first: {RETIRE}. Then remove"
             new = self._skip(
                 "no new key is issued: its secret must not be in the state, but the state has the SSM parameter with "
                 f"its value. {first if len(keys) > 1 else 'Remove'} the parameter from the state, which leaves it "
@@ -372,7 +382,6 @@ class _Planner:
         in_iam = self.account.list_access_keys(self.user)
         existing = tuple(key for key in self._usable_keys if key.id in ids)
         if self._usable_keys and not existing:
-            self._check_account()
             why = (
                 f"IAM has no user {self.user}, or has none of the keys recorded in the state. Run `pulumi refresh`, "
                 "then `pulumi up`."
@@ -401,8 +410,9 @@ class _Planner:
         if unmanaged and len(in_iam) >= KEYS_PER_USER:
             new = self._skip(
                 f"no new key is issued: IAM allows two access keys per user, and {self.user} has one that this stack "
-                f"does not manage, {' and '.join(map(self._describe, unmanaged))}. Somebody created it, or AWS's "
-                "response got lost in an earlier run. If nobody uses it, delete it and run `pulumi up` again: "
+                f"does not manage, {' and '.join(described(key, self.account) for key in unmanaged)}. Somebody or "
+                "another stack created it, or AWS's response got lost in an earlier run. If nobody uses it, delete it "
+                "and run `pulumi up` again: "
                 f"{self._delete_command(unmanaged[0].id)}"
             )
         elif self.delivery.completes(existing, oldest):
@@ -420,21 +430,6 @@ class _Planner:
         if is_lost and new is None:
             return self._without_current(), None, None
         return existing, new, replaced if new else None
-
-    def _check_account(self) -> None:
-        """Raise KeyLimitError if the credentials are for another account than that of the user, where a refresh would
-        drop every resource from the state."""
-        try:
-            caller = self.account.ask("sts", "get_caller_identity")["Account"]
-        except AwsQueryError:
-            return
-        if self.state.account_id not in (None, caller):
-            raise KeyLimitError(
-                f"{self.place}: the user {self.user} is in the AWS account {self.state.account_id}, but Pulumi's "
-                f"credentials are for {caller}. Use credentials for {self.state.account_id}; with these, "
-                "`pulumi refresh` would drop every resource from the state. aws:allowedAccountIds in the stack file "
-                "refuses those of other accounts. Nothing was changed."
-            )
 
     def _without_gone(self, keys: tuple[Key, ...]) -> tuple[Key, ...]:
         """The keys that IAM has, as far as it can be asked: one that is gone takes no other key's place."""
@@ -463,10 +458,10 @@ class _Planner:
                 text = f"the state no longer has the access key {key.id} of {self.user}, but IAM does. It may be in use"
                 delete = f"delete it: {self._delete_command(key.id)}"
                 if index == 0:
+                    back = take_back(key.id, self.state, self.spell, bool(self.asked.to))
                     raise KeyLimitError(
-                        f"{self.place}: {text}, so no other key is issued. To take it back, set adopt to "
-                        f"{{id: {key.id}}} in this key and run `pulumi up`; or, if nobody uses it, {delete}. Nothing "
-                        "was changed."
+                        f"{self.place}: {text}, so no other key is issued. {back}; or, if nobody uses it, {delete}. "
+                        "Nothing was changed."
                     )
                 self.warnings.append(f"{text}; if not, {delete}")
 
@@ -508,13 +503,7 @@ class _Planner:
     def _warn_of(self, unmanaged: Sequence[AccessKeyMetadata]) -> None:
         for key in unmanaged:
             if key.id not in {handed_over.id for handed_over in self.state.handed_over}:
-                self.warnings.append(unmanaged_key(self.user, self._describe(key), key.id))
-
-    def _describe(self, key: AccessKeyMetadata) -> str:
-        try:
-            return key.describe(self.account.last_use(key.id))
-        except AwsQueryError:
-            return key.id
+                self.warnings.append(unmanaged_key(self.user, key, self.account))
 
     def _delete_command(self, key_id: str) -> str:
         return delete_command(self.user, key_id)

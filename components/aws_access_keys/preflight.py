@@ -17,6 +17,7 @@ from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
+from aws_access_keys.rules.rotation import RETIRE
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
@@ -253,7 +254,8 @@ def _kms_problems(where: str, kms_key: str, account: Account) -> Iterator[Proble
         return
     state: str = response["KeyMetadata"]["KeyState"]
     if state != "Enabled":
-        yield Problem(where, f"the KMS key '{kms_key}' is {state}. Enable it, or choose another.")
+        cure = "Cancel its deletion and enable it" if state == "PendingDeletion" else "Enable it"
+        yield Problem(where, f"the KMS key '{kms_key}' is {state}. {cure}, or choose another.")
 
 
 def _existing_secrets(
@@ -269,10 +271,12 @@ def _existing_secrets(
         where = spell(f"users.{{}}.{place}", user) if "deliver" in settings.users[user].given else spell(place)
         name = store.stored_name(user, "secrets_manager")
         if name in state.secrets:
+            # In the state, a previous key depends on what the current one is delivered to, and would go with it.
+            first = f"retire the previous key ({RETIRE}), then " if len(state.user(user).keys) > 1 else ""
             yield Problem(
                 where,
                 f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to keep "
-                "it outside the stack, remove it from the state: "
+                f"it outside the stack, {first}remove it from the state: "
                 f"pulumi state delete '{state.store_urn(SECRET, name)}' --target-dependents",
             )
         elif (SECRET, name) not in state.copies:

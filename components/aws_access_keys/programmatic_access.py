@@ -24,7 +24,14 @@ from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, st
 from aws_access_keys.notifying import Notifying
 from aws_access_keys.planning import UserPlan, plan_users
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
-from aws_access_keys.removal import kept_items, lost_users, removal_problems, removed_copies, unfinished_adoptions
+from aws_access_keys.removal import (
+    kept_items,
+    lost_users,
+    removal_problems,
+    removed_copies,
+    renamed_users,
+    unfinished_adoptions,
+)
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.policies import administrator_warning, partition_of
@@ -106,6 +113,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
         state, run.resources = read_state(self)
+        self._account.expected = next((user.account_id for user in state.users.values() if user.account_id), None)
         self._is_listing = is_listing()
         if self._is_listing:
             state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())
@@ -303,9 +311,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             changing = {user: self._deliveries.changing(user, self._today) for user in state.users}
             problems += stray_keys(state.users, adopted, changing, spell, self._account)
             warnings += missing_buckets(settings, spell, state, self._account)
-        renamed, lost = lost_users(settings.users, state.users, spell, self._account)
-        refuse([*problems, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
-        for warning in [*lost, *warnings]:
+        lost, warnings_of_lost = lost_users(settings.users, state.users, spell, self._account)
+        renamed = renamed_users([*removed, *had_keys], state.users, spell, self._account)
+        refuse([*problems, *lost, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
+        for warning in [*warnings_of_lost, *warnings]:
             pulumi.log.warn(warning)
         self._kept_tags = kept_tags(settings, state, self._ignored_tags, self._account)
         if pulumi.runtime.is_dry_run():

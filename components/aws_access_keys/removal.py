@@ -153,6 +153,44 @@ def removed_copies(
     return lines, held
 
 
+def renamed_users(
+    ending: Collection[str], states: Mapping[str, UserState], spell: Spelling, account: Account
+) -> list[Problem]:
+    """Users whose keys are to end, and who were renamed in IAM: the aws provider takes their keys for deleted ones.
+
+    ending: users of the state. Where AWS does not tell, IAM fails later, or the retire guard refuses.
+    """
+
+    def new_name(user: str) -> tuple[str, str] | None:
+        with suppress(AwsQueryError):
+            if not account.has_user(user):
+                owners = ((key.id, account.owner(key.id)) for key in states[user].keys)
+                return next(((key_id, owner) for key_id, owner in owners if owner not in (None, user)), None)
+        return None
+
+    users = sorted(ending)
+    return [
+        Problem(
+            spell("users.{}", user),
+            f"{_renamed(user, *found)} While it has another name, this stack can delete neither the user nor its keys. "
+            f"Restore the name ({_rename(user, found[1])}) and run `pulumi up` again.",
+        )
+        for user, found in zip(users, in_parallel(new_name, users), strict=True)
+        if found
+    ]
+
+
+def _renamed(user: str, key_id: str, owner: str) -> str:
+    return (
+        f"the access key {key_id}, which this stack issued for '{user}', now belongs to the IAM user '{owner}': "
+        "somebody renamed the user."
+    )
+
+
+def _rename(user: str, owner: str) -> str:
+    return f"aws iam update-user --user-name {owner} --new-user-name {user}"
+
+
 def lost_users(
     users: Collection[str], states: Mapping[str, UserState], spell: Spelling, account: Account
 ) -> tuple[list[Problem], list[str]]:
@@ -172,13 +210,11 @@ def lost_users(
                 f"{delete_command(owner, key_id)}"
             )
         elif owner and owner != user:
-            rename = f"aws iam update-user --user-name {owner} --new-user-name {user}"
             problems.append(
                 Problem(
                     spell("users.{}", user),
-                    f"the access key {key_id}, which this stack issued for '{user}', now belongs to the IAM user "
-                    f"'{owner}': somebody renamed the user. Restore the name ({rename}), set adopt to {{id: {key_id}}} "
-                    f"in this user's key, and run `pulumi up`. Or, if nobody uses the key, delete it: "
+                    f"{_renamed(user, key_id, owner)} Restore the name ({_rename(user, owner)}), set adopt to "
+                    f"{{id: {key_id}}} in this user's key, and run `pulumi up`. Or, if nobody uses the key, delete it: "
                     f"{delete_command(owner, key_id)}",
                 )
             )

@@ -5,11 +5,13 @@ import atexit
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import pulumi
 
-from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.account import MAX_WORKERS, Account, AwsQueryError
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
 from aws_access_keys.key_endings import retired_line
 from aws_access_keys.retire_guard import InUseError, RetireGuard
@@ -60,6 +62,8 @@ class Run:
         self.one_time_key = OneTimeKey()
         self._owners: dict[tuple[int, str, str], tuple[pulumi.ComponentResource, str]] = {}
         self._fails = False
+        # The event loop's own threads can all wait for the engine, which waits for a hook.
+        self._threads = ThreadPoolExecutor(MAX_WORKERS)
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
         self.hook = pulumi.ResourceHook(HOOK, self._check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
         self.issue_hook = pulumi.ResourceHook(ISSUE_HOOK, self._check_issue)
@@ -160,7 +164,8 @@ class Run:
                 "key, run `pulumi refresh`, then `pulumi up`."
             )
         if key := self.replaced.get(args.urn):
-            await asyncio.to_thread(self._make_room, *owner_of_key(args.urn), key)
+            make_room = self._threads.submit(copy_context().run, self._make_room, *owner_of_key(args.urn), key)
+            await asyncio.wrap_future(make_room)
 
     def _make_room(self, component: str, user: str, key: Key) -> None:
         """Delete a key right before its successor is created: IAM allows two keys per user, and the engine deletes what

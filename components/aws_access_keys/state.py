@@ -87,6 +87,8 @@ class Delivered:
     """The same stores → the names of the two fields, where they are not the usual ones."""
     failed: str | None = None
     """The id of the key with which the command failed."""
+    kms_key: str | None = None
+    """What encrypts the parameter; None where that is not recorded."""
 
     def missing(self, to: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the destinations to which this was not delivered, or under other names of the fields."""
@@ -479,7 +481,8 @@ def _delivered_directly(stashes: Mapping[str, Mapping[str, Any]], secrets: Conta
             to = {**mapping(kept.get("to"))}
             if (name := to.get("secretsManager")) and name not in secrets:
                 del to["secretsManager"]  # somebody deleted it, with what it held
-            direct[user] = Delivered(kept.get("content"), to, mapping(kept.get("fields")), kept.get("failed"))
+            fields = mapping(kept.get("fields"))
+            direct[user] = Delivered(kept.get("content"), to, fields, kept.get("failed"), kept.get("kmsKey"))
     return direct
 
 

@@ -12,7 +12,7 @@ from pulumi_aws import secretsmanager, ssm
 
 from aws_access_keys.direct_delivery import DirectDelivery
 from aws_access_keys.rules.names import DESCRIPTION
-from aws_access_keys.rules.resource_types import PARAMETER, SECRET, SECRET_VERSION, STASH
+from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_VERSION, STASH
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.run import Run
 from aws_access_keys.settings import SecretSettings, StoreSettings
@@ -20,8 +20,6 @@ from aws_access_keys.state import ComponentState, name_below
 
 Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
 """Makes what a store gets."""
-AWS_KEYS = {SECRET: "alias/aws/secretsmanager", PARAMETER: "alias/aws/ssm"}
-"""The KMS keys of AWS. Every region has the one of secrets, and AWS reports it, so the provider must know it, too."""
 
 
 @dataclass(frozen=True)

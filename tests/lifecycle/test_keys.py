@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle.helpers import NewStack, config, in_days, keys_in_iam, works
+from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
 
 
@@ -29,6 +29,23 @@ def test_ten_rotations_in_a_row_always_leave_a_working_key_and_never_a_third(
     assert outputs["current"]["id"] == issued[-1][0]
     assert outputs["previous"]["id"] == issued[-2][0]
     assert stack.preview("--expect-no-changes").changes == {}
+
+
+def test_keys_make_room_for_more_new_ones_at_once_than_the_program_has_threads(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, users = new_stack(), [f"user{number}" for number in range(5)]
+    for serial in (1, 2, 3):
+        asked = {user: {"groups": ["test"], "key": {"serial": serial, "verify": False}} for user in users}
+        stack.write({"groups": GROUPS, "users": asked})
+        update = stack.start("up", "--yes", "--skip-preview", "--parallel=1")
+        try:
+            output, _ = update.communicate(timeout=120)
+        finally:
+            update.kill()
+        assert update.returncode == 0, f"the update to serial {serial} ends and succeeds:\n{output}"
+    current = stack.outputs()["accessKeyIds"]
+    assert all(list(keys_in_iam(sandbox, user))[-1] == current[user] for user in users), "each user has the third key"
 
 
 def test_the_key_in_use_works_at_every_moment_of_a_rotation(new_stack: NewStack, sandbox: Sandbox) -> None:

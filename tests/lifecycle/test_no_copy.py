@@ -1023,3 +1023,30 @@ def test_one_of_two_stores_goes_if_the_other_one_really_has_the_key(new_stack: N
     stack.up()
     assert stored_keys(sandbox) == {PARAMETER: held[PARAMETER]}
     assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_a_parameter_with_the_only_copy_stays_under_its_kms_key_and_every_run_says_so(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    kms = sandbox.client("kms")
+    one, two = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    stack = new_stack()
+
+    def encrypted_with() -> str:
+        (parameter,) = sandbox.client("ssm").describe_parameters()["Parameters"]
+        return parameter["KeyId"]
+
+    stack.write(unkept(deliver={"ssm": {"kmsKey": one}}))
+    stack.up()
+    assert "stays encrypted" not in stack.preview("--expect-no-changes").text
+    for other in ({"kmsKey": two}, {}):
+        stack.write(unkept(deliver={"ssm": other}))
+        for done in (stack.preview("--expect-no-changes"), stack.up(), stack.preview("--expect-no-changes")):
+            assert "users.test-user.deliver.ssm.kmsKey: this applies from the next key on." in done.text
+            assert f"stays encrypted with {one}: keep that KMS key until a new key is delivered." in done.text
+        assert encrypted_with() == one
+    stack.write(unkept(2, deliver={"ssm": {"kmsKey": two}}))
+    assert "stays encrypted" not in stack.up().text
+    assert encrypted_with() == two
+    assert "stays encrypted" not in stack.preview("--expect-no-changes").text

@@ -190,7 +190,10 @@ def test_a_key_that_iam_no_longer_has_is_named_with_what_to_do(new_stack: NewSta
     key_id, _ = stack.key("ann")
     sandbox.client("iam").delete_access_key(UserName="ann", AccessKeyId=key_id)
     document = report(stack)
-    assert document["problem"] == f"The last use of {key_id} is unknown: IAM has no such key; run `pulumi refresh`."
+    assert document["problem"] == (
+        f"The last use of {key_id} is unknown: IAM has no such key in the account of these credentials; if it is the "
+        "stack's, run `pulumi refresh`."
+    )
     assert [key["lastUsedKnown"] for key in document["keys"]] == [False, True]
 
 

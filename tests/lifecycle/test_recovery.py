@@ -306,6 +306,54 @@ def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandb
 
 
 @pytest.mark.long
+def test_a_user_who_was_renamed_by_hand_is_not_reported_as_deleted(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack, iam = new_stack(), sandbox.client("iam")
+    stack.write(config())
+    stack.up()
+    key = stack.key("test-user")
+    iam.update_user(UserName="test-user", NewUserName="robot")
+    keyless = config()
+    keyless["users"]["test-user"]["key"] = None
+    removed = {"groups": GROUPS, "users": {"robot": {"groups": ["test"], "adopt": True}}}
+    for changed in (keyless, removed):
+        stack.write(changed)
+        done = stack.up(check=False)
+        assert done.code != 0
+        assert f"the access key {key[0]}, which this stack issued for 'test-user', now belongs to the IAM" in done.text
+        assert "aws iam update-user --user-name robot --new-user-name test-user" in done.text
+        assert "is deleted" not in done.text
+    iam.update_user(UserName="robot", NewUserName="test-user")
+    stack.write({"groups": GROUPS, "users": {}, "allowNoUsers": True})
+    assert f"{key[0]} of test-user" in stack.up().text
+    assert not works(sandbox, key), "with its name restored, the user goes, and the key with it"
+
+
+def test_credentials_of_another_account_change_nothing(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack, iam = new_stack(), sandbox.client("iam")
+    for serial in (1, 2):
+        stack.write({**config(serial=serial), "deliver": {"ssm": {}}})
+        stack.up()
+    key = stack.key("test-user")
+    iam.create_user(UserName="operator")
+    anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]}
+    iam.put_user_policy(UserName="operator", PolicyName="assume", PolicyDocument=json.dumps(anything))
+    made = iam.create_access_key(UserName="operator")["AccessKey"]
+    role = {"roleArn": "arn:aws:iam::111111111111:role/OrganizationAccountAccessRole", "sessionName": "other"}
+    other = {"aws:accessKey": made["AccessKeyId"], "aws:secretKey": made["SecretAccessKey"], "aws:assumeRoles": [role]}
+    sandbox.issued.add(made["SecretAccessKey"])
+    before = {urn: resource.get("id") for urn, resource in stack.resources().items()}
+    retired = config(serial=2, previous="inactive")
+    for changed in (retired, {"groups": GROUPS, "users": {}, "allowNoUsers": True}, config(serial=3)):
+        stack.write({**changed, "deliver": {"ssm": {}}, **other})
+        for done in (stack.preview(check=False), stack.up(check=False)):
+            assert done.code != 0
+            assert "in the AWS account 123456789012, but the credentials are for 111111111111." in done.text
+            assert "is deleted" not in done.text
+    after = {urn: resource.get("id") for urn, resource in stack.resources().items()}
+    assert after == before, "the state keeps every resource"
+    assert works(sandbox, key)
+
+
 def test_a_user_who_was_deleted_by_hand_holds_nobody_up(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
 

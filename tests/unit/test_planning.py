@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+import pulumi
 import pytest
 from aws_access_keys.account import Account
 from aws_access_keys.clock import moment_of
@@ -17,7 +18,7 @@ from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules, Retired
 from botocore.exceptions import NoCredentialsError
 
 from tests.unit.fake_aws import CREATED, USED, FakeAws, aws_error
-from tests.unit.made_up_state import USER, MadeUpState
+from tests.unit.made_up_state import MadeUpState
 
 TODAY = date(2026, 11, 24)
 GUARD = UserGuard(30, "set users.ann.key.retire_guard to None for one run")
@@ -292,13 +293,18 @@ def test_a_user_that_is_gone_from_iam_is_left_to_a_refresh(aws: FakeAws) -> None
 
 
 def test_credentials_of_another_account_are_named_before_a_refresh_drops_everything(aws: FakeAws) -> None:
-    state = MadeUpState().user("ann", "1")
-    state.add(USER, "access/ann", {"name": "ann", "arn": "arn:aws:iam::222222222222:user/ann"})
-    with pytest.raises(KeyLimitError) as refused:
-        ann(aws, state, KeyRules(serial=2))
-    assert "the user ann is in the AWS account 222222222222, but Pulumi's credentials are for 123456789012." in str(
-        refused.value
-    )
+    account = Account(session(aws))
+    account.expected = "222222222222"
+    for _ in range(2):
+        with pytest.raises(pulumi.RunError) as refused:
+            account.list_access_keys("ann")
+        text = "the users of this stack are in the AWS account 222222222222, but the credentials are for 123456789012."
+        assert text in str(refused.value)
+    assert aws.asked == {"get_caller_identity": 2}, "nothing is asked of another account"
+    account.expected = "123456789012"
+    account.list_access_keys("ann")
+    account.list_access_keys("bob")
+    assert aws.asked == {"get_caller_identity": 3, "list_access_keys": 2}, "the account is asked once"
 
 
 # ---- runs that did not finish
@@ -507,11 +513,17 @@ def test_an_expired_key_stays_active_while_a_store_that_goes_holds_it(aws: FakeA
 
 def test_a_key_that_works_although_its_user_is_to_have_none_is_named_until_it_does_not(aws: FakeAws) -> None:
     aws.keys, why = {"ann": ["AKIA-ann-1", "AKIA-theirs"]}, {"ann": "it expired on 2026-11-24"}
+    aws.used = {"AKIA-theirs": USED}
     lost = MadeUpState().user("ann", handed_over=["1"], planned=["1"])
     problems, warnings = still_active(lost.parsed.users, why, PYTHON, Account(session(aws)))
     assert [(where, problem.path) for where, problem in problems.items()] == [(("ann", "AKIA-ann-1"), "users.ann.key")]
     assert "--access-key-id AKIA-ann-1 --status Inactive" in problems["ann", "AKIA-ann-1"].message
-    assert ["AKIA-theirs" in warning for warning in warnings] == [True]
+    (warning,) = warnings
+    assert "AKIA-theirs (active, created on 2026-11-01, used on 2026-11-23 08:00 UTC for s3" in warning
+    aws.errors = {"get_access_key_last_used": aws_error("AccessDenied")}
+    (warning,) = still_active(lost.parsed.users, why, PYTHON, Account(session(aws)))[1]
+    assert "AKIA-theirs (active, created on 2026-11-01, last use unknown)" in warning
+    aws.errors = {}
     again = MadeUpState().user("ann", lost=["AKIA-ann-1"])
     assert still_active(again.parsed.users, why, PYTHON, Account(session(aws)))[0].keys() == problems.keys()
     aws.inactive = {"AKIA-ann-1"}

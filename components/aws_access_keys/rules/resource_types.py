@@ -18,3 +18,5 @@ SECRET_VERSION = "aws:secretsmanager/secretVersion:SecretVersion"
 SECRET_POLICY = "aws:secretsmanager/secretPolicy:SecretPolicy"
 PARAMETER = "aws:ssm/parameter:Parameter"
 STASH = "pulumi:index:Stash"
+AWS_KEYS = {SECRET: "alias/aws/secretsmanager", PARAMETER: "alias/aws/ssm"}
+"""The KMS keys of AWS. Every region has the one of secrets, and AWS reports it, so the provider must know it, too."""

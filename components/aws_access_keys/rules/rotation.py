@@ -14,6 +14,9 @@ from typing import Literal
 
 from aws_access_keys.iam import LastUse
 
+RETIRE = "set previous to deleted, run `pulumi up`, and set it back"
+"""How messages ask to delete a previous key. Where it is not set back, the next rotation deletes the key in use."""
+
 Status = Literal["active", "inactive"]
 Retired = Literal["active", "inactive", "deleted", "whenIdle"]
 Retirement = Literal["deactivated", "deleted"]

@@ -15,7 +15,7 @@ from aws_access_keys.iam import CALLER_ERRORS, LastUse, error_code, format_error
 
 SDK_ERRORS = sdk_errors()
 Answer = TypeVar("Answer")
-NO_SUCH_KEY = "IAM has no such key; run `pulumi refresh`"
+NO_SUCH_KEY = "IAM has no such key in the account of these credentials; if it is the stack's, run `pulumi refresh`"
 
 
 class LastUses(NamedTuple):
