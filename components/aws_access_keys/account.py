@@ -1,7 +1,6 @@
 """The operator's view of AWS for one run: questions that the Pulumi provider cannot answer, asked with AWS's SDK."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,10 +58,6 @@ class Account:
         self._clients: dict[str, Any] = {}
         self._last_uses: dict[str, Any] = {}
         """Access key id → response of GetAccessKeyLastUsed."""
-        self.expected: str | None = None
-        """The id of the account that the stack's users are in. Every question raises RunError if it is another."""
-        self._is_checked = False
-        self._check_lock = Lock()
         self._users: dict[str, Any] = {}
         self._policies: dict[str, Any] = {}
         self._documents: dict[str, Any] = {}
@@ -71,6 +66,8 @@ class Account:
         self._keys: dict[str, list[AccessKeyMetadata]] = {}
         self._entities: dict[str, Mapping[str, str]] = {}
         self._no_users: set[str] = set()
+        self._caller_lock = Lock()
+        self._caller: str | None = None
 
     def client(self, service: str, region: str | None = None) -> Any:
         """A boto3 client of a service, made once. region: None for the session's."""
@@ -243,8 +240,6 @@ class Account:
         """The response of an operation; None where AWS has no such entity."""
         from botocore.exceptions import ClientError
 
-        if self.expected and not self._is_checked:
-            self._check_account(self.expected)
         try:
             return getattr(self.client(service, region), operation)(**parameters)
         except sdk_errors() as error:
@@ -252,21 +247,24 @@ class Account:
                 return None
             raise AwsQueryError(error) from None
 
-    def _check_account(self, expected: str) -> None:
-        """In another account IAM has none of the users, which counts as deleted: the stack would forget keys in use."""
-        with self._check_lock:
-            if self._is_checked:
-                return
-            with suppress(*sdk_errors()):  # STS needs no permission, and hardly fails alone
-                caller: str = self.client("sts").get_caller_identity()["Account"]
-                if caller != expected:
-                    import pulumi  # not needed, and slow to load, for the operators' commands
+    def check_account(self, expected: str) -> None:
+        """Raise RunError if the credentials are for another account than that of the stack's users. There, IAM has none
+        of them, which counts as deleted, and the provider would change what has the same names.
 
-                    raise pulumi.RunError(
-                        f"the users of this stack are in the AWS account {expected}, but the credentials are for "
-                        f"{caller}. Use credentials for {expected}, or, for a component with a provider of its own, "
-                        "give it a session for that account. Do not run `pulumi refresh` with these: it would drop "
-                        "every user and key from the state. aws:allowedAccountIds in the stack file refuses other "
-                        "accounts."
-                    )
-            self._is_checked = True
+        Asked once; if STS does not answer, which needs no permission, nothing is raised.
+        """
+        with self._caller_lock:
+            if self._caller is None:
+                try:
+                    self._caller = self.ask("sts", "get_caller_identity")["Account"]
+                except AwsQueryError:
+                    return
+        if self._caller != expected:
+            import pulumi  # not needed, and slow to load, for the operators' commands
+
+            raise pulumi.RunError(
+                f"the users of this stack are in the AWS account {expected}, but the credentials are for "
+                f"{self._caller}. Use credentials for {expected}, or, for a component with a provider of its own, "
+                "give it a session for that account. Do not run `pulumi refresh` with these: it would drop every user "
+                "and key from the state. aws:allowedAccountIds in the stack file refuses other accounts."
+            )

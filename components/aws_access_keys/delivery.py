@@ -160,7 +160,7 @@ class Deliveries:
             self._ready,
         )
 
-    def into_stores(self, user: str, plan: UserPlan, direct: DirectDelivery, parent: pulumi.Resource) -> Delivery:
+    def into_stores(self, user: str, plan: UserPlan, direct: DirectDelivery, parent: iam.User) -> Delivery:
         """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         is_asked = self._settings.effective_deliver(user) is not None
         # The key of another user, who leaves or has other stores now, does not stay in what was that user's store.

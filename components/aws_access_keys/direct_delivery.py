@@ -103,23 +103,26 @@ class DirectDelivery:
         self,
         name: str,
         value: "pulumi.Output[str | None]",
+        arn: pulumi.Input[str],
         ids: "Sequence[pulumi.Input[str | None]]",
         opts: pulumi.ResourceOptions,
     ) -> pulumi.Resource:
         """Deliver a value, and record it. value: what a store holds; None where the secret is not known (any more).
 
-        ids: of the secret in Secrets Manager, of what stands for the parameter, and of the record of the attempt.
-        `pulumi destroy` creates none of them, so nothing is delivered then.
+        arn: of the user. ids: of the secret in Secrets Manager, of what stands for the parameter, and of the record of
+        the attempt. `pulumi destroy` creates none of them, so nothing is delivered then.
         """
         kms_key = self.settings.ssm.kms_key if self.settings.ssm else None
 
         def start(values: "list[Any]") -> "asyncio.Future[dict[str, Any]]":
             return asyncio.ensure_future(self._deliver(*values))
 
-        known = pulumi.Output.all(value, kms_key, *ids).apply(start)
+        known = pulumi.Output.all(value, arn, kms_key, *ids).apply(start)
         return pulumi.Stash(name, input=pulumi.Output.unsecret(known), opts=opts)
 
-    async def _deliver(self, text: str | None, kms_key: str | None, secret_id: str | None, *_: Any) -> dict[str, Any]:
+    async def _deliver(
+        self, text: str | None, arn: str, kms_key: str | None, secret_id: str | None, *_: Any
+    ) -> dict[str, Any]:
         """Returns what is to be recorded."""
         before, wanted, fields = self.state.delivered_directly, self.destinations, self.settings.fields
         kms_key = kms_key or AWS_KEYS[PARAMETER]
@@ -152,8 +155,9 @@ class DirectDelivery:
             return delivered(wanted)
         for kind, where in missing.items():  # the command comes last: the stores can tell a later run the secret
             try:
+                await asyncio.to_thread(self.account.check_account, arn.split(":")[4])
                 await asyncio.to_thread(self._put, kind, where, text, secret_id, kms_key)
-            except (AwsQueryError, CommandError) as error:
+            except (AwsQueryError, CommandError, pulumi.RunError) as error:
                 self.failures.append(self._failure(kind, where, name, error))
                 failed = name if kind == "command" and self.without_copy else None
                 break

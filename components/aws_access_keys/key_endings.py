@@ -89,12 +89,13 @@ def stray_keys(
 def _cure(key_id: str, state: UserState, spell: Spelling) -> str:
     if key_id not in state.strays and not state.overtaken and not state.unkept:
         return "Restore a newer state, or run `pulumi refresh` (docs/teams.md)"
-    return take_back(key_id, state, spell, True)
+    return take_back(key_id, bool(state.unkept), True, spell)
 
 
-def take_back(key_id: str, state: UserState, spell: Spelling, is_stored: bool) -> str:
-    """What takes a key into the state again that it lacks. is_stored: whether a store holds the key."""
-    kept = f"{spell('keep_secret')} to true and " if state.unkept else ""
+def take_back(key_id: str, is_unkept: bool, is_stored: bool, spell: Spelling) -> str:
+    """What takes a key into the state again that it lacks. is_unkept: whether its secret is not kept. is_stored:
+    whether a store holds it."""
+    kept = f"{spell('keep_secret')} to true and " if is_unkept else ""
     secret, which = (", secret: ...", ", with the secret that the store holds,") if is_stored else ("", "")
     return f"To take the key back, set {kept}adopt to {{id: {key_id}{secret}}} in this key{which} and run `pulumi up`"
 
@@ -112,6 +113,29 @@ def _strays(
     except AwsQueryError as error:
         return error
     return [key_id for key_id in unknown if key_id in held]
+
+
+def renamed(user: str, state: UserState, account: Account) -> str | None:
+    """What to do if somebody renamed a user in IAM: that a key is at another user now, and the way back. None where
+    nobody did, or AWS does not tell."""
+    try:
+        listed = {key.id for key in account.list_access_keys(user)}
+    except AwsQueryError:
+        return None
+    for key in state.keys:
+        if key.id not in listed and (owner := account.owner(key.id)) not in (None, user):
+            return f"{renamed_text(user, key.id, owner, account)} and run `pulumi up` again."
+    return None
+
+
+def renamed_text(user: str, key_id: str, owner: str, account: Account) -> str:
+    """The beginning of a message about a user who is `owner` in IAM now; without its end."""
+    is_taken = account.has_user(user)
+    first = f"Rename or delete the user who has the name '{user}' now, and restore" if is_taken else "Restore"
+    return (
+        f"the access key {key_id}, which this stack issued for '{user}', now belongs to the IAM user '{owner}': "
+        f"somebody renamed the user. {first} the name (aws iam update-user --user-name {owner} --new-user-name {user})"
+    )
 
 
 def still_active(

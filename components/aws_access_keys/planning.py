@@ -8,6 +8,7 @@ must not be done is skipped for that user; everybody else's plan is carried out.
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from aws_access_keys.key_endings import (
     described,
     expiry,
     in_parallel,
+    renamed,
     retired_line,
     take_back,
     unmanaged_key,
@@ -273,9 +275,13 @@ class _Planner:
 
     def _kept(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """The keys that stay as they are, whatever the plan is; each is reported."""
+        retired = retirements(plan, keys)
+        if retired and self._renamed and not self.keeps_all:
+            self._skip(self._renamed)
+            return {key.name for key in keys}
         in_use = {
             name: why
-            for name, action in retirements(plan, keys).items()
+            for name, action in retired.items()
             if name != plan.replaced and (why := self._in_use(keys, name, action))
         }
         self.skipped += [why for name, why in in_use.items() if name != self.blocking and name not in self.waits]
@@ -382,7 +388,7 @@ class _Planner:
         in_iam = self.account.list_access_keys(self.user)
         existing = tuple(key for key in self._usable_keys if key.id in ids)
         if self._usable_keys and not existing:
-            why = (
+            why = self._renamed or (
                 f"IAM has no user {self.user}, or has none of the keys recorded in the state. Run `pulumi refresh`, "
                 "then `pulumi up`."
             )
@@ -431,6 +437,10 @@ class _Planner:
             return self._without_current(), None, None
         return existing, new, replaced if new else None
 
+    @cached_property
+    def _renamed(self) -> str | None:
+        return renamed(self.user, self.state, self.account)
+
     def _without_gone(self, keys: tuple[Key, ...]) -> tuple[Key, ...]:
         """The keys that IAM has, as far as it can be asked: one that is gone takes no other key's place."""
         try:
@@ -458,7 +468,7 @@ class _Planner:
                 text = f"the state no longer has the access key {key.id} of {self.user}, but IAM does. It may be in use"
                 delete = f"delete it: {self._delete_command(key.id)}"
                 if index == 0:
-                    back = take_back(key.id, self.state, self.spell, bool(self.asked.to))
+                    back = take_back(key.id, bool(self.state.unkept), bool(self.asked.to), self.spell)
                     raise KeyLimitError(
                         f"{self.place}: {text}, so no other key is issued. {back}; or, if nobody uses it, {delete}. "
                         "Nothing was changed."

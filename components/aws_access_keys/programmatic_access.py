@@ -113,7 +113,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
         state, run.resources = read_state(self)
-        self._account.expected = next((user.account_id for user in state.users.values() if user.account_id), None)
+        if account_id := next((user.account_id for user in state.users.values() if user.account_id), None):
+            self._account.check_account(account_id)
         self._is_listing = is_listing()
         if self._is_listing:
             state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())
@@ -311,7 +312,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             changing = {user: self._deliveries.changing(user, self._today) for user in state.users}
             problems += stray_keys(state.users, adopted, changing, spell, self._account)
             warnings += missing_buckets(settings, spell, state, self._account)
-        lost, warnings_of_lost = lost_users(settings.users, state.users, spell, self._account)
+        lost, warnings_of_lost = lost_users(settings, state.users, spell, self._account)
         renamed = renamed_users([*removed, *had_keys], state.users, spell, self._account)
         refuse([*problems, *lost, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
         for warning in [*warnings_of_lost, *warnings]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.key_endings import delete_command, in_parallel
+from aws_access_keys.key_endings import delete_command, in_parallel, renamed, renamed_text, take_back
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
@@ -158,63 +158,46 @@ def renamed_users(
 ) -> list[Problem]:
     """Users whose keys are to end, and who were renamed in IAM: the aws provider takes their keys for deleted ones.
 
-    ending: users of the state. Where AWS does not tell, IAM fails later, or the retire guard refuses.
+    ending: users of the state.
     """
-
-    def new_name(user: str) -> tuple[str, str] | None:
-        with suppress(AwsQueryError):
-            if not account.has_user(user):
-                owners = ((key.id, account.owner(key.id)) for key in states[user].keys)
-                return next(((key_id, owner) for key_id, owner in owners if owner not in (None, user)), None)
-        return None
-
     users = sorted(ending)
-    return [
-        Problem(
-            spell("users.{}", user),
-            f"{_renamed(user, *found)} While it has another name, this stack can delete neither the user nor its keys. "
-            f"Restore the name ({_rename(user, found[1])}) and run `pulumi up` again.",
-        )
-        for user, found in zip(users, in_parallel(new_name, users), strict=True)
-        if found
-    ]
-
-
-def _renamed(user: str, key_id: str, owner: str) -> str:
-    return (
-        f"the access key {key_id}, which this stack issued for '{user}', now belongs to the IAM user '{owner}': "
-        "somebody renamed the user."
-    )
-
-
-def _rename(user: str, owner: str) -> str:
-    return f"aws iam update-user --user-name {owner} --new-user-name {user}"
+    found = in_parallel(lambda user: renamed(user, states[user], account), users)
+    return [Problem(spell("users.{}", user), text) for user, text in zip(users, found, strict=True) if text]
 
 
 def lost_users(
-    users: Collection[str], states: Mapping[str, UserState], spell: Spelling, account: Account
+    settings: AccessSettings, states: Mapping[str, UserState], spell: Spelling, account: Account
 ) -> tuple[list[Problem], list[str]]:
-    """Users that the state no longer has, although IAM has a key that was handed over for them.
+    """Keys that were handed over, that the state no longer has, and that IAM has at another user, or at one whom the
+    state does not have either.
 
-    users: those of the settings. Returns problems of users that would be created although theirs was only renamed in
-    IAM, and a warning for each key that the stack does not manage any more.
+    Returns problems of users who were only renamed in IAM and would get another key, and a warning for each key that
+    the stack does not manage any more.
     """
-    lost = [(user, key.id) for user in sorted(states) if not states[user].exists for key in states[user].handed_over]
+    lost = [
+        (user, key.id)
+        for user in sorted(states)
+        for key in states[user].handed_over
+        if not states[user].exists or key.id not in {known.id for known in states[user].keys}
+    ]
     problems: list[Problem] = []
     warnings: list[str] = []
     for (user, key_id), owner in zip(lost, in_parallel(lambda key: account.owner(key[1]), lost), strict=True):
-        if owner and user not in users:
+        if owner is None or (owner == user and (states[user].exists or user in settings.users)):
+            continue  # planning.py takes care of it
+        if user not in settings.users:
             warnings.append(
                 f"the access key {key_id}, which this stack issued for '{user}', still exists. It belongs to the IAM "
                 f"user '{owner}', whom this stack does not manage. If nobody uses it, delete it: "
                 f"{delete_command(owner, key_id)}"
             )
-        elif owner and owner != user:
+        elif all(problem.path != spell("users.{}", user) for problem in problems):  # the newest key first
+            is_unkept = user in settings.users_with_key and not settings.effective_key(user).keep_secret
+            back = take_back(key_id, is_unkept, settings.effective_deliver(user) is not None, spell)
             problems.append(
                 Problem(
                     spell("users.{}", user),
-                    f"{_renamed(user, key_id, owner)} Restore the name ({_rename(user, owner)}), set adopt to "
-                    f"{{id: {key_id}}} in this user's key, and run `pulumi up`. Or, if nobody uses the key, delete it: "
+                    f"{renamed_text(user, key_id, owner, account)}. {back}. Or, if nobody uses the key, delete it: "
                     f"{delete_command(owner, key_id)}",
                 )
             )

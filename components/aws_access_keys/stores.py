@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_aws import secretsmanager, ssm
+from pulumi_aws import iam, secretsmanager, ssm
 
 from aws_access_keys.direct_delivery import DirectDelivery
 from aws_access_keys.rules.names import DESCRIPTION
@@ -32,7 +32,7 @@ class Stores:
     """Delivers what must not be in the state, and to a command."""
     state: ComponentState
     run: Run
-    parent: pulumi.Resource
+    parent: iam.User
     content: Content
     after: Sequence[pulumi.Resource]
     """What is deleted after the stores."""
@@ -160,7 +160,7 @@ class Stores:
         if self.direct.without_copy and (self.direct.settings.command or self.direct.state.attempted):
             attempts = [self.direct.attempt(f"{self.name}/{user}/attempt", given, opts)]
         ids = [*ids, *(attempt.id for attempt in attempts)]
-        record = self.direct.record(f"{self.name}/{user}/delivery", given, ids, opts)
+        record = self.direct.record(f"{self.name}/{user}/delivery", given, self.parent.arn, ids, opts)
         self._registered(record)
         return [*attempts, record]
 

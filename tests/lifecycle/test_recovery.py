@@ -14,7 +14,7 @@ from pulumi_sandbox.aws.settings import Faults
 
 from tests.faults.matrix import stored_keys
 from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
-from tests.lifecycle.stack import Sandbox, Stack
+from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 
 
 @pytest.mark.long
@@ -306,52 +306,93 @@ def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandb
 
 
 @pytest.mark.long
-def test_a_user_who_was_renamed_by_hand_is_not_reported_as_deleted(new_stack: NewStack, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("is_taken", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_user_who_was_renamed_by_hand_is_not_reported_as_deleted(
+    new_stack: NewStack, sandbox: Sandbox, is_taken: bool
+) -> None:
     stack, iam = new_stack(), sandbox.client("iam")
     stack.write(config())
     stack.up()
     key = stack.key("test-user")
     iam.update_user(UserName="test-user", NewUserName="robot")
+    if is_taken:
+        iam.create_user(UserName="test-user")
     keyless = config()
     keyless["users"]["test-user"]["key"] = None
     removed = {"groups": GROUPS, "users": {"robot": {"groups": ["test"], "adopt": True}}}
-    for changed in (keyless, removed):
+    for changed in (keyless, removed, config(serial=2), config(status="inactive")):
         stack.write(changed)
         done = stack.up(check=False)
         assert done.code != 0
         assert f"the access key {key[0]}, which this stack issued for 'test-user', now belongs to the IAM" in done.text
-        assert "aws iam update-user --user-name robot --new-user-name test-user" in done.text
-        assert "is deleted" not in done.text
+        assert "the name (aws iam update-user --user-name robot --new-user-name test-user)" in done.text
+        assert ("Rename or delete the user who has the name 'test-user' now" in done.text) is is_taken
+        assert not re.search(r"is (deleted|deactivated)|pulumi refresh", done.text)
+    if is_taken:
+        stack.write(config())
+        stack.refresh()
+        done = stack.up(check=False)
+        assert done.code != 0, "after a refresh, no other key is issued either"
+        assert "now belongs to the IAM user 'robot': somebody renamed the user. Rename or delete" in done.text
+        return
     iam.update_user(UserName="robot", NewUserName="test-user")
     stack.write({"groups": GROUPS, "users": {}, "allowNoUsers": True})
     assert f"{key[0]} of test-user" in stack.up().text
     assert not works(sandbox, key), "with its name restored, the user goes, and the key with it"
 
 
-def test_credentials_of_another_account_change_nothing(new_stack: NewStack, sandbox: Sandbox) -> None:
-    stack, iam = new_stack(), sandbox.client("iam")
+ROLE = "arn:aws:iam::111111111111:role/OrganizationAccountAccessRole"
+
+
+@pytest.fixture
+def operator(sandbox: Sandbox) -> dict[str, str]:
+    """The keys of a user who may assume roles, as in a stack file."""
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="operator")
+    assume = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]}
+    iam.put_user_policy(UserName="operator", PolicyName="assume", PolicyDocument=json.dumps(assume))
+    made = iam.create_access_key(UserName="operator")["AccessKey"]
+    sandbox.issued.add(made["SecretAccessKey"])
+    return {"aws:accessKey": made["AccessKeyId"], "aws:secretKey": made["SecretAccessKey"]}
+
+
+def test_credentials_of_another_account_change_nothing(
+    new_stack: NewStack, sandbox: Sandbox, operator: dict[str, str]
+) -> None:
+    stack = new_stack()
     for serial in (1, 2):
         stack.write({**config(serial=serial), "deliver": {"ssm": {}}})
         stack.up()
     key = stack.key("test-user")
-    iam.create_user(UserName="operator")
-    anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]}
-    iam.put_user_policy(UserName="operator", PolicyName="assume", PolicyDocument=json.dumps(anything))
-    made = iam.create_access_key(UserName="operator")["AccessKey"]
-    role = {"roleArn": "arn:aws:iam::111111111111:role/OrganizationAccountAccessRole", "sessionName": "other"}
-    other = {"aws:accessKey": made["AccessKeyId"], "aws:secretKey": made["SecretAccessKey"], "aws:assumeRoles": [role]}
-    sandbox.issued.add(made["SecretAccessKey"])
+    other = {**operator, "aws:assumeRoles": [{"roleArn": ROLE}]}
     before = {urn: resource.get("id") for urn, resource in stack.resources().items()}
-    retired = config(serial=2, previous="inactive")
-    for changed in (retired, {"groups": GROUPS, "users": {}, "allowNoUsers": True}, config(serial=3)):
+    tagged = config(serial=2)
+    tagged["users"]["test-user"]["tags"] = {"team": "data"}
+    nobody = {"groups": GROUPS, "users": {}, "allowNoUsers": True}
+    for changed in (tagged, nobody, config(serial=2, previous="inactive")):
         stack.write({**changed, "deliver": {"ssm": {}}, **other})
-        for done in (stack.preview(check=False), stack.up(check=False)):
+        for done in (stack.preview(check=False), stack.up(check=False), stack.destroy("--run-program", check=False)):
             assert done.code != 0
             assert "in the AWS account 123456789012, but the credentials are for 111111111111." in done.text
             assert "is deleted" not in done.text
     after = {urn: resource.get("id") for urn, resource in stack.resources().items()}
     assert after == before, "the state keeps every resource"
     assert works(sandbox, key)
+
+
+@pytest.mark.long
+def test_a_first_key_is_not_delivered_into_another_account_than_its_users(
+    new_stack: NewStack, sandbox: Sandbox, operator: dict[str, str]
+) -> None:
+    stack = new_stack(program=CHECKOUT / "tests/lifecycle/programs/components")
+    user = {"groups": ["test"], "key": {"keep_secret": False}, "deliver": {"ssm": {}}}
+    components = {"access": {"groups": GROUPS, "users": {"ann": user}}}
+    stack.write({"own:components": json.dumps(components), "own:role": ROLE, **operator})
+    done = stack.up(check=False)
+    assert done.code != 0, "the provider's account is not that of the session"
+    assert "users of this stack are in the AWS account 111111111111, but the credentials are for 1234" in done.text
+    assert "give it a session for that account" in done.text
+    assert sandbox.client("ssm").describe_parameters()["Parameters"] == []
 
 
 def test_a_user_who_was_deleted_by_hand_holds_nobody_up(new_stack: NewStack, sandbox: Sandbox) -> None:

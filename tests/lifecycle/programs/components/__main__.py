@@ -1,13 +1,22 @@
 """A program of one's own: the components that `own:components` describes, below the one that `own:parent` names, if
-it names one. It exports nothing."""
+it names one, and with a provider as the role in `own:role`. It exports nothing."""
 
 import json
 
 import pulumi
+import pulumi_aws as aws
 from aws_access_keys import ProgrammaticAccess
 
 config = pulumi.Config("own")
 name = config.get("parent")
 parent = pulumi.ComponentResource("own:index:Team", name) if name else None
+role, aws_config = config.get("role"), pulumi.Config("aws")
+provider = role and aws.Provider(
+    "other",
+    region="ap-northeast-2",
+    access_key=aws_config.require("accessKey"),
+    secret_key=aws_config.require("secretKey"),
+    assume_roles=[aws.ProviderAssumeRoleArgs(role_arn=role)],
+)
 for name, args in json.loads(config.require("components")).items():
-    ProgrammaticAccess(name, args, pulumi.ResourceOptions(parent=parent))
+    ProgrammaticAccess(name, args, pulumi.ResourceOptions(parent=parent, provider=provider or None))
