@@ -265,6 +265,6 @@ class Account:
             raise pulumi.RunError(
                 f"the users of this stack are in the AWS account {expected}, but the credentials are for "
                 f"{self._caller}. Use credentials for {expected}, or, for a component with a provider of its own, "
-                "give it a session for that account. Do not run `pulumi refresh` with these: it would drop every user "
-                "and key from the state. aws:allowedAccountIds in the stack file refuses other accounts."
+                "give it a session for that account. With these, `pulumi refresh` would drop every user and key from "
+                "the state. aws:allowedAccountIds in the stack file refuses other accounts."
             )

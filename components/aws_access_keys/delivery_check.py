@@ -16,6 +16,7 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.direct_delivery import stored_secret
 from aws_access_keys.iam import use_by_others
 from aws_access_keys.key_endings import delete_command
+from aws_access_keys.renamed import renamed
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.rotation import Key, KeyRules, due_key
@@ -127,6 +128,8 @@ class DeliveryCheck:
             ) from None
         if not self.is_withheld:
             return None
+        if why := renamed(self.user, self.state, self.account):
+            return f"the access key {key.id} is not delivered to {in_words(to)}: {why}"
         return (
             f"the access key {key.id} is not delivered to {in_words(to)}, because it is inactive, or IAM no longer "
             f"has it. Raise serial to {key.name.serial + 1} for a key that can be delivered; or, if the key may be "

@@ -89,15 +89,16 @@ def stray_keys(
 def _cure(key_id: str, state: UserState, spell: Spelling) -> str:
     if key_id not in state.strays and not state.overtaken and not state.unkept:
         return "Restore a newer state, or run `pulumi refresh` (docs/teams.md)"
-    return take_back(key_id, bool(state.unkept), True, spell)
+    return take_back(key_id, bool(state.unkept), spell)
 
 
-def take_back(key_id: str, is_unkept: bool, is_stored: bool, spell: Spelling) -> str:
-    """What takes a key into the state again that it lacks. is_unkept: whether its secret is not kept. is_stored:
-    whether a store holds it."""
+def take_back(key_id: str, is_unkept: bool, spell: Spelling) -> str:
+    """What takes a key into the state again that it lacks. is_unkept: whether its secret is not kept."""
     kept = f"{spell('keep_secret')} to true and " if is_unkept else ""
-    secret, which = (", secret: ...", ", with the secret that the store holds,") if is_stored else ("", "")
-    return f"To take the key back, set {kept}adopt to {{id: {key_id}{secret}}} in this key{which} and run `pulumi up`"
+    return (
+        f"To take the key back, set {kept}adopt to {{id: {key_id}, secret: ...}} in this key (without secret if "
+        "neither a store nor `pulumi stack output --show-secrets` has it) and run `pulumi up`"
+    )
 
 
 def _strays(
@@ -113,29 +114,6 @@ def _strays(
     except AwsQueryError as error:
         return error
     return [key_id for key_id in unknown if key_id in held]
-
-
-def renamed(user: str, state: UserState, account: Account) -> str | None:
-    """What to do if somebody renamed a user in IAM: that a key is at another user now, and the way back. None where
-    nobody did, or AWS does not tell."""
-    try:
-        listed = {key.id for key in account.list_access_keys(user)}
-    except AwsQueryError:
-        return None
-    for key in state.keys:
-        if key.id not in listed and (owner := account.owner(key.id)) not in (None, user):
-            return f"{renamed_text(user, key.id, owner, account)} and run `pulumi up` again."
-    return None
-
-
-def renamed_text(user: str, key_id: str, owner: str, account: Account) -> str:
-    """The beginning of a message about a user who is `owner` in IAM now; without its end."""
-    is_taken = account.has_user(user)
-    first = f"Rename or delete the user who has the name '{user}' now, and restore" if is_taken else "Restore"
-    return (
-        f"the access key {key_id}, which this stack issued for '{user}', now belongs to the IAM user '{owner}': "
-        f"somebody renamed the user. {first} the name (aws iam update-user --user-name {owner} --new-user-name {user})"
-    )
 
 
 def still_active(
@@ -179,6 +157,8 @@ def retired_line(account: Account, user: str, key: Key, action: Retirement, why:
     try:
         if not {found.id: found.active for found in account.list_access_keys(user)}.get(key.id, key.active):
             return None
+        if not account.has_user(user):
+            return f"the access key {key.id} leaves the state: IAM has no user {user}. If it was renamed, the key works"
         used = account.last_use(key.id)
         use = used.text if used else "never used"
         if used and used.service == "sts":

@@ -19,11 +19,11 @@ from aws_access_keys.key_endings import (
     described,
     expiry,
     in_parallel,
-    renamed,
     retired_line,
     take_back,
     unmanaged_key,
 )
+from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import PYTHON, Spelling
@@ -468,7 +468,7 @@ class _Planner:
                 text = f"the state no longer has the access key {key.id} of {self.user}, but IAM does. It may be in use"
                 delete = f"delete it: {self._delete_command(key.id)}"
                 if index == 0:
-                    back = take_back(key.id, bool(self.state.unkept), bool(self.asked.to), self.spell)
+                    back = take_back(key.id, bool(self.state.unkept), self.spell)
                     raise KeyLimitError(
                         f"{self.place}: {text}, so no other key is issued. {back}; or, if nobody uses it, {delete}. "
                         "Nothing was changed."

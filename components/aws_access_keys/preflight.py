@@ -272,7 +272,8 @@ def _existing_secrets(
         name = store.stored_name(user, "secrets_manager")
         if name in state.secrets:
             # In the state, a previous key depends on what the current one is delivered to, and would go with it.
-            first = f"retire the previous key ({RETIRE}), then " if len(state.user(user).keys) > 1 else ""
+            more = f"write name: {name}, retire the previous key ({RETIRE}), write existing again, and "
+            first = more if len(state.user(user).keys) > 1 else ""
             yield Problem(
                 where,
                 f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to keep "

@@ -32,6 +32,7 @@ from aws_access_keys.removal import (
     renamed_users,
     unfinished_adoptions,
 )
+from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.policies import administrator_warning, partition_of
@@ -273,7 +274,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 place = self._settings.key_place(self._spell, user, "expires")
                 problems.append(Problem(place, f"{text} {cure}"))
             elif not found.keys or (
-                rules.previous == "deleted" and not any(guard.refusal(user, one.id, "deleted") for one in found.keys)
+                rules.previous == "deleted"
+                and not any(guard.refusal(user, one.id, "deleted") for one in found.keys)
+                and not renamed(user, found, self._account)  # planning.py reports it
             ):
                 expired[user] = expiry(rules)
         refuse(problems, self._spell, self._name)
@@ -313,8 +316,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             problems += stray_keys(state.users, adopted, changing, spell, self._account)
             warnings += missing_buckets(settings, spell, state, self._account)
         lost, warnings_of_lost = lost_users(settings, state.users, spell, self._account)
-        renamed = renamed_users([*removed, *had_keys], state.users, spell, self._account)
-        refuse([*problems, *lost, *renamed, *unfinished_adoptions(removed, state, spell)], spell, self._name)
+        moved = renamed_users([*removed, *had_keys], settings.users, state.users, spell, self._account)
+        refuse([*problems, *lost, *moved, *unfinished_adoptions(removed, state, spell)], spell, self._name)
         for warning in [*warnings_of_lost, *warnings]:
             pulumi.log.warn(warning)
         self._kept_tags = kept_tags(settings, state, self._ignored_tags, self._account)

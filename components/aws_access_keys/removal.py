@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.key_endings import delete_command, in_parallel, renamed, renamed_text, take_back
+from aws_access_keys.key_endings import delete_command, in_parallel, take_back
+from aws_access_keys.renamed import renamed, renamed_text
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
@@ -154,15 +155,22 @@ def removed_copies(
 
 
 def renamed_users(
-    ending: Collection[str], states: Mapping[str, UserState], spell: Spelling, account: Account
+    ending: Collection[str], kept: Collection[str], states: Mapping[str, UserState], spell: Spelling, account: Account
 ) -> list[Problem]:
     """Users whose keys are to end, and who were renamed in IAM: the aws provider takes their keys for deleted ones.
 
-    ending: users of the state.
+    ending: users of the state. kept: users of the settings.
     """
     users = sorted(ending)
     found = in_parallel(lambda user: renamed(user, states[user], account), users)
-    return [Problem(spell("users.{}", user), text) for user, text in zip(users, found, strict=True) if text]
+    return [
+        Problem(
+            spell("users.{}", user),
+            text if user in kept else f"{text} To keep the user and its keys, put '{user}' back here first.",
+        )
+        for user, text in zip(users, found, strict=True)
+        if text
+    ]
 
 
 def lost_users(
@@ -185,6 +193,8 @@ def lost_users(
     for (user, key_id), owner in zip(lost, in_parallel(lambda key: account.owner(key[1]), lost), strict=True):
         if owner is None or (owner == user and (states[user].exists or user in settings.users)):
             continue  # planning.py takes care of it
+        if user not in settings.users and owner in settings.users:
+            continue  # it is taken over
         if user not in settings.users:
             warnings.append(
                 f"the access key {key_id}, which this stack issued for '{user}', still exists. It belongs to the IAM "
@@ -193,7 +203,7 @@ def lost_users(
             )
         elif all(problem.path != spell("users.{}", user) for problem in problems):  # the newest key first
             is_unkept = user in settings.users_with_key and not settings.effective_key(user).keep_secret
-            back = take_back(key_id, is_unkept, settings.effective_deliver(user) is not None, spell)
+            back = take_back(key_id, is_unkept, spell)
             problems.append(
                 Problem(
                     spell("users.{}", user),

@@ -9,6 +9,7 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.clock import moment_of
 from aws_access_keys.iam import is_trial, use_by_others
+from aws_access_keys.renamed import renamed_text
 from aws_access_keys.rules.rotation import Retirement, waits_for
 
 _USAGE_REPORT_DELAY = timedelta(hours=1)  # seen on AWS: several minutes
@@ -65,6 +66,8 @@ class RetireGuard:
             is_gone = found is None and not self._account.is_unlisted(user, key_id)
         except AwsQueryError as error:
             return self.unreadable(user, key_id, action, error)
+        if is_gone and (owner := self._account.owner(key_id)) not in (None, user):
+            return f"{renamed_text(user, key_id, owner, self._account)} and run the command again."
         if is_gone and (self._must_exist or not self._account.has_user(user)):
             return (
                 f"the access key {key_id} of user {user} is not {action}, because it is not in the account that "

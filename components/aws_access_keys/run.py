@@ -14,6 +14,7 @@ import pulumi
 from aws_access_keys.account import MAX_WORKERS, Account, AwsQueryError
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
 from aws_access_keys.key_endings import retired_line
+from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import COMPONENT, KEY, USER
@@ -226,6 +227,10 @@ class Run:
         if refusal:
             raise InUseError(refusal)
         staying = self.staying.get(args.id) if args.new_inputs is None else None
+        if staying and (
+            why := renamed(user, parse_state(component, self.resources).user(user), self.accounts[component])
+        ):
+            raise InUseError(f"{args.name} is not deleted: {why}")
         if staying and (
             line := retired_line(self.accounts[component], user, staying, "deleted", "the stack is destroyed")
         ):

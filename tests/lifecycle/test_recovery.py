@@ -13,7 +13,7 @@ import pytest
 from pulumi_sandbox.aws.settings import Faults
 
 from tests.faults.matrix import stored_keys
-from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam, works
+from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
 from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 
 
@@ -311,29 +311,33 @@ def test_a_user_who_was_renamed_by_hand_is_not_reported_as_deleted(
     new_stack: NewStack, sandbox: Sandbox, is_taken: bool
 ) -> None:
     stack, iam = new_stack(), sandbox.client("iam")
-    stack.write(config())
+    guarded = config(retireGuard={"idleDays": 7})
+    stack.write(guarded)
     stack.up()
     key = stack.key("test-user")
+    assert works(sandbox, key)
     iam.update_user(UserName="test-user", NewUserName="robot")
     if is_taken:
         iam.create_user(UserName="test-user")
     keyless = config()
     keyless["users"]["test-user"]["key"] = None
     removed = {"groups": GROUPS, "users": {"robot": {"groups": ["test"], "adopt": True}}}
-    for changed in (keyless, removed, config(serial=2), config(status="inactive")):
+    expired = config(expires=in_days(0), previous="deleted")
+    for changed in (guarded, keyless, removed, config(serial=2), config(status="inactive"), expired):
         stack.write(changed)
-        done = stack.up(check=False)
+        done = stack.destroy("--run-program", check=False) if changed is guarded else stack.up(check=False)
         assert done.code != 0
         assert f"the access key {key[0]}, which this stack issued for 'test-user', now belongs to the IAM" in done.text
         assert "the name (aws iam update-user --user-name robot --new-user-name test-user)" in done.text
-        assert ("Rename or delete the user who has the name 'test-user' now" in done.text) is is_taken
+        assert ("Rename the user who has the name 'test-user' now" in done.text) is is_taken
         assert not re.search(r"is (deleted|deactivated)|pulumi refresh", done.text)
+    stack.write({**config(), "deliver": {"ssm": {}}})
+    assert "is not delivered to the parameter '/access-keys/test-user' in SSM: the access" in stack.up().text
     if is_taken:
-        stack.write(config())
         stack.refresh()
         done = stack.up(check=False)
         assert done.code != 0, "after a refresh, no other key is issued either"
-        assert "now belongs to the IAM user 'robot': somebody renamed the user. Rename or delete" in done.text
+        assert "now belongs to the IAM user 'robot': somebody renamed the user. Rename the user" in done.text
         return
     iam.update_user(UserName="robot", NewUserName="test-user")
     stack.write({"groups": GROUPS, "users": {}, "allowNoUsers": True})

@@ -479,7 +479,7 @@ def test_a_user_who_was_renamed_in_iam_is_not_created_again(aws: FakeAws) -> Non
     (problem,) = refusal(key(), state=state)[1:-1]
     assert "users.ann: the access key AKIA-ann-1, which this stack issued for 'ann', now belongs to" in problem
     assert "Restore the name (aws iam update-user --user-name ann2 --new-user-name ann). To take" in problem
-    assert "set adopt to {id: AKIA-ann-1} in this key" in problem
+    assert "set adopt to {id: AKIA-ann-1, secret: ...} in this key" in problem
     assert "aws iam delete-access-key --user-name ann2 --access-key-id AKIA-ann-1" in problem
     aws.keys = {}
     assert made(key(), state)[0].keys == ["access/ann/1"], "once the key is gone, there is another one"

@@ -247,7 +247,7 @@ def test_a_user_without_a_key_and_without_room_for_one_stops_the_run(aws: FakeAw
 def test_a_current_key_that_was_lost_from_the_state_is_never_replaced_by_a_first_key(aws: FakeAws) -> None:
     aws.keys = {"ann": ["AKIA-ann-1"]}
     with pytest.raises(
-        KeyLimitError, match=r"set adopt to \{id: AKIA-ann-1\} .* or, if nobody uses it, delete it: aws"
+        KeyLimitError, match=r"set adopt to \{id: AKIA-ann-1, secret: ...\} .* or, if nobody uses it, delete it: aws"
     ):
         ann(aws, MadeUpState().user("ann", handed_over=["1"], planned=["1"]), KeyRules())
 
