@@ -128,7 +128,7 @@ class DeliveryCheck:
             ) from None
         if not self.is_withheld:
             return None
-        if why := renamed(self.user, self.state, self.account):
+        if why := renamed(self.user, self.state.keys, self.account):
             return f"the access key {key.id} is not delivered to {in_words(to)}: {why}"
         return (
             f"the access key {key.id} is not delivered to {in_words(to)}, because it is inactive, or IAM no longer "

@@ -98,7 +98,7 @@ def plan_users(
         adopts = adopted.get(user)
         delivery = DeliveryCheck(user, place, rules[user], state, today, account, asked)
         planner = _Planner(
-            user, place, spell, rules[user], adopts, state, today, guard, account, held, asked, delivery, is_listing
+            user, spell, rules[user], adopts, state, today, guard, account, held, asked, delivery, is_listing
         )
         return planner.plan()
 
@@ -111,8 +111,6 @@ class _Planner:
     """Makes the plan of one user."""
 
     user: str
-    place: str
-    """Where the user's key is in the settings."""
     spell: Spelling
     rules: KeyRules
     adopted: str | None
@@ -167,7 +165,7 @@ class _Planner:
             except AwsQueryError as error:
                 if not self.state.is_certain:  # a key of the state may be gone; to register it would issue it again
                     raise KeyLimitError(
-                        f"{self.place}: the last update did not finish, and the access keys of {self.user} "
+                        f"{self.delivery.place}: the last update did not finish, and the access keys of {self.user} "
                         f"could not be listed ({error}). {error.cure('iam:ListAccessKeys')} Nothing was changed."
                     ) from None
                 new = self._skip(
@@ -177,7 +175,7 @@ class _Planner:
             else:
                 keys, new, replaced = self._compare(ids, new)
         if not keys and not new:
-            raise KeyLimitError(f"{self.place}: {' '.join(self.skipped)} Nothing was changed.")
+            raise KeyLimitError(f"{self.delivery.place}: {' '.join(self.skipped)} Nothing was changed.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
         if leaked := self._leaked(plan, keys):
             plan = plan_keys(self.rules, keys, self.today, new, replaced, leaked)
@@ -393,7 +391,7 @@ class _Planner:
                 "then `pulumi up`."
             )
             if not self.state.is_certain:
-                raise KeyLimitError(f"{self.place}: {why} Nothing was changed.")
+                raise KeyLimitError(f"{self.delivery.place}: {why} Nothing was changed.")
             self._skip(why)
             return self._usable_keys, None, None
         self._check_lost_keys(ids)
@@ -439,7 +437,7 @@ class _Planner:
 
     @cached_property
     def _renamed(self) -> str | None:
-        return renamed(self.user, self.state, self.account)
+        return renamed(self.user, self.state.keys, self.account)
 
     def _without_gone(self, keys: tuple[Key, ...]) -> tuple[Key, ...]:
         """The keys that IAM has, as far as it can be asked: one that is gone takes no other key's place."""
@@ -459,7 +457,7 @@ class _Planner:
         if any(key.name == self.state.handed_over[0].name for key in self.state.keys):
             self.keeps_all = True
             return self.state.keys
-        raise KeyLimitError(f"{self.place}: {' '.join([*self.warnings, *self.skipped])} Nothing was changed.")
+        raise KeyLimitError(f"{self.delivery.place}: {' '.join([*self.warnings, *self.skipped])} Nothing was changed.")
 
     def _check_lost_keys(self, ids: Set[str]) -> None:
         """Keys that were handed over and that IAM has, but not the state. Raises KeyLimitError for the current one."""
@@ -470,8 +468,8 @@ class _Planner:
                 if index == 0:
                     back = take_back(key.id, bool(self.state.unkept), self.spell)
                     raise KeyLimitError(
-                        f"{self.place}: {text}, so no other key is issued. {back}; or, if nobody uses it, {delete}. "
-                        "Nothing was changed."
+                        f"{self.delivery.place}: {text}, so no other key is issued. {back}; or, if nobody uses it, "
+                        f"{delete}. Nothing was changed."
                     )
                 self.warnings.append(f"{text}; if not, {delete}")
 

@@ -276,7 +276,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             elif not found.keys or (
                 rules.previous == "deleted"
                 and not any(guard.refusal(user, one.id, "deleted") for one in found.keys)
-                and not renamed(user, found, self._account)  # planning.py reports it
+                and not renamed(user, found.keys, self._account)  # planning.py reports it
             ):
                 expired[user] = expiry(rules)
         refuse(problems, self._spell, self._name)
@@ -315,10 +315,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             changing = {user: self._deliveries.changing(user, self._today) for user in state.users}
             problems += stray_keys(state.users, adopted, changing, spell, self._account)
             warnings += missing_buckets(settings, spell, state, self._account)
-        lost, warnings_of_lost = lost_users(settings, state.users, spell, self._account)
-        moved = renamed_users([*removed, *had_keys], settings.users, state.users, spell, self._account)
-        refuse([*problems, *lost, *moved, *unfinished_adoptions(removed, state, spell)], spell, self._name)
-        for warning in [*warnings_of_lost, *warnings]:
+        lost, unmanaged = lost_users(settings, state.users, spell, self._account)
+        renames = renamed_users([*removed, *had_keys], settings.users, state.users, spell, self._account)
+        refuse([*problems, *lost, *renames, *unfinished_adoptions(removed, state, spell)], spell, self._name)
+        for warning in [*unmanaged, *warnings]:
             pulumi.log.warn(warning)
         self._kept_tags = kept_tags(settings, state, self._ignored_tags, self._account)
         if pulumi.runtime.is_dry_run():

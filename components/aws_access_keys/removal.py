@@ -162,7 +162,7 @@ def renamed_users(
     ending: users of the state. kept: users of the settings.
     """
     users = sorted(ending)
-    found = in_parallel(lambda user: renamed(user, states[user], account), users)
+    found = in_parallel(lambda user: renamed(user, states[user].keys, account), users)
     return [
         Problem(
             spell("users.{}", user),
@@ -188,30 +188,27 @@ def lost_users(
         for key in states[user].handed_over
         if not states[user].exists or key.id not in {known.id for known in states[user].keys}
     ]
-    problems: list[Problem] = []
+    problems: dict[str, Problem] = {}
     warnings: list[str] = []
     for (user, key_id), owner in zip(lost, in_parallel(lambda key: account.owner(key[1]), lost), strict=True):
         if owner is None or (owner == user and (states[user].exists or user in settings.users)):
             continue  # planning.py takes care of it
-        if user not in settings.users and owner in settings.users:
-            continue  # it is taken over
         if user not in settings.users:
+            if owner in settings.users:
+                continue  # it is taken over
             warnings.append(
                 f"the access key {key_id}, which this stack issued for '{user}', still exists. It belongs to the IAM "
                 f"user '{owner}', whom this stack does not manage. If nobody uses it, delete it: "
                 f"{delete_command(owner, key_id)}"
             )
-        elif all(problem.path != spell("users.{}", user) for problem in problems):  # the newest key first
+        elif user not in problems:  # the newest key comes first
             is_unkept = user in settings.users_with_key and not settings.effective_key(user).keep_secret
-            back = take_back(key_id, is_unkept, spell)
-            problems.append(
-                Problem(
-                    spell("users.{}", user),
-                    f"{renamed_text(user, key_id, owner, account)}. {back}. Or, if nobody uses the key, delete it: "
-                    f"{delete_command(owner, key_id)}",
-                )
+            problems[user] = Problem(
+                spell("users.{}", user),
+                f"{renamed_text(user, key_id, owner, account)}. {take_back(key_id, is_unkept, spell)}. Or, if nobody "
+                f"uses the key, delete it: {delete_command(owner, key_id)}",
             )
-    return problems, warnings
+    return list(problems.values()), warnings
 
 
 def _inline(policy: str) -> str:

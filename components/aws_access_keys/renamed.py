@@ -1,17 +1,19 @@
 """Users who were renamed in IAM: their keys work, and the stack no longer finds them."""
 
+from collections.abc import Iterable
+
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.state import UserState
+from aws_access_keys.rules.rotation import Key
 
 
-def renamed(user: str, state: UserState, account: Account) -> str | None:
-    """What to do if somebody renamed a user in IAM: that a key is at another user now, and the way back. None where
-    nobody did, or AWS does not tell."""
+def renamed(user: str, keys: Iterable[Key], account: Account) -> str | None:
+    """What to do if somebody renamed a user in IAM: that one of the keys is at another user now, and the way back. None
+    where nobody did, or AWS does not tell. keys: those that the state has of the user."""
     try:
         listed = {key.id for key in account.list_access_keys(user)}
     except AwsQueryError:
         return None
-    for key in state.keys:
+    for key in keys:
         if key.id not in listed and (owner := account.owner(key.id)) not in (None, user):
             return f"{renamed_text(user, key.id, owner, account)} and run `pulumi up` again."
     return None

@@ -227,13 +227,12 @@ class Run:
         if refusal:
             raise InUseError(refusal)
         staying = self.staying.get(args.id) if args.new_inputs is None else None
-        if staying and (
-            why := renamed(user, parse_state(component, self.resources).user(user), self.accounts[component])
-        ):
+        if staying is None:
+            return
+        account = self.accounts[component]
+        if why := renamed(user, [staying], account):
             raise InUseError(f"{args.name} is not deleted: {why}")
-        if staying and (
-            line := retired_line(self.accounts[component], user, staying, "deleted", "the stack is destroyed")
-        ):
+        if line := retired_line(account, user, staying, "deleted", "the stack is destroyed"):
             pulumi.log.info(line)
 
     def _check_store(self, args: pulumi.ResourceHookArgs) -> None:

@@ -305,7 +305,6 @@ def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandb
     assert f"aws iam delete-access-key --user-name test-user --access-key-id {unmanaged}" in text
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("is_taken", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_user_who_was_renamed_by_hand_is_not_reported_as_deleted(
     new_stack: NewStack, sandbox: Sandbox, is_taken: bool
@@ -399,6 +398,7 @@ def test_a_first_key_is_not_delivered_into_another_account_than_its_users(
     assert sandbox.client("ssm").describe_parameters()["Parameters"] == []
 
 
+@pytest.mark.long
 def test_a_user_who_was_deleted_by_hand_holds_nobody_up(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
 
