@@ -160,8 +160,8 @@ class _Attempt:
     def run(self) -> None:
         self.prepared.restore()
         _begin(self.prepared)
-        killed = self._faulty_run()
-        self._check("after the run with the fault", loads=not killed)
+        self._faulty_run()
+        self._check("after the run with the fault")
         left = self._ids()
         command = self.scenario.command
         if self.point.then == "reverted":
@@ -176,13 +176,16 @@ class _Attempt:
             preview = self.stack.preview("--expect-no-changes", check=False)
             self._need(preview.code == 0, f"a further preview is empty:\n{preview.text}")
             self.said.append(preview.text)
+        else:  # every other command loads the state
+            exported = self.stack.run("stack", "export", check=False)
+            self._need(exported.code == 0, f"the state loads:\n{exported.text}")
         self._check("in the end")
         self._check_end(left)
 
     # ---- the course
 
-    def _faulty_run(self) -> bool:
-        """Run the command under test with the fault. Whether the engine was killed."""
+    def _faulty_run(self) -> None:
+        """Run the command under test with the fault."""
         self.sandbox.control.set_faults(Faults(failures=self.point.failures()))
         command = self.scenario.command
         if not self.point.fault.startswith("kill"):
@@ -190,7 +193,7 @@ class _Attempt:
             self.said.append(done.text)
             self.finished = done.code == 0
             self.sandbox.control.clear_faults()
-            return False
+            return
         process = self.stack.start(*command, "--yes", "--skip-preview", "--json")
         with ThreadPoolExecutor() as pool:
             output = pool.submit(process.communicate)
@@ -207,7 +210,6 @@ class _Attempt:
             time.sleep(0.02)
         time.sleep(0.2)
         self.sandbox.control.clear_faults()
-        return was_held
 
     def _converge(self, command: tuple[str, ...]) -> None:
         """Run again, and do what the messages say, until a run succeeds."""
@@ -216,7 +218,7 @@ class _Attempt:
             self.said.append(done.text)
             if done.code == 0:
                 return
-            self._check("after another run", loads=False)
+            self._check("after another run")
             self._follow(done.text)
         raise PointError(f"the runs converge, but {ROUNDS} did not:\n{self.said[-1]}")
 
@@ -275,7 +277,7 @@ class _Attempt:
             keys = [one for one in keys if (one.user, one.serial) != ("ann", 1)]
         return keys
 
-    def _check(self, when: str, loads: bool = True) -> None:
+    def _check(self, when: str) -> None:
         """What is true at every moment."""
         active = self._active()
         for one in self._kept():
@@ -296,9 +298,6 @@ class _Attempt:
                     self._need(key_id in active, f"{when} {name} holds a key that works, but it holds {key_id}")
         for text in self.said:
             self._need("Traceback" not in text, f"{when} no output has a traceback:\n{text}")
-        if loads:
-            exported = self.stack.run("stack", "export", check=False)
-            self._need(exported.code == 0, f"{when} the state loads:\n{exported.text}")
 
     def _check_end(self, left: set[str]) -> None:
         """What is true when everything has succeeded."""
