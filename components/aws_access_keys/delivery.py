@@ -186,8 +186,11 @@ class Deliveries:
         is_due = rules and due_key(rules, state.keys, today)
         deliver = self._settings.effective_deliver(user) if rules and not rules.have_expired(today) else None
         wanted, own = (deliver.destinations(user), deliver.fields) if deliver else ({}, {})
-        is_changed = state.delivered_directly.gone(wanted) or (is_due and state.unkept)
+        is_changed = state.delivered_directly.gone(wanted) or is_due
         found = list(aws_stores(state.delivered_directly.to).items()) if is_changed else []
+        existing = {kind: name for kind, name in aws_stores(wanted).items() if kind == "existingSecret"}
+        if state.handed_over and not self._state.copies.keys() & stored_in(existing):
+            found += existing.items()
         usual = [FieldSettings().id, FieldSettings().secret]
         fields = {stored_in({kind: to})[0]: own.get(kind, usual) for kind, to in aws_stores(wanted).items()}
         for kind, path in (place for key in state.keys for place in self._copies.get(key.id, ())):

@@ -87,9 +87,9 @@ def stray_keys(
 
 
 def _cure(key_id: str, state: UserState, spell: Spelling) -> str:
-    if key_id not in state.strays and not state.overtaken and not state.unkept:
+    if state.keys and key_id not in state.strays and not state.overtaken and not state.unkept:
         return "Restore a newer state, or run `pulumi refresh` (docs/teams.md)"
-    return take_back(key_id, bool(state.unkept), spell)
+    return take_back(key_id, state.lacks_copy, spell)
 
 
 def take_back(key_id: str, is_unkept: bool, spell: Spelling) -> str:
@@ -179,7 +179,8 @@ def unmanaged_key(user: str, key: AccessKeyMetadata, account: Account) -> str:
     """The warning about a key that IAM has and the stack does not know."""
     return (
         f"IAM has an access key of {user} that this stack does not manage: {described(key, account)}. Somebody or "
-        "another stack created it, or AWS's response to an earlier run got lost. If nobody uses it, delete it: "
+        "another stack created it, AWS's response to an earlier run got lost, or the state is older than the key. If "
+        "nobody uses it, delete it: "
         f"{delete_command(user, key.id)}"
     )
 

@@ -415,8 +415,8 @@ class _Planner:
             new = self._skip(
                 f"no new key is issued: IAM allows two access keys per user, and {self.user} has one that this stack "
                 f"does not manage, {' and '.join(described(key, self.account) for key in unmanaged)}. Somebody or "
-                "another stack created it, or AWS's response got lost in an earlier run. If nobody uses it, delete it "
-                "and run `pulumi up` again: "
+                "another stack created it, AWS's response got lost in an earlier run, or the state is older than the "
+                "key. If nobody uses it, delete it and run `pulumi up` again: "
                 f"{self._delete_command(unmanaged[0].id)}"
             )
         elif self.delivery.completes(existing, oldest):
@@ -466,7 +466,7 @@ class _Planner:
                 text = f"the state no longer has the access key {key.id} of {self.user}, but IAM does. It may be in use"
                 delete = f"delete it: {self._delete_command(key.id)}"
                 if index == 0:
-                    back = take_back(key.id, bool(self.state.unkept), self.spell)
+                    back = take_back(key.id, self.state.lacks_copy, self.spell)
                     raise KeyLimitError(
                         f"{self.delivery.place}: {text}, so no other key is issued. {back}; or, if nobody uses it, "
                         f"{delete}. Nothing was changed."

@@ -23,6 +23,7 @@ import pulumi
 
 from aws_access_keys import clock
 from aws_access_keys.credentials import stored_id
+from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
 from aws_access_keys.rules.resource_types import (
     COMPONENT,
@@ -197,7 +198,8 @@ class UserState:
     kept_tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """See RunRecord."""
     overtaken: tuple[str, ...] = ()
-    """The names of secrets into which something else has written a newer version than the one in the state."""
+    """The names of secrets into which something else has written a newer version than the one in the state, or of which
+    the state has no version."""
     attempted: str | None = None
     """The id of the last key that a command got and whose secret is not kept; recorded before the command runs."""
     tried: datetime | None = None
@@ -231,6 +233,11 @@ class UserState:
     def has_adopted(self, adopted: str) -> bool:
         """Whether an earlier run has taken over a key, which may be gone since."""
         return adopted == self.adopted or adopted in {key.id for key in (*self.keys, *self.handed_over)}
+
+    @property
+    def lacks_copy(self) -> bool:
+        """Whether no secret of a key that the state lacks was kept in it."""
+        return bool(self.unkept) or not self.keep_secret
 
     @property
     def handed_over_ids(self) -> set[str]:
@@ -350,13 +357,20 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         for path, found in below.outputs(USER, kind).items()
         if (key_id := stored_id(found.get(content)))
     }
+    versions = below.outputs(USER, SECRET_VERSION)
     overtaken = {
         path: copies.get((SECRET, path))
-        for path, found in below.outputs(USER, SECRET_VERSION).items()
-        if (stages := found.get("versionStages")) and "AWSCURRENT" not in stages
+        for path, found in versions.items()
+        if (stages := found.get("versionStages")) is not None and "AWSCURRENT" not in stages
     }
     for one in direct.values():
         copies |= dict.fromkeys(stored_in(one.to), one.key_id) if one.key_id else {}
+    # Secrets Manager drops a version that two others have followed, and a refresh drops it from the state.
+    without_version = {
+        path: found.get("description")
+        for path, found in secrets.items()
+        if path not in versions and (SECRET, path) not in copies
+    }
     delivered = frozenset({*copies.values(), *(one.key_id for one in direct.values() if one.key_id)})
     strays = delivered - {key.id for of_user in keys.values() for key in of_user}
     policies = below.policies(USER, USER_POLICY, USER_POLICY_ATTACHMENT)
@@ -388,7 +402,10 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
             kept_tags=mapping(record.tags.get(user)),
-            overtaken=tuple(path for path, held in overtaken.items() if held in ids),
+            overtaken=(
+                *(path for path, held in overtaken.items() if held in ids),
+                *(path for path, text in without_version.items() if text == DESCRIPTION.format(user)),
+            ),
             attempted=mapping(stashes.get(f"{user}/attempt", {}).get("input")).get("key"),
             tried=datetime.fromisoformat(record.tried[user]) if user in record.tried else None,
             undecided=record.undecided.get(user),

@@ -586,6 +586,37 @@ def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", "not kept"])
+@pytest.mark.parametrize("store", ["ssm", "secretsManager", "existing"])
+def test_a_state_whose_keys_are_all_gone_costs_no_secret_in_a_store(
+    new_stack: NewStack, sandbox: Sandbox, store: str, keeps: bool
+) -> None:
+    stack, name = new_stack(), {"ssm": "/access-keys/test-user", "existing": "team"}.get(store, "access-keys/test-user")
+    if store == "existing":
+        sandbox.client("secretsmanager").create_secret(Name="team", SecretString="{}")
+    deliver = {"deliver": {"secretsManager": {"existing": "team"}} if store == "existing" else {store: {}}}
+    for serial in (1, 2, 3):
+        stack.write({**config(serial=serial, previous="deleted", keepSecret=keeps), **deliver})
+        stack.up()
+        if serial == 1:
+            stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+    in_use = stored_keys(sandbox)[name]
+    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.refresh()
+    refused = stack.up(check=False)
+    assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
+    assert ("keepSecret to true" in refused.text) is not keeps, refused.text
+    assert stored_keys(sandbox) == {name: in_use}
+    stack.write({**config(serial=3, adopt={"id": in_use[0]}), **deliver})
+    path = "aws-access-keys:users.test-user.key.adopt.secret"
+    stack.run("config", "set", "--secret", "--path", path, in_use[1])
+    stack.up()
+    assert stack.key("test-user") == in_use, "as the message advises"
+    assert stored_keys(sandbox) == {name: in_use}
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["ssm", "secretsManager"])
 @pytest.mark.parametrize("then", [{"fields": {"id": "user"}}, {"name": "/moved"}, None])
 def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_key(

@@ -99,6 +99,26 @@ def test_the_help_comes_without_waiting_for_what_only_the_work_needs() -> None:
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+STOP = (
+    "import os, signal; from pathlib import Path; from aws_access_keys.cli import files, main; "
+    "files.os.fsync = lambda _: os.kill(os.getpid(), signal.{}); main()"
+)
+
+
+@pytest.mark.parametrize("stop", ["SIGTERM", "SIGHUP"])
+def test_a_signal_while_a_profile_is_written_leaves_no_file_with_a_secret(tmp_path: Path, stop: str) -> None:
+    outputs = '{"accessKeyIds": {"ann": "A"}, "secretAccessKeys": {"ann": "s"}, "keys": {}}'
+    path, folder = fake_pulumi(tmp_path, f"echo '{outputs}'"), tmp_path / "home"
+    done = subprocess.run(
+        [sys.executable, "-c", STOP.format(stop), "credentials", "ann", "--file", folder / "credentials"],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr.strip()) == (130, "Interrupted.")
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("after", [0.2, 0.7])
 def test_ctrl_c_ends_it_in_one_line(tmp_path: Path, after: float) -> None:
     """At any time: also while Python imports, and while an engine hangs that ignores the signal."""

@@ -2,13 +2,21 @@
 
 import errno
 import os
+import signal
 import sys
 from io import TextIOWrapper
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals of Ctrl-C, of `kill` and of a terminal that is closed."""
+
 
 def main() -> None:
-    """Run the command. Ctrl-C ends it with one line and exit code 130, also while Python is still importing."""
+    """Run the command. Ctrl-C, SIGTERM and SIGHUP end it with one line and exit code 130, also while Python is still
+    importing; no half-written file with a secret stays."""
     try:
+        for number in STOPS:
+            if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP
+                signal.signal(number, signal.default_int_handler)
         import click
 
         from aws_access_keys.cli.commands import access_keys

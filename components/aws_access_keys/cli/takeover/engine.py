@@ -15,6 +15,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import IO, Any, cast
 
+from aws_access_keys.cli import STOPS
 from aws_access_keys.cli.stack import StackError
 from aws_access_keys.rules.takeover import Planned
 from aws_access_keys.takeover import VARIABLE
@@ -88,11 +89,13 @@ def hand_over(stack: str) -> None:
 def _events(arguments: Sequence[str], environment: Mapping[str, str], document: str = "") -> Iterator[dict[str, Any]]:
     """The events of a `pulumi` command that reads a document. Raises StackError with its words where it fails.
 
-    Ctrl-C reaches the engine, too, which ends in order; so it is waited for.
+    Ctrl-C reaches the engine, too, which ends in order; so it is waited for, and after any other signal as well.
     """
     interrupted: list[int] = []
     errors: list[str] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    before = {number: handler for number in STOPS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, lambda number, _: interrupted.append(number))
     try:
         with (
             subprocess.Popen(
@@ -116,7 +119,8 @@ def _events(arguments: Sequence[str], environment: Mapping[str, str], document: 
                 yield event
             errors.append(words.result())
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if interrupted:
         raise KeyboardInterrupt
     if process.returncode:
