@@ -91,6 +91,7 @@ def test_what_cannot_be_taken_over_is_refused_with_its_place(
     assert stack.resources().keys() <= {urn for urn in stack.resources() if "aws:iam" not in urn}
 
 
+@pytest.mark.long
 def test_a_user_who_has_two_keys_gets_no_third(new_stack: NewStack, sandbox: Sandbox, existing: str) -> None:
     key = sandbox.client("iam").create_access_key(UserName="ann")["AccessKey"]
     sandbox.issued.add(key["SecretAccessKey"])

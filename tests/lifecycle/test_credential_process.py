@@ -160,6 +160,7 @@ def follow(new_stack: NewStack, sandbox: Sandbox, folder: Path, rotations: int, 
     return sum(made for made, _ in found) + fresh
 
 
+@pytest.mark.long
 def test_clients_follow_a_rotation(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
     made = follow(new_stack, sandbox, tmp_path, rotations=1, clients=2, fresh=2)
     print(f"credential_process: {made} calls through 1 rotation")

@@ -41,6 +41,7 @@ def test_a_consumer_reads_the_current_key_from_the_store(new_stack: NewStack, sa
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_delivery_uses_the_kms_key_asked_for(new_stack: NewStack, sandbox: Sandbox) -> None:
     kms = sandbox.client("kms")
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
@@ -64,6 +65,7 @@ def test_a_missing_kms_key_is_said_before_anything_is_made(new_stack: NewStack, 
     assert sandbox.client("iam").list_users()["Users"] == []
 
 
+@pytest.mark.long
 def test_a_user_can_be_left_out_of_the_stacks_delivery(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     settings = config()
@@ -196,6 +198,7 @@ def test_a_secret_of_the_stack_does_not_become_one_that_exists(new_stack: NewSta
     assert content(sandbox)["aws_access_key_id"] == stack.key("test-user")[0]
 
 
+@pytest.mark.long
 def test_a_store_keeps_its_key_while_iam_cannot_be_asked(new_stack: NewStack, sandbox: Sandbox) -> None:
     secrets, stack = sandbox.client("secretsmanager"), new_stack()
     stack.write({**config(), "deliver": {"secretsManager": {"name": "/team/key"}}})

@@ -160,6 +160,7 @@ def checked(stack: Stack) -> tuple[int, dict[str, str | None]]:
     return done.returncode, {f"{row['for']} {row['expected']}": row["problem"] for row in rows}
 
 
+@pytest.mark.long
 def test_expectations_can_be_checked_at_any_time(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     readers = {**READERS, "expect": {"allow": ["s3:GetObject arn:aws:s3:::data/in/*"], "deny": ["iam:*"]}}
@@ -187,6 +188,7 @@ def test_expectations_can_be_checked_at_any_time(new_stack: NewStack, sandbox: S
     assert "Expectations: 3, failed: 2. IAM decisions: " in shown.stdout
 
 
+@pytest.mark.long
 def test_the_expectations_of_the_example_for_production_hold(new_stack: NewStack) -> None:
     stack = new_stack()
     stack.write(yaml.safe_load((CHECKOUT / "Pulumi.prod.yaml").read_text())["config"])

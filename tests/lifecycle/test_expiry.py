@@ -117,6 +117,7 @@ def test_a_key_in_use_keeps_its_copy_when_it_expires_before_the_next_one_is_deli
     assert copies(sandbox) == [{"expired": in_days(1)}]
 
 
+@pytest.mark.long
 def test_a_user_whose_key_has_expired_before_it_was_issued_gets_none(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({**config(expires="2020-01-01"), **STORES})

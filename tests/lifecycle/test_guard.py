@@ -112,6 +112,7 @@ def test_a_rotation_waits_that_needs_the_slot_of_a_key_in_use(new_stack: NewStac
     assert stack.outputs()["keys"]["test-user"]["current"]["serial"] == 3, "the raise was not forgotten"
 
 
+@pytest.mark.long
 def test_the_guard_keeps_a_key_whose_last_use_cannot_be_read(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(several(ann=1))
@@ -127,6 +128,7 @@ def test_the_guard_keeps_a_key_whose_last_use_cannot_be_read(new_stack: NewStack
     assert old in keys_in_iam(sandbox, "ann")
 
 
+@pytest.mark.long
 def test_the_guard_refuses_to_deactivate_a_used_key_and_the_preview_says_it_first(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -145,6 +147,7 @@ def test_the_guard_refuses_to_deactivate_a_used_key_and_the_preview_says_it_firs
     assert not works(sandbox, stack.key("test-user")), "without the guard it goes"
 
 
+@pytest.mark.long
 def test_the_guard_lets_a_key_go_that_only_its_own_trial_has_used(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     settings: dict[str, Any] = {"retireGuard": {"idleDays": 30}, "previous": "deleted"}

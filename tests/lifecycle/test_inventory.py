@@ -319,6 +319,7 @@ def test_without_one_permission_it_is_named_and_the_rest_is_shown(
     assert row_of(found, "boss")["administrator"] == ["AdministratorAccess"], "its name is enough"
 
 
+@pytest.mark.long
 def test_a_key_that_is_newer_than_the_report_is_there(
     new_stack: NewStack, sandbox: Sandbox, made: dict[str, str]
 ) -> None:
@@ -347,6 +348,7 @@ def test_aws_that_is_busy_is_waited_for(new_stack: NewStack, sandbox: Sandbox, m
     assert inventory(stack)["problem"] is None
 
 
+@pytest.mark.long
 def test_without_credentials_it_ends_in_one_line(new_stack: NewStack) -> None:
     stack = new_stack()
     for environment in ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}):

@@ -103,6 +103,7 @@ def test_previous_decides_what_becomes_of_the_key_before(
     assert len(keys_in_iam(sandbox)) == (1 if previous == "deleted" else 2)
 
 
+@pytest.mark.long
 def test_an_inactive_previous_key_can_be_brought_back(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())
@@ -115,6 +116,7 @@ def test_an_inactive_previous_key_can_be_brought_back(new_stack: NewStack, sandb
     assert works(sandbox, old), "nobody had to copy a secret again"
 
 
+@pytest.mark.long
 def test_a_raise_by_more_than_one_issues_one_key_and_the_preview_says_so(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config(serial=2))
@@ -139,6 +141,7 @@ def test_a_lowered_serial_changes_nothing_and_the_preview_says_so(new_stack: New
     assert "Raise it to 3" in done.text
 
 
+@pytest.mark.long
 def test_a_suspended_key_is_refused_and_comes_back(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())

@@ -138,6 +138,7 @@ def ann(sandbox: Sandbox, tmp_path: Path) -> Iterator[tuple[str, str]]:
     sandbox.control.reset()
 
 
+@pytest.mark.long
 def test_it_works_with_no_stack_can_be_run_again_and_undone(
     sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_undo_activates_no_key_that_was_inactive_before(sandbox: Sandbox, ann: t
     assert (deny(sandbox, "ann"), keys_in_iam(sandbox, "ann")) == ([], {ann[0]: "Inactive"})
 
 
+@pytest.mark.long
 def test_an_undo_that_cannot_activate_the_key_keeps_the_record_for_the_next_one(
     sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -326,6 +328,7 @@ def test_what_it_cannot_do_is_named_and_the_rest_is_done(
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_keys_that_it_cannot_stop_are_named_with_what_to_do(
     sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -350,6 +353,7 @@ def test_keys_that_it_cannot_stop_are_named_with_what_to_do(
     assert called <= reading, "nothing is changed"
 
 
+@pytest.mark.long
 def test_who_uses_the_keys_of_a_user_is_reported(sandbox: Sandbox, stack: Stack) -> None:
     key = stack.key("test-user")
     sandbox.client("sts", key).get_caller_identity()

@@ -158,6 +158,7 @@ def test_a_move_that_is_killed_costs_no_key_and_the_same_command_completes_it(
     assert works(sandbox, new.key("bob"))
 
 
+@pytest.mark.long
 def test_nothing_moves_between_stacks_of_different_accounts(new_stack: NewStack) -> None:
     stack = new_stack()
     other = Stack(stack.sandbox, stack.folder, name=f"{stack.name}-b")

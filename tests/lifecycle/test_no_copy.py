@@ -278,14 +278,15 @@ def _unlock(stack: Stack) -> None:
     stack.refresh("--clear-pending-creates")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("action", "before"),
     [
         ("sts:GetCallerIdentity", True),
-        pytest.param("secretsmanager:PutSecretValue", True, marks=pytest.mark.long),
-        pytest.param("secretsmanager:PutSecretValue", False, marks=pytest.mark.long),
-        pytest.param("ssm:PutParameter", True, marks=pytest.mark.long),
-        pytest.param("ssm:PutParameter", False, marks=pytest.mark.long),
+        ("secretsmanager:PutSecretValue", True),
+        ("secretsmanager:PutSecretValue", False),
+        ("ssm:PutParameter", True),
+        ("ssm:PutParameter", False),
     ],
 )
 def test_a_run_that_is_killed_before_delivery_leaves_consumers_a_key_that_works(
@@ -771,6 +772,7 @@ def test_the_retire_guard_keeps_the_copies_of_a_key_in_use(new_stack: NewStack, 
     assert works(sandbox, held[SECRET])
 
 
+@pytest.mark.long
 def test_credentials_tells_where_the_secret_is(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(unkept())
@@ -813,6 +815,7 @@ def test_a_key_in_use_is_not_issued_again_where_the_newer_one_is_gone(new_stack:
     assert works(sandbox, in_use), "its consumers keep it"
 
 
+@pytest.mark.long
 def test_the_arguments_of_a_command_are_not_in_the_state(new_stack: NewStack, command: Command) -> None:
     stack = new_stack()
     stack.write(unkept(deliver={"command": [*command.settings["command"], "token-of-the-store"]}))

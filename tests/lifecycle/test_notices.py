@@ -146,6 +146,7 @@ def test_a_notice_that_fails_costs_no_key_and_goes_out_with_the_next_update(
     assert inbox.by_command() == []
 
 
+@pytest.mark.long
 def test_a_command_that_does_not_exist_or_fails_is_named(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for command, reason in (
@@ -161,6 +162,7 @@ def test_a_command_that_does_not_exist_or_fails_is_named(new_stack: NewStack, sa
         assert list(keys_in_iam(sandbox, "ann").values()) == ["Active"]
 
 
+@pytest.mark.long
 def test_a_run_that_fails_forgets_no_notice(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
     stack, inbox = new_stack(), Inbox(sandbox, tmp_path)
     users = {name: {"groups": ["test"], "tags": {"owner": name}} for name in ("ann", "bob")}

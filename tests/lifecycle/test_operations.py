@@ -183,6 +183,7 @@ def test_without_an_answer_of_aws_the_report_has_the_rest(new_stack: NewStack) -
     assert "AccessDenied" in json.loads(done.stdout)["problem"]
 
 
+@pytest.mark.long
 def test_a_key_that_iam_no_longer_has_is_named_with_what_to_do(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}})
@@ -318,6 +319,7 @@ def test_a_profile_is_written_that_the_real_aws_cli_works_with(new_stack: NewSta
         assert secret not in hand_over.printed, "no secret is shown"
 
 
+@pytest.mark.long
 def test_in_the_sandbox_a_profile_goes_into_the_sandboxs_own_file(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": {"ann": {"groups": ["s3"]}}})
@@ -349,6 +351,7 @@ def test_a_csv_is_written_as_aws_configure_import_takes_it(new_stack: NewStack, 
     assert secret not in hand_over.printed
 
 
+@pytest.mark.long
 def test_a_key_that_cannot_be_handed_over_is_refused_with_advice(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack()
     hand_over = HandOver(stack, AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"))

@@ -10,6 +10,7 @@ from tests.lifecycle.stack import Sandbox, Stack
 CARELESS = Path(__file__).parent / "programs" / "order"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("without", "says"),
     [

@@ -48,6 +48,7 @@ def test_a_program_that_exports_nothing_never_loses_a_key_in_use(new_stack: NewS
     assert len(keys_in_iam(sandbox, "ann")) == 2
 
 
+@pytest.mark.long
 def test_the_retire_guard_holds_without_exports_in_the_run_that_introduces_it(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -65,6 +66,7 @@ def test_the_retire_guard_holds_without_exports_in_the_run_that_introduces_it(
     assert works(sandbox, secrets_of(stack)["one/ann/2"]), "everything else was done"
 
 
+@pytest.mark.long
 def test_two_components_with_one_user_are_refused_before_anything_of_the_second_is_made(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

@@ -97,6 +97,7 @@ def named_as_prod(stack: Stack, environment: Mapping[str, str]) -> dict[str, str
     return {name: stack.name if value == "prod" else value for name, value in environment.items()}
 
 
+@pytest.mark.long
 def test_github_previews_updates_and_takes_the_inventory(project: Stack, sandbox: Sandbox) -> None:
     contexts = of_stack(project)
     for workflow in ("preview", "up", "inventory"):

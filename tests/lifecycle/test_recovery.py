@@ -112,6 +112,7 @@ def test_a_key_whose_deletion_failed_is_not_forgotten(new_stack: NewStack, sandb
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_a_key_that_the_stack_does_not_know_is_named_before_a_rotation_harms_anyone(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -296,6 +297,7 @@ def test_a_first_run_that_failed_does_not_forget_whom_it_gave_a_key(new_stack: N
     assert stack.outputs()["keys"]["bob"]["current"]["serial"] == 2
 
 
+@pytest.mark.long
 def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())
@@ -305,7 +307,8 @@ def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandb
     assert f"aws iam delete-access-key --user-name test-user --access-key-id {unmanaged}" in text
 
 
-@pytest.mark.parametrize("is_taken", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("is_taken", [False, True])
 def test_a_user_who_was_renamed_by_hand_is_not_reported_as_deleted(
     new_stack: NewStack, sandbox: Sandbox, is_taken: bool
 ) -> None:
@@ -359,6 +362,7 @@ def operator(sandbox: Sandbox) -> dict[str, str]:
     return {"aws:accessKey": made["AccessKeyId"], "aws:secretKey": made["SecretAccessKey"]}
 
 
+@pytest.mark.long
 def test_credentials_of_another_account_change_nothing(
     new_stack: NewStack, sandbox: Sandbox, operator: dict[str, str]
 ) -> None:
@@ -434,6 +438,7 @@ def test_a_store_name_goes_from_a_user_who_leaves_to_another(new_stack: NewStack
     assert json.loads(answer["SecretString"])["aws_access_key_id"] == stack.key("bob")[0]
 
 
+@pytest.mark.long
 def test_a_name_that_changes_only_in_case_is_refused_in_words(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config("ann"))
@@ -704,6 +709,7 @@ def test_an_entity_whose_creation_was_not_answered_can_be_taken_over(
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_replace_costs_no_key_and_the_way_to_a_new_one_is_named(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())

@@ -86,6 +86,7 @@ def test_secrets_are_encrypted_wherever_they_are_kept(new_stack: NewStack) -> No
     assert secret not in json.dumps(stack.resources())
 
 
+@pytest.mark.long
 def test_users_and_groups_are_added_and_removed_without_touching_the_others(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -105,6 +106,7 @@ def test_users_and_groups_are_added_and_removed_without_touching_the_others(
     assert stack.key("test-user") == before, "the first user keeps its key throughout"
 
 
+@pytest.mark.long
 def test_a_renamed_user_gets_a_new_key_and_leaves_nothing_of_the_old(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": USERS})
@@ -132,6 +134,7 @@ def test_a_renamed_group_takes_its_policies_and_members_along(new_stack: NewStac
     assert stack.key("test-user") == before, "the user keeps its key"
 
 
+@pytest.mark.long
 def test_another_order_of_everything_changes_nothing(new_stack: NewStack) -> None:
     stack = new_stack()
     groups = {"a": GROUPS["test"], "b": {"policies": ["AmazonS3ReadOnlyAccess"]}}
@@ -147,6 +150,7 @@ def test_another_order_of_everything_changes_nothing(new_stack: NewStack) -> Non
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_policies_are_swapped_one_by_one(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": USERS})
@@ -160,6 +164,7 @@ def test_policies_are_swapped_one_by_one(new_stack: NewStack, sandbox: Sandbox) 
     }
 
 
+@pytest.mark.long
 def test_groups_that_somebody_else_put_the_user_into_are_left_alone(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": USERS})

@@ -141,6 +141,7 @@ def test_what_terraform_made_becomes_a_stack_with_its_secrets(
     assert [user["UserName"] for user in iam.list_users()["Users"]] == ["other"]
 
 
+@pytest.mark.long
 def test_a_secret_that_aws_does_not_accept_is_not_taken_over(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
 ) -> None:

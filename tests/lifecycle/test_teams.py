@@ -182,6 +182,7 @@ def versions(sandbox: Sandbox) -> list[bytes]:
     return [s3.get_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])["Body"].read() for one in listed]
 
 
+@pytest.mark.long
 def test_two_operators_share_a_stack_after_the_commands_of_the_guide(team: Team, sandbox: Sandbox) -> None:
     team.share()
     with pytest.raises(ClientError, match="explicit deny in a resource-based policy"):
@@ -279,7 +280,6 @@ def test_an_operator_is_locked_out_while_the_other_one_runs(team: Team, sandbox:
     assert keys_in_iam(sandbox).keys() == {before[0], alice.key()[0]}, "the crash has cost no key"
 
 
-@pytest.mark.long
 def test_nothing_of_the_state_is_lost_with_a_laptop(team: Team, sandbox: Sandbox) -> None:
     team.share()
     alice = team.person("alice")

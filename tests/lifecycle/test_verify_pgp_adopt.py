@@ -53,6 +53,7 @@ def test_verify_gives_up_clearly_after_a_minute_and_goes_on_at_the_next_up(
     assert not works(sandbox, in_use), "only now the key before goes"
 
 
+@pytest.mark.long
 def test_a_key_that_was_issued_inactive_is_tried_when_it_is_switched_on(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config(status="inactive"))
@@ -146,6 +147,7 @@ def test_a_description_is_kept_as_the_console_keeps_it_and_does_not_drift(
     assert tags() == {"env": "dev"}
 
 
+@pytest.mark.long
 def test_a_description_that_aws_refused_is_written_by_the_next_run(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({**config(description="nightly report"), "aws:ignoreTags": {"keyPrefixes": ["AKIA"]}})
@@ -188,6 +190,7 @@ def test_a_key_made_by_hand_is_adopted_and_rotated_like_any_other(new_stack: New
     assert iam.list_users()["Users"] == []
 
 
+@pytest.mark.long
 def test_an_adopted_key_with_its_secret_is_handed_on(new_stack: NewStack, sandbox: Sandbox) -> None:
     iam = sandbox.client("iam")
     iam.create_user(UserName="by-hand")
@@ -202,6 +205,7 @@ def test_an_adopted_key_with_its_secret_is_handed_on(new_stack: NewStack, sandbo
     assert made["SecretAccessKey"] not in stack.run("stack", "export").text
 
 
+@pytest.mark.long
 def test_adopting_says_what_it_would_change(new_stack: NewStack, sandbox: Sandbox) -> None:
     iam = sandbox.client("iam")
     iam.create_user(UserName="by-hand", Path="/team/", Tags=[{"Key": "x", "Value": "y"}])
