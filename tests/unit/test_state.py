@@ -132,3 +132,22 @@ def test_a_delivered_key_is_handed_over_though_its_run_failed(kind: str, output:
     assert not state.parsed.users["ann"].was_handed_over(new)
     state.add(f"{USER}${kind}", "access/of-ann", {output: json.dumps({"username": new.id, "password": "s3cr3t"})})
     assert state.parsed.users["ann"].was_handed_over(new)
+
+
+@pytest.mark.parametrize(
+    ("stages", "is_overtaken"),
+    [(["AWSCURRENT"], False), (["AWSPREVIOUS"], True), ([], True), (None, True)],
+    ids=["current", "previous", "older", "gone"],
+)
+def test_a_secret_without_the_current_version_is_known_by_its_user(
+    stages: "list[str] | None", is_overtaken: bool
+) -> None:
+    made_up = MadeUpState().user("ann", "1").user("bob", "1")
+    kind = f"{USER}$aws:secretsmanager/secret"
+    made_up.add(f"{kind}:Secret", "access/keys/ann", {"name": "keys/ann", "description": "Access key of IAM user ann"})
+    if stages is not None:
+        held = json.dumps({"aws_access_key_id": "AKIA-ann-1", "aws_secret_access_key": "x"})
+        version = {"secretString": held, "versionStages": stages}
+        made_up.add(f"{kind}Version:SecretVersion", "access/keys/ann", version)
+    assert made_up.parsed.user("ann").overtaken == (("keys/ann",) if is_overtaken else ())
+    assert made_up.parsed.user("bob").overtaken == ()
