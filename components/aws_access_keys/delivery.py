@@ -179,14 +179,14 @@ class Deliveries:
         return put
 
     def changing(self, user: str, today: date) -> list[tuple[str, str]]:
-        """Kind and name of each store that goes, or gets something else than the user's key that it has. Where the
+        """Kind and name of each store that goes, or may get something else than the user's key that it has. Where the
         state is older than the store, that has another key."""
         state, has_key = self._state.user(user), user in self._settings.users_with_key
         rules = self._settings.effective_key(user).rules() if has_key else None
         is_due = rules and due_key(rules, state.keys, today)
         deliver = self._settings.effective_deliver(user) if rules and not rules.have_expired(today) else None
         wanted, own = (deliver.destinations(user), deliver.fields) if deliver else ({}, {})
-        is_changed = state.delivered_directly.gone(wanted) or is_due
+        is_changed = state.delivered_directly.gone(wanted) or is_due or not state.is_certain
         found = list(aws_stores(state.delivered_directly.to).items()) if is_changed else []
         existing = {kind: name for kind, name in aws_stores(wanted).items() if kind == "existingSecret"}
         if state.handed_over and not self._state.copies.keys() & stored_in(existing):

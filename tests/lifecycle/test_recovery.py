@@ -591,6 +591,32 @@ def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("store", ["ssm", "secretsManager"])
+def test_nobody_is_told_to_delete_the_key_in_a_store_after_state_and_file_were_restored(
+    new_stack: NewStack, sandbox: Sandbox, store: str
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {store: {}}}
+    for serial in (1, 2, 3):
+        stack.write({**config(serial=serial, previous="active", keepSecret=False), **deliver})
+        stack.up()
+        if serial == 2:
+            stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+    (in_use,) = stored_keys(sandbox).values()
+    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.refresh()
+    stack.write({**config(serial=2, previous="active", keepSecret=False), **deliver})
+    refused = stack.up(check=False)
+    assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
+    stack.write({**config(serial=2, previous="active", adopt={"id": in_use[0]}), **deliver})
+    path = "aws-access-keys:users.test-user.key.adopt.secret"
+    stack.run("config", "set", "--secret", "--path", path, in_use[1])
+    stack.up()
+    assert stack.key("test-user") == in_use, "as the message advises"
+    assert [*stored_keys(sandbox).values()] == [in_use]
+    assert len(keys_in_iam(sandbox)) == 2, "the older key works, too"
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("keeps", [True, False], ids=["kept", "not kept"])
 @pytest.mark.parametrize("store", ["ssm", "secretsManager", "existing"])
 def test_a_state_whose_keys_are_all_gone_costs_no_secret_in_a_store(
