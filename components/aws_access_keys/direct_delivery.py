@@ -244,7 +244,8 @@ def key_in_store(account: Account, kind: str, name: str) -> tuple[str | None, st
 def parameter_hook(
     accounts: Mapping[str, Account], kept: Container[tuple[str, str]]
 ) -> Callable[[pulumi.ResourceHookArgs], None]:
-    """The hook that deletes a parameter which is no resource, before the Stash in its place goes.
+    """The hook that deletes a parameter which is no resource, before the Stash in its place goes. A preview finds out
+    whether it could.
 
     accounts: URN of each component → its account. kept: URN of the component and name of each parameter that is a
     resource in this run.
@@ -257,9 +258,10 @@ def parameter_hook(
         if owner is None:  # it may be in another account than those of the other components
             raise pulumi.RunError(
                 f"the parameter '{name}' in SSM is not deleted, because its component is no longer in the program. "
-                "Put the component back without its users, run `pulumi up`, and remove it again."
+                "Put the component back without its users and with allowNoUsers (in Python: allow_no_users) enabled, "
+                "run `pulumi up`, and remove it again."
             )
-        if (owner, name) in kept:
+        if (owner, name) in kept or pulumi.runtime.is_dry_run():
             return
         try:
             accounts[owner].ask("ssm", "delete_parameter", Name=name)

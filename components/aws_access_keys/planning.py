@@ -477,7 +477,7 @@ class _Planner:
         """The name of the new key where the current one was deleted in IAM."""
         gone = f"IAM no longer has the current access key {current.id} of {self.user}"
         if all(key.name != current.name for key in self.state.keys):
-            self.warnings.append(f"{gone}; another one is issued.")
+            self.warnings.append(f"{gone}; another one is due.")
             return new or current.name
         return new or self._skip(f"{gone}. Run `pulumi refresh`, then `pulumi up` for another one.")
 

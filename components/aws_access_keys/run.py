@@ -74,7 +74,11 @@ class Run:
         self.new_parameter_hook = pulumi.ResourceHook(
             NEW_PARAMETER_HOOK, self._check_new_parameter, opts=pulumi.ResourceHookOptions(on_dry_run=True)
         )
-        self.parameter_hook = pulumi.ResourceHook(PARAMETER_HOOK, parameter_hook(self.accounts, self.parameters))
+        self.parameter_hook = pulumi.ResourceHook(
+            PARAMETER_HOOK,
+            parameter_hook(self.accounts, self.parameters),
+            opts=pulumi.ResourceHookOptions(on_dry_run=True),
+        )
 
     @classmethod
     def current(cls) -> "Run":

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.matrix import stored_keys
 from tests.lifecycle.helpers import NewStack, in_days, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox, Stack
 
@@ -184,3 +185,26 @@ def test_wrong_arguments_are_refused_with_their_place(
     assert "The ProgrammaticAccess 'one' has 1 problem" in refused.text
     assert "Traceback" not in refused.text
     assert sandbox.client("iam").list_groups()["Groups"] == []
+
+
+@pytest.mark.long
+def test_a_component_whose_parameter_only_it_can_delete_is_kept_from_leaving_by_the_preview(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    unkept = component("others", ben={"keep_secret": False})
+    unkept["users"]["ben"]["deliver"] = {"ssm": {}, "secrets_manager": {}}
+    write(stack, one=component(ann={}), two=unkept)
+    stack.up()
+    before = stored_keys(sandbox)
+    write(stack, one=component(ann={}))
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert "Put the component back without its users and with allowNoUsers" in refused.text
+    assert "/access-keys/ben" in stored_keys(sandbox), "the parameter keeps the only copy"
+    write(stack, one=component(ann={}), two={"groups": unkept["groups"], "users": {}, "allow_no_users": True})
+    stack.up()
+    write(stack, one=component(ann={}))
+    stack.up()
+    assert len(before) == 2
+    assert stored_keys(sandbox) == {}

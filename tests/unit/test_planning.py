@@ -281,7 +281,7 @@ def test_a_current_key_that_was_deleted_in_iam_is_replaced_once_the_state_knows(
         plan = ann(aws, refreshed, KeyRules(serial=serial))
         assert names(plan) == (str(max(serial, 2)), "1")
         assert plan.plan.is_new
-        assert "IAM no longer has the current access key AKIA-ann-2 of ann; another one is issued." in plan.warnings
+        assert "IAM no longer has the current access key AKIA-ann-2 of ann; another one is due." in plan.warnings
 
 
 def test_a_user_that_is_gone_from_iam_is_left_to_a_refresh(aws: FakeAws) -> None:
