@@ -186,8 +186,9 @@ class Deliveries:
         is_due = rules and due_key(rules, state.keys, today)
         deliver = self._settings.effective_deliver(user) if rules and not rules.have_expired(today) else None
         wanted, own = (deliver.destinations(user), deliver.fields) if deliver else ({}, {})
-        is_changed = state.delivered_directly.gone(wanted) or is_due or not state.is_certain
-        found = list(aws_stores(state.delivered_directly.to).items()) if is_changed else []
+        direct = state.delivered_directly
+        is_changed = direct.missing(wanted, own) or direct.gone(wanted) or is_due or not state.is_certain
+        found = list(aws_stores(direct.to).items()) if is_changed else []
         existing = {kind: name for kind, name in aws_stores(wanted).items() if kind == "existingSecret"}
         if state.handed_over and not self._state.copies.keys() & stored_in(existing):
             found += existing.items()

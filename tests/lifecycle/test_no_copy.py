@@ -1054,3 +1054,28 @@ def test_a_parameter_with_the_only_copy_stays_under_its_kms_key_and_every_run_sa
     assert "stays encrypted" not in stack.up().text
     assert encrypted_with() == two
     assert "stays encrypted" not in stack.preview("--expect-no-changes").text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("store", STORES)
+def test_a_key_that_somebody_put_into_a_store_is_not_overwritten_where_the_names_of_its_fields_change(
+    new_stack: NewStack, sandbox: Sandbox, store: str
+) -> None:
+    stack = new_stack()
+    stack.write(unkept())
+    stack.up()
+    made = sandbox.client("iam").create_access_key(UserName="test-user")["AccessKey"]
+    by_hand = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
+    sandbox.issued.add(made["SecretAccessKey"])
+    if store == "ssm":
+        put = {"Name": "/access-keys/test-user", "Value": json.dumps(by_hand), "Overwrite": True}
+        sandbox.client("ssm").put_parameter(**put)
+    else:
+        put = {"SecretId": "access-keys/test-user", "SecretString": json.dumps(by_hand)}
+        sandbox.client("secretsmanager").put_secret_value(**put)
+    before = stored_keys(sandbox)
+    stack.refresh()
+    stack.write(unkept(deliver={**STORES, store: {"fields": {"id": "user"}}}))
+    refused = stack.up(check=False)
+    assert f"the state does not have the access key {made['AccessKeyId']} of test-user, but IAM does" in refused.text
+    assert stored_keys(sandbox) == before
