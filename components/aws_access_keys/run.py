@@ -13,13 +13,13 @@ import pulumi
 
 from aws_access_keys.account import MAX_WORKERS, Account, AwsQueryError
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
-from aws_access_keys.key_endings import retired_line
+from aws_access_keys.key_endings import retired_line, unmanaged_key
 from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import COMPONENT, KEY, USER
 from aws_access_keys.rules.rotation import KeyPlan, Retirement
-from aws_access_keys.state import ComponentState, Key, component_name, owner_of_key, parse_state
+from aws_access_keys.state import ComponentState, Key, UserState, component_name, owner_of_key, parse_state
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
@@ -51,6 +51,8 @@ class Run:
         """The ids of keys whose secret nobody has, because they were never delivered."""
         self.staying: dict[str, Key] = {}
         """Id of each key that the program keeps → the key: what deletes it is not an update."""
+        self.users: dict[tuple[str, str], UserState] = {}
+        """URN of the component, and user, for each user whom the program keeps → what the state has."""
         self.stores: dict[str, tuple[str, str]] = {}
         """URN of each secret or parameter that holds a user's current key → URN of the component, user."""
         self.copied: set[tuple[str, str]] = set()
@@ -135,6 +137,7 @@ class Run:
         """Note which keys this run issues, which ones make room for them, and which ones stay. plans: by user."""
         for user, plan in plans.items():
             known, urn = state.user(user), state.key_urn(user, plan.current.name)
+            self.users[state.urn, user] = known
             self.staying |= {key.id: key for planned in plan.keys if (key := known.key(planned.name))}
             if not plan.is_new:
                 continue
@@ -236,8 +239,26 @@ class Run:
         account = self.accounts[component]
         if why := renamed(user, [staying], account):
             raise InUseError(f"{args.name} is not deleted: {why}")
+        self._refuse_others(component, user)
         if line := retired_line(account, user, staying, "deleted", "the stack is destroyed"):
             pulumi.log.info(line)
+
+    def _refuse_others(self, component: str, user: str) -> None:
+        """Refuse to destroy a user of whom IAM has a key that the state has not: a store of the stack may have its only
+        copy, and IAM would delete everything else before it refuses."""
+        if (state := self.users.get((component, user))) is None:
+            return
+        account, guard = self.accounts[component], self.guards.get(component)
+        try:
+            known = {key.id for key in state.keys}
+            others = [key for key in account.list_access_keys(user) if key.id not in known]
+        except AwsQueryError:
+            return
+        for key in others:
+            if guard and (refusal := guard.refusal(user, key.id, "deleted")):
+                raise InUseError(refusal)
+            if not state.force_destroy:
+                raise InUseError(f"the user {user} cannot be deleted. {unmanaged_key(user, key, account)}")
 
     def _check_store(self, args: pulumi.ResourceHookArgs) -> None:
         """`pulumi destroy` deletes what holds a key before the key: its consumers would lose a key that is kept.
@@ -246,6 +267,7 @@ class Run:
         """
         if args.urn in self.stores:
             component, user = self.stores[args.urn]
+            self._refuse_others(component, user)
         elif pulumi.runtime.is_dry_run() or (former := self._former_user(args.urn)) is None or former in self.copied:
             return
         else:

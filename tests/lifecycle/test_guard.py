@@ -1,5 +1,6 @@
 """The guard on keys in use, on the real engine: what waits, what goes on, and what an operator sees."""
 
+import json
 import re
 from typing import Any
 
@@ -335,3 +336,28 @@ def test_when_idle_the_previous_key_stays_until_its_users_have_changed_over(
     sandbox.control.clear_calls()
     assert stack.up().changes == {}
     assert not [call for call in sandbox.control.calls() if call.service == "iam"], "then AWS is asked nothing"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("idle_days", [0, 3], ids=["no guard", "guard"])
+def test_destroy_is_refused_while_iam_has_a_key_that_the_state_has_not(
+    new_stack: NewStack, sandbox: Sandbox, idle_days: int
+) -> None:
+    stack = new_stack()
+    guard = {"retireGuard": {"idleDays": idle_days}} if idle_days else {}
+    stack.write({**config(keepSecret=False, **guard), "deliver": {"ssm": {}}})
+    stack.up()
+    made = sandbox.client("iam").create_access_key(UserName="test-user")["AccessKey"]
+    sandbox.issued.add(made["SecretAccessKey"])
+    by_hand = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
+    put = {"Name": "/access-keys/test-user", "Value": json.dumps(by_hand), "Overwrite": True}
+    sandbox.client("ssm").put_parameter(**put)
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(10)
+    previewed = stack.run("destroy", "--run-program", "--preview-only", check=False)
+    refused = previewed if not idle_days else stack.destroy("--run-program", check=False)
+    for shown in (previewed, refused):
+        assert shown.code != 0
+        assert made["AccessKeyId"] in shown.text
+    held = sandbox.client("ssm").get_parameter(Name="/access-keys/test-user", WithDecryption=True)["Parameter"]["Value"]
+    assert json.loads(held) == by_hand
+    assert len(keys_in_iam(sandbox)) == 2
