@@ -344,7 +344,7 @@ def test_destroy_is_refused_while_iam_has_a_key_that_the_state_has_not(
     new_stack: NewStack, sandbox: Sandbox, idle_days: int
 ) -> None:
     stack = new_stack()
-    guard = {"retireGuard": {"idleDays": idle_days}} if idle_days else {}
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": idle_days}} if idle_days else {}
     stack.write({**config(keepSecret=False, **guard), "deliver": {"ssm": {}}})
     stack.up()
     made = sandbox.client("iam").create_access_key(UserName="test-user")["AccessKey"]
