@@ -16,7 +16,7 @@ from aws_access_keys.planning import UserPlan
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import PARAMETER
+from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER
 from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.run import Run
 from aws_access_keys.settings import AccessSettings, DeliverSettings, FieldSettings, StoreSettings
@@ -194,10 +194,16 @@ class Deliveries:
             found += existing.items()
         usual = [FieldSettings().id, FieldSettings().secret]
         fields = {stored_in({kind: to})[0]: own.get(kind, usual) for kind, to in aws_stores(wanted).items()}
+        asked = deliver.ssm.kms_key if deliver and deliver.ssm else None
+        kms_key = AWS_KEYS[PARAMETER] if asked is None else asked
         for kind, path in (place for key in state.keys for place in self._copies.get(key.id, ())):
             holder, content = STORED[kind]
             held = self._run.outputs(self._state.store_urn(holder, path))
-            if content in held and fields.get((kind, path)) != list(json.loads(held[content])):
+            if content not in held:
+                continue
+            # A parameter is written again for another KMS key; one of the program's own is not known yet.
+            is_encrypted_anew = kind == PARAMETER and isinstance(kms_key, str) and held.get("keyId", kms_key) != kms_key
+            if is_encrypted_anew or fields.get((kind, path)) != list(json.loads(held[content])):
                 found.append(("ssm", held["name"]) if kind == PARAMETER else ("secretsManager", path))
         return found
 

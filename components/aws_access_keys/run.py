@@ -235,27 +235,29 @@ class Run:
             raise InUseError(refusal)
         staying = self.staying.get(args.id) if args.new_inputs is None else None
         if staying is None:
+            if component not in self.guards:
+                self._refuse_others(component, user, guard)
             return
         account = self.accounts[component]
         if why := renamed(user, [staying], account):
             raise InUseError(f"{args.name} is not deleted: {why}")
-        self._refuse_others(component, user)
+        self._refuse_others(component, user, guard)
         if line := retired_line(account, user, staying, "deleted", "the stack is destroyed"):
             pulumi.log.info(line)
 
-    def _refuse_others(self, component: str, user: str) -> None:
+    def _refuse_others(self, component: str, user: str, guard: RetireGuard) -> None:
         """Refuse to destroy a user of whom IAM has a key that the state has not: a store of the stack may have its only
         copy, and IAM would delete everything else before it refuses."""
-        if (state := self.users.get((component, user))) is None:
-            return
-        account, guard = self.accounts[component], self.guards.get(component)
+        # A component that is no longer in the program: as in _guard_of_removed.
+        state = self.users.get((component, user)) or parse_state(component, self.resources).user(user)
+        account = self.accounts.get(component) or next(iter(self.accounts.values()))
         try:
             known = {key.id for key in state.keys}
             others = [key for key in account.list_access_keys(user) if key.id not in known]
         except AwsQueryError:
             return
         for key in others:
-            if guard and (refusal := guard.refusal(user, key.id, "deleted")):
+            if refusal := guard.refusal(user, key.id, "deleted"):
                 raise InUseError(refusal)
             if not state.force_destroy:
                 raise InUseError(f"the user {user} cannot be deleted. {unmanaged_key(user, key, account)}")
@@ -267,12 +269,15 @@ class Run:
         """
         if args.urn in self.stores:
             component, user = self.stores[args.urn]
-            self._refuse_others(component, user)
+            self._refuse_others(component, user, self.guards[component])
         elif pulumi.runtime.is_dry_run() or (former := self._former_user(args.urn)) is None or former in self.copied:
             return
         else:
             component, user = former
-        if guard := self.guards.get(component) or self._guard_of_removed(component):
+        guard = self.guards.get(component) or self._guard_of_removed(component)
+        if component not in self.guards:
+            self._refuse_others(component, user, guard)
+        if guard:
             for key in parse_state(component, self.resources).user(user).keys:
                 if refusal := guard.refusal(user, key.id, "deleted"):
                     raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")

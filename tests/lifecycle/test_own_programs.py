@@ -208,3 +208,24 @@ def test_a_component_whose_parameter_only_it_can_delete_is_kept_from_leaving_by_
     stack.up()
     assert len(before) == 2
     assert stored_keys(sandbox) == {}
+
+
+@pytest.mark.long
+def test_a_guarded_component_does_not_leave_while_iam_has_a_key_that_the_state_has_not(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    guarded = component("others", ben={"retire_guard": {"idle_days": 3}})
+    guarded["users"]["ben"]["deliver"] = {"secrets_manager": {}}
+    write(stack, one=component(ann={}), two=guarded)
+    stack.up()
+    made = sandbox.client("iam").create_access_key(UserName="ben")["AccessKey"]
+    sandbox.issued.add(made["SecretAccessKey"])
+    before = stored_keys(sandbox)
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(10)
+    write(stack, one=component(ann={}))
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert made["AccessKeyId"] in refused.text
+    assert stored_keys(sandbox) == before
+    assert len(keys_in_iam(sandbox, "ben")) == 2

@@ -648,8 +648,19 @@ def test_a_state_whose_keys_are_all_gone_costs_no_secret_in_a_store(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("store", ["ssm", "secretsManager"])
-@pytest.mark.parametrize("then", [{"fields": {"id": "user"}}, {"name": "/moved"}, None])
+@pytest.mark.parametrize(
+    ("store", "then"),
+    [
+        *(
+            (store, then)
+            for store in ("ssm", "secretsManager")
+            for then in ({"fields": {"id": "user"}}, {"name": "/moved"})
+        ),
+        ("ssm", None),
+        ("secretsManager", None),
+        ("ssm", {"kmsKey": "alias/other"}),
+    ],
+)
 def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_key(
     new_stack: NewStack, sandbox: Sandbox, store: str, then: "dict[str, Any] | None"
 ) -> None:
@@ -661,6 +672,8 @@ def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_k
     stack.up()
     in_use = stored_keys(sandbox)
     stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    kms = sandbox.client("kms")
+    kms.create_alias(AliasName="alias/other", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
     stack.write({**config(), **({"deliver": {store: then}} if then else {})})
     for done in (stack.preview(check=False), stack.up(check=False)):
         assert "the state is older than the key" in done.text
