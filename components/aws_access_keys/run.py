@@ -267,20 +267,18 @@ class Run:
 
         Where the program no longer has the secret or parameter, it goes once another store has the key.
         """
-        if args.urn in self.stores:
-            component, user = self.stores[args.urn]
-            self._refuse_others(component, user, self.guards[component])
-        elif pulumi.runtime.is_dry_run() or (former := self._former_user(args.urn)) is None or former in self.copied:
-            return
-        else:
-            component, user = former
+        owner = self.stores.get(args.urn)
+        if owner is None:
+            owner = None if pulumi.runtime.is_dry_run() else self._former_user(args.urn)
+            if owner is None or owner in self.copied:
+                return
+        component, user = owner
         guard = self.guards.get(component) or self._guard_of_removed(component)
-        if component not in self.guards:
+        if args.urn in self.stores or component not in self.guards:
             self._refuse_others(component, user, guard)
-        if guard:
-            for key in parse_state(component, self.resources).user(user).keys:
-                if refusal := guard.refusal(user, key.id, "deleted"):
-                    raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")
+        for key in parse_state(component, self.resources).user(user).keys:
+            if refusal := guard.refusal(user, key.id, "deleted"):
+                raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")
 
     def _former_user(self, urn: str) -> tuple[str, str] | None:
         """The URN of the component, and the user, whose key the state has in a secret or parameter."""
