@@ -187,25 +187,28 @@ class Deliveries:
         deliver = self._settings.effective_deliver(user) if rules and not rules.have_expired(today) else None
         wanted, own = (deliver.destinations(user), deliver.fields) if deliver else ({}, {})
         direct = state.delivered_directly
-        is_changed = direct.missing(wanted, own) or direct.gone(wanted) or is_due or not state.is_certain
-        found = list(aws_stores(direct.to).items()) if is_changed else []
-        existing = {kind: name for kind, name in aws_stores(wanted).items() if kind == "existingSecret"}
+        is_written = direct.missing(wanted, own) or direct.gone(wanted) or is_due or not state.is_certain
+        found = list(aws_stores(direct.to).items()) if is_written else []
+        existing = {kind: name for kind, name in wanted.items() if kind == "existingSecret"}
         if state.handed_over and not self._state.copies.keys() & stored_in(existing):
             found += existing.items()
         usual = [FieldSettings().id, FieldSettings().secret]
         fields = {stored_in({kind: to})[0]: own.get(kind, usual) for kind, to in aws_stores(wanted).items()}
-        asked = deliver.ssm.kms_key if deliver and deliver.ssm else None
-        kms_key = AWS_KEYS[PARAMETER] if asked is None else asked
         for kind, path in (place for key in state.keys for place in self._copies.get(key.id, ())):
             holder, content = STORED[kind]
             held = self._run.outputs(self._state.store_urn(holder, path))
-            if content not in held:
-                continue
-            # A parameter is written again for another KMS key; one of the program's own is not known yet.
-            is_encrypted_anew = kind == PARAMETER and isinstance(kms_key, str) and held.get("keyId", kms_key) != kms_key
-            if is_encrypted_anew or fields.get((kind, path)) != list(json.loads(held[content])):
+            if content in held and (
+                fields.get((kind, path)) != list(json.loads(held[content])) or self._encrypts_anew(deliver, held)
+            ):
                 found.append(("ssm", held["name"]) if kind == PARAMETER else ("secretsManager", path))
         return found
+
+    def _encrypts_anew(self, deliver: DeliverSettings | None, held: Mapping[str, Any]) -> bool:
+        """Whether a parameter gets another KMS key, for which its value is written again. held: what the state has of
+        it. A KMS key that the program itself creates is not known yet, and a secret has none here."""
+        asked = deliver.ssm.kms_key if deliver and deliver.ssm else None
+        kms_key = AWS_KEYS[PARAMETER] if asked is None else asked
+        return isinstance(kms_key, str) and held.get("keyId", kms_key) != kms_key
 
     def problems(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
         """Secrets that cannot be delivered; and those that are not kept, and that this run would delete or overwrite

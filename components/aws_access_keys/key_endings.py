@@ -13,6 +13,12 @@ from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
 from aws_access_keys.rules.rotation import Key, KeyRules, Retirement
 from aws_access_keys.state import UserState
 
+UNKNOWN_KEY = (
+    "Somebody or another stack created it, AWS's response to an earlier run got lost, or the state is older than the "
+    "key."
+)
+"""How a key comes about that IAM has and the stack does not know."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -178,10 +184,8 @@ def expiry(rules: KeyRules) -> str:
 def unmanaged_key(user: str, key: AccessKeyMetadata, account: Account) -> str:
     """The warning about a key that IAM has and the stack does not know."""
     return (
-        f"IAM has an access key of {user} that this stack does not manage: {described(key, account)}. Somebody or "
-        "another stack created it, AWS's response to an earlier run got lost, or the state is older than the key. If "
-        "nobody uses it, delete it: "
-        f"{delete_command(user, key.id)}"
+        f"IAM has an access key of {user} that this stack does not manage: {described(key, account)}. {UNKNOWN_KEY} If "
+        f"nobody uses it, delete it: {delete_command(user, key.id)}"
     )
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.delivery_check import DeliveryCheck, Handling, KeyLimitError, works
 from aws_access_keys.key_endings import (
+    UNKNOWN_KEY,
     delete_command,
     described,
     expiry,
@@ -414,9 +415,8 @@ class _Planner:
         if unmanaged and len(in_iam) >= KEYS_PER_USER:
             new = self._skip(
                 f"no new key is issued: IAM allows two access keys per user, and {self.user} has one that this stack "
-                f"does not manage, {' and '.join(described(key, self.account) for key in unmanaged)}. Somebody or "
-                "another stack created it, AWS's response got lost in an earlier run, or the state is older than the "
-                "key. If nobody uses it, delete it and run `pulumi up` again: "
+                f"does not manage, {' and '.join(described(key, self.account) for key in unmanaged)}. "
+                f"{UNKNOWN_KEY} If nobody uses it, delete it and run `pulumi up` again: "
                 f"{self._delete_command(unmanaged[0].id)}"
             )
         elif self.delivery.completes(existing, oldest):

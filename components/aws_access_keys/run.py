@@ -248,8 +248,8 @@ class Run:
     def _refuse_others(self, component: str, user: str, guard: RetireGuard) -> None:
         """Refuse to destroy a user of whom IAM has a key that the state has not: a store of the stack may have its only
         copy, and IAM would delete everything else before it refuses."""
-        # A component that is no longer in the program: as in _guard_of_removed.
-        state = self.users.get((component, user)) or parse_state(component, self.resources).user(user)
+        state = self._known(component, user)
+        # That of a component which is no longer in the program: as in _guard_of_removed.
         account = self.accounts.get(component) or next(iter(self.accounts.values()))
         try:
             known = {key.id for key in state.keys}
@@ -276,9 +276,13 @@ class Run:
         guard = self.guards.get(component) or self._guard_of_removed(component)
         if args.urn in self.stores or component not in self.guards:
             self._refuse_others(component, user, guard)
-        for key in parse_state(component, self.resources).user(user).keys:
+        for key in self._known(component, user).keys:
             if refusal := guard.refusal(user, key.id, "deleted"):
                 raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")
+
+    def _known(self, component: str, user: str) -> UserState:
+        """What the state has of a user, who may no longer be in the program."""
+        return self.users.get((component, user)) or parse_state(component, self.resources).user(user)
 
     def _former_user(self, urn: str) -> tuple[str, str] | None:
         """The URN of the component, and the user, whose key the state has in a secret or parameter."""

@@ -1,5 +1,6 @@
 """Stack files and questions that several lifecycle tests share."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,23 @@ def works(sandbox: Sandbox, key: tuple[str, str]) -> bool:
 def keys_in_iam(sandbox: Sandbox, user: str = "test-user") -> dict[str, str]:
     listed = sandbox.client("iam").list_access_keys(UserName=user)["AccessKeyMetadata"]
     return {key["AccessKeyId"]: key["Status"] for key in listed}
+
+
+def put_by_hand(sandbox: Sandbox, store: str, user: str = "test-user") -> tuple[str, str]:
+    """A key that somebody creates for a user and puts into the user's secret or parameter. Returns id and secret."""
+    made = sandbox.client("iam").create_access_key(UserName=user)["AccessKey"]
+    sandbox.issued.add(made["SecretAccessKey"])
+    text = json.dumps({"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]})
+    if store == "ssm":
+        sandbox.client("ssm").put_parameter(Name=f"/access-keys/{user}", Value=text, Overwrite=True)
+    else:
+        sandbox.client("secretsmanager").put_secret_value(SecretId=f"access-keys/{user}", SecretString=text)
+    return made["AccessKeyId"], made["SecretAccessKey"]
+
+
+def set_adopted_secret(stack: Stack, secret: str, user: str = "test-user") -> None:
+    """Write the secret of the key to adopt into the stack file, encrypted, as the documentation says."""
+    stack.run("config", "set", "--secret", "--path", f"aws-access-keys:users.{user}.key.adopt.secret", secret)
 
 
 def in_days(days: int) -> str:

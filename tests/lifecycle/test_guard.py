@@ -1,12 +1,12 @@
 """The guard on keys in use, on the real engine: what waits, what goes on, and what an operator sees."""
 
-import json
 import re
 from typing import Any
 
 import pytest
 
-from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
+from tests.faults.matrix import stored_keys
+from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, put_by_hand, works
 from tests.lifecycle.stack import Sandbox
 
 
@@ -347,17 +347,12 @@ def test_destroy_is_refused_while_iam_has_a_key_that_the_state_has_not(
     guard: dict[str, Any] = {"retireGuard": {"idleDays": idle_days}} if idle_days else {}
     stack.write({**config(keepSecret=False, **guard), "deliver": {"ssm": {}}})
     stack.up()
-    made = sandbox.client("iam").create_access_key(UserName="test-user")["AccessKey"]
-    sandbox.issued.add(made["SecretAccessKey"])
-    by_hand = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
-    put = {"Name": "/access-keys/test-user", "Value": json.dumps(by_hand), "Overwrite": True}
-    sandbox.client("ssm").put_parameter(**put)
+    by_hand = put_by_hand(sandbox, "ssm")
     stack.environment["ACCESS_KEYS_TODAY"] = in_days(10)
     previewed = stack.run("destroy", "--run-program", "--preview-only", check=False)
     refused = previewed if not idle_days else stack.destroy("--run-program", check=False)
     for shown in (previewed, refused):
         assert shown.code != 0
-        assert made["AccessKeyId"] in shown.text
-    held = sandbox.client("ssm").get_parameter(Name="/access-keys/test-user", WithDecryption=True)["Parameter"]["Value"]
-    assert json.loads(held) == by_hand
+        assert by_hand[0] in shown.text
+    assert stored_keys(sandbox) == {"/access-keys/test-user": by_hand}
     assert len(keys_in_iam(sandbox)) == 2

@@ -20,7 +20,16 @@ from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.faults.matrix import kill_with_descendants, stored_keys
 from tests.leaks import Processes, Search
-from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
+from tests.lifecycle.helpers import (
+    GROUPS,
+    NewStack,
+    config,
+    in_days,
+    keys_in_iam,
+    put_by_hand,
+    set_adopted_secret,
+    works,
+)
 from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 
 STORES = {"ssm": {}, "secretsManager": {}}
@@ -904,8 +913,7 @@ def test_a_restored_state_does_not_cost_the_only_copy_of_a_newer_key(new_stack: 
         assert stored_keys(sandbox) == held
         assert works(sandbox, held[PARAMETER])
     stack.write({**config(serial=2, adopt={"id": held[PARAMETER][0]}), "deliver": {"ssm": {}}})
-    secret = "aws-access-keys:users.test-user.key.adopt.secret"
-    stack.run("config", "set", "--secret", "--path", secret, held[PARAMETER][1])
+    set_adopted_secret(stack, held[PARAMETER][1])
     stack.up()
     assert stack.key("test-user") == held[PARAMETER], "as the message advises"
     assert stored_keys(sandbox) == held
@@ -1064,18 +1072,10 @@ def test_a_key_that_somebody_put_into_a_store_is_not_overwritten_where_the_names
     stack = new_stack()
     stack.write(unkept())
     stack.up()
-    made = sandbox.client("iam").create_access_key(UserName="test-user")["AccessKey"]
-    by_hand = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
-    sandbox.issued.add(made["SecretAccessKey"])
-    if store == "ssm":
-        put = {"Name": "/access-keys/test-user", "Value": json.dumps(by_hand), "Overwrite": True}
-        sandbox.client("ssm").put_parameter(**put)
-    else:
-        put = {"SecretId": "access-keys/test-user", "SecretString": json.dumps(by_hand)}
-        sandbox.client("secretsmanager").put_secret_value(**put)
+    by_hand = put_by_hand(sandbox, store)
     before = stored_keys(sandbox)
     stack.refresh()
     stack.write(unkept(deliver={**STORES, store: {"fields": {"id": "user"}}}))
     refused = stack.up(check=False)
-    assert f"the state does not have the access key {made['AccessKeyId']} of test-user, but IAM does" in refused.text
+    assert f"the state does not have the access key {by_hand[0]} of test-user, but IAM does" in refused.text
     assert stored_keys(sandbox) == before

@@ -13,7 +13,7 @@ import pytest
 from pulumi_sandbox.aws.settings import Faults
 
 from tests.faults.matrix import stored_keys
-from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, works
+from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, set_adopted_secret, works
 from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 
 
@@ -542,8 +542,7 @@ def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sa
     assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
     assert stored(sandbox, "test-user") == in_use, "the store keeps the key that works"
     stack.write({**config(adopt={"id": in_use[0]}), **DELIVERED})
-    path = "aws-access-keys:users.test-user.key.adopt.secret"
-    stack.run("config", "set", "--secret", "--path", path, in_use[1])
+    set_adopted_secret(stack, in_use[1])
     stack.up()
     assert stack.key("test-user") == in_use
     assert stored(sandbox, "test-user") == in_use
@@ -583,8 +582,7 @@ def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
     assert stored_keys(sandbox) == {"access-keys/test-user": in_use}
     adopted = config(adopt={"id": in_use[0]})
     stack.write({**adopted, **deliver})
-    path = "aws-access-keys:users.test-user.key.adopt.secret"
-    stack.run("config", "set", "--secret", "--path", path, in_use[1])
+    set_adopted_secret(stack, in_use[1])
     stack.up()
     assert stack.key("test-user") == in_use, "as the message advises"
     assert stored_keys(sandbox) == {"access-keys/test-user": in_use}
@@ -608,8 +606,7 @@ def test_nobody_is_told_to_delete_the_key_in_a_store_after_state_and_file_were_r
     refused = stack.up(check=False)
     assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
     stack.write({**config(serial=2, previous="active", adopt={"id": in_use[0]}), **deliver})
-    path = "aws-access-keys:users.test-user.key.adopt.secret"
-    stack.run("config", "set", "--secret", "--path", path, in_use[1])
+    set_adopted_secret(stack, in_use[1])
     stack.up()
     assert stack.key("test-user") == in_use, "as the message advises"
     assert [*stored_keys(sandbox).values()] == [in_use]
@@ -639,8 +636,7 @@ def test_a_state_whose_keys_are_all_gone_costs_no_secret_in_a_store(
     assert ("keepSecret to true" in refused.text) is not keeps, refused.text
     assert stored_keys(sandbox) == {name: in_use}
     stack.write({**config(serial=3, adopt={"id": in_use[0]}), **deliver})
-    path = "aws-access-keys:users.test-user.key.adopt.secret"
-    stack.run("config", "set", "--secret", "--path", path, in_use[1])
+    set_adopted_secret(stack, in_use[1])
     stack.up()
     assert stack.key("test-user") == in_use, "as the message advises"
     assert stored_keys(sandbox) == {name: in_use}

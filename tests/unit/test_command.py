@@ -100,7 +100,7 @@ def test_the_help_comes_without_waiting_for_what_only_the_work_needs() -> None:
 
 
 STOP = (
-    "import os, signal; from pathlib import Path; from aws_access_keys.cli import files, main; "
+    "import os, signal; from aws_access_keys.cli import files, main; "
     "files.os.fsync = lambda _: os.kill(os.getpid(), signal.{}); main()"
 )
 

@@ -95,7 +95,7 @@ def _events(arguments: Sequence[str], environment: Mapping[str, str], document: 
     errors: list[str] = []
     before = {number: handler for number in STOPS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
     for number in before:
-        signal.signal(number, lambda number, _: interrupted.append(number))
+        signal.signal(number, lambda received, _: interrupted.append(received))
     try:
         with (
             subprocess.Popen(
