@@ -101,7 +101,8 @@ def test_the_help_comes_without_waiting_for_what_only_the_work_needs() -> None:
 
 STOP = (
     "import os, signal; from aws_access_keys.cli import files, main; "
-    "files.os.fsync = lambda _: os.kill(os.getpid(), signal.{}); main()"
+    "signal.signal(signal.{0}, signal.SIG_DFL); "  # under nohup, Python inherits that it is ignored
+    "files.os.fsync = lambda _: os.kill(os.getpid(), signal.{0}); main()"
 )
 
 
