@@ -145,7 +145,7 @@ def test_lookup_events_tells_which_session_a_call_got(aws: Strict) -> None:
 def test_lookup_events_refuses_what_aws_refuses(aws: Strict) -> None:
     cloudtrail = client(aws.url, "cloudtrail", retries={"total_max_attempts": 1})
     codes = []
-    for _ in range(4):
+    for _ in range(10):
         try:
             cloudtrail.lookup_events()
         except ClientError as error:

@@ -59,6 +59,7 @@ def test_a_create_waits_until_reads_find_the_new_user(connection: Connection, st
     strict.control.change_faults(stale=1)
     try:
         user = connection.make(USER, {"name": "life-fresh"})
+        strict.control.change_faults(stale=600)
         key = connection.make(KEY, {"user": "life-fresh"})
         assert not key.refresh(), "a refresh at once takes the key for deleted, as with the real provider"
     finally:
