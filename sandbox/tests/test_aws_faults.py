@@ -169,7 +169,7 @@ def test_a_snapshot_brings_the_account_back(strict: Strict) -> None:
         strict.control.restore_snapshot("before")
         strict.client("s3", key).list_buckets()
         assert "after-the-snapshot" not in user_names(strict)
-    with pytest.raises(ControlError, match="there is no snapshot 'x'; there are .*before"):
+    with pytest.raises(ControlError, match=r"there is no snapshot 'x'; there are .*before"):
         strict.control.restore_snapshot("x")
 
 
