@@ -1,6 +1,6 @@
 """What is reported of keys that stop working, and of keys that work although they should not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from typing import TypeVar
@@ -54,12 +54,14 @@ def stray_keys(
     states: Mapping[str, UserState],
     adopted: Mapping[str, str],
     changing: Mapping[str, Sequence[tuple[str, str]]],
+    removed: Collection[str],
     spell: Spelling,
     account: Account,
 ) -> list[Problem]:
     """Keys that IAM and a secret or parameter of the stack have, and its state has not: it is older than they are, as
     one that was restored. The store would get an older key, or go. adopted: user → id of the key that is taken over.
-    changing: user → kind and name of each store that goes, or gets something else than it has.
+    changing: user → kind and name of each store that goes, or gets something else than it has. removed: users that are
+    no longer in the settings.
     """
     users = sorted(
         user
@@ -83,8 +85,8 @@ def stray_keys(
                 place,
                 f"the state does not have the access key {key_id} of {user}, but IAM does, and a secret or parameter "
                 "of this stack holds it: the state is older than the key, and the store would get an older one, or be "
-                f"deleted. {_cure(key_id, states[user], spell)}; or, if nobody uses the key, delete it: "
-                f"{delete_command(user, key_id)}",
+                f"deleted. {_cure(key_id, states[user], user in removed, spell)}; or, if nobody uses the key, delete "
+                f"it: {delete_command(user, key_id)}",
             )
             for key_id in found
             if adopted.get(user) != key_id
@@ -92,17 +94,20 @@ def stray_keys(
     return problems
 
 
-def _cure(key_id: str, state: UserState, spell: Spelling) -> str:
+def _cure(key_id: str, state: UserState, is_removed: bool, spell: Spelling) -> str:
     if state.keys and key_id not in state.strays and not state.overtaken and not state.unkept:
         return "Restore a newer state, or run `pulumi refresh` (docs/teams.md)"
-    return take_back(key_id, state.lacks_copy, spell)
+    return take_back(key_id, state.lacks_copy, spell, is_removed)
 
 
-def take_back(key_id: str, is_unkept: bool, spell: Spelling) -> str:
-    """What takes a key into the state again that it lacks. is_unkept: whether its secret is not kept."""
+def take_back(key_id: str, is_unkept: bool, spell: Spelling, is_removed: bool = False) -> str:
+    """What takes a key into the state again that it lacks. is_unkept: whether its secret is not kept. is_removed:
+    whether the settings do not have its user any more.
+    """
+    first = "restore the user here, " if is_removed else ""
     kept = f"{spell('keep_secret')} to true and " if is_unkept else ""
     return (
-        f"To take the key back, set {kept}adopt to {{id: {key_id}, secret: ...}} in this key (without secret if "
+        f"To take the key back, {first}set {kept}adopt to {{id: {key_id}, secret: ...}} in this key (without secret if "
         "neither a store nor `pulumi stack output --show-secrets` has it) and run `pulumi up`"
     )
 

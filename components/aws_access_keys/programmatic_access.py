@@ -115,6 +115,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         run = Run.current()
         state, run.resources = read_state(self)
         if account_id := next((user.account_id for user in state.users.values() if user.account_id), None):
+            # The provider could tell without boto3, but to ask it would put it, with these credentials, into the state,
+            # and `pulumi refresh` would use it.
             self._account.check_account(account_id)
         self._is_listing = is_listing()
         if self._is_listing:
@@ -313,7 +315,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
             problems += self._expectations.problems()
             changing = {user: self._deliveries.changing(user, self._today) for user in state.users}
-            problems += stray_keys(state.users, adopted, changing, spell, self._account)
+            problems += stray_keys(state.users, adopted, changing, removed, spell, self._account)
             warnings += missing_buckets(settings, spell, state, self._account)
         lost, unmanaged = lost_users(settings, state.users, spell, self._account)
         renames = renamed_users([*removed, *had_keys], settings.users, state.users, spell, self._account)

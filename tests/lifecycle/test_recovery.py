@@ -634,6 +634,8 @@ def test_a_state_whose_keys_are_all_gone_costs_no_secret_in_a_store(
     refused = stack.up(check=False)
     assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
     assert ("keepSecret to true" in refused.text) is not keeps, refused.text
+    stack.write({**config(), "users": {}, "allowNoUsers": True, **deliver})
+    assert "To take the key back, restore the user here, set " in stack.preview(check=False).text
     assert stored_keys(sandbox) == {name: in_use}
     stack.write({**config(serial=3, adopt={"id": in_use[0]}), **deliver})
     set_adopted_secret(stack, in_use[1])
