@@ -29,12 +29,14 @@ class AwsQueryError(Exception):
         """Whether the identity running Pulumi lacks a permission."""
         self.is_about_caller = not isinstance(error, ClientError) or error_code(error) in CALLER_ERRORS
         """Whether AWS accepts no question at all, for want of credentials or of a connection."""
+        self.hint: str | None = None
+        """What to do about it, where that is known; else it is a permission."""
 
     def cure(self, permission: str) -> str:
         """What to do about it. permission: the one that the question needs."""
         if self.is_about_caller:
             return "Check the credentials that Pulumi uses: `aws sts get-caller-identity`."
-        return f"The identity running Pulumi needs {permission}."
+        return self.hint or f"The identity running Pulumi needs {permission}."
 
 
 class AccessKeyMetadata(NamedTuple):

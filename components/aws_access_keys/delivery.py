@@ -198,7 +198,10 @@ class Deliveries:
             holder, content = STORED[kind]
             held = self._run.outputs(self._state.store_urn(holder, path))
             if content in held and (
-                fields.get((kind, path)) != list(json.loads(held[content])) or self._encrypts_anew(deliver, held)
+                is_due
+                or not state.is_certain
+                or fields.get((kind, path)) != list(json.loads(held[content]))
+                or self._encrypts_anew(deliver, held)
             ):
                 found.append(("ssm", held["name"]) if kind == PARAMETER else ("secretsManager", path))
         return found

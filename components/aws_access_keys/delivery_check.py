@@ -163,8 +163,8 @@ class DeliveryCheck:
             return stored_secret(self.account, dict.fromkeys(stores), key.id)
         except AwsQueryError as error:
             raise KeyLimitError(
-                f"{self.place}: the last update did not finish, and whether a store has the access key {key.id} of "
-                f"{self.user} could not be checked ({error}). Nothing was changed."
+                f"{self.place}: whether a store has the access key {key.id} of {self.user} could not be checked "
+                f"({error}). {error.cure('to read the store')} Nothing was changed."
             ) from None
 
     def _doubt(self, key: Key) -> str | None:

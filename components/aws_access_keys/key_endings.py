@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context, copy_context
+from datetime import datetime
 from typing import TypeVar
 
 from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
@@ -35,12 +37,30 @@ def in_parallel(ask: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
 
 
 def removed_in_use(
-    states: Mapping[str, UserState], removed: Sequence[str], guard: RetireGuard, spell: Spelling = PYTHON
+    states: Mapping[str, UserState],
+    removed: Collection[str],
+    keyless: Collection[str],
+    guard: RetireGuard,
+    account: Account,
+    spell: Spelling = PYTHON,
 ) -> list[Problem]:
-    """Keys in use of users that were removed from the settings, or whose keys were."""
-    keys = [(user, key.id) for user in sorted(removed) for key in states[user].keys]
-    refusals = in_parallel(lambda key: guard.refusal(*key, "deleted"), keys)
-    return [Problem(spell("users.{}", user), why) for (user, _), why in zip(keys, refusals, strict=True) if why]
+    """Keys in use of users that were removed from the settings, or whose keys were (keyless)."""
+
+    def ask(user: str) -> list[str | None]:
+        ids = [key.id for key in states[user].keys]
+        if user in removed and states[user].force_destroy and guard.idle_days(user):
+            with suppress(AwsQueryError):  # the provider cannot list the other keys then, and deletes none
+                ids += [key.id for key in account.list_access_keys(user) if key.id not in ids]
+        return [guard.refusal(user, key_id, "deleted") for key_id in ids]
+
+    users = sorted({*removed, *keyless})
+    refusals = in_parallel(ask, users)
+    return [
+        Problem(spell("users.{}", user), why)
+        for user, found in zip(users, refusals, strict=True)
+        for why in found
+        if why
+    ]
 
 
 def removed_keys(states: Mapping[str, UserState], removed: Mapping[str, str], account: Account) -> list[str]:
@@ -170,12 +190,8 @@ def retired_line(account: Account, user: str, key: Key, action: Retirement, why:
             return None
         if not account.has_user(user):
             return f"the access key {key.id} leaves the state: IAM has no user {user}. If it was renamed, the key works"
-        used = account.last_use(key.id)
-        use = used.text if used else "never used"
-        if used and used.service == "sts":
-            in_iam = {found.id: found.created for found in account.list_access_keys(user)}
-            if key.id in in_iam and was_trial(in_iam[key.id], used):
-                use = "not used since its verification"
+        created = {found.id: found.created for found in account.list_access_keys(user)}
+        use = _use(key.id, created.get(key.id), account)
     except AwsQueryError:
         use = "last use unknown"
     return f"the access key {key.id} of {user} ({use}) is {action}: {why}"
@@ -197,11 +213,18 @@ def unmanaged_key(user: str, key: AccessKeyMetadata, account: Account) -> str:
 def described(key: AccessKeyMetadata, account: Account) -> str:
     """`AKIA... (active, created on 2026-11-23, never used)`."""
     try:
-        used = account.last_use(key.id)
-        use = used.text if used else "never used"
+        use = _use(key.id, key.created, account)
     except AwsQueryError:
         use = "last use unknown"
     return f"{key.id} ({'active' if key.active else 'inactive'}, created on {key.created:%Y-%m-%d}, {use})"
+
+
+def _use(key_id: str, created: datetime | None, account: Account) -> str:
+    """When a key was last used, in words. Raises AwsQueryError."""
+    used = account.last_use(key_id)
+    if used and created and was_trial(created, used):
+        return "not used since its verification"
+    return used.text if used else "never used"
 
 
 def delete_command(user: str, key_id: str) -> str:

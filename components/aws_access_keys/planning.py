@@ -12,8 +12,11 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
+import pulumi
+
 from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.delivery_check import DeliveryCheck, Handling, KeyLimitError, works
+from aws_access_keys.direct_delivery import key_in_store
 from aws_access_keys.key_endings import (
     UNKNOWN_KEY,
     delete_command,
@@ -27,6 +30,7 @@ from aws_access_keys.key_endings import (
 from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import PYTHON, Spelling
 from aws_access_keys.rules.rotation import (
     RETIRE,
@@ -41,7 +45,7 @@ from aws_access_keys.rules.rotation import (
     plan_keys,
     retirements,
 )
-from aws_access_keys.state import HandedOver, UserState
+from aws_access_keys.state import HandedOver, UserState, aws_stores
 
 
 class UserPlan(NamedTuple):
@@ -290,7 +294,7 @@ class _Planner:
         if self._has_expired and in_stores & in_use.keys():  # the guard keeps a key together with its copies
             self.delivery.is_withheld = True
             return in_use.keys() | in_stores
-        kept = set(in_use) | self._held(plan, keys)
+        kept = set(in_use) | self._held(plan, keys) | self._stored(plan, keys)
         return kept if plan.is_new else kept | self._kept_for_current(plan, keys)
 
     def _expired_on(self, plan: KeyPlan, keys: Sequence[Key]) -> date | None:
@@ -358,6 +362,41 @@ class _Planner:
                 )
         return found
 
+    def _stored(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
+        """Previous keys that stay, because somebody put them back into a store; each is reported."""
+        found = {
+            key.name: why
+            for key in keys
+            if key.name in retirements(plan, keys)
+            and key.name not in (plan.current.name, plan.replaced)
+            and not plan.is_new
+            and (why := self._put_back(keys, key))
+        }
+        self.skipped += found.values()
+        return set(found)
+
+    def _put_back(self, keys: Sequence[Key], key: Key) -> str | None:
+        """Why a previous key is not retired that a store has, although the stack put a later one there. A preview reads
+        no secret."""
+        if pulumi.runtime.is_dry_run() or not key.active or self._has_expired:
+            return None
+        others = {other.id for other in keys if other != key}
+        for kind, name in aws_stores(self.asked.to).items():
+            if self.asked.holds.get(kind) not in others:
+                continue  # this run writes it first
+            place, stays = in_words({kind: name}), f"the access key {key.id} of {self.user} is not retired"
+            try:
+                held, _ = key_in_store(self.account, kind, name)
+            except AwsQueryError as error:
+                cure = error.cure("to read it")
+                return f"{stays}: whether {place} has it could not be checked ({error}). {cure}"
+            if held == key.id:
+                return (
+                    f"{stays}: {place} has it, although this stack put {self.asked.holds[kind]} there. Put that one "
+                    f"back (docs/delivery.md, 'A key put back by hand'), then run `pulumi up` again."
+                )
+        return None
+
     def _retired(self, plan: KeyPlan, key: Key, action: Retirement) -> str | None:
         """The line about a key that stops working."""
         if self._has_expired:
@@ -424,6 +463,8 @@ class _Planner:
                 f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed; this run "
                 "completes it. To issue another key, run `pulumi up` again."
             )
+        elif oldest and (why := self._put_back(existing, oldest)):
+            new = self._skip(f"no new key is issued, because it needs the place of another: {why}")
         elif oldest and (why := self._in_use(existing, oldest.name, "deleted")):
             self.blocking = oldest.name
             new = self._skip(

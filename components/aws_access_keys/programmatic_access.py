@@ -326,7 +326,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         if pulumi.runtime.is_dry_run():
             for line in taken_over(settings, state, self._kept_tags, self._partition, self._account):
                 pulumi.log.info(line)
-        in_use = removed_in_use(state.users, [*removed, *had_keys], guard, spell)
+        in_use = removed_in_use(state.users, removed, had_keys, guard, self._account, spell)
         if in_use:
             raise InUseError(
                 f"These keys would be deleted, but are still in use:\n{as_lines(in_use, spell)}\nNothing was changed."

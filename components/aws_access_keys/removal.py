@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.key_endings import delete_command, in_parallel, take_back
+from aws_access_keys.key_endings import delete_command, described, in_parallel, take_back
 from aws_access_keys.renamed import renamed, renamed_text
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -85,7 +85,8 @@ def unmanaged_items(user: str, state: UserState, account: Account) -> Iterator[s
     """What a user has in IAM that the stack does not manage, in words."""
     known = {key.id for key in state.keys}
     with suppress(AwsQueryError):
-        yield from (f"the access key {key.id}" for key in account.list_access_keys(user) if key.id not in known)
+        others = [key for key in account.list_access_keys(user) if key.id not in known]
+        yield from (f"the access key {described(key, account)}" for key in others)
     for operation, describe in ATTACHED.items():
         try:
             response = account.ask("iam", operation, UserName=user)

@@ -69,7 +69,9 @@ class Run:
         self._threads = ThreadPoolExecutor(MAX_WORKERS)
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
         self.hook = pulumi.ResourceHook(HOOK, self._check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
-        self.issue_hook = pulumi.ResourceHook(ISSUE_HOOK, self._check_issue)
+        self.issue_hook = pulumi.ResourceHook(
+            ISSUE_HOOK, self._check_issue, opts=pulumi.ResourceHookOptions(on_dry_run=True)
+        )
         self.state_hook = pulumi.ResourceHook(
             STATE_HOOK, self._check_state, opts=pulumi.ResourceHookOptions(on_dry_run=True)
         )
@@ -168,10 +170,10 @@ class Run:
             user = owner_of_key(args.urn)[1]
             raise InUseError(
                 f"no access key is issued to replace {args.name} of user {user}, because the settings do not ask for "
-                "one. For a new key, raise the serial instead of using --replace. If IAM no longer has the "
-                "key, run `pulumi refresh`, then `pulumi up`."
+                "one. For a new key, raise the serial instead of using --replace. If the key is tainted, run `pulumi "
+                f"state untaint '{args.urn}'`. If IAM no longer has it, run `pulumi refresh`, then `pulumi up`."
             )
-        if key := self.replaced.get(args.urn):
+        if (key := self.replaced.get(args.urn)) and not pulumi.runtime.is_dry_run():
             make_room = self._threads.submit(copy_context().run, self._make_room, *owner_of_key(args.urn), key)
             await asyncio.wrap_future(make_room)
 

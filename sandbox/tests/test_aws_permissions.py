@@ -352,6 +352,17 @@ def test_a_secret_that_awaits_its_deletion_can_only_be_looked_at(strict: Strict)
     assert refusal(secrets.describe_secret, SecretId="marked")[0] == "ResourceNotFoundException"
 
 
+def test_a_label_decides_which_version_of_a_secret_is_current(strict: Strict) -> None:
+    secrets = strict.client("secretsmanager")
+    first = secrets.create_secret(Name="labelled", SecretString="x")["VersionId"]
+    second = secrets.put_secret_value(SecretId="labelled", SecretString="y")["VersionId"]
+    move = {"VersionStage": "AWSCURRENT", "MoveToVersionId": first, "RemoveFromVersionId": second}
+    secrets.update_secret_version_stage(SecretId="labelled", **move)
+    assert secrets.get_secret_value(SecretId="labelled")["SecretString"] == "x"
+    secrets.put_secret_value(SecretId="labelled", SecretString="z")
+    assert secrets.get_secret_value(SecretId="labelled", VersionStage="AWSPREVIOUS")["SecretString"] == "x"
+
+
 def test_the_resource_policy_of_a_secret_counts(strict: Strict, probe: Credentials) -> None:
     secrets, iam = strict.client("secretsmanager"), strict.client("iam")
     arn = secrets.create_secret(Name="shared", SecretString="x")["ARN"]

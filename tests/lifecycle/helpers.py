@@ -38,12 +38,17 @@ def put_by_hand(sandbox: Sandbox, store: str, user: str = "test-user") -> tuple[
     """A key that somebody creates for a user and puts into the user's secret or parameter. Returns id and secret."""
     made = sandbox.client("iam").create_access_key(UserName=user)["AccessKey"]
     sandbox.issued.add(made["SecretAccessKey"])
-    text = json.dumps({"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]})
+    put_into_store(sandbox, store, (made["AccessKeyId"], made["SecretAccessKey"]), user)
+    return made["AccessKeyId"], made["SecretAccessKey"]
+
+
+def put_into_store(sandbox: Sandbox, store: str, key: tuple[str, str], user: str = "test-user") -> None:
+    """Put a key into a user's secret or parameter."""
+    text = json.dumps({"aws_access_key_id": key[0], "aws_secret_access_key": key[1]})
     if store == "ssm":
         sandbox.client("ssm").put_parameter(Name=f"/access-keys/{user}", Value=text, Overwrite=True)
     else:
         sandbox.client("secretsmanager").put_secret_value(SecretId=f"access-keys/{user}", SecretString=text)
-    return made["AccessKeyId"], made["SecretAccessKey"]
 
 
 def set_adopted_secret(stack: Stack, secret: str, user: str = "test-user") -> None:

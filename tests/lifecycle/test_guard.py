@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from pulumi_sandbox.aws.settings import Faults
 
 from tests.faults.matrix import stored_keys
 from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, put_by_hand, works
@@ -40,6 +41,35 @@ def test_the_guard_refuses_to_delete_a_used_key_and_lets_an_idle_one_go(new_stac
     stack.up()
     assert list(keys_in_iam(sandbox)) == [stack.key("test-user")[0]], "after 31 idle days it goes"
     assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_the_guard_holds_for_a_key_that_only_iam_has_when_its_user_goes_with_force_destroy(
+    new_stack: NewStack, sandbox: Sandbox, is_ours: bool
+) -> None:
+    stack, file = new_stack(), several(ann=1, bob=1)
+    file["users"]["ann"]["forceDestroy"] = True
+    stack.write(file)
+    stack.up()
+    if is_ours:
+        key = stack.key("ann")
+        (urn,) = (urn for urn in stack.resources() if urn.endswith("::access/ann/1"))
+        stack.run("state", "delete", urn, "--yes", "--target-dependents")
+    else:
+        made = sandbox.client("iam").create_access_key(UserName="ann")["AccessKey"]
+        key = (made["AccessKeyId"], made["SecretAccessKey"])
+        sandbox.issued.add(key[1])
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(60)
+    sandbox.control.set_faults(Faults(clock=60 * 86400))
+    assert works(sandbox, key)
+    stack.write(several(bob=1))
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert f"the access key {key[0]} of user ann is still in use and is not deleted" in refused.text
+    assert works(sandbox, key)
+    stack.write({**several(bob=1), "retireUnguarded": ["ann"]})
+    stack.up()
+    assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["bob"]
 
 
 @pytest.mark.long

@@ -13,7 +13,16 @@ import pytest
 from pulumi_sandbox.aws.settings import Faults
 
 from tests.faults.matrix import stored_keys
-from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam, set_adopted_secret, works
+from tests.lifecycle.helpers import (
+    GROUPS,
+    NewStack,
+    config,
+    in_days,
+    keys_in_iam,
+    put_into_store,
+    set_adopted_secret,
+    works,
+)
 from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
 
 
@@ -746,6 +755,125 @@ def test_an_entity_whose_creation_was_not_answered_can_be_taken_over(
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+def put_current_back(stack: Stack, store: str, unkept: "tuple[str, str] | None") -> None:
+    """Put the current key back into a store, as docs/delivery.md says. unkept: the key, if its secret is not kept."""
+    sandbox = stack.sandbox
+    if store == "ssm" and unkept:
+        put_into_store(sandbox, store, unkept)
+    elif store == "ssm":
+        stack.refresh()
+    else:
+        client, name = sandbox.client("secretsmanager"), "access-keys/test-user"
+        versions = client.list_secret_version_ids(SecretId=name)["Versions"]
+        stages = {stage: one["VersionId"] for one in versions for stage in one.get("VersionStages", [])}
+        client.update_secret_version_stage(
+            SecretId=name,
+            VersionStage="AWSCURRENT",
+            MoveToVersionId=stages["AWSPREVIOUS"],
+            RemoveFromVersionId=stages["AWSCURRENT"],
+        )
+
+
+@pytest.mark.parametrize(
+    ("store", "keeps"),
+    [
+        ("ssm", True),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in (("ssm", False), ("secretsManager", True))),
+        pytest.param("secretsManager", False, marks=pytest.mark.long),
+    ],
+)
+def test_a_previous_key_that_somebody_put_back_into_a_store_stays_until_the_store_has_the_current_one(
+    new_stack: NewStack, sandbox: Sandbox, store: str, keeps: bool
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {store: {}}}
+    stack.write({**config(keepSecret=keeps), **deliver})
+    stack.up()
+    ((name, old),) = stored_keys(sandbox).items()
+    stack.write({**config(keepSecret=keeps, serial=2), **deliver})
+    stack.up()
+    current = stored_keys(sandbox)[name]
+    put_into_store(sandbox, store, old)
+    for serial, previous in ((2, "inactive"), (2, "deleted"), (3, "active")):
+        stack.write({**config(keepSecret=keeps, serial=serial, previous=previous), **deliver})
+        refused = stack.up(check=False)
+        assert refused.code != 0
+        assert f"the access key {old[0]} of test-user is not retired: " in refused.text
+        assert f"'{name}'" in refused.text, "the store is named"
+        assert f"although this stack put {current[0]} there" in refused.text
+        assert keys_in_iam(sandbox) == {old[0]: "Active", current[0]: "Active"}, "neither key was touched"
+    put_current_back(stack, store, None if keeps else current)
+    stack.write({**config(keepSecret=keeps, serial=2, previous="deleted"), **deliver})
+    stack.up()
+    assert keys_in_iam(sandbox) == {current[0]: "Active"}
+    assert stored_keys(sandbox) == {name: current}
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_a_store_that_cannot_be_read_keeps_the_previous_key(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack, deliver = new_stack(), {"deliver": {"ssm": {}}}
+    for serial in (1, 2):
+        stack.write({**config(serial=serial), **deliver})
+        stack.up()
+    sandbox.control.fail("ssm:GetParameter", "AccessDeniedException", times=50)
+    stack.write({**config(serial=2, previous="deleted"), **deliver})
+    refused = stack.up(check=False)
+    sandbox.control.clear_faults()
+    assert "whether the parameter '/access-keys/test-user' in SSM has it could not be checked" in refused.text
+    assert "The identity running Pulumi needs to read it" in refused.text
+    assert len(keys_in_iam(sandbox)) == 2
+    stack.up()
+    assert len(keys_in_iam(sandbox)) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("store", ["ssm", "secretsManager"])
+def test_a_key_that_is_due_after_an_older_state_was_restored_costs_none_that_a_store_has(
+    new_stack: NewStack, sandbox: Sandbox, store: str
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {store: {}}}
+    for serial in (1, 2):
+        stack.write({**config(serial=serial), **deliver})
+        stack.up()
+        if serial == 1:
+            stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+    ((name, in_use),) = stored_keys(sandbox).items()
+    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    refused = stack.up(check=False)
+    assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
+    assert "Restore a newer state, or run `pulumi refresh`" in refused.text
+    stack.refresh()
+    refused = stack.up(check=False)
+    assert f"To take the key back, set adopt to {{id: {in_use[0]}, secret: ...}}" in refused.text
+    stack.write({**config(serial=2, adopt={"id": in_use[0]}), **deliver})
+    set_adopted_secret(stack, in_use[1])
+    stack.up()
+    assert stack.key("test-user") == in_use, "as the message advises"
+    assert stored_keys(sandbox) == {name: in_use}
+    assert len(keys_in_iam(sandbox)) == 2, "the older key works, too"
+
+
+@pytest.mark.long
+def test_a_secret_that_is_to_be_deleted_and_has_the_only_copy_is_to_be_restored(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {"secretsManager": {}}}
+    stack.write({**config(keepSecret=False), **deliver})
+    stack.up()
+    (key,) = stored_keys(sandbox).values()
+    secrets = sandbox.client("secretsmanager")
+    secrets.delete_secret(SecretId="access-keys/test-user", RecoveryWindowInDays=30)
+    stack.refresh()
+    refused = stack.up(check=False)
+    assert "whether a store has the access key" in refused.text
+    assert "aws secretsmanager restore-secret --secret-id access-keys/test-user" in refused.text
+    secrets.restore_secret(SecretId="access-keys/test-user")
+    stack.write({**config(keepSecret=False, serial=2), "deliver": {"secretsManager": {"name": "other"}}})
+    stack.up()
+    assert stored_keys(sandbox)["access-keys/test-user"] == key, "the only copy is there"
+    assert all(works(sandbox, one) for one in stored_keys(sandbox).values()), "and the key of the other store works"
+
+
 @pytest.mark.long
 def test_replace_costs_no_key_and_the_way_to_a_new_one_is_named(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
@@ -757,6 +885,8 @@ def test_replace_costs_no_key_and_the_way_to_a_new_one_is_named(new_stack: NewSt
     assert refused.code != 0
     assert "no access key is issued to replace access/test-user/1 of user test-user" in refused.text
     assert "raise the serial instead of using --replace" in refused.text
+    assert f"pulumi state untaint '{urn}'" in refused.text
+    assert stack.preview("--replace", urn, check=False).code != 0, "the preview says so, too"
     assert keys_in_iam(sandbox) == before, "the key in use is still there"
     assert stack.up().changes == {}, "the next run finds nothing to do"
 

@@ -41,6 +41,7 @@ def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack
     stack.up()
     stack.write({"groups": GROUPS, "users": {"bob": {"groups": ["test"]}}})
     assert f"is deleted with everything that this stack does not manage: the access key {extra}" in stack.preview().text
+    assert f"{extra} (active, created on " in stack.preview().text, "with its last use"
     stack.up()
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["bob"]
 

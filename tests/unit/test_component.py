@@ -469,7 +469,9 @@ def test_a_removed_user_who_has_more_in_iam_stops_the_run_unless_that_is_deleted
     state = MadeUpState().user("ann", "1").user("eve", "1")
     (problem,) = refusal(key(), state=state)[1:-1]
     assert "users.eve: the user cannot be removed" in problem
-    assert "does not manage: the access key AKIA-other, a console password. Remove them in IAM" in problem
+    assert (
+        "does not manage: the access key AKIA-other (active, created on 2026-11-01, never used), a console" in problem
+    )
     assert "restore the user with force_destroy: true" in problem
 
 

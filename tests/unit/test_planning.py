@@ -214,7 +214,7 @@ def test_keys_in_use_of_removed_users_are_problems(aws: FakeAws) -> None:
     account = Account(session(aws))
     guard = RetireGuard(TODAY, account, {"ann": GUARD, "bob": UserGuard(1, ""), "eve": GUARD})
     state = MadeUpState().user("ann", "1").user("bob", "1").user("eve", "1")
-    (problem,) = removed_in_use(state.parsed.users, ["ann", "bob", "eve"], guard)
+    (problem,) = removed_in_use(state.parsed.users, ["ann", "bob"], ["eve"], guard, account)
     assert problem.path == "users.ann", "bob's key was idle long enough, eve's was never used"
     assert "AKIA-ann-1 of user ann is still in use and is not deleted" in problem.message
     assert "access-keys report --who AKIA-ann-1" in problem.message, "the command that finds out who is named"

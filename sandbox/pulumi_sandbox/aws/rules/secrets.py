@@ -1,4 +1,5 @@
-"""AWS's rules for secrets that await their deletion, which moto lets be changed, and for the size of parameters."""
+"""AWS's rules for secrets that await their deletion, which moto lets be changed; which version of a secret is current;
+and the size of parameters."""
 
 from __future__ import annotations
 
@@ -14,9 +15,7 @@ _STANDARD_PARAMETER = 4096
 
 @rule(
     "DeleteSecret",
-    "GetSecretValue",
     "PutResourcePolicy",
-    "PutSecretValue",
     "RotateSecret",
     "TagResource",
     "UntagResource",
@@ -41,6 +40,17 @@ def name_of_one_marked_for_deletion(context: Context) -> None:
         raise AwsError("InvalidRequestException", text)
 
 
+@rule("GetSecretValue", "PutSecretValue", service="secretsmanager")
+def current_version(context: Context) -> None:
+    """The version with the label AWSCURRENT, which moto takes for another one after UpdateSecretVersionStage."""
+    marked_for_deletion(context)
+    if secret := _secret(context, context.given["SecretId"]):
+        source = getattr(secret, "source", secret)  # of a replica
+        for version, one in source.versions.items():
+            if "AWSCURRENT" in one["version_stages"]:
+                source.set_default_version_id(version)
+
+
 @rule("PutParameter", service="ssm")
 def parameter_size(context: Context) -> None:
     """Source: "Managing parameter tiers" in the Systems Manager user guide."""
@@ -53,8 +63,13 @@ def parameter_size(context: Context) -> None:
         )
 
 
-def _is_marked(context: Context, name: str) -> bool:
+def _secret(context: Context, name: str) -> Any:
+    """moto's secret or replica; None if there is none."""
     from moto.secretsmanager.models import secretsmanager_backends
 
-    secret: Any = secretsmanager_backends[account.current()][context.request.region].secrets.get(name)
+    return secretsmanager_backends[account.current()][context.request.region].secrets.get(name)
+
+
+def _is_marked(context: Context, name: str) -> bool:
+    secret = _secret(context, name)
     return secret is not None and secret.is_deleted()
