@@ -164,7 +164,7 @@ class DeliveryCheck:
         except AwsQueryError as error:
             raise KeyLimitError(
                 f"{self.place}: whether a store has the access key {key.id} of {self.user} could not be checked "
-                f"({error}). {error.cure('to read the store')} Nothing was changed."
+                f"({error}). {error.cure('permission to read the store')} Nothing was changed."
             ) from None
 
     def _doubt(self, key: Key) -> str | None:

@@ -294,8 +294,12 @@ class _Planner:
         if self._has_expired and in_stores & in_use.keys():  # the guard keeps a key together with its copies
             self.delivery.is_withheld = True
             return in_use.keys() | in_stores
-        kept = set(in_use) | self._held(plan, keys) | self._stored(plan, keys)
-        return kept if plan.is_new else kept | self._kept_for_current(plan, keys)
+        kept = set(in_use) | self._held(plan, keys)
+        kept |= set() if plan.is_new else self._kept_for_current(plan, keys)
+        left = retired.keys() - kept - {plan.current.name, plan.replaced}
+        put_back = {key.name: why for key in keys if key.name in left and (why := self._put_back(keys, key))}
+        self.skipped += put_back.values()
+        return kept | put_back.keys()
 
     def _expired_on(self, plan: KeyPlan, keys: Sequence[Key]) -> date | None:
         if self._has_expired:
@@ -362,19 +366,6 @@ class _Planner:
                 )
         return found
 
-    def _stored(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
-        """Previous keys that stay, because somebody put them back into a store; each is reported."""
-        found = {
-            key.name: why
-            for key in keys
-            if key.name in retirements(plan, keys)
-            and key.name not in (plan.current.name, plan.replaced)
-            and not plan.is_new
-            and (why := self._put_back(keys, key))
-        }
-        self.skipped += found.values()
-        return set(found)
-
     def _put_back(self, keys: Sequence[Key], key: Key) -> str | None:
         """Why a previous key is not retired that a store has, although the stack put a later one there. A preview reads
         no secret."""
@@ -388,7 +379,7 @@ class _Planner:
             try:
                 held, _ = key_in_store(self.account, kind, name)
             except AwsQueryError as error:
-                cure = error.cure("to read it")
+                cure = error.cure("permission to read it")
                 return f"{stays}: whether {place} has it could not be checked ({error}). {cure}"
             if held == key.id:
                 return (

@@ -820,7 +820,7 @@ def test_a_store_that_cannot_be_read_keeps_the_previous_key(new_stack: NewStack,
     refused = stack.up(check=False)
     sandbox.control.clear_faults()
     assert "whether the parameter '/access-keys/test-user' in SSM has it could not be checked" in refused.text
-    assert "The identity running Pulumi needs to read it" in refused.text
+    assert "The identity running Pulumi needs permission to read it" in refused.text
     assert len(keys_in_iam(sandbox)) == 2
     stack.up()
     assert len(keys_in_iam(sandbox)) == 1
