@@ -238,7 +238,7 @@ def key_in_store(account: Account, kind: str, name: str) -> tuple[str | None, st
         if error.code in _GONE:
             return None, None
         if error.code == "InvalidRequestException":  # of a secret that is scheduled for deletion
-            error.hint = f"Restore the secret: aws secretsmanager restore-secret --secret-id {name}"
+            error.hint = f"Restore the secret: `aws secretsmanager restore-secret --secret-id {name}`."
         raise
     return stored_key(text) or (None, None)
 

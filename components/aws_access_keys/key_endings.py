@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import datetime
 from typing import TypeVar
+
+import pulumi
 
 from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.direct_delivery import key_in_store
@@ -48,9 +49,11 @@ def removed_in_use(
 
     def ask(user: str) -> list[str | None]:
         ids = [key.id for key in states[user].keys]
-        if user in removed and states[user].force_destroy and guard.idle_days(user):
-            with suppress(AwsQueryError):  # the provider cannot list the other keys then, and deletes none
+        if user in removed and states[user].force_destroy and guard.is_on(user):
+            try:
                 ids += [key.id for key in account.list_access_keys(user) if key.id not in ids]
+            except AwsQueryError as error:
+                return [guard.unreadable(user, None, "deleted", error)]
         return [guard.refusal(user, key_id, "deleted") for key_id in ids]
 
     users = sorted({*removed, *keyless})
@@ -95,6 +98,8 @@ def stray_keys(
 
     for user, found in zip(users, in_parallel(ask, users), strict=True):
         place = spell("users.{}.key", user)
+        if isinstance(found, AwsQueryError) and found.is_denied and pulumi.runtime.is_dry_run():
+            continue  # who may only preview reads no store; the update does
         if isinstance(found, AwsQueryError):
             cure = found.cure("iam:ListAccessKeys, and to read the user's secrets and parameters")
             text = f"could not check whether a secret or parameter of this stack holds a key of {user}"

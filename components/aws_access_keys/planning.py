@@ -134,7 +134,7 @@ class _Planner:
     keeps_all: bool = False
     """Whether every key stays as it is."""
     blocking: KeyName | None = None
-    """A key in use that keeps a new one from being issued; that was reported."""
+    """A key that keeps a new one from being issued: it is in use, or in a store. That was reported."""
 
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
@@ -297,9 +297,14 @@ class _Planner:
         kept = set(in_use) | self._held(plan, keys)
         kept |= set() if plan.is_new else self._kept_for_current(plan, keys)
         left = retired.keys() - kept - {plan.current.name, plan.replaced}
-        put_back = {key.name: why for key in keys if key.name in left and (why := self._put_back(keys, key))}
-        self.skipped += put_back.values()
-        return kept | put_back.keys()
+        for key in keys:
+            if key.name in left and key.name == self.blocking:
+                kept.add(key.name)
+            elif key.name in left and (why := self._put_back(keys, key)):
+                self.not_retired[key.id] = why
+                self._skip(why)
+                kept.add(key.name)
+        return kept
 
     def _expired_on(self, plan: KeyPlan, keys: Sequence[Key]) -> date | None:
         if self._has_expired:
@@ -367,26 +372,56 @@ class _Planner:
         return found
 
     def _put_back(self, keys: Sequence[Key], key: Key) -> str | None:
-        """Why a previous key is not retired that a store has, although the stack put a later one there. A preview reads
-        no secret."""
-        if pulumi.runtime.is_dry_run() or not key.active or self._has_expired:
-            return None
+        """Why a previous key is not retired that a store has, although the stack put a later one there. A preview does
+        not look."""
         others = {other.id for other in keys if other != key}
-        for kind, name in aws_stores(self.asked.to).items():
-            if self.asked.holds.get(kind) not in others:
-                continue  # this run writes it first
-            place, stays = in_words({kind: name}), f"the access key {key.id} of {self.user} is not retired"
+        # A store that has this key in the state as well is written first.
+        stores = {kind: name for kind, name in self._stores.items() if self.asked.holds.get(kind) in others}
+        if pulumi.runtime.is_dry_run() or self._has_expired or not stores:
+            return None
+        stays = f"the access key {key.id} of {self.user} is not retired"
+        for kind, name in stores.items():
+            place = in_words({kind: name})
             try:
+                if not works(self.account, self.user, key):
+                    return None
                 held, _ = key_in_store(self.account, kind, name)
             except AwsQueryError as error:
                 cure = error.cure("permission to read it")
-                return f"{stays}: whether {place} has it could not be checked ({error}). {cure}"
+                return f"{stays}, because {place} may have it, which could not be checked ({error}). {cure}"
             if held == key.id:
                 return (
-                    f"{stays}: {place} has it, although this stack put {self.asked.holds[kind]} there. Put that one "
-                    f"back (docs/delivery.md, 'A key put back by hand'), then run `pulumi up` again."
+                    f"{stays}, because {place} has it, although this stack put {self.asked.holds[kind]} there. Put "
+                    f"{self.asked.holds[kind]} back (docs/delivery.md, 'A key put back by hand'), then run `pulumi "
+                    "up` again."
                 )
         return None
+
+    def _needed(self, newest: Key, oldest: Key) -> str | None:
+        """Why a key does not make room for a new one that a store has in the state, too."""
+        places = {kind: name for kind, name in self._stores.items() if self.asked.holds.get(kind) == oldest.id}
+        if not places:
+            return None
+        has = f"{in_words(places)} has the access key {oldest.id}, which would make room for it"
+        try:
+            if not works(self.account, self.user, oldest):
+                return None
+            is_working = works(self.account, self.user, newest)
+        except AwsQueryError as error:
+            return f"no new key is issued: {has}, and could not be checked ({error})."
+        if is_working:
+            return (
+                f"no new key is issued yet: {has}; this run puts {newest.id} there. To issue another key, run "
+                "`pulumi up` again."
+            )
+        return (
+            f"no new key is issued: {has}, and the newer key, {newest.id}, does not work. Delete that one, then run "
+            f"`pulumi refresh` and `pulumi up`: {self._delete_command(newest.id)}"
+        )
+
+    @property
+    def _stores(self) -> dict[str, str]:
+        return aws_stores(self.asked.to)
 
     def _retired(self, plan: KeyPlan, key: Key, action: Retirement) -> str | None:
         """The line about a key that stops working."""
@@ -446,7 +481,7 @@ class _Planner:
             new = self._skip(
                 f"no new key is issued: IAM allows two access keys per user, and {self.user} has one that this stack "
                 f"does not manage, {' and '.join(described(key, self.account) for key in unmanaged)}. "
-                f"{UNKNOWN_KEY} If nobody uses it, delete it and run `pulumi up` again: "
+                f"{UNKNOWN_KEY} If nobody uses it, and no store has it, delete it and run `pulumi up` again: "
                 f"{self._delete_command(unmanaged[0].id)}"
             )
         elif self.delivery.completes(existing, oldest):
@@ -454,9 +489,9 @@ class _Planner:
                 f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed; this run "
                 "completes it. To issue another key, run `pulumi up` again."
             )
-        elif oldest and (why := self._put_back(existing, oldest)):
-            new = self._skip(f"no new key is issued, because it needs the place of another: {why}")
-        elif oldest and (why := self._in_use(existing, oldest.name, "deleted")):
+        elif oldest and (why := self._needed(existing[0], oldest)):
+            new = self._skip(why)
+        elif oldest and (why := self._put_back(existing, oldest) or self._in_use(existing, oldest.name, "deleted")):
             self.blocking = oldest.name
             new = self._skip(
                 f"{why} No new key is issued until this one can be deleted: IAM allows two access keys per user."

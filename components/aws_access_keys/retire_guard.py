@@ -53,10 +53,14 @@ class RetireGuard:
         """Days for which a user's key must have been unused before it may be retired; 0 where the guard is off."""
         return self._users[user].idle_days if user in self._users else 0
 
+    def is_on(self, user: str) -> bool:
+        """Whether the guard asks about a user's keys in this run."""
+        return self.idle_days(user) > 0 and not self._users[user].is_lifted
+
     def refusal(self, user: str, key_id: str, action: Retirement) -> str | None:
         """Why a key may not be deactivated or deleted; None where it may."""
         required = self.idle_days(user)
-        if not required or self._users[user].is_lifted:
+        if not self.is_on(user):
             return None
         override = self._users[user].override
         try:
@@ -92,10 +96,11 @@ class RetireGuard:
             f"(access-keys report --who {key_id}) and give them another key; or, to retire it anyway, {override}."
         )
 
-    def unreadable(self, user: str, key_id: str, action: Retirement, error: AwsQueryError) -> str:
-        """Why a key may not be retired whose last use AWS does not report."""
+    def unreadable(self, user: str, key_id: str | None, action: Retirement, error: AwsQueryError) -> str:
+        """Why a key may not be retired whose last use AWS does not report. key_id: None for one that nobody knows."""
+        key = f"the access key {key_id}" if key_id else "an access key"
         return (
-            f"the access key {key_id} of user {user} is not {action}, because the last use could not be read "
+            f"{key} of user {user} is not {action}, because the last use could not be read "
             f"({error}). The identity running Pulumi needs iam:ListAccessKeys and iam:GetAccessKeyLastUsed for "
             f"the retire guard. To retire the key without checking its last use, {self._users[user].override}."
         )

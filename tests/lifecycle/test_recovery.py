@@ -793,11 +793,12 @@ def test_a_previous_key_that_somebody_put_back_into_a_store_stays_until_the_stor
     stack.up()
     current = stored_keys(sandbox)[name]
     put_into_store(sandbox, store, old)
-    for serial, previous in ((2, "inactive"), (2, "deleted"), (3, "active")):
+    for serial, previous in ((2, "inactive"), (2, "deleted"), (3, "active"), (3, "deleted")):
         stack.write({**config(keepSecret=keeps, serial=serial, previous=previous), **deliver})
         refused = stack.up(check=False)
         assert refused.code != 0
-        assert f"the access key {old[0]} of test-user is not retired: " in refused.text
+        assert f"the access key {old[0]} of test-user is not retired, because " in refused.text
+        assert refused.text.count("is not retired") == 1, "it is said once"
         assert f"'{name}'" in refused.text, "the store is named"
         assert f"although this stack put {current[0]} there" in refused.text
         assert keys_in_iam(sandbox) == {old[0]: "Active", current[0]: "Active"}, "neither key was touched"
@@ -810,6 +811,60 @@ def test_a_previous_key_that_somebody_put_back_into_a_store_stays_until_the_stor
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("wanted", [{"serial": 2, "previous": "deleted"}, {"serial": 3}])
+def test_a_previous_key_that_somebody_activated_and_put_back_into_a_store_stays(
+    new_stack: NewStack, sandbox: Sandbox, wanted: "dict[str, Any]"
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {"secretsManager": {}}}
+    stack.write({**config(), **deliver})
+    stack.up()
+    ((name, old),) = stored_keys(sandbox).items()
+    for _ in range(2):
+        stack.write({**config(serial=2, previous="inactive"), **deliver})
+        stack.up()
+    assert not works(sandbox, old)
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=old[0], Status="Active")
+    put_into_store(sandbox, "secretsManager", old)
+    stack.write({**config(**wanted), **deliver})
+    refused = stack.up(check=False)
+    assert f"the access key {old[0]} of test-user is not retired, because the secret '{name}'" in refused.text
+    assert works(sandbox, old)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_working", [True, False])
+def test_a_key_that_a_store_has_again_after_a_refresh_makes_no_room_for_a_new_one(
+    new_stack: NewStack, sandbox: Sandbox, is_working: bool
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {"ssm": {}}}
+    stack.write({**config(), **deliver})
+    stack.up()
+    ((name, old),) = stored_keys(sandbox).items()
+    stack.write({**config(serial=2), **deliver})
+    stack.up()
+    current = stored_keys(sandbox)[name]
+    put_into_store(sandbox, "ssm", old)
+    iam = sandbox.client("iam")
+    if not is_working:
+        iam.update_access_key(UserName="test-user", AccessKeyId=current[0], Status="Inactive")
+    stack.refresh()
+    stack.write({**config(serial=3), **deliver})
+    refused = stack.up(check=False)
+    assert f"has the access key {old[0]}, which would make room for it" in refused.text
+    assert works(sandbox, old)
+    if is_working:
+        assert stored_keys(sandbox)[name] == current, "the store has the current one now"
+    else:
+        assert stored_keys(sandbox)[name] == old
+        iam.delete_access_key(UserName="test-user", AccessKeyId=current[0])
+        stack.refresh()
+    stack.up()
+    newest = stored_keys(sandbox)[name]
+    assert newest not in (old, current)
+    assert works(sandbox, newest), "a new key is issued then"
+
+
+@pytest.mark.long
 def test_a_store_that_cannot_be_read_keeps_the_previous_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack, deliver = new_stack(), {"deliver": {"ssm": {}}}
     for serial in (1, 2):
@@ -819,7 +874,7 @@ def test_a_store_that_cannot_be_read_keeps_the_previous_key(new_stack: NewStack,
     stack.write({**config(serial=2, previous="deleted"), **deliver})
     refused = stack.up(check=False)
     sandbox.control.clear_faults()
-    assert "whether the parameter '/access-keys/test-user' in SSM has it could not be checked" in refused.text
+    assert "the parameter '/access-keys/test-user' in SSM may have it, which could not be checked" in refused.text
     assert "The identity running Pulumi needs permission to read it" in refused.text
     assert len(keys_in_iam(sandbox)) == 2
     stack.up()
