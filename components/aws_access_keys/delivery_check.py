@@ -1,7 +1,8 @@
-"""Which stores and commands have a user's newest key, where its secret is not kept: what a failed run leaves.
+"""Which stores and commands have a user's keys: what a failed run leaves, and what somebody puts there by hand.
 
-Where it is recorded, or a store or the key's last use tells it, the delivery is completed, or the key is issued again.
-Where nobody can know it, no key of that user changes.
+If the secret of the newest key is not kept: where its delivery is recorded, or a store or the key's last use tells it,
+the delivery is completed, or the key is issued again. Where nobody can know it, no key of that user changes. A previous
+key that a store has again is not retired.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.direct_delivery import stored_secret
+from aws_access_keys.direct_delivery import key_in_store, stored_secret
 from aws_access_keys.iam import use_by_others
 from aws_access_keys.key_endings import delete_command
 from aws_access_keys.renamed import renamed
@@ -46,7 +47,7 @@ class Handling(NamedTuple):
 
 @dataclass
 class DeliveryCheck:
-    """Checks the delivery of one user's newest key; `check` sets what it found."""
+    """Checks the delivery of one user's keys; `check` sets what it found of the newest."""
 
     user: str
     place: str
@@ -147,6 +148,55 @@ class DeliveryCheck:
         if oldest is None or newest.id in self.state.handed_over_ids:
             return False
         return self.is_moved or (newest.id not in self.state.unkept and oldest.id in self.asked.holds.values())
+
+    def put_back(self, keys: Sequence[Key], key: Key) -> str | None:
+        """Why a previous key is not retired that a store has, although the stack put a later one there; None if none
+        has it. A preview does not look."""
+        others = {other.id for other in keys if other != key}
+        # A store that has this key in the state as well is written first.
+        stores = {
+            kind: name for kind, name in aws_stores(self.asked.to).items() if self.asked.holds.get(kind) in others
+        }
+        if pulumi.runtime.is_dry_run() or self.rules.have_expired(self.today) or not stores:
+            return None
+        stays = f"the access key {key.id} of {self.user} is not retired"
+        for kind, name in stores.items():
+            place, later = in_words({kind: name}), self.asked.holds[kind]
+            try:
+                if not works(self.account, self.user, key):
+                    return None
+                held, _ = key_in_store(self.account, kind, name)
+            except AwsQueryError as error:
+                cure = error.cure("permission to read it")
+                return f"{stays}, because {place} may have it, which could not be checked ({error}). {cure}"
+            if held == key.id:
+                return (
+                    f"{stays}, because {place} has it, although this stack put {later} there. Put {later} back "
+                    "(docs/delivery.md, 'A key put back by hand'), then run `pulumi up` again."
+                )
+        return None
+
+    def needs(self, newest: Key, oldest: Key) -> str | None:
+        """Why a key does not make room for a new one: a store has it, in the state as well. None if none has it."""
+        places = {kind: to for kind, to in aws_stores(self.asked.to).items() if self.asked.holds.get(kind) == oldest.id}
+        if not places:
+            return None
+        has = f"{in_words(places)} has the access key {oldest.id}, which would make room for it"
+        try:
+            if not works(self.account, self.user, oldest):
+                return None
+            is_working = works(self.account, self.user, newest)
+        except AwsQueryError as error:
+            return f"no new key is issued: {has}, and could not be checked ({error})."
+        if is_working:
+            return (
+                f"no new key is issued yet: {has}; this run puts {newest.id} there. To issue another key, run "
+                "`pulumi up` again."
+            )
+        return (
+            f"no new key is issued: {has}, and the newer key, {newest.id}, does not work. Delete that one, then run "
+            f"`pulumi refresh` and `pulumi up`: {delete_command(self.user, newest.id)}"
+        )
 
     def line(self, is_replaced: bool) -> str | None:
         """The line about a key whose secret nobody has; None if there is none."""

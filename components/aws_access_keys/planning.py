@@ -12,11 +12,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
-import pulumi
-
 from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.delivery_check import DeliveryCheck, Handling, KeyLimitError, works
-from aws_access_keys.direct_delivery import key_in_store
 from aws_access_keys.key_endings import (
     UNKNOWN_KEY,
     delete_command,
@@ -30,7 +27,6 @@ from aws_access_keys.key_endings import (
 from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.limits import KEYS_PER_USER
-from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import PYTHON, Spelling
 from aws_access_keys.rules.rotation import (
     RETIRE,
@@ -45,7 +41,7 @@ from aws_access_keys.rules.rotation import (
     plan_keys,
     retirements,
 )
-from aws_access_keys.state import HandedOver, UserState, aws_stores
+from aws_access_keys.state import HandedOver, UserState
 
 
 class UserPlan(NamedTuple):
@@ -297,10 +293,10 @@ class _Planner:
         kept = set(in_use) | self._held(plan, keys)
         kept |= set() if plan.is_new else self._kept_for_current(plan, keys)
         left = retired.keys() - kept - {plan.current.name, plan.replaced}
-        for key in keys:
-            if key.name in left and key.name == self.blocking:
+        for key in (key for key in keys if key.name in left):
+            if key.name == self.blocking:
                 kept.add(key.name)
-            elif key.name in left and (why := self._put_back(keys, key)):
+            elif why := self.delivery.put_back(keys, key):
                 self.not_retired[key.id] = why
                 self._skip(why)
                 kept.add(key.name)
@@ -371,58 +367,6 @@ class _Planner:
                 )
         return found
 
-    def _put_back(self, keys: Sequence[Key], key: Key) -> str | None:
-        """Why a previous key is not retired that a store has, although the stack put a later one there. A preview does
-        not look."""
-        others = {other.id for other in keys if other != key}
-        # A store that has this key in the state as well is written first.
-        stores = {kind: name for kind, name in self._stores.items() if self.asked.holds.get(kind) in others}
-        if pulumi.runtime.is_dry_run() or self._has_expired or not stores:
-            return None
-        stays = f"the access key {key.id} of {self.user} is not retired"
-        for kind, name in stores.items():
-            place = in_words({kind: name})
-            try:
-                if not works(self.account, self.user, key):
-                    return None
-                held, _ = key_in_store(self.account, kind, name)
-            except AwsQueryError as error:
-                cure = error.cure("permission to read it")
-                return f"{stays}, because {place} may have it, which could not be checked ({error}). {cure}"
-            if held == key.id:
-                return (
-                    f"{stays}, because {place} has it, although this stack put {self.asked.holds[kind]} there. Put "
-                    f"{self.asked.holds[kind]} back (docs/delivery.md, 'A key put back by hand'), then run `pulumi "
-                    "up` again."
-                )
-        return None
-
-    def _needed(self, newest: Key, oldest: Key) -> str | None:
-        """Why a key does not make room for a new one that a store has in the state, too."""
-        places = {kind: name for kind, name in self._stores.items() if self.asked.holds.get(kind) == oldest.id}
-        if not places:
-            return None
-        has = f"{in_words(places)} has the access key {oldest.id}, which would make room for it"
-        try:
-            if not works(self.account, self.user, oldest):
-                return None
-            is_working = works(self.account, self.user, newest)
-        except AwsQueryError as error:
-            return f"no new key is issued: {has}, and could not be checked ({error})."
-        if is_working:
-            return (
-                f"no new key is issued yet: {has}; this run puts {newest.id} there. To issue another key, run "
-                "`pulumi up` again."
-            )
-        return (
-            f"no new key is issued: {has}, and the newer key, {newest.id}, does not work. Delete that one, then run "
-            f"`pulumi refresh` and `pulumi up`: {self._delete_command(newest.id)}"
-        )
-
-    @property
-    def _stores(self) -> dict[str, str]:
-        return aws_stores(self.asked.to)
-
     def _retired(self, plan: KeyPlan, key: Key, action: Retirement) -> str | None:
         """The line about a key that stops working."""
         if self._has_expired:
@@ -489,9 +433,11 @@ class _Planner:
                 f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed; this run "
                 "completes it. To issue another key, run `pulumi up` again."
             )
-        elif oldest and (why := self._needed(existing[0], oldest)):
+        elif oldest and (why := self.delivery.needs(existing[0], oldest)):
             new = self._skip(why)
-        elif oldest and (why := self._put_back(existing, oldest) or self._in_use(existing, oldest.name, "deleted")):
+        elif oldest and (
+            why := self.delivery.put_back(existing, oldest) or self._in_use(existing, oldest.name, "deleted")
+        ):
             self.blocking = oldest.name
             new = self._skip(
                 f"{why} No new key is issued until this one can be deleted: IAM allows two access keys per user."

@@ -203,7 +203,7 @@ def test_a_bug_of_the_sandbox_is_an_internal_failure_and_a_line_in_the_log(
     def broken(_context: rules.Context) -> None:
         raise KeyError("a-secret-of-the-caller")
 
-    monkeypatch.setitem(rules.RULES, ("iam", "CreateUser"), broken)
+    monkeypatch.setitem(rules.RULES, ("iam", "CreateUser"), [broken])
     with caplog.at_level(logging.ERROR):
         code, message, status = refusal(strict.client("iam").create_user, UserName="x")
     assert (code, status) == ("InternalFailure", 500)

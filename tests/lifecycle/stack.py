@@ -136,6 +136,14 @@ class Stack:
     def destroy(self, *arguments: str, check: bool = True) -> Done:
         return self.run("destroy", "--yes", "--skip-preview", "--json", *arguments, check=check)
 
+    def save_state(self) -> None:
+        """Export the state, secrets encrypted, for `restore_state`."""
+        self.run("stack", "export", "--file", str(self.folder / "backup.json"))
+
+    def restore_state(self) -> None:
+        """Import the state that was saved last."""
+        self.run("stack", "import", "--file", str(self.folder / "backup.json"))
+
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets shown."""
         outputs = json.loads(self.run("stack", "output", "--show-secrets", "-j").text)

@@ -578,11 +578,11 @@ def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
     stack, deliver = new_stack(), {"deliver": {"secretsManager": {}}}
     stack.write({**config(), **deliver})
     stack.up()
-    stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+    stack.save_state()
     stack.write({**config(serial=2, previous=previous), **deliver})
     stack.up()
     in_use = stored_keys(sandbox)["access-keys/test-user"]
-    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.restore_state()
     stack.refresh()
     fields = {"id": "username", "secret": "password"} if name != "renamed" else {}
     stack.write({**config(), "deliver": {"secretsManager": {"name": name, **({"fields": fields} if fields else {})}}})
@@ -607,9 +607,9 @@ def test_nobody_is_told_to_delete_the_key_in_a_store_after_state_and_file_were_r
         stack.write({**config(serial=serial, previous="active", keepSecret=False), **deliver})
         stack.up()
         if serial == 2:
-            stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+            stack.save_state()
     (in_use,) = stored_keys(sandbox).values()
-    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.restore_state()
     stack.refresh()
     stack.write({**config(serial=2, previous="active", keepSecret=False), **deliver})
     refused = stack.up(check=False)
@@ -636,9 +636,9 @@ def test_a_state_whose_keys_are_all_gone_costs_no_secret_in_a_store(
         stack.write({**config(serial=serial, previous="deleted", keepSecret=keeps), **deliver})
         stack.up()
         if serial == 1:
-            stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+            stack.save_state()
     in_use = stored_keys(sandbox)[name]
-    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.restore_state()
     stack.refresh()
     refused = stack.up(check=False)
     assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
@@ -674,11 +674,11 @@ def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_k
     stack, deliver = new_stack(), {"deliver": {store: {}}}
     stack.write({**config(), **deliver})
     stack.up()
-    stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+    stack.save_state()
     stack.write({**config(serial=2, previous="deleted"), **deliver})
     stack.up()
     in_use = stored_keys(sandbox)
-    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.restore_state()
     kms = sandbox.client("kms")
     kms.create_alias(AliasName="alias/other", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
     stack.write({**config(), **({"deliver": {store: then}} if then else {})})
@@ -891,9 +891,9 @@ def test_a_key_that_is_due_after_an_older_state_was_restored_costs_none_that_a_s
         stack.write({**config(serial=serial), **deliver})
         stack.up()
         if serial == 1:
-            stack.run("stack", "export", "--file", str(stack.folder / "backup.json"))
+            stack.save_state()
     ((name, in_use),) = stored_keys(sandbox).items()
-    stack.run("stack", "import", "--file", str(stack.folder / "backup.json"))
+    stack.restore_state()
     refused = stack.up(check=False)
     assert f"the state does not have the access key {in_use[0]} of test-user, but IAM does" in refused.text
     assert "Restore a newer state, or run `pulumi refresh`" in refused.text

@@ -77,14 +77,16 @@ class Context:
 
 
 Rule = Callable[[Context], "ApiResponse | None"]
-RULES: dict[tuple[str, str], Rule] = {}
+RULES: dict[tuple[str, str], list[Rule]] = {}
+"""Service and action → its rules, in the order in which they are applied."""
 
 
 def rule(*actions: str, service: str = "iam") -> Callable[[Rule], Rule]:
-    """Register a function as the rule for these actions."""
+    """Register a function as a rule for these actions."""
 
     def register(function: Rule) -> Rule:
-        RULES.update({(service, action): function for action in actions})
+        for action in actions:
+            RULES.setdefault((service, action), []).append(function)
         return function
 
     return register
@@ -107,15 +109,17 @@ _OWN_USER = {
 
 
 def apply(context: Context) -> ApiResponse | None:
-    """Apply the rule for a request: raise what AWS refuses, respond to what moto gets wrong, else None."""
+    """Apply the rules for a request: raise what AWS refuses, respond to what moto gets wrong, else None."""
     request = context.request
     if request.service == "iam":
         _imply_user(context)
         for kind in ("User", "Group", "Role"):
             if f"{kind}Name" in context.given and request.action != f"Create{kind}":
                 context.holder(kind)
-    function = RULES.get((request.service, request.action or ""))
-    return function(context) if function else None
+    for function in RULES.get((request.service, request.action or ""), ()):
+        if (response := function(context)) is not None:
+            return response
+    return None
 
 
 def _imply_user(context: Context) -> None:

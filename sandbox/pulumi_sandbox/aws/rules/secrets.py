@@ -15,7 +15,9 @@ _STANDARD_PARAMETER = 4096
 
 @rule(
     "DeleteSecret",
+    "GetSecretValue",
     "PutResourcePolicy",
+    "PutSecretValue",
     "RotateSecret",
     "TagResource",
     "UntagResource",
@@ -43,7 +45,6 @@ def name_of_one_marked_for_deletion(context: Context) -> None:
 @rule("GetSecretValue", "PutSecretValue", service="secretsmanager")
 def current_version(context: Context) -> None:
     """The version with the label AWSCURRENT, which moto takes for another one after UpdateSecretVersionStage."""
-    marked_for_deletion(context)
     if secret := _secret(context, context.given["SecretId"]):
         source = getattr(secret, "source", secret)  # of a replica
         for version, one in source.versions.items():
