@@ -20,6 +20,7 @@ from pulumi_sandbox.aws import persistence
 from pulumi_sandbox.aws.emulator import AwsEmulator
 from pulumi_sandbox.aws.settings import Settings
 from pulumi_sandbox.credentials import Credentials
+from waitress.trigger import trigger
 
 S3_FULL = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
 
@@ -156,6 +157,20 @@ def test_after_an_unusable_file_the_new_account_is_kept(tmp_path: Path) -> None:
     with strict_aws(tmp_path) as strict:
         assert strict.server.notice is None
         assert strict.client("iam").list_users()["Users"][0]["UserName"] == "new"
+
+
+def test_a_stop_that_meets_the_end_of_a_response_ends_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pull: Any = vars(trigger)["_physical_pull"]
+
+    def pull_twice(self: trigger) -> None:
+        pull(self)
+        time.sleep(0.2)  # the server's thread is awake
+        pull(self)
+
+    with strict_aws(tmp_path) as own:
+        own.client("sts").get_caller_identity()
+        time.sleep(0.2)  # until the response has ended
+        monkeypatch.setattr(trigger, "_physical_pull", pull_twice)
 
 
 def test_a_kill_loses_a_second_at_most(tmp_path: Path) -> None:

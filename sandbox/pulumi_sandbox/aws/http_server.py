@@ -63,8 +63,10 @@ class HttpServer:
     def stop(self) -> None:
         """Respond to what is under way, close all connections, give the port back."""
         self._server.task_dispatcher.shutdown()
-        sockets = self._server._map
-        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
+        sockets, trigger = self._server._map, self._server.trigger
+        with trigger.lock:  # or the server's thread, woken by a response, closes the trigger before it is pulled
+            trigger.thunks.append(lambda: wasyncore.close_all(sockets))
+            trigger.pull_trigger()
         self._thread.join(timeout=5)
 
 
