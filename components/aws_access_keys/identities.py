@@ -65,7 +65,7 @@ class Identities:
         is_adopted = settings.adopt and group not in self._state.groups
         opts = pulumi.ResourceOptions(parent=self._component, import_=group if is_adopted else None)
         made = iam.Group(name, name=group, path=path, opts=opts)
-        child = pulumi.ResourceOptions(parent=made)
+        child = _options(made)
         limits: list[pulumi.Resource] = []
         if settings.allow_from is not None:
             document = compact(allow_from_document(settings.allow_from))
@@ -92,7 +92,7 @@ class Identities:
             place = spell("groups.{}.policy_arns.{}", group, key)
             arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
         # Nothing is allowed before the limit is there, or after it is gone.
-        child = pulumi.ResourceOptions(parent=made, depends_on=limits)
+        child = _options(made, limits)
         for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
             arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
         permissions: list[pulumi.Resource] = [
@@ -124,14 +124,14 @@ class Identities:
             ),
         )
         allowed: list[pulumi.Resource] = []
-        child = pulumi.ResourceOptions(parent=made)
+        child = _options(made)
         if settings.allow_from is not None:
             document = compact(allow_from_document(settings.allow_from))
             policy = iam.UserPolicy(
                 f"{name}/{ALLOW_FROM}", user=made.name, name=ALLOW_FROM, policy=document, opts=child
             )
             allowed.append(policy)
-        child = pulumi.ResourceOptions(parent=made, depends_on=[*allowed, *self._of_groups(user, self._limits)])
+        child = _options(made, [*allowed, *self._of_groups(user, self._limits)])
         allowed += [
             iam.UserPolicyAttachment(f"{name}/{key}", user=made.name, policy_arn=arn, opts=child)
             for key, arn in self._arns(settings.policies).items()
@@ -168,6 +168,12 @@ class Identities:
 
     def _once_known(self, value: "pulumi.Input[str]", place: str, check: Check) -> "pulumi.Input[str]":
         return once_known(value, place, check, self._spell, self._name)
+
+
+def _options(parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource] = ()) -> pulumi.ResourceOptions:
+    """Of what belongs to a group or user. To IAM, a policy or membership that replaces one (`--replace`, `state taint`)
+    is the same one: deleting the old one last would delete it."""
+    return pulumi.ResourceOptions(parent=parent, depends_on=[*depends_on], delete_before_replace=True)
 
 
 def once_known(

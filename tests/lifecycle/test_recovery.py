@@ -542,6 +542,7 @@ def restored_before_a_rotation(stack: Stack, sandbox: Sandbox) -> tuple[str, str
     return in_use
 
 
+@pytest.mark.long
 def test_a_restored_state_puts_no_older_key_into_a_store(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     in_use = restored_before_a_rotation(stack, sandbox)
@@ -774,6 +775,7 @@ def put_current_back(stack: Stack, store: str, unkept: "tuple[str, str] | None")
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("store", "keeps"),
     [
@@ -944,6 +946,28 @@ def test_replace_costs_no_key_and_the_way_to_a_new_one_is_named(new_stack: NewSt
     assert stack.preview("--replace", urn, check=False).code != 0, "the preview says so, too"
     assert keys_in_iam(sandbox) == before, "the key in use is still there"
     assert stack.up().changes == {}, "the next run finds nothing to do"
+
+
+@pytest.mark.long
+def test_a_membership_or_policy_that_is_replaced_is_still_there(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack, iam = new_stack(), sandbox.client("iam")
+    deny = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ec2:*", "Resource": "*"}]}
+    own = {"policies": ["AmazonSESFullAccess"], "inline": {"own": deny}, "allowFrom": ["198.51.100.0/24"]}
+    groups = {"test": {**GROUPS["test"], "inline": {"limit": deny}, "allowFrom": ["198.51.100.0/24"]}}
+    stack.write({"groups": groups, "users": {"ann": {"groups": ["test"], **own}}})
+    stack.up()
+    before = keys_in_iam(sandbox, "ann")
+    parts = ("Policy", "Attachment", "Membership")
+    replaced = [urn for urn, found in stack.resources().items() if found["type"].endswith(parts)]
+    assert len(replaced) == 7, f"a policy, an attachment and a limit of each, and the membership: {replaced}"
+    stack.up(*(argument for urn in replaced for argument in ("--replace", urn)))
+    assert [group["GroupName"] for group in iam.list_groups_for_user(UserName="ann")["Groups"]] == ["test"]
+    assert len(iam.list_attached_user_policies(UserName="ann")["AttachedPolicies"]) == 1
+    assert len(iam.list_attached_group_policies(GroupName="test")["AttachedPolicies"]) == 1
+    assert len(iam.list_user_policies(UserName="ann")["PolicyNames"]) == 2
+    assert len(iam.list_group_policies(GroupName="test")["PolicyNames"]) == 2
+    assert keys_in_iam(sandbox, "ann") == before, "no key is replaced with what it is allowed"
+    assert stack.refresh().changes == {}
 
 
 def kill_while(stack: Stack, operation: str, kind: str, command: str) -> None:
