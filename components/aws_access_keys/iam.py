@@ -47,8 +47,9 @@ def use_by_others(created: datetime, used: LastUse | None) -> LastUse | None:
 
 
 def is_trial(began: datetime | None, used: LastUse | None) -> bool:
-    """Whether a use can be the verification of a key in a run that began then; others may have used it as well."""
-    return bool(began and used and used.service == "sts" and began <= used.on < began + _RUN)
+    """Whether a use can be the verification of a key in the run that began then, or in one before; others may have used
+    it as well. AWS shows the last use late, so it can be that of an earlier run."""
+    return bool(began and used and used.service == "sts" and used.on < began + _RUN)
 
 
 def last_use(response: Mapping[str, Any]) -> LastUse | None:

@@ -622,6 +622,8 @@ def test_when_idle_a_later_verification_of_the_new_key_is_no_use_either(aws: Fak
     state.tried("ann", CREATED + timedelta(days=2))
     plan = ann(aws, state, WHEN_IDLE)
     assert plan.waits[0].endswith("stays active for now: the new key has not been used yet.")
+    state.tried("ann", CREATED + timedelta(days=3))
+    assert ann(aws, state, WHEN_IDLE).waits, "AWS may show the verification of the run before"
     state.tried("ann", CREATED + timedelta(days=1))
     assert not ann(aws, state, WHEN_IDLE).waits, "that use was somebody else's"
 
