@@ -120,6 +120,12 @@ def test_what_terraform_made_becomes_a_stack_with_its_secrets(
     assert "aws_iam_policy" not in done.stdout, "a policy of one's own stays with Terraform"
     for shown in (done.stdout, done.stderr, stack.file.read_text(), json.dumps(stack.resources())):
         assert not any(secret in shown for secret in secrets.values()), "no secret is shown or in an unencrypted file"
+    earlier = len(sandbox.control.calls())
+    takeover(stack, "--tfstate", str(state), "--yes", check=False)
+    asking = {call.key for call in sandbox.control.calls()[earlier:] if call.action == "GetCallerIdentity"}
+    assert asking == {sandbox.secrets.root_access_key_id}, (
+        "a key that the stack has is not tried: that looks like a use"
+    )
     state.unlink()
     for backup in state.parent.glob("*.backup"):
         backup.unlink()

@@ -165,7 +165,7 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, write: b
     if terraform:
         found, others = only(terraform.with_secrets(found), terraform.held)
         if write:  # AWS records a trial as a use
-            found, wrong = with_tried_secrets(account, found, progress)
+            found, wrong = with_tried_secrets(account, found, state.keys, progress)
             unread = [*unread, *wrong]
         mine = {f"{kind} {name}" for kind, name in entities}
         left += [(owner, f"{what}, which is not in the Terraform state") for owner, what in others if owner in mine]

@@ -1,6 +1,6 @@
 """What the account has: all groups and users in one paged call, then the keys and credentials of the chosen users."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import replace
 
 from botocore.exceptions import ClientError
@@ -66,16 +66,19 @@ def with_credentials(
     return Inventory(found.groups, users), list(problems.values())
 
 
-def with_tried_secrets(account: Account, found: Inventory, progress: Progress) -> tuple[Inventory, list[str]]:
+def with_tried_secrets(
+    account: Account, found: Inventory, managed: Container[str], progress: Progress
+) -> tuple[Inventory, list[str]]:
     """The account without secrets that AWS does not accept, and a line about each one.
 
-    Those of inactive keys cannot be tried. Raises StackError where AWS does not answer.
+    managed: ids of keys that the stack has already, which are not tried: AWS would show that as a use by others. Those
+    of inactive keys cannot be tried. Raises StackError where AWS does not answer.
     """
     keys = {
         key.id: str(key.known["secret"])
         for user in found.users.values()
         for key in user.keys
-        if key.active and key.known and key.known.get("secret")
+        if key.active and key.known and key.known.get("secret") and key.id not in managed
     }
     task = progress.add_task("trying the secrets", total=len(keys))
 
