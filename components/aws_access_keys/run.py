@@ -20,6 +20,7 @@ from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import COMPONENT, KEY, USER
 from aws_access_keys.rules.rotation import KeyPlan, Retirement
 from aws_access_keys.state import ComponentState, Key, UserState, component_name, owner_of_key, parse_state
+from aws_access_keys.takeover import is_listing
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"
@@ -68,21 +69,11 @@ class Run:
         # The event loop's own threads can all wait for the engine, which waits for a hook.
         self._threads = ThreadPoolExecutor(MAX_WORKERS)
         # One name in all components, so that one that is in the program guards the keys of one that was removed.
-        self.hook = pulumi.ResourceHook(HOOK, self._check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
-        self.issue_hook = pulumi.ResourceHook(
-            ISSUE_HOOK, self._check_issue, opts=pulumi.ResourceHookOptions(on_dry_run=True)
-        )
-        self.state_hook = pulumi.ResourceHook(
-            STATE_HOOK, self._check_state, opts=pulumi.ResourceHookOptions(on_dry_run=True)
-        )
-        self.new_parameter_hook = pulumi.ResourceHook(
-            NEW_PARAMETER_HOOK, self._check_new_parameter, opts=pulumi.ResourceHookOptions(on_dry_run=True)
-        )
-        self.parameter_hook = pulumi.ResourceHook(
-            PARAMETER_HOOK,
-            parameter_hook(self.accounts, self.parameters),
-            opts=pulumi.ResourceHookOptions(on_dry_run=True),
-        )
+        self.hook = _hook(HOOK, self._check)
+        self.issue_hook = _hook(ISSUE_HOOK, self._check_issue)
+        self.state_hook = _hook(STATE_HOOK, self._check_state)
+        self.new_parameter_hook = _hook(NEW_PARAMETER_HOOK, self._check_new_parameter)
+        self.parameter_hook = _hook(PARAMETER_HOOK, parameter_hook(self.accounts, self.parameters))
 
     @classmethod
     def current(cls) -> "Run":
@@ -301,6 +292,13 @@ class Run:
         name = component_name(component)
         other = next(iter(self.guards.values()))
         return other.of_removed(name, {user: found.idle_days for user, found in state.users.items()})
+
+
+def _hook(name: str, check: pulumi.ResourceHookFunction) -> pulumi.ResourceHook:
+    """A hook that runs in previews, too. One that only lists resources has nothing to refuse: it changes nothing, and to
+    the engine the keys that it does not list are deleted."""
+    check = (lambda _: None) if is_listing() else check
+    return pulumi.ResourceHook(name, check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
 
 
 def skipped_message(skipped: Sequence[Problem], spell: Spelling) -> str:

@@ -168,9 +168,11 @@ def test_what_is_chosen_joins_a_stack_that_has_users(
     new_stack: NewStack, sandbox: Sandbox, grown: dict[str, list[tuple[str, str]]]
 ) -> None:
     stack, iam = new_stack(), sandbox.client("iam")
-    own = {"groups": {"mine": {"policies": ["IAMReadOnlyAccess"]}}, "users": {"ann": {"groups": ["mine"]}}}
-    stack.write({**own, "deliver": {"ssm": {}}, "aws:defaultTags": {"tags": {"team": "data"}}})
-    stack.up()
+    for serial in (1, 2):
+        ann = {"groups": ["mine"], "key": {"serial": serial, "retireGuard": {"idleDays": 3}}}
+        own = {"groups": {"mine": {"policies": ["IAMReadOnlyAccess"]}}, "users": {"ann": ann}}
+        stack.write({**own, "deliver": {"ssm": {}}, "aws:defaultTags": {"tags": {"team": "data"}}})
+        stack.up()
     own_key = stack.key("ann")
     sandbox.control.clear_calls()
     done = as_data(stack, "--account", "--user", "two", "--path", "/apps/", "--yes")
