@@ -35,6 +35,7 @@ from aws_access_keys.removal import (
 from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import InUseError, RetireGuard, UserGuard
 from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
+from aws_access_keys.rules.moving import interrupted
 from aws_access_keys.rules.policies import administrator_warning, partition_of
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import COMPONENT
@@ -114,6 +115,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()
         state, run.resources = read_state(self)
+        if why := interrupted(run.resources):
+            raise pulumi.RunError(why)
         if account_id := next((user.account_id for user in state.users.values() if user.account_id), None):
             # The provider could tell without boto3, but to ask it would put it, with these credentials, into the state,
             # and `pulumi refresh` would use it.

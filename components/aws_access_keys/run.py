@@ -295,8 +295,8 @@ class Run:
 
 
 def _hook(name: str, check: pulumi.ResourceHookFunction) -> pulumi.ResourceHook:
-    """A hook that runs in previews, too. One that only lists resources has nothing to refuse: it changes nothing, and to
-    the engine the keys that it does not list are deleted."""
+    """A hook that runs in previews, too. Where one only lists resources, there is nothing to refuse: to the engine, the
+    keys that it does not list are deleted."""
     check = (lambda _: None) if is_listing() else check
     return pulumi.ResourceHook(name, check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
 

@@ -50,7 +50,8 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
                 raise StackError(
                     f"Stack '{stack}' is being updated. Run this again when that is done. Nothing was moved."
                 )
-        _write(source, target, exported, moved)
+        command = f"access-keys move {' '.join(users)} --stack {source} --to {target}"
+        _write(source, target, exported, moved, command)
     found = {f"{kind}s".replace("ys", "ies"): names for kind, names in moved.names.items()}
     verb = "Would move" if dry_run else "Moved"
     lines = [f"{verb} from stack '{source}' to stack '{target}', without a change in AWS:"]
@@ -61,12 +62,12 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
     return {"source": source, "target": target, "moved": not dry_run, **found, "next": after}, "\n".join(lines)
 
 
-def _write(source: str, target: str, exported: Mapping[str, str], moved: Moved) -> None:
+def _write(source: str, target: str, exported: Mapping[str, str], moved: Moved, command: str) -> None:
     """Import both states, or restore them. First the target, so that no key is ever in neither state; until the source
-    is written, what moves is protected in it, so that no `pulumi up` there can delete that.
+    is written, what moves is protected in it, and no `pulumi up` there can change it.
     """
     before: State = json.loads(exported[source])["deployment"]["resources"]
-    steps = [(source, protected(before, moved)), (target, moved.target), (source, moved.source)]
+    steps = [(source, protected(before, moved, command)), (target, moved.target), (source, moved.source)]
     if (json.loads(exported[target])["deployment"].get("resources") or []) == moved.target:
         steps = steps[-1:]  # the rest of a move that was interrupted
     begun: list[str] = []

@@ -13,7 +13,7 @@ from aws_access_keys.rules.untyped import mapping
 
 STACK = "pulumi:pulumi:Stack"
 MOVE = "aws-access-keys:index:Move"
-"""Holds the records of the components while users move: an update of the source would lose them. No program has it."""
+"""Marks the source while users move: components refuse to run. No program has it."""
 
 State = list[dict[str, Any]]
 """The resources of a stack in the engine's order: each after what it depends on."""
@@ -81,39 +81,40 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
     return Moved(left, made, by_kind)
 
 
-def protected(source: State, moved: Moved) -> State:
-    """The source until the target is written, too: no update of it can delete what moves, nor lose what is recorded.
+def protected(source: State, moved: Moved, command: str) -> State:
+    """The source until the target is written, too: its components refuse to run, and without them the engine refuses to
+    delete what moves. The next update by the program of either stack sets `protect` again.
 
-    Without hooks, which the engine calls before it refuses to delete what is protected. The next update by the program
-    of either stack sets all of this again.
+    command: what completes the move.
     """
     source = _resumed(source)
     root, staying = source[0]["urn"], {one["urn"] for one in moved.source}
-    records = {one["urn"]: one.get("outputs") for one in source if one["type"] in (COMPONENT, PLANS)}
-    urn = "::".join([*root.split("::")[:2], MOVE, "records"])
-    holder = {"urn": urn, "custom": False, "type": MOVE, "parent": root, "outputs": {"records": records}}
+    urn = "::".join([*root.split("::")[:2], MOVE, "move"])
     for one in source:
         if one["urn"] not in staying:
-            one.pop("resourceHooks", None)
-            # The engine deletes the holder after what depends on it, which it refuses to delete.
-            one |= {"protect": True, "dependencies": [*(one.get("dependencies") or ()), urn]}
-    return [source[0], holder, *source[1:]]
+            one["protect"] = True
+    return [
+        source[0],
+        {"urn": urn, "custom": False, "type": MOVE, "parent": root, "outputs": {"command": command}},
+        *source[1:],
+    ]
+
+
+def interrupted(resources: Mapping[str, Any]) -> str | None:
+    """Why the stack may not be updated in the middle of a move; None outside of one. resources: as in state.py."""
+    for urn, found in resources.items():
+        if found.get("type") == MOVE:
+            return (
+                "users are moving to another stack, or a move was interrupted. To complete it, run "
+                f"`{found['outputs']['command']}` again. If the other stack has none of these users, you can also give "
+                f"it up with `pulumi state delete '{urn}'`. Nothing was changed."
+            )
+    return None
 
 
 def _resumed(source: State) -> State:
     """A copy of the source, as it was before a move that was interrupted."""
-    made = deepcopy([one for one in source if one["type"] != MOVE])
-    records: dict[str, Any] = {}
-    for holder in source:
-        records |= holder["outputs"]["records"] if holder["type"] == MOVE else {}
-    for one in made:
-        if records:
-            _depend_on(one, {other["urn"] for other in made})
-        for member, record in mapping(records.get(one["urn"])).items():
-            if saved := mapping(record):
-                outputs = one["outputs"] = mapping(one.get("outputs"))
-                outputs[member] = saved | mapping(outputs.get(member))
-    return made
+    return deepcopy([one for one in source if one["type"] != MOVE])
 
 
 class _Source:
