@@ -376,7 +376,8 @@ class _Planner:
         elif key.name == plan.current.name:
             why = "its status is set to inactive"
         elif self.rules.previous == "whenIdle":
-            why = f"previous is whenIdle, and everybody has changed over to key {plan.current.name}"
+            done = f"everybody has changed over to key {plan.current.name}"
+            why = f"previous is whenIdle, and {done if self.guard.is_on(self.user) else 'the retire guard is lifted'}"
         elif plan.previous_until and action == "deactivated":
             why = f"its overlap with key {plan.current.name} ended on {plan.previous_until}"
         else:

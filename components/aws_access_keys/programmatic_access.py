@@ -399,12 +399,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
     def _trial(self, user: str, plan: UserPlan, state: UserState) -> Any:
         """When the last run began that tries a user's current key, in ISO format: this one, or an earlier one."""
         current = state.key(plan.plan.current.name)
-        earlier = state.tried.isoformat() if current and state.tried else None
         stays_off = current and not current.active and plan.plan.current.status != "active"
         if current and (stays_off or plan.plan.current.status == "inactive" or state.is_proven(current.id)):
-            return earlier
-        if not self._settings.effective_key(user).verify:
-            return earlier
+            return state.tried.isoformat() if state.tried else None
+        if not current and not self._settings.effective_key(user).verify:
+            return None  # otherwise a run that failed, or a takeover, may have tried it
         if pulumi.runtime.is_dry_run():
             return pulumi.UNKNOWN  # an update that is held to its plan begins later
         return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -81,7 +81,9 @@ class Stores:
                 secret_arn=secret.arn,
                 policy=readers_policy(store.readers),
                 opts=pulumi.ResourceOptions(
-                    parent=self.parent, hooks=pulumi.ResourceHookBinding(before_delete=self._guard)
+                    parent=self.parent,
+                    hooks=pulumi.ResourceHookBinding(before_delete=self._guard),
+                    delete_before_replace=True,  # A secret has one policy: deleting the old one last would delete it.
                 ),
             )
             self._registered(readers)

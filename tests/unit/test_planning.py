@@ -659,5 +659,6 @@ def test_when_idle_the_override_of_the_guard_retires_at_once(aws: FakeAws) -> No
     guard = RetireGuard(TODAY, account, {"ann": GUARD._replace(is_lifted=True)})
     users = MadeUpState().user("ann", "2", "1").parsed.users
     plan = plan_users({"ann": WHEN_IDLE}, {}, users, TODAY, guard, account)["ann"]
+    assert plan.retired[0].endswith("is deactivated: previous is whenIdle, and the retire guard is lifted")
     assert plan.plan.previous is not None
     assert plan.plan.previous.status == "inactive"
