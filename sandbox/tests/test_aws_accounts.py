@@ -51,6 +51,7 @@ def deploy_role(aws: Strict, operator: Credentials, external_id: str = "team-a")
     iam.attach_role_policy(RoleName="deploy", PolicyArn="arn:aws:iam::aws:policy/IAMFullAccess")
 
 
+@pytest.mark.long
 def test_a_member_account_is_entered_by_its_role_and_is_apart_from_the_others(tmp_path: Path) -> None:
     with strict_aws(tmp_path) as aws:
         operator = aws.user_with_key("operator", "AdministratorAccess")
@@ -86,6 +87,7 @@ def test_a_role_of_another_account_checks_the_caller_and_the_external_id(tmp_pat
         assert refused[0] == "AccessDenied", "another account has no such role"
 
 
+@pytest.mark.long
 def test_a_provider_assumes_roles_one_after_the_other(tmp_path: Path) -> None:
     with strict_aws(tmp_path) as aws:
         operator = aws.user_with_key("operator", "AdministratorAccess")

@@ -29,6 +29,7 @@ def order(sandbox: Sandbox, *actions: str) -> list[str]:
     return [call.action for call in sandbox.control.calls() if call.action in actions]
 
 
+@pytest.mark.long
 def test_an_expired_key_is_deactivated_after_its_copies_were_replaced(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack, day = new_stack(), in_days(30)
     rotation = {"start": in_days(0), "everyDays": 90, "overlapDays": 60}

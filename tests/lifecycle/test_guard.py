@@ -226,6 +226,7 @@ def test_a_user_that_leaves_takes_its_own_idle_days_along(new_stack: NewStack, s
     assert sandbox.client("iam").list_users()["Users"] == []
 
 
+@pytest.mark.long
 def test_destroy_under_the_guard_needs_the_program_and_an_idle_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config(retireGuard={"idleDays": 3}))
@@ -334,6 +335,7 @@ def test_one_user_is_let_go_without_lifting_the_guard_from_anybody_else(new_stac
     assert works(sandbox, carols), "the guard still holds for carol's previous key"
 
 
+@pytest.mark.long
 def test_when_idle_the_previous_key_stays_until_its_users_have_changed_over(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

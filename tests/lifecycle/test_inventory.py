@@ -142,6 +142,7 @@ def test_every_user_and_key_is_there_with_its_stack(
     }, "the details in one page, one report, and each of AWS's policies that its name does not explain once"
 
 
+@pytest.mark.long
 def test_what_to_act_on_first_comes_first_with_the_reason(
     new_stack: NewStack, sandbox: Sandbox, made: dict[str, str]
 ) -> None:

@@ -31,6 +31,7 @@ def test_ten_rotations_in_a_row_always_leave_a_working_key_and_never_a_third(
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_keys_make_room_for_more_new_ones_at_once_than_the_program_has_threads(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_new_user_under_an_old_calendar_gets_one_key(new_stack: NewStack, sand
     assert len(keys_in_iam(sandbox)) == 1, "a key that nobody ever had is not made"
 
 
+@pytest.mark.long
 def test_the_calendar_rotates_three_times_with_an_overlap_each(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config(rotation={"start": "2027-01-01", "everyDays": 30, "overlapDays": 5}))

@@ -212,6 +212,7 @@ def test_an_undo_that_cannot_activate_the_key_keeps_the_record_for_the_next_one(
     assert (deny(sandbox, "ann"), keys_in_iam(sandbox, "ann")) == ([], {ann[0]: "Active"})
 
 
+@pytest.mark.long
 def test_no_setting_activates_a_leaked_key(sandbox: Sandbox, stack: Stack) -> None:
     key = stack.key("test-user")
     leak(sandbox, stack.folder, key[0])

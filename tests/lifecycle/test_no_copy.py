@@ -835,6 +835,7 @@ def test_the_arguments_of_a_command_are_not_in_the_state(new_stack: NewStack, co
 # ---- the only copy of a secret
 
 
+@pytest.mark.long
 def test_the_only_copy_is_not_deleted_with_its_store(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(unkept())

@@ -80,6 +80,7 @@ def test_two_components_with_one_user_are_refused_before_anything_of_the_second_
     assert [group["GroupName"] for group in sandbox.client("iam").list_groups()["Groups"]] in ([], ["readers"])
 
 
+@pytest.mark.long
 def test_two_components_do_not_touch_each_others_keys(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack(program=PROGRAM)
     write(stack, one=component(ann={}), two=component("others", bob={}))

@@ -120,6 +120,7 @@ def test_a_renamed_user_gets_a_new_key_and_leaves_nothing_of_the_old(new_stack: 
         sandbox.client("sts", old).get_caller_identity()
 
 
+@pytest.mark.long
 def test_a_renamed_group_takes_its_policies_and_members_along(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": USERS})
@@ -217,6 +218,7 @@ def test_an_up_or_preview_with_nothing_to_change_asks_only_which_account_it_is_i
     assert actions == ["GetCallerIdentity"] * 2, "no look-up, however many users there are"
 
 
+@pytest.mark.long
 def test_a_new_user_costs_three_calls_and_the_trial_of_its_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": {}, "allowNoUsers": True})

@@ -280,6 +280,7 @@ def test_an_operator_is_locked_out_while_the_other_one_runs(team: Team, sandbox:
     assert keys_in_iam(sandbox).keys() == {before[0], alice.key()[0]}, "the crash has cost no key"
 
 
+@pytest.mark.long
 def test_nothing_of_the_state_is_lost_with_a_laptop(team: Team, sandbox: Sandbox) -> None:
     team.share()
     alice = team.person("alice")

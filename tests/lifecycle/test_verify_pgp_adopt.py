@@ -11,6 +11,7 @@ from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
 
 
+@pytest.mark.long
 def test_verify_waits_for_a_key_that_starts_to_work_late(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config())
@@ -163,6 +164,7 @@ def test_a_description_that_aws_refused_is_written_by_the_next_run(new_stack: Ne
     assert listed == [{"Key": stack.key("test-user")[0], "Value": "nightly report"}]
 
 
+@pytest.mark.long
 def test_a_key_made_by_hand_is_adopted_and_rotated_like_any_other(new_stack: NewStack, sandbox: Sandbox) -> None:
     iam = sandbox.client("iam")
     iam.create_user(UserName="by-hand")
