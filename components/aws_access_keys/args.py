@@ -114,6 +114,8 @@ class KeyDefaultsArgs(TypedDict):
 class KeyArgs(KeyDefaultsArgs):
     """The life of one user's key."""
 
+    without: NotRequired[Sequence[str]]
+    """Settings of `key_defaults` that this key does not have, for languages in which null gets lost, such as YAML."""
     adopt: NotRequired[AdoptArgs]
     """Take over an existing key as the first one."""
 
@@ -204,6 +206,8 @@ class UserArgs(TypedDict):
     """The life of this user's key. None for a user without a key; an existing one is deleted."""
     deliver: NotRequired[DeliverArgs | None]
     """Stores that get this user's key, instead of the component's `deliver`."""
+    without: NotRequired[Sequence[str]]
+    """What this user does not have, `key` or `deliver`, for languages in which null gets lost, such as YAML."""
     adopt: NotRequired[bool]
     """Take over the existing user of this name. Its other policies, groups, tags and access keys stay.
     Default false."""

@@ -55,8 +55,8 @@ def key_content(
 def _unknown(key_id: str | None, spell: Spelling) -> str:
     return (
         f"the secret of the access key {key_id} is not known (the key was adopted without it, or it is encrypted to an "
-        "OpenPGP key), so it cannot be delivered. Raise the key's serial for a key that can be delivered, or set "
-        f"deliver to {spell.null} for this user."
+        "OpenPGP key), so it cannot be delivered. Raise the key's serial for a key that can be delivered, or "
+        f"{spell.off('deliver')} for this user."
     )
 
 

@@ -1,8 +1,8 @@
 """The component as a Pulumi package, for programs in YAML, TypeScript and every other language of Pulumi.
 
 It adds three things to the SDK's own host (`pulumi.provider.experimental.component_provider_host`): the component gets
-the arguments as they were given, so that it refuses unknown ones, where the SDK would drop them; a mistake of the user
-is shown without a traceback; and what was skipped makes the update fail, once everything else of the component is done.
+the arguments as they were given, where the SDK would drop unknown ones and what is null; a mistake of the user is shown
+without a traceback; and what was skipped makes the update fail, once everything else of the component is done.
 """
 
 import importlib.metadata
@@ -12,8 +12,7 @@ from typing import Any, cast
 
 import pulumi
 from pulumi.errors import InputPropertiesError
-from pulumi.provider import ConstructResult
-from pulumi.provider import main as serve
+from pulumi.provider import ConstructResult, server
 from pulumi.provider.experimental.component import ComponentProvider
 from pulumi.runtime.stack import wait_for_rpcs
 
@@ -22,6 +21,8 @@ from aws_access_keys.rules.problem import OTHER_LANGUAGES
 from aws_access_keys.run import skipped_message
 
 PACKAGE = "aws-access-keys"
+_NULL = "\0null"
+"""Stands for null until the SDK has read the arguments."""
 
 
 class AccessKeysProvider(ComponentProvider):
@@ -37,7 +38,7 @@ class AccessKeysProvider(ComponentProvider):
         """Create the component. Raises InputPropertiesError, which the engine shows without a traceback."""
         self.validate_resource_type(PACKAGE, resource_type)
         try:
-            made = ProgrammaticAccess(name, cast("Any", inputs), options, spell=OTHER_LANGUAGES)
+            made = ProgrammaticAccess(name, _with_nulls(inputs), options, spell=OTHER_LANGUAGES)
         except pulumi.RunError as error:
             raise _for_users(error) from None
         state = self.get_state(made, self._component)
@@ -59,6 +60,40 @@ class AccessKeysProvider(ComponentProvider):
         urn = await made.urn.future()
         assert urn
         return urn
+
+
+class _Servicer(server.ProviderServicer):
+    """What the engine calls."""
+
+    async def Construct(self, request: Any, context: Any) -> Any:  # noqa: N802
+        for argument in request.inputs.fields.values():
+            _mark_nulls(argument)
+        return await super().Construct(request, context)
+
+
+def _mark_nulls(value: Any) -> None:
+    """Replace what is null below an argument, a protobuf. An argument that is null was not given."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        below = value.struct_value.fields.values()
+    else:
+        below = value.list_value.values if kind == "list_value" else ()
+    for one in below:
+        if one.WhichOneof("kind") == "null_value":
+            one.string_value = _NULL
+        else:
+            _mark_nulls(one)
+
+
+def _with_nulls(value: Any) -> Any:
+    """The arguments with null where it was."""
+    if isinstance(value, pulumi.Output):
+        return cast("pulumi.Output[Any]", value).apply(_with_nulls)
+    if isinstance(value, dict):
+        return {name: _with_nulls(found) for name, found in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_with_nulls(found) for found in cast("list[Any]", value)]
+    return None if value == _NULL else value
 
 
 def _for_users(error: Exception) -> InputPropertiesError:
@@ -86,4 +121,5 @@ def schema() -> str:
 
 def main() -> None:
     """Serve the package to the engine, whose address is the first argument."""
-    serve(AccessKeysProvider(), sys.argv[1:])
+    server.ProviderServicer = _Servicer  # main() takes none
+    server.main(AccessKeysProvider(), sys.argv[1:])

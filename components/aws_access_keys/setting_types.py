@@ -52,7 +52,7 @@ class Place:
 def _shown(value: object, spell: Spelling) -> str:
     """A value as the caller wrote it, shortened."""
     if value is None:
-        return spell.null
+        return spell.null or "null"
     if isinstance(value, bool):
         return str(value) if spell == PYTHON else str(value).lower()
     if isinstance(value, str):
@@ -382,9 +382,25 @@ class Nested(SettingType):
             elif found.is_required and not any(f"'{spelled}'" in cure for cure in cures.values()):
                 # A mistyped name is one mistake, though it leaves the right name missing.
                 where.refuse(f"missing. Add it, for example {spelled}: {found.example}.")
+        self._switch_off(read, settings, place)
         for name, cure in cures.items():
             place.below(name).refuse(f"unknown name. Known names: {', '.join(sorted(settings))}.{cure}")
         return None if place.problems else self.section(**read)
+
+    def _switch_off(self, read: dict[str, Any], settings: Mapping[str, str], place: Place) -> None:
+        """Read what is named under `without` as if it were null. settings: as the caller spells them → name."""
+        can_be_off = {
+            spelled: name for spelled, name in settings.items() if settings_of(self.section)[name].can_be_null
+        }
+        for index, spelled in enumerate(read.get("without") or ()):
+            where = place.below("without").below(index)
+            if spelled not in can_be_off:
+                known = list(can_be_off)
+                where.refuse(f"'{spelled}' is none of: {', '.join(known)}.{did_you_mean(spelled, known, str.casefold)}")
+            elif read.get(can_be_off[spelled]) is not None:
+                where.refuse(f"'{spelled}' is specified, too. Remove it here or there.")
+            else:
+                read[can_be_off[spelled]] = None
 
     def schema(self) -> Schema:
         settings = settings_of(self.section)

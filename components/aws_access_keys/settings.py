@@ -264,6 +264,12 @@ class KeyDefaults(Section):
 class KeySettings(KeyDefaults):
     """The life of one user's key."""
 
+    without: list[str] = setting(
+        ListOf(example="[rotation, expires]"),
+        "Settings of keyDefaults that this key does not have, for languages in which null gets lost, such as YAML.",
+        default=[],
+    )
+
     adopt: AdoptSettings | None = setting(
         Nested(section=AdoptSettings, hides_values=True), "Take over an existing key as the first one.", default=None
     )
@@ -459,6 +465,11 @@ class UserSettings(Section):
     )
     deliver: DeliverSettings | None = setting(
         Nested(section=DeliverSettings), "Replaces the stack's deliver for this user.", default=None
+    )
+    without: list[str] = setting(
+        ListOf(example="[key, deliver]"),
+        "What this user does not have, key or deliver, for languages in which null gets lost, such as YAML.",
+        default=[],
     )
     adopt: bool = setting(
         Flag(),

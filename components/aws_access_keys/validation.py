@@ -109,8 +109,8 @@ def rule_problems(
         if deliver and not deliver.secrets_manager and not deliver.ssm and deliver.command is None:
             yield Problem(
                 place,
-                f"no store. Write {spell('secrets_manager')}: {{}} for one with the default name, or deliver: "
-                f"{spell.null} for none.",
+                f"no store. Write {spell('secrets_manager')}: {{}} for one with the default name, or "
+                f"{'remove deliver' if place == 'deliver' else spell.off('deliver')} for none.",
             )
         yield from _store_problems(place, deliver, spell, partition)
     yield from _stored_names(settings, spell)
@@ -121,7 +121,7 @@ def rule_problems(
         if command is not None and not all([command, *command]):
             yield Problem("notify.command", "the command, or a part of it, is empty. List a program and its arguments.")
         if settings.notify.sns is None and command is None:
-            yield Problem("notify", f"no channel. Add sns or command, or set notify to {spell.null}.")
+            yield Problem("notify", "no channel. Add sns or command, or remove notify.")
 
 
 def _path_problems(where: str, path: "pulumi.Input[str]") -> Iterator[Problem]:
@@ -334,15 +334,15 @@ def _key_problems(
         yield Problem(
             spell("users.{}.deliver", user),
             "a secret that is encrypted to an OpenPGP key cannot be delivered: only the owner of that key can read it. "
-            f"Remove one of the two (deliver: {spell.null} for this user).",
+            f"Remove one of the two ({spell.off('deliver')} for this user).",
         )
     if not key.keep_secret:
         yield from _unkept_problems(settings, spell, user)
     if deliver and key.adopt and key.adopt.secret is None:
         yield Problem(
             adopt,
-            "the adopted key cannot be delivered without its secret. Specify its secret, or set deliver to "
-            f"{spell.null} for this user until the first rotation and then remove adopt.",
+            "the adopted key cannot be delivered without its secret. Specify its secret, or "
+            f"{spell.off('deliver')} for this user until the first rotation and then remove adopt.",
         )
 
 

@@ -161,6 +161,13 @@ def test_what_was_refused_is_done_once_it_may(example: Program, sandbox: Sandbox
 
 
 @pytest.mark.long
+def test_a_user_without_a_key_gets_none(example: Program, sandbox: Sandbox) -> None:
+    example.write(FIRST, "without: [key]" if example.source == "Pulumi.yaml" else "key: null")
+    example.up()
+    assert keys_in_iam(sandbox, "ann") == {}
+
+
+@pytest.mark.long
 def test_a_wrong_arg_is_refused_before_anything_is_made(example: Program, sandbox: Sandbox) -> None:
     for right, wrong, message in (
         (FIRST, "key: { serial: 1.5 }", "users.ann.key.serial: expected a whole number, got 1.5."),

@@ -6,17 +6,18 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
+from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.leaks import Search
 from tests.lifecycle.helpers import keys_in_iam, works
 from tests.lifecycle.stack import CHECKOUT, Sandbox
-from tests.lifecycle.test_concurrency import wait_for_call
 
 GUIDE = (CHECKOUT / "docs" / "teams.md").read_text("utf-8")
 BUCKET = "example-pulumi-state"
@@ -260,10 +261,10 @@ def test_an_operator_is_locked_out_while_the_other_one_runs(team: Team, sandbox:
     before = bob.key()
     bob.run(".venv/bin/access-keys rotate test-user; git commit --all --message 'Rotate'; git push")
     alice.run("git pull")
-    sandbox.control.clear_calls()
-    sandbox.control.change_faults(latency=0.5)
+    sandbox.control.set_faults(Faults(failures=(Failure("iam:ListAccessKeys", 1, hold=True),)))
     first = bob.start("pulumi", "up", "--yes", "--skip-preview", "--non-interactive")
-    wait_for_call(sandbox, "ListAccessKeys")
+    while not sandbox.control.held():
+        time.sleep(0.05)
     refused = alice.run("pulumi up", check=False)
     assert refused.returncode != 0
     assert first.poll() is None, "both run at once"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aws_access_keys.cli import credentials
 from aws_access_keys.cli.credentials import CredentialsError, CurrentKey, put_profile
-from aws_access_keys.cli.files import write_file
+from aws_access_keys.cli.files import write_file, write_with_backup
 
 from tests.unit.command import Command
 
@@ -320,6 +320,25 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_file(path, b"new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["credentials"]
+
+
+def test_no_backup_is_left_of_a_file_that_could_not_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "credentials"
+    path.write_text("old")
+    written: list[int] = []
+
+    def once(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", once)
+    with pytest.raises(OSError, match="No space left"):
+        write_with_backup(path, b"new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["credentials"]
 

@@ -47,6 +47,21 @@ def test_an_argument_that_the_schema_does_not_have_is_refused() -> None:
     assert "Did you mean 'retireGuard'?" in problems[0].message
 
 
+def test_what_is_named_under_without_is_switched_off_as_null_does() -> None:
+    given = args(without=["rotation", "expires"])
+    given["users"]["bob"] = {"groups": ["readers"], "without": ["key", "deliver"]}
+    rotation = {"start": "2026-12-01", "everyDays": 90.0, "overlapDays": 7.0}
+    given |= {"keyDefaults": {"rotation": rotation, "expires": "2027-01-01"}, "deliver": {"ssm": {}}}
+    settings, problems = read_section(ComponentSettings, given, OTHER_LANGUAGES)
+    assert problems == []
+    assert settings is not None
+    key = settings.effective_key("ann")
+    assert (key.rotation, key.expires) == (None, None)
+    assert settings.users_with_key == ["ann"]
+    assert settings.users["bob"].deliver is None
+    assert "deliver" in settings.users["bob"].given, "the component's own is not used either"
+
+
 @pytest.mark.parametrize("file", ["Pulumi.yaml", "components/PulumiPlugin.yaml", "components/template/Pulumi.yaml"])
 def test_an_engine_that_is_too_old_is_refused_by_name(file: str) -> None:
     """After-hooks that fail an update came with 3.238.0 (Pulumi's CHANGELOG)."""

@@ -50,8 +50,14 @@ def replace_file(path: Path, content: bytes) -> None:
     write_file(real, content, stat.S_IMODE(real.stat().st_mode) if real.exists() else 0o666 & ~mask)
 
 
-def back_up(path: Path) -> Path:
-    """Copy a file to a new one beside it that only its owner can read, and return that. Raises OSError."""
+def write_with_backup(path: Path, content: bytes) -> Path:
+    """Write a file whose former content stays in a new one beside it that only its owner can read, and return that.
+    Raises OSError."""
     backup = path.with_name(f"{path.name}.{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}.bak")
     write_file(backup, path.read_bytes())
+    try:
+        write_file(path, content)
+    except BaseException:
+        backup.unlink()
+        raise
     return backup

@@ -29,7 +29,8 @@ class Spelling:
     camel_case: bool
     prefix: str = ""
     """What stands before the first name: `aws-access-keys:` in a stack file."""
-    null: str = "null"
+    null: str | None = "null"
+    """None where it can get lost: in Pulumi's Go SDK, on which YAML stands."""
     name_prefix: str = ""
     """What the names of users and groups begin with in IAM, and not in the settings."""
 
@@ -43,9 +44,13 @@ class Spelling:
         first, *others = (str(name) for name in names) if names else ("",)
         return text.format(first.removeprefix(self.name_prefix), *others) if names else text
 
+    def off(self, name: str) -> str:
+        """How a setting of a user or key is switched off."""
+        return f"set {self(name)} to {self.null}" if self.null else f"add {self(name)} to without"
+
 
 PYTHON = Spelling(camel_case=False, null="None")
-OTHER_LANGUAGES = Spelling(camel_case=True)
+OTHER_LANGUAGES = Spelling(camel_case=True, null=None)
 STACK_FILE = Spelling(camel_case=True, prefix=f"{NAMESPACE}:")
 
 
