@@ -389,14 +389,13 @@ class Nested(SettingType):
 
     def _switch_off(self, read: dict[str, Any], settings: Mapping[str, str], place: Place) -> None:
         """Read what is named under `without` as if it were null. settings: as the caller spells them → name."""
-        can_be_off = {
-            spelled: name for spelled, name in settings.items() if settings_of(self.section)[name].can_be_null
-        }
+        found = settings_of(self.section)
+        can_be_off = {spelled: name for spelled, name in settings.items() if found[name].can_be_null}
         for index, spelled in enumerate(read.get("without") or ()):
             where = place.below("without").below(index)
             if spelled not in can_be_off:
                 known = list(can_be_off)
-                where.refuse(f"'{spelled}' is none of: {', '.join(known)}.{did_you_mean(spelled, known, str.casefold)}")
+                where.refuse(f"'{spelled}' is none of: {', '.join(known)}.{did_you_mean(spelled, known)}")
             elif read.get(can_be_off[spelled]) is not None:
                 where.refuse(f"'{spelled}' is specified, too. Remove it here or there.")
             else:

@@ -269,7 +269,6 @@ class KeySettings(KeyDefaults):
         "Settings of keyDefaults that this key does not have, for languages in which null gets lost, such as YAML.",
         default=[],
     )
-
     adopt: AdoptSettings | None = setting(
         Nested(section=AdoptSettings, hides_values=True), "Take over an existing key as the first one.", default=None
     )

@@ -3,7 +3,9 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -308,37 +310,21 @@ def test_a_csv_takes_the_place_of_another_file_only_when_forced(run: Run) -> Non
     assert Path(json.loads(text)["backup"]).read_text() == "precious"
 
 
+@pytest.mark.parametrize(("write", "full_at"), [(write_file, 1), (write_with_backup, 1), (write_with_backup, 2)])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, bytes], object], full_at: int
 ) -> None:
     path = tmp_path / "credentials"
     path.write_text("old")
+    written = count(1)
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(_: int) -> None:
+        if next(written) == full_at:
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_file(path, b"new")
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["credentials"]
-
-
-def test_no_backup_is_left_of_a_file_that_could_not_be_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "credentials"
-    path.write_text("old")
-    written: list[int] = []
-
-    def once(descriptor: int) -> None:
-        written.append(descriptor)
-        if len(written) == 2:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", once)
-    with pytest.raises(OSError, match="No space left"):
-        write_with_backup(path, b"new")
+        write(path, b"new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["credentials"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
 
-from aws_access_keys.cli.files import locked, write_file, write_with_backup
+from aws_access_keys.cli.files import locked, write_with_backup
 from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_problem, with_profile
 from aws_access_keys.cli.stack import StackError, name_in_iam, stack_config, stack_keys, stack_outputs
 from aws_access_keys.credentials import credentials_csv
@@ -135,7 +135,7 @@ def put_profile(
                     "Choose another profile with --profile, or replace the key with --force (make credentials "
                     "FORCE=1), which keeps a backup of the file."
                 )
-            return edited, _write(path, edited.text, foreign)
+            return edited, write_with_backup(path, edited.text.encode(), foreign)
 
 
 def write_csv(stack: str, user: str, file: str, force: bool) -> tuple[dict[str, Any], str]:
@@ -149,17 +149,10 @@ def write_csv(stack: str, user: str, file: str, force: bool) -> tuple[dict[str, 
     key = current_key(stack, user)
     with _writing(path), locked(path.parent):
         exists = _is_to_be_replaced(path, force)  # another run may have written it meanwhile
-        backup = _write(path, credentials_csv({user: key.id}, {user: key.secret}), exists)
+        content = credentials_csv({user: key.id}, {user: key.secret}).encode()
+        backup = write_with_backup(path, content, exists)
     command = f"aws configure import --csv {quote(f'file://{path}')} && rm {quote(str(path))}"
     return _result(f"{'Replaced' if exists else 'Created'} {path}", key, path, command, backup, [])
-
-
-def _write(path: Path, text: str, keeps_former: bool) -> Path | None:
-    """Write a file; return its backup, if there is one."""
-    if keeps_former:
-        return write_with_backup(path, text.encode())
-    write_file(path, text.encode())
-    return None
 
 
 def _is_to_be_replaced(path: Path, force: bool) -> bool:

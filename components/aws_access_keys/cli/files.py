@@ -50,9 +50,12 @@ def replace_file(path: Path, content: bytes) -> None:
     write_file(real, content, stat.S_IMODE(real.stat().st_mode) if real.exists() else 0o666 & ~mask)
 
 
-def write_with_backup(path: Path, content: bytes) -> Path:
-    """Write a file whose former content stays in a new one beside it that only its owner can read, and return that.
+def write_with_backup(path: Path, content: bytes, is_kept: bool = True) -> Path | None:
+    """Write a file; if its former content is kept, in a new one beside it that only its owner can read, return that.
     Raises OSError."""
+    if not is_kept:
+        write_file(path, content)
+        return None
     backup = path.with_name(f"{path.name}.{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}.bak")
     write_file(backup, path.read_bytes())
     try:
