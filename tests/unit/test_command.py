@@ -145,6 +145,26 @@ def test_ctrl_c_ends_it_in_one_line(tmp_path: Path, after: float) -> None:
     assert (process.returncode, errors.strip()) == (130, "Interrupted.")
 
 
+def test_an_interrupt_that_code_in_c_turns_into_an_error_ends_it_in_one_line() -> None:
+    script = """
+import os, signal
+from aws_access_keys.cli import commands, main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def work(**_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise TypeError("expected a message argument") from None
+
+commands.access_keys.main = work
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (130, "Interrupted.")
+
+
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # Pulumi's mark for a value that did not become known
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from io import TextIOWrapper
+from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals of Ctrl-C, of `kill` and of a terminal that is closed."""
@@ -13,10 +14,17 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def main() -> None:
     """Run the command. Ctrl-C, SIGTERM and SIGHUP end it with one line and exit code 130, also while Python is still
     importing; no half-written file with a secret stays."""
+    stops: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stops.append(number)
+        raise KeyboardInterrupt
+
     try:
         for number in STOPS:
-            if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP
-                signal.signal(number, signal.default_int_handler)
+            # `nohup` ignores SIGHUP, and a shell SIGINT for a job in the background.
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, stop)
         import click
 
         from aws_access_keys.cli.commands import access_keys
@@ -39,7 +47,10 @@ def main() -> None:
             if error.errno != errno.EPIPE:
                 sys.stderr.write(f"Error: the output cannot be written: {error.strerror}\n")
             code = 1
-    except KeyboardInterrupt:
+    except BaseException as error:
+        # Code in C, also that of `import`, can make another error of an interrupt.
+        if not (stops or isinstance(error, KeyboardInterrupt)):
+            raise
         sys.stderr.write("Interrupted.\n")
         sys.stderr.flush()
         os._exit(130)  # without waiting for requests that are under way
