@@ -38,6 +38,7 @@ def demo(paths: SandboxPaths) -> Demo:
     return run
 
 
+@pytest.mark.long
 def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo) -> None:
     first = demo("up", "dev")
     assert "│ test-user │ test   │ AmazonS3FullAccess │" in first

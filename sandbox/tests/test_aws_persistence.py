@@ -110,6 +110,7 @@ def refused(call: Any, **parameters: Any) -> str:
     return code_of(refusal.value)
 
 
+@pytest.mark.long
 def test_a_reset_empties_the_account_for_good(tmp_path: Path) -> None:
     with strict_aws(tmp_path) as strict:
         strict.user_with_key("gone", "AmazonS3FullAccess")
@@ -150,6 +151,7 @@ def test_an_unusable_file_is_moved_away_with_the_reason(content: bytes, words: s
         assert str(moved[0]) in strict.server.notice
 
 
+@pytest.mark.long
 def test_after_an_unusable_file_the_new_account_is_kept(tmp_path: Path) -> None:
     (tmp_path / persistence.FILE_NAME).write_bytes(b"not a state file")
     with strict_aws(tmp_path) as strict:
@@ -159,6 +161,7 @@ def test_after_an_unusable_file_the_new_account_is_kept(tmp_path: Path) -> None:
         assert strict.client("iam").list_users()["Users"][0]["UserName"] == "new"
 
 
+@pytest.mark.long
 def test_a_stop_that_meets_the_end_of_a_response_ends_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pull: Any = vars(trigger)["_physical_pull"]
 
@@ -173,6 +176,7 @@ def test_a_stop_that_meets_the_end_of_a_response_ends_cleanly(tmp_path: Path, mo
         monkeypatch.setattr(trigger, "_physical_pull", pull_twice)
 
 
+@pytest.mark.long
 def test_a_kill_loses_a_second_at_most(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from aws_support import *;"
@@ -198,6 +202,7 @@ def test_a_kill_loses_a_second_at_most(tmp_path: Path) -> None:
     assert names[0] == "saved", "what was saved before the kill is there"
 
 
+@pytest.mark.long
 def test_objects_beyond_the_limit_are_not_kept_but_their_buckets_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +216,7 @@ def test_objects_beyond_the_limit_are_not_kept_but_their_buckets_are(
         assert strict.client("s3").list_objects_v2(Bucket="large-bucket")["KeyCount"] == 0
 
 
+@pytest.mark.long
 def test_a_full_disk_keeps_the_old_file_and_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with strict_aws(tmp_path) as strict:
         strict.client("iam").create_user(UserName="before")

@@ -58,6 +58,7 @@ def test_there_are_at_least_sixty_rules_and_most_are_not_motos() -> None:
     assert sum(row.moto_passes for row in ALL_ROWS) >= 60
 
 
+@pytest.mark.long
 def test_aws_command_line_is_refused_in_the_same_words(strict: Strict, tmp_path: Path) -> None:
     iam = strict.client("iam")
     iam.create_user(UserName="cli-user")

@@ -61,12 +61,14 @@ def test_a_second_start_finds_the_first(cli: Cli) -> None:
     assert cli("start").stdout == cli("start").stdout
 
 
+@pytest.mark.long
 def test_starts_at_the_same_moment_make_one_server(cli: Cli) -> None:
     starts = [subprocess.Popen([*cli.command, "start"], env=cli.environment, stdout=-1) for _ in range(4)]
     printed = {start.communicate(timeout=60)[0] for start in starts}
     assert len(printed) == 1, "all four found the same server"
 
 
+@pytest.mark.long
 def test_two_sandboxes_live_side_by_side(cli: Cli, tmp_path: Path) -> None:
     other = Cli(tmp_path / "other")
     try:
@@ -79,6 +81,7 @@ def test_two_sandboxes_live_side_by_side(cli: Cli, tmp_path: Path) -> None:
         process.stop(other.paths)
 
 
+@pytest.mark.long
 def test_a_killed_sandbox_is_recovered_with_its_account(cli: Cli) -> None:
     cli("start")
     created = cli("run", "--", "aws", "iam", "create-user", "--user-name", "survivor")
@@ -94,6 +97,7 @@ def test_a_killed_sandbox_is_recovered_with_its_account(cli: Cli) -> None:
     assert listed.stdout.strip() == "survivor"
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_is_named(cli: Cli) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -117,6 +121,7 @@ def test_a_folder_whose_server_file_is_damaged_names_the_process(cli: Cli) -> No
     assert f"Another sandbox uses this folder. To end it: kill {json.loads(whole)['pid']}" in refused.stderr
 
 
+@pytest.mark.long
 def test_a_sandbox_whose_folder_was_deleted_ends(cli: Cli) -> None:
     cli("start")
     pid = json.loads(cli.paths.server.read_text())["pid"]

@@ -422,6 +422,7 @@ def test_the_host_knows_its_python_and_names_no_plugin_to_download(host: Languag
     assert not host.GetRequiredPackages(messages.GetRequiredPackagesRequest(info=info(tmp_path))).packages
 
 
+@pytest.mark.long
 def test_the_host_installs_the_requirements_of_a_program(host: LanguageRuntimeStub, tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("# nothing\n")
     list(host.InstallDependencies(messages.InstallDependenciesRequest(info=info(tmp_path, virtualenv="made"))))

@@ -89,6 +89,7 @@ def install(home: Path, content: str, release: str) -> Path:
     return plugin
 
 
+@pytest.mark.long
 def test_an_installed_real_provider_is_used_without_a_download(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -244,6 +244,7 @@ def test_requests_run_in_parallel(connection: Connection, strict: Strict) -> Non
     assert time.monotonic() - began < 64 * 0.1, "128 requests of 0.1 s each take less than half of that"
 
 
+@pytest.mark.long
 def test_three_hundred_resources_are_made_quickly_and_rightly(connection: Connection, strict: Strict) -> None:
     connection.make(GROUP, {"name": "crowd"})
     names = [f"member-{number:03}" for number in range(100)]

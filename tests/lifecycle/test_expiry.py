@@ -75,7 +75,7 @@ def test_an_expired_key_is_deleted_where_the_settings_say_so(new_stack: NewStack
     assert stack.preview().changes == {}
 
 
-@pytest.mark.parametrize("previous", ["deleted", "inactive"])
+@pytest.mark.parametrize("previous", ["deleted", pytest.param("inactive", marks=pytest.mark.long)])
 def test_the_guard_keeps_an_expired_key_that_is_in_use(new_stack: NewStack, sandbox: Sandbox, previous: str) -> None:
     stack, day = new_stack(), in_days(2)
     guarded = config(expires=day, previous=previous, retireGuard={"idleDays": 30})

@@ -259,6 +259,7 @@ def test_keys_of_other_projects_are_found_on_request(
         assert row["stack"].endswith(f"other/{other.name}")
 
 
+@pytest.mark.long
 def test_it_needs_no_stack_and_no_program(new_stack: NewStack, made: dict[str, str], tmp_path: Path) -> None:
     stack = new_stack()
     document = inventory(stack, folder=tmp_path)

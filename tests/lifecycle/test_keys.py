@@ -194,6 +194,7 @@ def test_the_calendar_rotates_three_times_with_an_overlap_each(new_stack: NewSta
         assert len(keys_in_iam(sandbox)) == 2
 
 
+@pytest.mark.long
 def test_a_rehearsed_day_is_refused_for_up_outside_the_sandbox(new_stack: NewStack) -> None:
     stack = new_stack()
     stack.write(config())

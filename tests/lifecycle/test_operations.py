@@ -330,6 +330,7 @@ def test_in_the_sandbox_a_profile_goes_into_the_sandboxs_own_file(new_stack: New
     assert aws(stack, "sts", "get-caller-identity", "--profile", "ann")["Arn"].endswith(":user/ann")
 
 
+@pytest.mark.long
 def test_a_csv_is_written_as_aws_configure_import_takes_it(new_stack: NewStack, sandbox: Sandbox) -> None:
     """AWS CLI 2, which alone has `aws configure import`, splits lines at commas and compares headers in lower case."""
     stack = new_stack()

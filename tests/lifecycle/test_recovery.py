@@ -192,6 +192,7 @@ def test_a_key_that_iam_does_not_list_yet_stays_whatever_is_asked(new_stack: New
     assert stored_keys(sandbox) == {"moved": in_use}, "it works, so another store gets it"
 
 
+@pytest.mark.long
 def test_the_key_before_works_until_the_new_one_is_delivered(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({**config(), **DELIVERED})
@@ -725,6 +726,7 @@ def test_a_key_that_somebody_deactivated_takes_no_other_keys_place_in_a_store(
     assert stored(sandbox, "test-user") == stack.key("test-user"), "a new key is delivered again"
 
 
+@pytest.mark.long
 def test_a_user_of_somebody_else_is_refused_before_anything_is_made(new_stack: NewStack, sandbox: Sandbox) -> None:
     iam = sandbox.client("iam")
     iam.create_user(UserName="Ann")

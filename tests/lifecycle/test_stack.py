@@ -72,6 +72,7 @@ def test_outputs_have_ids_secrets_and_a_credentials_file_that_the_sdk_reads(
     assert (found.access_key, found.secret_key) == stack.key("bob"), "the SDK finds bob's key in the profile bob"
 
 
+@pytest.mark.long
 def test_secrets_are_encrypted_wherever_they_are_kept(new_stack: NewStack) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": USERS})

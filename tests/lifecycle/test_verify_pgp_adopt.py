@@ -22,6 +22,7 @@ def test_verify_waits_for_a_key_that_starts_to_work_late(new_stack: NewStack, sa
     assert works(sandbox, stack.key("test-user")), "whoever reads the outputs has a key that works"
 
 
+@pytest.mark.long
 def test_without_verify_nobody_waits(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config(verify=False))
@@ -236,7 +237,7 @@ def test_a_secret_in_the_clear_is_refused(new_stack: NewStack, sandbox: Sandbox)
     assert "wJalrXUtnFEMI" not in done.text
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_adopting_a_wrong_key_or_one_of_two_is_refused(new_stack: NewStack, sandbox: Sandbox, count: int) -> None:
     iam = sandbox.client("iam")
     iam.create_user(UserName="by-hand")
