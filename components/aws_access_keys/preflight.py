@@ -16,12 +16,12 @@ from aws_access_keys.quotas import quota_problems
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
+from aws_access_keys.rules.resource_types import FORGET, GROUP, SECRET, USER
 from aws_access_keys.rules.rotation import RETIRE
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState, component_name
+from aws_access_keys.state import ComponentState, component_name, component_of
 
 
 def preflight(
@@ -77,10 +77,10 @@ def _taken(
                 f"AWS did not answer with the credentials that Pulumi uses: {error}. Check them with `aws sts "
                 "get-caller-identity`, then run `pulumi up` again. Nothing was created or changed."
             ) from None
-        components = {arn.rpartition("/")[2].casefold(): component for arn, component in state.others.items()}
+        known = {arn.rpartition("/")[2].casefold(): urn for arn, urn in state.in_stack.items()}
         for name in new if state.is_new else ():
-            if component := components.get(name.casefold()):
-                yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
+            if urn := known.get(name.casefold()):
+                yield Problem(spell(f"{kind}s.{{}}", name), _has_it_already(kind, urn, state))
         if not error.is_denied:  # without the permission, IAM refuses when the first one is created
             yield Problem(f"{kind}s", f"the {kind}s of the account could not be listed: {error}. Try again.")
         return
@@ -100,8 +100,8 @@ def _taken(
             )
             yield Problem(
                 spell(f"{kind}s.{{}}", name),
-                _renamed(state.others[entities[found]], state)
-                if entities[found] in state.others
+                _has_it_already(kind, state.in_stack[entities[found]], state)
+                if entities[found] in state.in_stack
                 else f"the account already has a {kind} '{found}', which this stack does not manage. {take_over}",
             )
 
@@ -201,12 +201,12 @@ def _other_name(spell: Spelling) -> str:
 
 
 def _elsewhere(settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account) -> Iterator[Problem]:
-    """Users and groups to adopt that another component of this stack has: it would delete them."""
+    """Users, groups and keys to adopt that the stack has as another resource: it would delete them with that one."""
 
     def group(name: str) -> Any:
         return mapping(account.ask("iam", "get_group", GroupName=name, MaxItems=1)).get("Group")
 
-    names = {arn.rpartition("/")[2] for arn in state.others}
+    names = {arn.rpartition("/")[2] for arn in state.in_stack}
     users = [name for name in settings.users if settings.adopts(name) and not state.user(name).exists]
     for kind, adopted, ask in (("user", users, account.user), ("group", new_groups(settings, state), group)):
         for name in sorted(names & set(adopted)):
@@ -214,8 +214,23 @@ def _elsewhere(settings: AccessSettings, spell: Spelling, state: ComponentState,
                 found = mapping(ask(name))
             except AwsQueryError:
                 continue  # adoption_problems reports it
-            if component := state.others.get(str(found.get("Arn"))):
-                yield Problem(spell(f"{kind}s.{{}}", name), _renamed(component, state))
+            if urn := state.in_stack.get(str(found.get("Arn"))):
+                yield Problem(spell(f"{kind}s.{{}}", name), _has_it_already(kind, urn, state))
+    for user in sorted(settings.users_with_key):
+        adopt = settings.effective_key(user).adopt
+        if adopt and state.user(user).takes_over(adopt.id) and (urn := state.in_stack.get(adopt.id)):
+            yield Problem(spell("users.{}.key.adopt.id", user), _has_it_already("access key", urn, state))
+
+
+def _has_it_already(kind: str, urn: str, state: ComponentState) -> str:
+    """urn: of the resource in this stack's state that is the user, group or key."""
+    component = component_of(urn)
+    if component and component != state.urn:
+        return _renamed(component, state)
+    text = f"this stack already has this {kind}, as '{urn}', and would delete it together with that resource."
+    if component:
+        return f"{text} The resource was renamed in the state; restore its name with `pulumi state rename`."
+    return f"{text} {FORGET.format(urn)} Then run `pulumi up` again."
 
 
 def _renamed(other: str, state: ComponentState) -> str:

@@ -269,8 +269,8 @@ class ComponentState:
     """Group → name of an attachment of the stack → ARN of the policy."""
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """Type of a store and name of its resource below the component → id of the key in it."""
-    others: Mapping[str, str] = field(default_factory=dict[str, str])
-    """ARN of each user and group of the stack's other components → URN of its component."""
+    in_stack: Mapping[str, str] = field(default_factory=dict[str, str])
+    """ARN of each user and group, and id of each access key, of the whole stack → URN of the resource."""
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
     expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -428,7 +428,12 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         },
         attached=attached,
         copies=copies,
-        others=_others(urn, resources),
+        in_stack={
+            str(known): resource
+            for resource, found in resources.items()
+            if found.get("type") in (USER, GROUP, KEY)
+            and (known := found["outputs"].get("id" if found["type"] == KEY else "arn"))
+        },
         group_policies=below.policies(GROUP, GROUP_POLICY, GROUP_POLICY_ATTACHMENT),
         expectations={name: mapping(found) for name, found in mapping(own.get("expectations")).items()},
         tested={name: int(runs) for name, runs in record.tested.items()},
@@ -503,18 +508,6 @@ def _delivered_directly(stashes: Mapping[str, Mapping[str, Any]], secrets: Conta
     return direct
 
 
-def _others(urn: str, resources: Mapping[str, Any]) -> dict[str, str]:
-    """ARN of each user and group of the stack's other components → URN of its component."""
-    owners = ((_owner(resource), found) for resource, found in resources.items())
-    return {str(found["outputs"].get("arn")): owner for owner, found in owners if owner and owner != urn}
-
-
-def _owner(urn: str) -> str | None:
-    """The URN of the component that a user or group belongs to; None for anything else."""
-    kinds = urn.split("::", 3)[2]
-    return next((_component(urn, kind) for kind in (USER, GROUP) if kinds.endswith(f"{COMPONENT}${kind}")), None)
-
-
 def _is_name(text: str) -> bool:
     """Whether this is the name of a user or group: other components can have names with a `/`."""
     return bool(text) and "/" not in text
@@ -537,6 +530,12 @@ def urn_below(urn: str, *kinds: str) -> str:
     """How the URNs begin of a component's resources of one type. kinds: the types of its parents and its own."""
     stack, project, types, name = urn.split("::", 3)
     return "::".join((stack, project, "$".join((types, *kinds)), name))
+
+
+def component_of(urn: str) -> str | None:
+    """The URN of the component that a user, group or key belongs to; None for one that no component made."""
+    below = urn.split("::", 3)[2].rpartition(COMPONENT)[2].split("$")[1:]
+    return _component(urn, *below) if f"{COMPONENT}$" in urn else None
 
 
 def owner_of_key(urn: str) -> tuple[str, str]:

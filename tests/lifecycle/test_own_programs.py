@@ -1,6 +1,8 @@
 """The component in programs of one's own: without exports, more than once, taken out again."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,29 @@ def test_a_component_that_gets_a_parent_does_not_adopt_its_own_users_which_would
         assert "users.ann: the component 'one' with another parent already has this name in this stack" in refused.text
         assert "If you changed the component's parent, restore it" in refused.text
     assert works(sandbox, anns)
+
+
+def test_users_and_groups_that_the_program_has_without_a_component_are_adopted_once_the_state_has_let_them_go(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    stack.write({"own:components": {}, "own:plain": "ann"})
+    stack.up()
+    anns = secrets_of(stack)["ann"]
+    adopting = component(ann={"adopt": {"id": anns[0]}, "retire_guard": {"idle_days": 30}})
+    adopting["groups"]["readers"]["adopt"] = True
+    stack.write({"own:components": {"one": adopting}})
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    for place in ("users.ann:", "groups.readers:", "users.ann.key.adopt.id:"):
+        assert place in refused.text
+    advised = re.findall(r"pulumi (state delete '\S+' --target-dependents)", refused.text)
+    for command in sorted(advised):
+        stack.run(*shlex.split(command), "--yes", check=False)  # one takes along what depends on it
+    assert stack.up().changes.keys() == {"create", "import"}
+    assert keys_in_iam(sandbox, "ann").keys() == {anns[0]}
+    assert works(sandbox, anns)
+    assert stack.preview("--expect-no-changes").changes == {}
 
 
 @pytest.mark.long

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import time
@@ -11,7 +13,8 @@ import pytest
 import yaml
 
 from tests.lifecycle.helpers import NewStack, keys_in_iam, works
-from tests.lifecycle.stack import Sandbox, Stack
+from tests.lifecycle.stack import CHECKOUT, Sandbox, Stack
+from tests.lifecycle.test_own_programs import PROGRAM as OWN_PROGRAM
 
 AWS = "arn:aws:iam::aws:policy"
 READS = ("Get", "List", "Describe", "Head", "Simulate", "GenerateCredentialReport")
@@ -201,6 +204,27 @@ def test_a_user_of_another_stack_is_refused(new_stack: NewStack, sandbox: Sandbo
     assert nothing.returncode == 1
     assert "There is nothing to take over." in nothing.stderr
     assert f"user ann: it belongs to stack '{other.name}'" in nothing.stderr
+
+
+@pytest.mark.long
+def test_what_the_stack_has_without_a_component_is_taken_over_once_the_state_has_let_it_go(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=OWN_PROGRAM)
+    stack.write({"own:components": {}, "own:plain": "ann"})
+    stack.up()
+    (key,) = keys_in_iam(sandbox, "ann")
+    project = stack.folder / "Pulumi.yaml"
+    project.write_text(project.read_text().replace(str(OWN_PROGRAM), str(CHECKOUT)))
+    refused = takeover(stack, "--account", "--all", "--yes", check=False)
+    assert refused.returncode == 1
+    for what in (f"access key {key}", "user ann", "group readers"):
+        assert f"The {what} is in the state of this stack already, as 'urn:pulumi:" in refused.stderr
+    for command in sorted(re.findall(r"pulumi (state delete '\S+' --target-dependents)", refused.stderr)):
+        stack.run(*shlex.split(command), "--yes", check=False)  # one takes along what depends on it
+    takeover(stack, "--account", "--all", "--yes")
+    assert stack.up().changes == {}
+    assert keys_in_iam(sandbox, "ann").keys() == {key}
 
 
 @pytest.mark.long

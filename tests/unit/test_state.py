@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 from aws_access_keys.rules.rotation import Key, KeyName
-from aws_access_keys.state import ComponentState, UserState, parse_state
+from aws_access_keys.state import ComponentState, UserState, component_of, parse_state
 
 from tests.unit.made_up_state import USER, MadeUpState
 
@@ -44,8 +44,9 @@ def test_another_components_user_of_the_same_name_is_not_mixed_up(other: MadeUpS
     theirs = other.user("ann", "5", "4").user("bob", "1").group("g")
     for made_up in (mine, theirs):
         parsed = parse_state(made_up.urn, mine.resources | theirs.resources)
-        assert set(parsed.others.values()) <= {mine.urn, theirs.urn} - {made_up.urn}
-        assert replace(parsed, others={}) == made_up.parsed
+        for urn in parsed.in_stack.values():
+            assert component_of(urn) == (mine if urn in mine.resources else theirs).urn
+        assert replace(parsed, in_stack={}) == replace(made_up.parsed, in_stack={})
     assert [key.id for key in mine.parsed.user("ann").keys] == ["AKIA-ann-1"]
 
 

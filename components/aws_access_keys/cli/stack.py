@@ -209,8 +209,8 @@ def keys_in_state(stack: str) -> dict[str, KeyInState]:
 class Owned(NamedTuple):
     """What the state of a stack has of IAM, whatever program made it."""
 
-    entities: set[tuple[str, str]]
-    """`group` or `user`, and the name."""
+    entities: dict[tuple[str, str], str]
+    """`group` or `user`, and the name → URN of the resource."""
     keys: dict[str, dict[str, Any]]
     """Id of each access key → its resource."""
     held: set[tuple[str, ...]]
@@ -219,11 +219,11 @@ class Owned(NamedTuple):
 
 def owned(stack: str) -> Owned:
     """The groups, users and keys in the state of a stack. Raises StackError."""
-    found = Owned(set(), {}, set())
+    found = Owned({}, {}, set())
     for resource in _resources(stack):
         kind, has = resource["type"], mapping(resource.get("outputs"))
         if kind in _OWNERS:
-            found.entities.add((_OWNERS[kind].removesuffix("s"), str(resource.get("id"))))
+            found.entities[_OWNERS[kind].removesuffix("s"), str(resource.get("id"))] = resource["urn"]
         elif kind == KEY:
             found.keys[str(resource.get("id"))] = resource
         elif kind == MEMBERSHIP:

@@ -20,3 +20,8 @@ PARAMETER = "aws:ssm/parameter:Parameter"
 STASH = "pulumi:index:Stash"
 AWS_KEYS = {SECRET: "alias/aws/secretsmanager", PARAMETER: "alias/aws/ssm"}
 """The KMS keys of AWS. Every region has the one of secrets, and AWS reports it, so the provider must know it, too."""
+FORGET = (
+    "Remove that resource from the program, and from the state with `pulumi state delete '{}' --target-dependents`, "
+    "which changes nothing in AWS."
+)
+"""What to do about a resource whose user, group or key a component is to have."""

@@ -38,7 +38,7 @@ from aws_access_keys.cli.takeover.stack_text import as_yaml, with_entries
 from aws_access_keys.cli.takeover.terraform import forget_commands, require_account
 from aws_access_keys.rules.policies import partition_of
 from aws_access_keys.rules.problem import NAMESPACE, did_you_mean
-from aws_access_keys.rules.resource_types import COMPONENT, KEY, PLANS
+from aws_access_keys.rules.resource_types import COMPONENT, FORGET, KEY, PLANS
 from aws_access_keys.rules.takeover import (
     Choice,
     Description,
@@ -170,6 +170,7 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, write: b
         mine = {f"{kind} {name}" for kind, name in entities}
         left += [(owner, f"{what}, which is not in the Terraform state") for owner, what in others if owner in mine]
     around = _surroundings(config, aws)
+    _refuse_what_the_state_has(found, entities, state)
     described = describe(found, entities, around)
     described.left[:0] = left
     if not described.entities:
@@ -256,6 +257,26 @@ def _merged(path: Path, old: str, config: Mapping[str, Any], described: Descript
     return new
 
 
+def _refuse_what_the_state_has(found: Inventory, entities: Collection[Entity], state: Owned) -> None:
+    """Raises StackError where the stack has a group, user or key that no component made: imported as another resource,
+    it would be deleted with that one."""
+    known = {(kind, name): state.entities[kind, name] for kind, name in entities if (kind, name) in state.entities}
+    known |= {
+        ("access key", key.id): str(state.keys[key.id]["urn"])
+        for kind, name in entities
+        for key in (found.users[name].keys if kind == "user" else ())
+        if key.id in state.keys
+    }
+    lines = [
+        f"The {kind} {name} is in the state of this stack already, as '{urn}', and would be deleted together with that "
+        f"resource. {FORGET.format(urn)}"
+        for (kind, name), urn in sorted(known.items())
+        if COMPONENT not in urn
+    ]
+    if lines:
+        raise StackError("\n".join([*lines, "Then run this command again. Nothing was changed."]))
+
+
 def _filled(
     names: ImportList,
     found: Inventory,
@@ -292,7 +313,7 @@ def _filled(
             specs.append({**spec, "id": found_id})
     for name in sorted(name for kind, name in entities if kind == "user" and name not in keys):
         specs += _previous(found.users[name], names, state)
-    listed = {entity_of(planned) for planned in names.planned} | state.entities
+    listed = {entity_of(planned) for planned in names.planned}.union(state.entities)
     if missing := sorted(set(entities) - listed):
         raise StackError(
             f"The program would not create {' '.join(missing[0])} with the new stack file, so it cannot be taken over: "

@@ -1,5 +1,6 @@
 """A program of one's own: the components that `own:components` describes, below the one that `own:parent` names, if
-it names one, and with a provider as the role in `own:role`. It exports nothing."""
+it names one, and with a provider as the role in `own:role`; and the user that `own:plain` names, with a key, as
+resources without a component. It exports nothing."""
 
 import json
 
@@ -8,6 +9,11 @@ import pulumi_aws as aws
 from aws_access_keys import ProgrammaticAccess
 
 config = pulumi.Config("own")
+if plain := config.get("plain"):
+    user = aws.iam.User(plain, name=plain)
+    aws.iam.AccessKey(plain, user=user.name)
+    group = aws.iam.Group("readers", name="readers")
+    aws.iam.UserGroupMembership(plain, user=user.name, groups=[group.name])
 name = config.get("parent")
 parent = pulumi.ComponentResource("own:index:Team", name) if name else None
 role, aws_config = config.get("role"), pulumi.Config("aws")
