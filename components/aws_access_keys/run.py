@@ -210,6 +210,22 @@ class Run:
                     f"{args.name} was changed in AWS, which this run found only after its plan was made. Run "
                     "`pulumi refresh`, then `pulumi up` without --refresh."
                 )
+        if args.type == KEY and known.get("status") == "Inactive" and not pulumi.runtime.is_dry_run():
+            check = self._threads.submit(copy_context().run, self._check_leak, *owner_of_key(args.urn), args.id)
+            await asyncio.wrap_future(check)
+
+    def _check_leak(self, component: str, user: str, key_id: str) -> None:
+        """Refuse to activate a key that `access-keys leak` has recorded since the plan was made."""
+        try:
+            has_leaked = self.accounts[component].has_leaked(user, key_id)
+        except AwsQueryError as error:
+            why = f"whether it has leaked could not be checked ({error}). {error.cure('iam:GetUserPolicy')}"
+            raise pulumi.RunError(f"the access key {key_id} of {user} is not activated: {why}") from None
+        if has_leaked:
+            raise InUseError(
+                f"the access key {key_id} of {user} is not activated: `access-keys leak` recorded during this run that "
+                "it has leaked. Run `pulumi up` again."
+            )
 
     def _check(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to delete or deactivate a key in use, and to delete the secret or parameter that holds it."""
