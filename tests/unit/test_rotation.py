@@ -313,6 +313,7 @@ def test_settings_that_do_less_than_they_seem_to_are_noted(rules: KeyRules, curr
     [
         (KeyRules(serial=5), []),
         (KeyRules(serial=2), [key("1")]),
+        (KeyRules(serial=2), [key("1", created=date(2056, 1, 1))]),
         (KeyRules(serial=2), [key("1", active=False)]),
         (KeyRules(status="inactive"), [key("1", active=False)]),
         (KeyRules(rotation=CALENDAR), [key("1.2026-09-28"), key("1", active=False)]),

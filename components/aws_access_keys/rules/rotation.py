@@ -237,7 +237,7 @@ def notes(rules: KeyRules, keys: Sequence[Key], today: date) -> list[str]:
         return []
     current, found = keys[0], list[str]()
     serial = current.name.serial
-    if today < current.issued_on:
+    if today < current.issued_on and rules.serial <= serial:
         found.append(
             f"the current date is {today}, but the current access key was issued on {current.issued_on}: no "
             f"scheduled rotation happens before that date. Check the clock; if the key's date is wrong, raise serial "
