@@ -225,11 +225,11 @@ def _elsewhere(settings: AccessSettings, spell: Spelling, state: ComponentState,
 def _has_it_already(kind: str, urn: str, state: ComponentState) -> str:
     """urn: of the resource in this stack's state that is the user, group or key."""
     component = component_of(urn)
-    if component and component != state.urn:
+    if component and component != state.urn and kind != "access key":
         return _renamed(component, state)
     text = f"this stack already has this {kind}, as '{urn}', and would delete it together with that resource."
     if component:
-        return f"{text} The resource was renamed in the state; restore its name with `pulumi state rename`."
+        return f"{text} If it was renamed in the state, restore its name with `pulumi state rename`."
     return f"{text} {FORGET.format(urn)} Then run `pulumi up` again."
 
 
