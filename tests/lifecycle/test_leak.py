@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,25 @@ def test_an_update_under_way_that_was_to_activate_a_key_does_not_once_it_has_lea
     assert f"the access key {key} of test-user is not activated: `access-keys leak` recorded during this run" in text
     assert keys_in_iam(sandbox, "test-user") == {key: "Inactive"}
     assert "stays inactive, although the settings ask for an active one" in stack.up(check=False).text
+
+
+@pytest.mark.long
+def test_a_key_that_something_activates_in_the_meantime_is_named(
+    sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
+) -> None:
+    sandbox.control.clear_calls()
+    sandbox.control.change_faults(latency=0.5)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(leak, sandbox, tmp_path, ann[0])
+        while "PutUserPolicy" not in {call.action for call in sandbox.control.calls()}:
+            time.sleep(0.02)
+        sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=ann[0], Status="Active")
+    done = answer.result()
+    assert done.returncode == 1
+    assert "Problem: The key is active again: an update may have been running. Run this command again." in done.stdout
+    sandbox.control.clear_faults()
+    assert leak(sandbox, tmp_path, ann[0]).returncode == 0
+    assert keys_in_iam(sandbox, "ann") == {ann[0]: "Inactive"}
 
 
 @pytest.mark.long

@@ -66,6 +66,7 @@ def leak(request: Request, stack: str | None, say: Say) -> tuple[dict[str, Any],
     answer.find_stack()
     answer.edit_file()
     answer.look_around()
+    answer.look_again()
     return answer.data, not answer.failed
 
 
@@ -364,6 +365,14 @@ class _Answer:
         for arn in roles:
             other = "" if f":{self.data['account']}:" in arn else f"  with credentials of its account, {arn}:\n"
             self.say(f"{other}  {_revoke(arn, before)}")
+
+    def look_again(self) -> None:
+        """Whether the key is still inactive: an update may have been about to activate it."""
+        if self.request.dry_run or self.request.undo:
+            return
+        with suppress(AwsQueryError):  # which was said when the key was looked for
+            if any(key.id == self.key_id and key.active for key in self.account.list_access_keys_now(self.user)):
+                self._problem("The key is active again: an update may have been running. Run this command again.")
 
     # ---- what all of them use
 
