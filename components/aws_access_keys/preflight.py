@@ -51,6 +51,7 @@ def preflight(
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     yield from _elsewhere(settings, spell, state, account)
+    yield from _held_elsewhere(settings, spell, state, partition)
     yield from adoption_problems(settings, spell, state, ignored_tags, account)
 
 
@@ -220,6 +221,27 @@ def _elsewhere(settings: AccessSettings, spell: Spelling, state: ComponentState,
         adopt = settings.effective_key(user).adopt
         if adopt and state.user(user).takes_over(adopt.id) and (urn := state.in_stack.get(adopt.id)):
             yield Problem(spell("users.{}.key.adopt.id", user), _has_it_already("access key", urn, state))
+
+
+def _held_elsewhere(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, partition: str
+) -> Iterator[Problem]:
+    """Policies and memberships that another resource of the stack gives, too: they would go with that one, and this
+    stack would not notice."""
+    for kind, holders in (("group", settings.groups), ("user", settings.users)):
+        for name, holder in holders.items():
+            managed = [policy for policy in holder.policies if policy not in settings.policy_documents]
+            wanted = {
+                "policies": [policy_arn(policy, partition) for policy in managed],
+                "inline": list(holder.inline),
+                "groups": list(getattr(holder, "groups", ())),
+            }
+            for setting, given in wanted.items():
+                for what in given:
+                    if urn := state.held_elsewhere.get((kind, name, what)):
+                        text = f"'{urn}' gives {what} to the {kind}, too, and would take it away when it is removed."
+                        place = spell(f"{kind}s.{{}}.{setting}", name)
+                        yield Problem(place, f"{text} {FORGET.format(urn)} Then run `pulumi up` again.")
 
 
 def _has_it_already(kind: str, urn: str, state: ComponentState) -> str:

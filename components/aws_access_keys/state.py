@@ -41,6 +41,7 @@ from aws_access_keys.rules.resource_types import (
     USER,
     USER_POLICY,
     USER_POLICY_ATTACHMENT,
+    held,
 )
 from aws_access_keys.rules.rotation import Key, KeyName
 from aws_access_keys.rules.untyped import mapping
@@ -271,6 +272,8 @@ class ComponentState:
     """Type of a store and name of its resource below the component → id of the key in it."""
     in_stack: Mapping[str, str] = field(default_factory=dict[str, str])
     """ARN of each user and group, and id of each access key, of the whole stack → URN of the resource."""
+    held_elsewhere: Mapping[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
+    """What users and groups have from a resource that no component made (resource_types.held) → URN of the resource."""
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
     expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -433,6 +436,12 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             for resource, found in resources.items()
             if found.get("type") in (USER, GROUP, KEY)
             and (known := found["outputs"].get("id" if found["type"] == KEY else "arn"))
+        },
+        held_elsewhere={
+            one: resource
+            for resource, found in resources.items()
+            if COMPONENT not in resource
+            for one in held(str(found.get("type")), found["outputs"])
         },
         group_policies=below.policies(GROUP, GROUP_POLICY, GROUP_POLICY_ATTACHMENT),
         expectations={name: mapping(found) for name, found in mapping(own.get("expectations")).items()},

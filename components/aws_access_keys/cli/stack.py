@@ -12,19 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from click import ClickException
 
 from aws_access_keys.rules.problem import NAMESPACE, did_you_mean
-from aws_access_keys.rules.resource_types import (
-    COMPONENT,
-    GROUP,
-    GROUP_MEMBERSHIP,
-    GROUP_POLICY,
-    GROUP_POLICY_ATTACHMENT,
-    KEY,
-    MEMBERSHIP,
-    POLICY_ATTACHMENT,
-    USER,
-    USER_POLICY,
-    USER_POLICY_ATTACHMENT,
-)
+from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, USER, held
 from aws_access_keys.rules.untyped import mapping
 
 MAX_NAMES_SHOWN = 20  # users in a message
@@ -33,13 +21,6 @@ PARALLEL = 4  # `pulumi` processes at a time
 TEXTS = ("region", "profile", "accessKey", "secretKey", "token")  # of the `aws:` config
 Answer = TypeVar("Answer")
 _OWNERS = {USER: "users", GROUP: "groups"}
-_POLICIES = {
-    USER_POLICY: ("user", "name"),
-    GROUP_POLICY: ("group", "name"),
-    USER_POLICY_ATTACHMENT: ("user", "policyArn"),
-    GROUP_POLICY_ATTACHMENT: ("group", "policyArn"),
-}
-"""Type → the output that names the owner, and the one that names the policy."""
 
 
 class StackError(ClickException):
@@ -214,7 +195,7 @@ class Owned(NamedTuple):
     keys: dict[str, dict[str, Any]]
     """Id of each access key → its resource."""
     held: set[tuple[str, ...]]
-    """Kind of the owner, its name, and the ARN or name of a policy, or the name of a group that a user is in."""
+    """See resource_types.held."""
 
 
 def owned(stack: str) -> Owned:
@@ -226,16 +207,7 @@ def owned(stack: str) -> Owned:
             found.entities[_OWNERS[kind].removesuffix("s"), str(resource.get("id"))] = resource["urn"]
         elif kind == KEY:
             found.keys[str(resource.get("id"))] = resource
-        elif kind == MEMBERSHIP:
-            found.held.update(("user", str(has.get("user")), str(group)) for group in has.get("groups") or ())
-        elif kind == GROUP_MEMBERSHIP:
-            found.held.update(("user", str(user), str(has.get("group"))) for user in has.get("users") or ())
-        elif kind in _POLICIES:
-            owner, what = _POLICIES[kind]
-            found.held.add((owner, str(has.get(owner)), str(has.get(what))))
-        elif kind == POLICY_ATTACHMENT:
-            owners = [(owner, name) for owner in ("group", "user") for name in has.get(f"{owner}s") or ()]
-            found.held.update((owner, str(name), str(has.get("policyArn"))) for owner, name in owners)
+        found.held.update(held(kind, has))
     return found
 
 

@@ -1,5 +1,8 @@
 """The types of the resources that this package and its policy pack know, as the engine's state has them."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 COMPONENT = "aws-access-keys:index:ProgrammaticAccess"
 PLANS = "aws-access-keys:index:KeyPlans"
 USER = "aws:iam/user:User"
@@ -25,3 +28,26 @@ FORGET = (
     "which changes nothing in AWS."
 )
 """What to do about a resource whose user, group or key a component is to have."""
+_POLICIES = {
+    USER_POLICY: ("user", "name"),
+    GROUP_POLICY: ("group", "name"),
+    USER_POLICY_ATTACHMENT: ("user", "policyArn"),
+    GROUP_POLICY_ATTACHMENT: ("group", "policyArn"),
+}
+"""Type → the output that names the owner, and the one that names the policy."""
+
+
+def held(kind: str, outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What a resource gives to users and groups: `user` or `group`, its name, and the ARN or name of a policy, or the
+    name of a group that a user is in. kind: the type of the resource."""
+    if kind == MEMBERSHIP:
+        yield from (("user", str(outputs.get("user")), str(group)) for group in outputs.get("groups") or ())
+    elif kind == GROUP_MEMBERSHIP:
+        yield from (("user", str(user), str(outputs.get("group"))) for user in outputs.get("users") or ())
+    elif kind in _POLICIES:
+        owner, what = _POLICIES[kind]
+        yield owner, str(outputs.get(owner)), str(outputs.get(what))
+    elif kind == POLICY_ATTACHMENT:
+        for owner in ("group", "user"):
+            names = outputs.get(f"{owner}s") or ()
+            yield from ((owner, str(name), str(outputs.get("policyArn"))) for name in names)
