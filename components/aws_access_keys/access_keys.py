@@ -251,8 +251,41 @@ class UserKeys:
         both = pulumi.Output.all(accepted, self._given_secret)
         proof = pulumi.Output.unsecret(both.apply(lambda found: _digest(found[0]) if found[0] == found[1] else None))
         return pulumi.Output.all(
-            _facts(current, plan.current, self.direct.without_copy), _facts(previous, plan.previous), proof
+            self._facts(current, plan.current, self.direct.without_copy), self._facts(previous, plan.previous), proof
         ).apply(shown)
+
+    def _facts(
+        self, key: iam.AccessKey | None, planned: PlannedKey | None, without_copy: bool = False
+    ) -> "pulumi.Output[dict[str, Any] | None]":
+        if key is None or planned is None:
+            return pulumi.Output.from_input(None)
+        known = self.state.key(planned.name)
+        status = key.status
+        if known and not known.active and planned.status == "active" and not pulumi.runtime.is_dry_run():
+            activated = pulumi.Output.all(self.user.name, key.id, status)
+            status = activated.apply(lambda found: asyncio.to_thread(self._unless_leaked, *found))
+
+        def facts(values: "list[Any]") -> dict[str, Any]:
+            key_id, status, created, fingerprint = values
+            name = {"name": str(planned.name), "serial": planned.name.serial}
+            found = {"id": key_id, **name, "status": status, "created": created}
+            return {**found, "pgpFingerprint": fingerprint} if fingerprint and not without_copy else found
+
+        return pulumi.Output.all(key.id, status, key.create_date, key.key_fingerprint).apply(facts)
+
+    def _unless_leaked(self, user: str, key_id: str, status: str) -> str:
+        """The status of a key that was activated. If `access-keys leak` recorded it at the same moment, the run fails:
+        of the two, at least one sees what the other did."""
+        try:
+            has_leaked = self.account.has_leaked(user, key_id)
+        except AwsQueryError as error:
+            raise pulumi.RunError(f"whether {key_id} of {user} has leaked could not be checked ({error}).") from None
+        if has_leaked:
+            raise pulumi.RunError(
+                f"the access key {key_id} of {user} was activated at the moment when `access-keys leak` recorded that "
+                f"it has leaked. Run `access-keys leak {key_id}` again, then `pulumi refresh` and `pulumi up`."
+            )
+        return status
 
 
 async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]", failures: Sequence[str] = ()) -> bool:
@@ -274,18 +307,3 @@ async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]", failures: Sequenc
 def _digest(secret: str | None) -> str | None:
     """By which the next run sees that the settings have another secret for an adopted key."""
     return sha256(secret.encode()).hexdigest()[:16] if secret else None
-
-
-def _facts(
-    key: iam.AccessKey | None, planned: PlannedKey | None, without_copy: bool = False
-) -> "pulumi.Output[dict[str, Any] | None]":
-    if key is None or planned is None:
-        return pulumi.Output.from_input(None)
-
-    def facts(values: "list[Any]") -> dict[str, Any]:
-        key_id, status, created, fingerprint = values
-        name = {"name": str(planned.name), "serial": planned.name.serial}
-        found = {"id": key_id, **name, "status": status, "created": created}
-        return {**found, "pgpFingerprint": fingerprint} if fingerprint and not without_copy else found
-
-    return pulumi.Output.all(key.id, key.status, key.create_date, key.key_fingerprint).apply(facts)
