@@ -154,6 +154,26 @@ def test_users_and_groups_that_the_program_has_without_a_component_are_adopted_o
 
 
 @pytest.mark.long
+def test_a_policy_that_the_program_gives_without_the_component_is_not_given_twice_which_would_take_it_away(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, one = new_stack(program=PROGRAM), component(ann={})
+    write(stack, one=one)
+    stack.up()
+    stack.write({"own:components": {"one": one}, "own:given": "AmazonSQSFullAccess"})
+    assert stack.up().changes == {"create": 1}
+    one["users"]["ann"]["policies"] = ["AmazonSQSFullAccess"]
+    write(stack, one=one)
+    refused = stack.up(check=False)
+    assert "users.ann.policies: 'urn:pulumi:" in refused.text
+    (command,) = re.findall(r"pulumi (state delete '\S+' --target-dependents)", refused.text)
+    stack.run(*shlex.split(command), "--yes")
+    assert stack.up().changes == {"create": 1}
+    attached = sandbox.client("iam").list_attached_user_policies(UserName="ann")["AttachedPolicies"]
+    assert [one["PolicyName"] for one in attached] == ["AmazonSQSFullAccess"]
+
+
+@pytest.mark.long
 def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack(program=PROGRAM)
     guard = {"retire_guard": {"idle_days": 30}, "verify": False}

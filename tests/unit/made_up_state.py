@@ -27,6 +27,11 @@ class MadeUpState:
         kind = kinds.rsplit("$", 1)[-1]
         self._resources[f"{self._types}${kinds}::{name}"] = {"type": kind, "outputs": dict(outputs)}
 
+    def plain(self, kind: str, outputs: Mapping[str, Any]) -> "MadeUpState":
+        """A resource of the program that no component made."""
+        self._resources[f"urn:pulumi:dev::{PROJECT}::{kind}::mine"] = {"type": kind, "outputs": dict(outputs)}
+        return self
+
     def group(self, group: str, **attached: str) -> "MadeUpState":
         """A group. attached: name of an attachment → ARN of the policy."""
         for name, arn in attached.items():

@@ -17,8 +17,10 @@ from botocore.parsers import ResponseParserError
 
 from tests.unit.fake_aws import FakeAws, aws_error
 from tests.unit.made_up_state import MadeUpState
+from tests.unit.recording import PROJECT
 
 ID = "AKIAIOSFODNN7EXAMPLE"
+S3 = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
 
 
 def problems(
@@ -73,6 +75,31 @@ def test_a_policy_that_the_account_has_is_taken_unless_the_stack_made_it(aws: Fa
     state.add("aws:iam/group:Group$aws:iam/policy:Policy", "access/g/s3", {"name": "g-s3"})
     assert problems(aws, {}, state, **args) == {}
     assert aws.asked["list_policies"] == 1, "nothing is new, so nothing is asked"
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "place"),
+    [
+        ("userPolicyAttachment:UserPolicyAttachment", {"user": "ann", "policyArn": S3}, "users.ann.policies"),
+        ("groupPolicyAttachment:GroupPolicyAttachment", {"group": "g", "policyArn": S3}, "groups.g.policies"),
+        ("policyAttachment:PolicyAttachment", {"groups": ["g"], "policyArn": S3}, "groups.g.policies"),
+        ("userPolicy:UserPolicy", {"user": "ann", "name": "own"}, "users.ann.inline"),
+        ("groupPolicy:GroupPolicy", {"group": "g", "name": "own"}, "groups.g.inline"),
+        ("userGroupMembership:UserGroupMembership", {"user": "ann", "groups": ["x", "g"]}, "users.ann.groups"),
+        ("groupMembership:GroupMembership", {"group": "g", "users": ["ann"]}, "users.ann.groups"),
+        ("groupMembership:GroupMembership", {"group": "g", "users": ["bob"]}, None),
+        ("userPolicy:UserPolicy", {"user": "bob", "name": "own"}, None),
+    ],
+)
+def test_what_another_resource_of_the_stack_gives_is_not_given_twice(
+    aws: FakeAws, kind: str, outputs: dict[str, Any], place: str | None
+) -> None:
+    given = {"policies": ["AmazonS3ReadOnlyAccess"], "inline": {"own": {"Version": "2012-10-17", "Statement": []}}}
+    state = MadeUpState().group("g").user("ann", "1").plain(f"aws:iam/{kind}", outputs)
+    found = problems(aws, {"ann": given}, state, groups={"g": given})
+    assert list(found) == ([place] if place else [])
+    if place:
+        assert f"pulumi state delete 'urn:pulumi:dev::{PROJECT}::aws:iam/{kind}::mine'" in found[place]
 
 
 def test_a_name_that_differs_only_in_case_from_a_removed_one_is_refused(aws: FakeAws) -> None:

@@ -1,6 +1,7 @@
 """A program of one's own: the components that `own:components` describes, below the one that `own:parent` names, if
 it names one, and with a provider as the role in `own:role`; and the user that `own:plain` names, with a key, as
-resources without a component. It exports nothing."""
+resources without a component; and `own:given`, the policy of AWS that such a resource gives to user ann. It exports
+nothing."""
 
 import json
 
@@ -14,6 +15,8 @@ if plain := config.get("plain"):
     aws.iam.AccessKey(plain, user=user.name)
     group = aws.iam.Group("readers", name="readers")
     aws.iam.UserGroupMembership(plain, user=user.name, groups=[group.name])
+if given := config.get("given"):
+    aws.iam.UserPolicyAttachment("given", user="ann", policy_arn=f"arn:aws:iam::aws:policy/{given}")
 name = config.get("parent")
 parent = pulumi.ComponentResource("own:index:Team", name) if name else None
 role, aws_config = config.get("role"), pulumi.Config("aws")
