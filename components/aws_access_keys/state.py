@@ -470,9 +470,9 @@ class _Below(NamedTuple):
     def policies(self, owner: str, inline: str, attachment: str) -> dict[str, frozenset[str]]:
         """User or group → names of the inline policies, ARNs of the attached ones. Arguments: the types."""
         known: dict[str, set[str]] = {}
-        for kind, which in ((inline, "name"), (attachment, "policyArn")):
+        for kind in (inline, attachment):
             for path, found in self.outputs(owner, kind).items():
-                known.setdefault(path.rpartition("/")[0], set()).add(str(found.get(which)))
+                known.setdefault(path.rpartition("/")[0], set()).update(what for _, _, what in held(kind, found))
         return {name: frozenset(found) for name, found in known.items()}
 
 
