@@ -8,9 +8,10 @@ from hashlib import sha256
 from typing import Any
 
 import pulumi
-from pulumi_aws import iam
+from pulumi_aws import iam, secretsmanager, ssm
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.credentials import stored_id
 from aws_access_keys.delivery import Delivery, expired_content, key_content
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.direct_delivery import DirectDelivery, OneTimeKey
@@ -19,6 +20,7 @@ from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.pgp import public_key
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Key, PlannedKey
+from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import KeySettings
 from aws_access_keys.state import UserState
 from aws_access_keys.validation import pgp_text
@@ -79,7 +81,7 @@ class UserKeys:
             content = partial(key_content, current, secret, self.user_name, self.spell, self.direct.without_copy)
             delivered = self.deliver(content, [current], self._is_off(plan.current))
         self.direct.ready.append(secret)
-        self.proofs.append(pulumi.Output.all(secret, *(resource.urn for resource in delivered)))
+        self.proofs.append(pulumi.Output.all(secret, *map(_held, delivered)).apply(lambda found: self._hold(found[1:])))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
         kept = {key.name for key in plan.keys}
         self.all_accepted.apply(
@@ -94,6 +96,23 @@ class UserKeys:
         without_copy = self.direct.without_copy
         shown = pulumi.Output.secret(None) if without_copy else secret  # the stack's outputs are in the state
         return RegisteredKeys(current, shown, without_copy, status)
+
+    def _hold(self, held: "Sequence[str | None]") -> bool:
+        """Whether the stores hold nothing that is to be retired. With --target or --exclude, the engine leaves out what
+        would write to them. held: ids of the keys in them."""
+        plan = self.plan.plan
+        kept = {key.name for key in plan.keys}
+        if plan.previous and plan.previous.status == "inactive":
+            kept.remove(plan.previous.name)
+        going = {key.id for key in self.state.keys if key.name not in kept and key.active}
+        if self.plan.expired_on or not (left := going & set(held)):
+            return True
+        if not pulumi.runtime.is_dry_run():
+            pulumi.log.warn(
+                f"the access key {', '.join(left)} of {self.user_name} stays as it is, because a store still holds it: "
+                "this run does not write the current key there, as with --target or --exclude. Run `pulumi up` without."
+            )
+        return False
 
     def _no_failure(self, delivered: Sequence[pulumi.Resource]) -> "pulumi.Input[bool]":
         """Whether what takes the place of an expired key is in every store, once that is known."""
@@ -297,11 +316,21 @@ async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]", failures: Sequenc
     Awaited, so that the engine does not take a previous key for one that depends on other users' keys.
     """
     await asyncio.sleep(0)  # until all users are registered
-    for proof in proofs:
-        await proof.future()
+    holds = [await proof.future() is not False for proof in proofs]
     if failures:  # of deliveries; those of the other users are complete and recorded by now
         raise pulumi.RunError("\n".join(failures))
-    return pulumi.runtime.is_dry_run() or all([await proof.is_known() for proof in proofs])
+    return pulumi.runtime.is_dry_run() or all([*holds, *[await proof.is_known() for proof in proofs]])
+
+
+def _held(resource: pulumi.Resource) -> "pulumi.Output[str | None]":
+    """The id of the key that a store holds, once it is registered. resource: what stands for it in the state."""
+    if isinstance(resource, secretsmanager.SecretVersion):
+        return resource.secret_string.apply(lambda text: stored_id(text or ""))
+    if isinstance(resource, ssm.Parameter):
+        return resource.value.apply(stored_id)
+    if isinstance(resource, pulumi.Stash):
+        return resource.input.apply(lambda found: mapping(found).get("content"))
+    return resource.urn.apply(lambda _: None)
 
 
 def _digest(secret: str | None) -> str | None:

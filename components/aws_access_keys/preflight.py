@@ -239,9 +239,11 @@ def _held_elsewhere(
             for setting, given in wanted.items():
                 for what in given:
                     if urn := state.held_elsewhere.get((kind, name, what)):
-                        text = f"'{urn}' gives {what} to the {kind}, too, and takes it away when that resource is removed."
-                        place = spell(f"{kind}s.{{}}.{setting}", name)
-                        yield Problem(place, f"{text} {FORGET.format(urn)} Then run `pulumi up` again.")
+                        yield Problem(
+                            spell(f"{kind}s.{{}}.{setting}", name),
+                            f"'{urn}' gives {what} to the {kind}, too, and takes it away when that resource is "
+                            f"removed. {FORGET.format(urn)} Then run `pulumi up` again.",
+                        )
 
 
 def _has_it_already(kind: str, urn: str, state: ComponentState) -> str:

@@ -242,3 +242,35 @@ def test_a_key_that_somebody_deactivated_goes_into_no_new_store(
     assert works(sandbox, key)
     assert ran.exists()
     assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.parametrize(
+    ("store", "keep", "option", "what"),
+    [
+        pytest.param("secretsManager", False, "--target", "AccessKey::access/test-user/1"),
+        pytest.param("ssm", False, "--exclude", "AccessKey::access/test-user/2", marks=pytest.mark.long),
+        pytest.param("ssm", True, "--exclude", "Parameter::access/access-keys/test-user", marks=pytest.mark.long),
+        pytest.param("ssm", True, "--target", "AccessKey::access/test-user/1", marks=pytest.mark.long),
+    ],
+)
+def test_after_a_failed_delivery_a_run_that_leaves_the_store_out_does_not_retire_the_key_in_it(
+    new_stack: NewStack, sandbox: Sandbox, store: str, keep: bool, option: str, what: str
+) -> None:
+    stack = new_stack()
+    stack.write({**config(keepSecret=keep), "deliver": {store: {}}})
+    stack.up()
+    key = read(sandbox, store)
+    stack.write({**config(serial=2, previous="deleted", keepSecret=keep), "deliver": {store: {}}})
+    write = "secretsmanager:PutSecretValue" if store == "secretsManager" else "ssm:PutParameter"
+    sandbox.control.fail(write, "InternalServiceError", times=50)
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    (urn,) = (urn for urn in stack.resources() if urn.endswith(what))
+    for _ in range(2):
+        text = stack.up(option, urn, check=False).text
+        assert read(sandbox, store) == key
+        assert works(sandbox, key), text
+    assert f"the access key {key[0]} of test-user stays as it is, because a store still holds it" in text
+    stack.up()
+    assert works(sandbox, read(sandbox, store))
+    assert stack.preview("--expect-no-changes").changes == {}
