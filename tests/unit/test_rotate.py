@@ -1,11 +1,14 @@
 """Raising a serial: what changes in the stack file, and what does not. The engine's answers are given."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import yaml
+from aws_access_keys.cli.files import locked
 from aws_access_keys.cli.rotate import with_setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -343,3 +346,24 @@ def test_what_somebody_changes_in_the_file_meanwhile_is_not_undone(run: Run, mon
     code, text = run("ann")
     assert (code, run.text) == (1, edited)
     assert "Pulumi.dev.yaml was changed meanwhile. It was not written; run the command again." in text
+
+
+def test_of_two_edits_at_the_same_moment_one_waits_for_the_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.have(f"{USERS}    ann: {{groups: [x]}}\n")
+    edited = f"{USERS}    ann: {{groups: [x, y]}}\n"
+    has_read = Event()
+
+    def outputs(stack: str) -> dict[str, Any]:
+        has_read.set()
+        return run.outputs
+
+    monkeypatch.setattr("aws_access_keys.cli.rotate.stack_keys", outputs)
+    with ThreadPoolExecutor() as pool:
+        with locked(run.file.parent):
+            answer = pool.submit(run, "ann")
+            assert has_read.wait(10)
+            with pytest.raises(TimeoutError):
+                answer.result(0.3)
+            run.file.write_text(edited)
+        assert answer.result()[0] == 1
+    assert run.text == edited

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import yaml
 
-from aws_access_keys.cli.files import write_file
+from aws_access_keys.cli.files import locked, write_file
 from aws_access_keys.cli.stack import StackError, require_user, stack_keys
 from aws_access_keys.rules.problem import NAMESPACE, masked
 from aws_access_keys.rules.untyped import mapping
@@ -99,10 +99,12 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: boo
             )
         edited, data = changed, mapping(yaml.safe_load(changed))
     if edited != entry.text and not dry_run:
-        if read_yaml(path)[0] != entry.text:
-            raise StackError(f"{path} was changed meanwhile. It was not written; run the command again.")
+        file = Path(os.path.realpath(path))
         try:
-            write_file(Path(os.path.realpath(path)), edited.encode(), stat.S_IMODE(path.stat().st_mode))
+            with locked(file.parent):
+                if read_yaml(path)[0] != entry.text:
+                    raise StackError(f"{path} was changed meanwhile. It was not written; run the command again.")
+                write_file(file, edited.encode(), stat.S_IMODE(file.stat().st_mode))
         except OSError as error:
             raise StackError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
     return difference(path, entry.text, edited)
