@@ -327,6 +327,11 @@ def _existing_secrets(
                 actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
                 yield Problem(where, f"the secret '{store.existing}' could not be read: {error}. {cure} {actions}.")
                 continue
+            if (urn := state.in_stack.get(str(found["ARN"]))) and not component_of(urn):
+                pulumi.log.warn(
+                    f"{spell.prefix}{where}: the secret '{name}' is the resource '{urn}' of the same program. Protect "
+                    "that resource: without it in the program, Pulumi deletes the secret and the key in it."
+                )
             # With a part of its ARN, one secret would have two names here.
             if store.existing.startswith("arn:") and found["ARN"] != store.existing:
                 yield Problem(

@@ -271,7 +271,7 @@ class ComponentState:
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """Type of a store and name of its resource below the component → id of the key in it."""
     in_stack: Mapping[str, str] = field(default_factory=dict[str, str])
-    """ARN of each user and group, and id of each access key, of the whole stack → URN of the resource."""
+    """ARN of each user, group and secret, and id of each access key, of the whole stack → URN of the resource."""
     held_elsewhere: Mapping[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
     """What users and groups have from a resource that no component made (resource_types.held) → URN of the resource."""
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
@@ -434,7 +434,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         in_stack={
             str(known): resource
             for resource, found in resources.items()
-            if found.get("type") in (USER, GROUP, KEY)
+            if found.get("type") in (USER, GROUP, KEY, SECRET)
             and (known := found["outputs"].get("id" if found["type"] == KEY else "arn"))
         },
         held_elsewhere={

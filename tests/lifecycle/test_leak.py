@@ -234,10 +234,11 @@ def test_no_setting_activates_a_leaked_key(sandbox: Sandbox, stack: Stack) -> No
     ("at", "says", "status"),
     [
         ("GetUserPolicy", "is not activated: `access-keys leak` recorded during this run", "Inactive"),
-        (
+        pytest.param(
             "UpdateAccessKey",
             "was activated at the moment when `access-keys leak` recorded that it has leaked",
             "Active",
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -174,6 +174,18 @@ def test_a_policy_that_the_program_gives_without_the_component_is_not_given_twic
 
 
 @pytest.mark.long
+def test_a_secret_of_the_program_into_which_a_key_goes_is_to_be_protected(new_stack: NewStack) -> None:
+    stack, one = new_stack(program=PROGRAM), component(ann={})
+    stack.write({"own:components": {}, "own:secret": "team/ann"})
+    stack.up()
+    one["deliver"] = {"secrets_manager": {"existing": "team/ann"}}
+    stack.write({"own:components": {"one": one}, "own:secret": "team/ann"})
+    for done in (stack.preview(), stack.up()):
+        assert "deliver.secrets_manager.existing: the secret 'team/ann' is the resource 'urn:pulumi:" in done.text
+    assert "Protect that resource" not in stack.up().text, "said once"
+
+
+@pytest.mark.long
 def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack(program=PROGRAM)
     guard = {"retire_guard": {"idle_days": 30}, "verify": False}

@@ -1,7 +1,7 @@
 """A program of one's own: the components that `own:components` describes, below the one that `own:parent` names, if
 it names one, and with a provider as the role in `own:role`; and the user that `own:plain` names, with a key, as
-resources without a component; and `own:given`, the policy of AWS that such a resource gives to user ann. It exports
-nothing."""
+resources without a component; `own:given`, the policy of AWS that such a resource gives to user ann; and `own:secret`,
+the name of such a secret. It exports nothing."""
 
 import json
 
@@ -17,6 +17,8 @@ if plain := config.get("plain"):
     aws.iam.UserGroupMembership(plain, user=user.name, groups=[group.name])
 if given := config.get("given"):
     aws.iam.UserPolicyAttachment("given", user="ann", policy_arn=f"arn:aws:iam::aws:policy/{given}")
+if secret := config.get("secret"):
+    aws.secretsmanager.Secret("mine", name=secret)
 name = config.get("parent")
 parent = pulumi.ComponentResource("own:index:Team", name) if name else None
 role, aws_config = config.get("role"), pulumi.Config("aws")
