@@ -8,10 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 import pulumi
-from pulumi_aws import iam, secretsmanager, ssm
+from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.credentials import stored_id
 from aws_access_keys.delivery import Delivery, expired_content, key_content
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.direct_delivery import DirectDelivery, OneTimeKey
@@ -20,9 +19,9 @@ from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.pgp import public_key
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Key, PlannedKey
-from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import KeySettings
 from aws_access_keys.state import UserState
+from aws_access_keys.stores import held_key
 from aws_access_keys.validation import pgp_text
 from aws_access_keys.verification import NotAcceptedError, wait_until_accepted
 
@@ -81,7 +80,8 @@ class UserKeys:
             content = partial(key_content, current, secret, self.user_name, self.spell, self.direct.without_copy)
             delivered = self.deliver(content, [current], self._is_off(plan.current))
         self.direct.ready.append(secret)
-        self.proofs.append(pulumi.Output.all(secret, *map(_held, delivered)).apply(lambda found: self._hold(found[1:])))
+        held = pulumi.Output.all(secret, *map(held_key, delivered))
+        self.proofs.append(held.apply(lambda found: self._hold(found[1:])))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
         kept = {key.name for key in plan.keys}
         self.all_accepted.apply(
@@ -320,17 +320,6 @@ async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]", failures: Sequenc
     if failures:  # of deliveries; those of the other users are complete and recorded by now
         raise pulumi.RunError("\n".join(failures))
     return pulumi.runtime.is_dry_run() or all([*holds, *[await proof.is_known() for proof in proofs]])
-
-
-def _held(resource: pulumi.Resource) -> "pulumi.Output[str | None]":
-    """The id of the key that a store holds, once it is registered. resource: what stands for it in the state."""
-    if isinstance(resource, secretsmanager.SecretVersion):
-        return resource.secret_string.apply(lambda text: stored_id(text or ""))
-    if isinstance(resource, ssm.Parameter):
-        return resource.value.apply(stored_id)
-    if isinstance(resource, pulumi.Stash):
-        return resource.input.apply(lambda found: mapping(found).get("content"))
-    return resource.urn.apply(lambda _: None)
 
 
 def _digest(secret: str | None) -> str | None:

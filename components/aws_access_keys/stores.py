@@ -10,10 +10,12 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam, secretsmanager, ssm
 
+from aws_access_keys.credentials import stored_id
 from aws_access_keys.direct_delivery import DirectDelivery
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_VERSION, STASH
 from aws_access_keys.rules.secrets import readers_policy
+from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.run import Run
 from aws_access_keys.settings import SecretSettings, StoreSettings
 from aws_access_keys.state import ComponentState, name_below
@@ -189,3 +191,14 @@ class Stores:
     def _copied(self, holder: pulumi.CustomResource) -> None:
         owner = (self.direct.component, self.direct.user)
         holder.id.apply(lambda _: self.run.copied.add(owner))
+
+
+def held_key(resource: pulumi.Resource) -> "pulumi.Output[str | None]":
+    """The id of the key that a store holds, once it is registered. resource: what stands for it in the state."""
+    if isinstance(resource, secretsmanager.SecretVersion):
+        return resource.secret_string.apply(lambda text: stored_id(text or ""))
+    if isinstance(resource, ssm.Parameter):
+        return resource.value.apply(stored_id)
+    if isinstance(resource, pulumi.Stash):
+        return resource.input.apply(lambda found: mapping(found).get("content"))
+    return resource.urn.apply(lambda _: None)

@@ -1,6 +1,8 @@
 """Stack files and questions that several lifecycle tests share."""
 
 import json
+import re
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,12 @@ GROUPS = {"test": {"policies": ["AmazonS3FullAccess"]}}
 
 def config(user: str = "test-user", **key: Any) -> dict[str, Any]:
     return {"groups": GROUPS, "users": {user: {"groups": ["test"], "key": key}}}
+
+
+def let_go(stack: Stack, text: str) -> None:
+    """Take out of the state what a message advises to; one resource takes along what depends on it."""
+    for command in sorted(re.findall(r"pulumi (state delete '\S+' --target-dependents)", text)):
+        stack.run(*shlex.split(command), "--yes", check=False)
 
 
 def works(sandbox: Sandbox, key: tuple[str, str]) -> bool:

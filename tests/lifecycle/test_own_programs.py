@@ -1,15 +1,13 @@
 """The component in programs of one's own: without exports, more than once, taken out again."""
 
 import json
-import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.matrix import stored_keys
-from tests.lifecycle.helpers import NewStack, in_days, keys_in_iam, put_by_hand, works
+from tests.lifecycle.helpers import NewStack, in_days, keys_in_iam, let_go, put_by_hand, works
 from tests.lifecycle.stack import Sandbox, Stack
 
 PROGRAM = Path(__file__).with_name("programs") / "components"
@@ -144,9 +142,7 @@ def test_users_and_groups_that_the_program_has_without_a_component_are_adopted_o
     assert refused.code != 0
     for place in ("users.ann:", "groups.readers:", "users.ann.key.adopt.id:"):
         assert place in refused.text
-    advised = re.findall(r"pulumi (state delete '\S+' --target-dependents)", refused.text)
-    for command in sorted(advised):
-        stack.run(*shlex.split(command), "--yes", check=False)  # one takes along what depends on it
+    let_go(stack, refused.text)
     assert stack.up().changes.keys() == {"create", "import"}
     assert keys_in_iam(sandbox, "ann").keys() == {anns[0]}
     assert works(sandbox, anns)
@@ -166,8 +162,7 @@ def test_a_policy_that_the_program_gives_without_the_component_is_not_given_twic
     write(stack, one=one)
     refused = stack.up(check=False)
     assert "users.ann.policies: 'urn:pulumi:" in refused.text
-    (command,) = re.findall(r"pulumi (state delete '\S+' --target-dependents)", refused.text)
-    stack.run(*shlex.split(command), "--yes")
+    let_go(stack, refused.text)
     assert stack.up().changes == {"create": 1}
     attached = sandbox.client("iam").list_attached_user_policies(UserName="ann")["AttachedPolicies"]
     assert [one["PolicyName"] for one in attached] == ["AmazonSQSFullAccess"]
