@@ -107,7 +107,7 @@ class UserKeys:
         going = {key.id for key in self.state.keys if key.name not in kept and key.active}
         if self.plan.expired_on or not (left := going & set(held)):
             return True
-        if not pulumi.runtime.is_dry_run():
+        if not pulumi.runtime.is_dry_run() and not self.direct.failures:  # these say why
             pulumi.log.warn(
                 f"the access key {', '.join(left)} of {self.user_name} stays as it is, because a store still holds it: "
                 "this run does not write the current key there, as with --target or --exclude. Run `pulumi up` without."

@@ -71,6 +71,11 @@ class Account:
         self._caller_lock = Lock()
         self._caller: str | None = None
 
+    @property
+    def region(self) -> str:
+        """The region of the session. Raises AwsQueryError."""
+        return self.client("ssm").meta.region_name
+
     def client(self, service: str, region: str | None = None) -> Any:
         """A boto3 client of a service, made once. region: None for the session's."""
         with self._lock:

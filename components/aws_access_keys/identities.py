@@ -1,11 +1,13 @@
 """IAM groups, users and what allows or limits them: policies, attachments, memberships, networks, boundaries."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 import pulumi
 from pulumi_aws import iam
 
+from aws_access_keys.other_resources import other_givers
 from aws_access_keys.rules.documents import compact
 from aws_access_keys.rules.names import path_problems, tag_value_problems
 from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
@@ -88,9 +90,18 @@ class Identities:
         settings, name, spell = self._settings.groups[group], f"{self._name}/{group}", self._spell
         made, limits = self.groups[group], self._limits[group]
         arns = self._arns(settings.policies)
+        attached = {arn: key for key, arn in [*arns.items(), *settings.policy_arns.items()] if isinstance(arn, str)}
+        stays = {*arns, *settings.policy_arns}
+
+        def check(key: str, where: str, arn: str) -> Iterator[Problem]:
+            yield from arn_problems(where, arn, self._partition)
+            if (other := attached.setdefault(arn, key)) != key:
+                yield Problem(where, f"the group has the policy {arn} already, as '{other}'. Remove one of the two.")
+            for why in other_givers(self._state, "group", group, arn, key, stays):
+                yield Problem(where, why)
+
         for key, later in settings.policy_arns.items():
-            place = spell("groups.{}.policy_arns.{}", group, key)
-            arns[key] = self._once_known(later, place, lambda where, arn: arn_problems(where, arn, self._partition))
+            arns[key] = self._once_known(later, spell("groups.{}.policy_arns.{}", group, key), partial(check, key))
         # Nothing is allowed before the limit is there, or after it is gone.
         child = _options(made, limits)
         for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
@@ -140,11 +151,14 @@ class Identities:
             allowed.append(
                 iam.UserPolicy(f"{name}/{key}", user=made.name, name=key, policy=compact(document), opts=child)
             )
+        permissions = self._of_groups(user, self._permissions)
         if settings.groups:
-            # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order.
+            # Not exclusive: memberships that somebody else added are left alone. Sorted, as IAM keeps no order. A user
+            # leaves a group only after everything that is new to it is allowed.
             groups = [self.groups[group].name for group in sorted(settings.groups)]
-            allowed.append(iam.UserGroupMembership(name, user=made.name, groups=groups, opts=child))
-        self.users[user], self.allowed[user] = made, [*allowed, *self._of_groups(user, self._permissions)]
+            opts = _options(made, [*allowed, *self._of_groups(user, self._limits), *permissions])
+            allowed.append(iam.UserGroupMembership(name, user=made.name, groups=groups, opts=opts))
+        self.users[user], self.allowed[user] = made, [*allowed, *permissions]
 
     def _of_groups(self, user: str, resources: Mapping[str, list[pulumi.Resource]]) -> list[pulumi.Resource]:
         """The resources of the groups that a user is in."""

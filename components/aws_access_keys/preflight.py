@@ -5,23 +5,23 @@ Asked only where the settings need it: for a stack without new users and groups,
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.adoption import adoption_problems, new_groups
+from aws_access_keys.adoption import adoption_problems
 from aws_access_keys.direct_delivery import key_in_store
+from aws_access_keys.other_resources import adopted_twice, already_in_stack, given_twice, parameters_of_others
 from aws_access_keys.quotas import quota_problems
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import FORGET, GROUP, SECRET, USER
+from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
 from aws_access_keys.rules.rotation import RETIRE
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState, component_name, component_of
+from aws_access_keys.state import ComponentState, component_of
 
 
 def preflight(
@@ -50,8 +50,9 @@ def preflight(
     yield from _existing_secrets(settings, spell, state, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
-    yield from _elsewhere(settings, spell, state, account)
-    yield from _held_elsewhere(settings, spell, state, partition)
+    yield from adopted_twice(settings, spell, state, account)
+    yield from given_twice(settings, spell, state, partition)
+    yield from parameters_of_others(store_places(settings, spell)["parameter"], state, account)
     yield from adoption_problems(settings, spell, state, ignored_tags, account)
 
 
@@ -81,7 +82,7 @@ def _taken(
         known = {arn.rpartition("/")[2].casefold(): urn for arn, urn in state.in_stack.items()}
         for name in new if state.is_new else ():
             if urn := known.get(name.casefold()):
-                yield Problem(spell(f"{kind}s.{{}}", name), _has_it_already(kind, urn, state))
+                yield Problem(spell(f"{kind}s.{{}}", name), already_in_stack(kind, urn, state))
         if not error.is_denied:  # without the permission, IAM refuses when the first one is created
             yield Problem(f"{kind}s", f"the {kind}s of the account could not be listed: {error}. Try again.")
         return
@@ -101,7 +102,7 @@ def _taken(
             )
             yield Problem(
                 spell(f"{kind}s.{{}}", name),
-                _has_it_already(kind, state.in_stack[entities[found]], state)
+                already_in_stack(kind, state.in_stack[entities[found]], state)
                 if entities[found] in state.in_stack
                 else f"the account already has a {kind} '{found}', which this stack does not manage. {take_over}",
             )
@@ -199,75 +200,6 @@ def _taken_policies(
 
 def _other_name(spell: Spelling) -> str:
     return f"Choose another name; {spell('name_prefix')} puts the same text before all names of a stack."
-
-
-def _elsewhere(settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account) -> Iterator[Problem]:
-    """Users, groups and keys to adopt that the stack has as another resource: it would delete them with that one."""
-
-    def group(name: str) -> Any:
-        return mapping(account.ask("iam", "get_group", GroupName=name, MaxItems=1)).get("Group")
-
-    names = {arn.rpartition("/")[2] for arn in state.in_stack}
-    users = [name for name in settings.users if settings.adopts(name) and not state.user(name).exists]
-    for kind, adopted, ask in (("user", users, account.user), ("group", new_groups(settings, state), group)):
-        for name in sorted(names & set(adopted)):
-            try:
-                found = mapping(ask(name))
-            except AwsQueryError:
-                continue  # adoption_problems reports it
-            if urn := state.in_stack.get(str(found.get("Arn"))):
-                yield Problem(spell(f"{kind}s.{{}}", name), _has_it_already(kind, urn, state))
-    for user in sorted(settings.users_with_key):
-        adopt = settings.effective_key(user).adopt
-        if adopt and state.user(user).takes_over(adopt.id) and (urn := state.in_stack.get(adopt.id)):
-            yield Problem(spell("users.{}.key.adopt.id", user), _has_it_already("access key", urn, state))
-
-
-def _held_elsewhere(
-    settings: AccessSettings, spell: Spelling, state: ComponentState, partition: str
-) -> Iterator[Problem]:
-    """Policies and memberships that another resource of the stack gives, too: they would go with that one, and this
-    stack would not notice."""
-    for kind, holders in (("group", settings.groups), ("user", settings.users)):
-        for name, holder in holders.items():
-            managed = [policy for policy in holder.policies if policy not in settings.policy_documents]
-            wanted = {
-                "policies": [policy_arn(policy, partition) for policy in managed],
-                "inline": list(holder.inline),
-                "groups": list(getattr(holder, "groups", ())),
-            }
-            for setting, given in wanted.items():
-                for what in given:
-                    if urn := state.held_elsewhere.get((kind, name, what)):
-                        yield Problem(
-                            spell(f"{kind}s.{{}}.{setting}", name),
-                            f"'{urn}' gives {what} to the {kind}, too, and takes it away when that resource is "
-                            f"removed. {FORGET.format(urn)} Then run `pulumi up` again.",
-                        )
-
-
-def _has_it_already(kind: str, urn: str, state: ComponentState) -> str:
-    """urn: of the resource in this stack's state that is the user, group or key."""
-    component = component_of(urn)
-    if component and component != state.urn and kind != "access key":
-        return _renamed(component, state)
-    text = f"this stack already has this {kind}, as '{urn}', and would delete it together with that resource."
-    if component:
-        return f"{text} If it was renamed in the state, restore its name with `pulumi state rename`."
-    return f"{text} {FORGET.format(urn)} Then run `pulumi up` again."
-
-
-def _renamed(other: str, state: ComponentState) -> str:
-    """other: URN of the component that has the name."""
-    component = component_name(other)
-    with_parent, cure = "", f"you renamed that component to '{state.component}', restore its name"
-    if component == state.component:
-        with_parent, cure = " with another parent", "you changed the component's parent, restore it"
-    return (
-        f"the component '{component}'{with_parent} already has this name in this stack, and its keys cannot move to "
-        f"another component. If {cure}; otherwise keep the name there, or remove it there in an update of its own "
-        "first, which deletes its keys."
-    )
 
 
 def _kms_keys(settings: AccessSettings, spell: Spelling) -> dict[str, str]:

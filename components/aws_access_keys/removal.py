@@ -137,11 +137,11 @@ def removed_copies(
             for urn, had in resources.items():
                 stored = secrets.get(str(had["outputs"].get("name"))) if urn.startswith(begin) else None
                 if stored and not stored.replicas and (last := had["outputs"].get("replicas")):
-                    name, region = had["outputs"]["name"], last[0]["region"]
+                    name, regions = had["outputs"]["name"], sorted(str(replica["region"]) for replica in last)
                     lines.append(
-                        f"the secret '{name}' keeps its replica in {region}: the aws provider does not remove the last "
-                        f"one. Run: aws secretsmanager remove-regions-from-replication --secret-id {name} "
-                        f"--remove-replica-regions {region}, then pulumi refresh"
+                        f"the secret '{name}' keeps its replicas in {', '.join(regions)}: the aws provider does not "
+                        f"remove the last ones. Run: aws secretsmanager remove-regions-from-replication --secret-id "
+                        f"{name} --remove-replica-regions {' '.join(regions)}, then pulumi refresh"
                     )
             written = {stored: key for (kind, stored), key in state.copies.items() if kind == SECRET}
             lines += [

@@ -271,9 +271,11 @@ class ComponentState:
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """Type of a store and name of its resource below the component → id of the key in it."""
     in_stack: Mapping[str, str] = field(default_factory=dict[str, str])
-    """ARN of each user, group and secret, and id of each access key, of the whole stack → URN of the resource."""
-    held_elsewhere: Mapping[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
-    """What users and groups have from a resource that no component made (resource_types.held) → URN of the resource."""
+    """ARN of each user, group, secret and parameter, and id of each access key, of the whole stack → URN of the
+    resource."""
+    given: Mapping[tuple[str, str], Mapping[str, list[str]]] = field(default_factory=dict[tuple[str, str], Any])
+    """`user`, `group` or `secret`, and its name or ARN → what it has (resource_types.held) → URNs of the resources that
+    give it: of no component, and for users and groups of this one."""
     group_policies: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """Group → the policies that the stack gave it: names of inline ones, ARNs of attached ones."""
     expectations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -434,15 +436,10 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         in_stack={
             str(known): resource
             for resource, found in resources.items()
-            if found.get("type") in (USER, GROUP, KEY, SECRET)
+            if found.get("type") in (USER, GROUP, KEY, SECRET, PARAMETER)
             and (known := found["outputs"].get("id" if found["type"] == KEY else "arn"))
         },
-        held_elsewhere={
-            one: resource
-            for resource, found in resources.items()
-            if COMPONENT not in resource
-            for one in held(str(found.get("type")), found["outputs"])
-        },
+        given=_given(urn, resources),
         group_policies=below.policies(GROUP, GROUP_POLICY, GROUP_POLICY_ATTACHMENT),
         expectations={name: mapping(found) for name, found in mapping(own.get("expectations")).items()},
         tested={name: int(runs) for name, runs in record.tested.items()},
@@ -517,6 +514,17 @@ def _delivered_directly(stashes: Mapping[str, Mapping[str, Any]], secrets: Conta
     return direct
 
 
+def _given(component: str, resources: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, list[str]]]:
+    """As `ComponentState.given`. Other components are left out: they can be in another account, with the same names."""
+    given: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for urn, found in resources.items():
+        for kind, name, what in held(str(found.get("type")), found["outputs"]):
+            owner = component_of(urn)
+            if owner not in resources or (owner == component and kind != "secret"):
+                given.setdefault((kind, name), {}).setdefault(what, []).append(urn)
+    return given
+
+
 def _is_name(text: str) -> bool:
     """Whether this is the name of a user or group: other components can have names with a `/`."""
     return bool(text) and "/" not in text
@@ -542,7 +550,7 @@ def urn_below(urn: str, *kinds: str) -> str:
 
 
 def component_of(urn: str) -> str | None:
-    """The URN of the component that a user, group or key belongs to; None for one that no component made."""
+    """The URN of the component that a resource of a user or group belongs to; None for one that no component made."""
     below = urn.split("::", 3)[2].rpartition(COMPONENT)[2].split("$")[1:]
     return _component(urn, *below) if f"{COMPONENT}$" in urn else None
 
@@ -553,10 +561,12 @@ def owner_of_key(urn: str) -> tuple[str, str]:
 
 
 def _component(urn: str, *kinds: str) -> str:
-    """The URN of the component that a resource is below. kinds: the types below it; each has a part of the name."""
+    """The URN of the component that a resource is below. kinds: the types below it; each has a part of the name, except
+    the membership, which has its user's name."""
     stack, project, types, name = urn.split("::", 3)
+    parts = sum(kind != MEMBERSHIP for kind in kinds)
     return "::".join(
-        (stack, project, types.removesuffix("".join(f"${kind}" for kind in kinds)), name.rsplit("/", len(kinds))[0])
+        (stack, project, types.removesuffix("".join(f"${kind}" for kind in kinds)), name.rsplit("/", parts)[0])
     )
 
 

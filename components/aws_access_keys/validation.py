@@ -131,10 +131,15 @@ def _path_problems(where: str, path: "pulumi.Input[str]") -> Iterator[Problem]:
 
 def _policy_arns_problems(where: str, group: GroupSettings, partition: str) -> Iterator[Problem]:
     """Problems of policies whose ARN may become known later, and of those together with the others."""
-    attached = {policy_key(arn) if (arn := _arn(policy, partition)) else policy for policy in group.policies}
+    attached = {policy_key(arn) if (arn := _arn(policy, partition)) else policy: arn for policy in group.policies}
+    has = {arn: key for key, arn in attached.items() if arn}
     for key, arn in group.policy_arns.items():
         if isinstance(arn, str):
             yield from arn_problems(f"{where}.{key}", arn, partition)
+            if (other := has.setdefault(arn, key)) != key:
+                yield Problem(
+                    f"{where}.{key}", f"the group has this policy already, as '{other}'. Remove one of the two."
+                )
         if key in attached:
             yield Problem(f"{where}.{key}", f"policies already lists '{key}'. Choose another name.")
     count = len(group.policies) + len(group.policy_arns)

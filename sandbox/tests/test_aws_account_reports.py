@@ -64,6 +64,7 @@ def test_the_details_of_a_user_and_of_its_group_have_all_their_policies(strict: 
     assert not found["RoleDetailList"], "what the filter does not name is not there"
 
 
+@pytest.mark.long
 def test_entities_of_all_kinds_count_together_for_a_page(strict: Strict) -> None:
     iam = strict.client("iam")
     for number in range(3):
@@ -141,6 +142,7 @@ def test_the_report_has_awss_columns_and_values(strict: Strict) -> None:
     )
 
 
+@pytest.mark.long
 def test_who_may_read_them(strict: Strict) -> None:
     key = strict.user_with_key("auditor")
     iam, root = strict.client("iam", key), strict.client("iam")

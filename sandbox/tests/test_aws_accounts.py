@@ -69,6 +69,7 @@ def test_a_member_account_is_entered_by_its_role_and_is_apart_from_the_others(tm
         assert session_client(aws, "iam", member).list_users()["Users"][0]["Arn"].split(":")[4] == MEMBER
 
 
+@pytest.mark.long
 def test_a_role_of_another_account_checks_the_caller_and_the_external_id(tmp_path: Path) -> None:
     with strict_aws(tmp_path) as aws:
         operator = aws.user_with_key("operator", "AdministratorAccess")

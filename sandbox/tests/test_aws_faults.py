@@ -159,6 +159,7 @@ def test_a_call_is_held_until_the_faults_are_changed(strict: Strict, code: str |
     assert (name in user_names(strict)) is is_made
 
 
+@pytest.mark.long
 def test_a_snapshot_brings_the_account_back(strict: Strict) -> None:
     key = strict.user_with_key("snapshot", "AmazonS3FullAccess")
     strict.control.take_snapshot("before")

@@ -239,6 +239,7 @@ def test_there_is_one_aws_per_process(tmp_path: Path) -> None:
         start(tmp_path)
 
 
+@pytest.mark.long
 def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
     import socket
 

@@ -26,6 +26,7 @@ def test_the_account_summary_tells_the_quotas_in_force(strict: Strict) -> None:
     assert (summary["UsersQuota"], summary["GroupsQuota"]) == (2, 2), "GetAccountSummary tells the quotas in force"
 
 
+@pytest.mark.long
 def test_realism_set_at_the_start_is_in_force(strict: Strict) -> None:
     strict.control.reset()
     key = strict.user_with_key("late")

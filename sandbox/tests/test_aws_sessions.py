@@ -54,6 +54,7 @@ def test_a_session_outlives_its_key_and_a_restart_but_not_its_user(tmp_path: Pat
         assert refusal(use(aws, "s3", session).list_buckets)[0] == "InvalidToken"
 
 
+@pytest.mark.long
 def test_a_federated_user_may_do_what_the_session_policy_and_the_user_may(aws: Strict) -> None:
     key = aws.user_with_key("ann", "AmazonS3FullAccess")
     aws.client("iam").put_user_policy(UserName="ann", PolicyName="sts", PolicyDocument=ALLOW_ALL)
@@ -83,6 +84,7 @@ def test_a_deny_by_token_issue_time_stops_older_sessions_and_no_key(aws: Strict)
     use(aws, "s3", new).list_buckets()
 
 
+@pytest.mark.long
 def test_the_account_is_read_from_the_key_id(aws: Strict) -> None:
     key, sts = aws.user_with_key("ann"), aws.client("sts")
     assert sts.get_access_key_info(AccessKeyId=key.access_key_id)["Account"] == ACCOUNT
@@ -130,6 +132,7 @@ def test_lookup_events_finds_management_events_of_a_key_in_their_regions(aws: St
     assert events(aws.client("cloudtrail"), AccessKeyId="AKIA" + "0" * 16) == []
 
 
+@pytest.mark.long
 def test_lookup_events_tells_which_session_a_call_got(aws: Strict) -> None:
     key = aws.user_with_key("ann")
     session = session_of(aws.client("sts", key).get_session_token())
@@ -142,6 +145,7 @@ def test_lookup_events_tells_which_session_a_call_got(aws: Strict) -> None:
     assert session.secret_access_key not in (aws.folder / "calls.jsonl").read_text()
 
 
+@pytest.mark.long
 def test_lookup_events_refuses_what_aws_refuses(aws: Strict) -> None:
     cloudtrail = client(aws.url, "cloudtrail", retries={"total_max_attempts": 1})
     codes = []

@@ -57,6 +57,7 @@ def test_start_status_and_stop_report_what_is(cli: Cli) -> None:
     assert cli("stop").stdout == "No sandbox is running here.\n"
 
 
+@pytest.mark.long
 def test_a_second_start_finds_the_first(cli: Cli) -> None:
     assert cli("start").stdout == cli("start").stdout
 
@@ -132,6 +133,7 @@ def test_a_sandbox_whose_folder_was_deleted_ends(cli: Cli) -> None:
     assert not Path(f"/proc/{pid}").exists(), "nobody could find and stop it"
 
 
+@pytest.mark.long
 def test_other_options_for_a_running_sandbox_are_refused_with_advice(cli: Cli) -> None:
     cli("start")
     refused = cli("start", "--latency", "1")
@@ -242,6 +244,7 @@ def test_nothing_of_the_users_aws_and_pulumi_settings_gets_in(cli: Cli) -> None:
     assert environment["HOME"] == "h", "the user's home stays theirs"
 
 
+@pytest.mark.long
 def test_commands_reach_the_sandbox_whatever_the_machine_is_set_to(cli: Cli, tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / ".aws").mkdir(parents=True)

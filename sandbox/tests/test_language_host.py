@@ -187,6 +187,7 @@ def test_an_exception_shows_the_programs_own_lines(project: Project) -> None:
     assert "runpy" not in diagnostics, "no line of Python's own machinery is shown"
 
 
+@pytest.mark.long
 def test_the_virtual_environment_of_the_project_runs_the_program(project: Project) -> None:
     project.write({"env/bin/python": f'#!/bin/sh\nexec {sys.executable} "$@"\n'})
     (project.folder / "env/bin/python").chmod(0o755)
@@ -344,6 +345,7 @@ def test_a_policy_pack_knows_the_stack_and_stops_the_preview(project: Project) -
     assert ends_within(project, 5), f"nothing is left: {children_left(project)}"
 
 
+@pytest.mark.long
 def test_a_policy_pack_that_cannot_start_is_an_error_and_not_a_hang(project: Project) -> None:
     project.program(PROGRAM)
     project.write({"broken/PulumiPolicy.yaml": "runtime: python\n", "broken/__main__.py": "import does_not_exist\n"})

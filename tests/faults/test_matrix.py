@@ -46,6 +46,7 @@ def test_a_fault_at_any_call_costs_no_key(
     _try(found, (point for point in every if (point.fault, point.then) == (fault, then)), record_property)
 
 
+@pytest.mark.long
 def test_the_matrix_detects_a_lost_key(prepared: Callable[[str], Prepared]) -> None:
     found = prepared("previous deleted")
     harmless = next(point for point in points("previous deleted", found.calls) if point.fault == "error")

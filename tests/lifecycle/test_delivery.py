@@ -55,6 +55,7 @@ def test_delivery_uses_the_kms_key_asked_for(new_stack: NewStack, sandbox: Sandb
     assert [parameter["KeyId"] for parameter in described] == ["alias/handover"]
 
 
+@pytest.mark.long
 def test_a_missing_kms_key_is_said_before_anything_is_made(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write({**config(), "deliver": {"ssm": {"kmsKey": "alias/nowhere"}}})
@@ -123,13 +124,13 @@ def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
         content(sandbox, app)
     del secret["readers"], secret["replicas"]
     stack.write({**config(serial=2, previous="deleted"), "deliver": {"secretsManager": secret}})
-    assert "the secret 'team/key' keeps its replica in us-west-2" in stack.preview().text
+    assert "the secret 'team/key' keeps its replicas in us-west-2: " in stack.preview().text
     stack.up()
     secrets = sandbox.client("secretsmanager")
     assert len(secrets.describe_secret(SecretId="team/key")["ReplicationStatus"]) == 1, "as with the real provider"
     secrets.remove_regions_from_replication(SecretId="team/key", RemoveReplicaRegions=["us-west-2"])
     stack.refresh()
-    assert "keeps its replica" not in stack.up("--expect-no-changes").text
+    assert "keeps its replicas" not in stack.up("--expect-no-changes").text
     with pytest.raises(ClientError, match="AccessDenied"):
         content(sandbox, other)
     stack.destroy()

@@ -199,6 +199,7 @@ def test_the_expectations_of_the_example_for_production_hold(new_stack: NewStack
     assert len(found) == 12
 
 
+@pytest.mark.long
 def test_an_operator_who_may_not_simulate_learns_what_is_missing(new_stack: NewStack, sandbox: Sandbox) -> None:
     key = sandbox.client("iam")
     key.create_user(UserName="the-operator")

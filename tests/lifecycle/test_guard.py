@@ -316,6 +316,7 @@ def test_a_key_that_was_deleted_by_hand_stands_in_nobodys_way(new_stack: NewStac
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 def test_one_user_is_let_go_without_lifting_the_guard_from_anybody_else(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(several(carol=1, dave=1))

@@ -76,6 +76,7 @@ def test_the_key_in_use_works_at_every_moment_of_a_rotation(new_stack: NewStack,
     assert all(outcomes), "and it worked all the time"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("previous", "status"),
     [
@@ -157,6 +158,7 @@ def test_a_suspended_key_is_refused_and_comes_back(new_stack: NewStack, sandbox:
     assert stack.key("test-user") == key
 
 
+@pytest.mark.long
 def test_a_new_user_under_an_old_calendar_gets_one_key(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config(rotation={"start": "2020-01-01", "everyDays": 30, "overlapDays": 3}))

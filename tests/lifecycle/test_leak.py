@@ -188,6 +188,7 @@ def test_the_key_is_stopped_even_if_the_output_cannot_be_written(
     assert (done.returncode, done.stderr) == (1, error)
 
 
+@pytest.mark.long
 def test_undo_activates_no_key_that_was_inactive_before(sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path) -> None:
     sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=ann[0], Status="Inactive")
     leak(sandbox, tmp_path, ann[0])
@@ -308,6 +309,7 @@ def test_a_leaked_current_key_does_not_cost_the_previous_one(sandbox: Sandbox, s
     assert keys_in_iam(sandbox)[current[0]] == "Inactive"
 
 
+@pytest.mark.long
 def test_the_record_of_one_leaked_key_outlives_the_leak_of_another(
     sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -319,6 +321,7 @@ def test_the_record_of_one_leaked_key_outlives_the_leak_of_another(
     assert sorted(deny(sandbox, "ann")) == sorted([ann[0], other])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "action",
     [
@@ -445,6 +448,7 @@ def test_who_uses_the_keys_of_a_user_is_reported(sandbox: Sandbox, stack: Stack)
     assert "data events" in more.stdout
 
 
+@pytest.mark.long
 def test_where_there_is_no_room_for_the_deny_another_way_is_named(
     sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
 ) -> None:

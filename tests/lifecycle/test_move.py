@@ -66,6 +66,7 @@ def two(new_stack: NewStack) -> Iterator[tuple[Stack, Stack]]:
     new.run("stack", "rm", "--yes", "--force", check=False)
 
 
+@pytest.mark.long
 def test_users_move_to_another_stack_without_a_call_to_aws_and_rotate_there(two: tuple[Stack, Stack]) -> None:
     old, new = two
     sandbox, control = old.sandbox, old.sandbox.control

@@ -525,6 +525,7 @@ def test_no_key_that_a_command_delivered_makes_room_for_one_after_the_next(
     command.forget()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("then", "seconds", "says"),
     [
@@ -551,6 +552,7 @@ def test_a_command_that_does_not_deliver_fails_the_run(
     command.forget()
 
 
+@pytest.mark.long
 def test_a_command_that_does_not_exist_is_reported_before_a_key_is_issued(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

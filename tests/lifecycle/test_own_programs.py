@@ -1,6 +1,8 @@
 """The component in programs of one's own: without exports, more than once, taken out again."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from tests.lifecycle.helpers import NewStack, in_days, keys_in_iam, let_go, put_
 from tests.lifecycle.stack import Sandbox, Stack
 
 PROGRAM = Path(__file__).with_name("programs") / "components"
+BESIDE = PROGRAM.with_name("beside")
 GROUPS = {"readers": {"policies": ["AmazonS3ReadOnlyAccess"]}}
 
 
@@ -110,6 +113,7 @@ def test_a_user_is_not_adopted_from_another_component_which_would_delete_it(
     assert works(sandbox, anns)
 
 
+@pytest.mark.long
 def test_a_component_that_gets_a_parent_does_not_adopt_its_own_users_which_would_delete_them(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -166,6 +170,112 @@ def test_a_policy_that_the_program_gives_without_the_component_is_not_given_twic
     assert stack.up().changes == {"create": 1}
     attached = sandbox.client("iam").list_attached_user_policies(UserName="ann")["AttachedPolicies"]
     assert [one["PolicyName"] for one in attached] == ["AmazonSQSFullAccess"]
+
+
+def beside(plain: str = "", secret: str = "", user: "dict[str, Any] | None" = None, **readers: Any) -> dict[str, Any]:
+    """The config of the program `beside`. user: what ann has more. readers: what her group has more."""
+    groups = {"readers": {"policies": ["AmazonEC2ReadOnlyAccess"], **readers}}
+    args = {"groups": groups, "users": {"ann": {"groups": ["readers"], **(user or {})}}}
+    return {"own:args": args, "own:plain": plain, "own:secret": secret}
+
+
+OWN = "arn:aws:iam::123456789012:policy/own"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("before", "after", "place"),
+    [
+        (beside(policy_arns=["a"]), beside(policy_arns=["b"]), "groups.readers.policy_arns.b:"),
+        (beside(policy_arns=["a"]), beside(policies=[OWN]), "groups.readers.policies:"),
+        (beside(policies=[OWN]), beside(policy_arns=["a"]), "groups.readers.policy_arns.a:"),
+        (beside("attachment"), beside(policy_arns=["a"]), "groups.readers.policy_arns.a:"),
+    ],
+    ids=["another name", "as ARN", "as Output", "of the program"],
+)
+def test_a_policy_that_moves_in_the_program_is_not_taken_away_by_its_former_resource(
+    new_stack: NewStack, sandbox: Sandbox, before: dict[str, Any], after: dict[str, Any], place: str
+) -> None:
+    stack = new_stack(program=BESIDE)
+    stack.write(before)
+    stack.up()
+    stack.write(after)
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert place in refused.text, refused.text
+    let_go(stack, refused.text)
+    for command in re.findall(r"pulumi (state rename '\S+' '\S+')", refused.text):
+        stack.run(*shlex.split(command), "--yes")
+    stack.up()
+    (anns,) = secrets_of(stack).values()
+    assert works(sandbox, anns), "the policy is attached as before"
+    assert stack.preview("--expect-no-changes").changes == {}
+    stack.refresh()
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_one_policy_twice_in_a_group_is_refused(new_stack: NewStack) -> None:
+    stack = new_stack(program=BESIDE)
+    stack.write(beside(policy_arns=["a", "b"]))
+    refused = stack.up(check=False)
+    assert f"groups.readers.policy_arns.b: the group has the policy {OWN} already, as 'a'" in refused.text
+    stack.write(beside(policy_arns=["a"]))
+    stack.up()
+    stack.write(beside(policies=[OWN], policy_arns=["a"]))
+    refused = stack.up(check=False)
+    assert f"groups.readers.policies: the group has {OWN} already, as 'a'. Keep it there" in refused.text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keep_secret", [True, False])
+def test_a_parameter_of_the_program_is_not_delivered_to_which_would_delete_the_key_in_it(
+    new_stack: NewStack, sandbox: Sandbox, keep_secret: bool
+) -> None:
+    stack = new_stack(program=BESIDE)
+    stack.write(beside("parameter"))
+    stack.up()
+    held = stored_keys(sandbox)
+    stack.write(beside(user={"key": {"serial": 2, "keep_secret": keep_secret}, "deliver": {"ssm": {}}}))
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert "users.ann.deliver.ssm: this stack already has the parameter '/access-keys/ann', as" in refused.text
+    assert stored_keys(sandbox) == held
+    other = {"key": {"serial": 2, "keep_secret": keep_secret}, "deliver": {"ssm": {"name": "/other/ann"}}}
+    stack.write(beside("parameter", user=other) if keep_secret else beside(user=other))
+    stack.up()
+    key_id, secret = stored_keys(sandbox)["/other/ann"]
+    assert key_id in keys_in_iam(sandbox, "ann")
+    assert secret
+
+
+@pytest.mark.long
+def test_a_policy_of_a_secret_that_moves_into_readers_is_not_taken_away(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack, manager = new_stack(program=BESIDE), sandbox.client("secretsmanager")
+    stack.write(beside(user={"deliver": {"secrets_manager": {}}}))
+    stack.up()
+    arn = manager.describe_secret(SecretId="access-keys/ann")["ARN"]
+    stack.write(beside("policy", arn, user={"deliver": {"secrets_manager": {}}}))
+    stack.up()
+    stack.write(beside(user={"deliver": {"secrets_manager": {"readers": ["arn:aws:iam::123456789012:root"]}}}))
+    refused = stack.up(check=False)
+    assert "users.ann.deliver.secrets_manager.readers: 'urn:pulumi:" in refused.text
+    let_go(stack, refused.text)
+    stack.up()
+    assert "123456789012" in manager.get_resource_policy(SecretId=arn)["ResourcePolicy"]
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_a_user_leaves_a_group_only_when_the_new_group_has_its_policies(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=component(ann={}))
+    stack.up()
+    write(stack, one=component(group="writers", ann={}))
+    sandbox.control.fail("iam:AttachGroupPolicy", "AccessDenied", times=9)
+    assert stack.up(check=False).code != 0
+    assert works(sandbox, next(iter(secrets_of(stack).values()))), "the old group still allows it"
+    sandbox.control.clear_faults()
+    stack.up()
+    assert works(sandbox, next(iter(secrets_of(stack).values())))
 
 
 @pytest.mark.long

@@ -157,6 +157,7 @@ def test_actionlint_finds_nothing_in_the_workflows() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_iam_accepts_the_documented_roles_with_what_is_printed_for_them(project: Stack, sandbox: Sandbox) -> None:
     text = (CHECKOUT / "docs" / "pipelines.md").read_text()
     github, gitlab = (textwrap.dedent(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL))

@@ -106,6 +106,7 @@ def config(stack: Stack) -> dict[str, Any]:
     return {key.removeprefix("aws-access-keys:"): value for key, value in found.items()}
 
 
+@pytest.mark.long
 def test_a_grown_account_becomes_a_stack_and_nothing_in_it_changes(
     new_stack: NewStack, sandbox: Sandbox, grown: dict[str, list[tuple[str, str]]]
 ) -> None:

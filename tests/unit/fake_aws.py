@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -20,6 +21,7 @@ class FakeAws:
     """Answers from what a test puts into it, and counts the questions."""
 
     region_name = "ap-northeast-2"
+    meta = SimpleNamespace(region_name=region_name)
 
     def __init__(self) -> None:
         self.keys: dict[str, list[str]] = {}

@@ -102,6 +102,52 @@ def test_what_another_resource_of_the_stack_gives_is_not_given_twice(
         assert f"pulumi state delete 'urn:pulumi:dev::{PROJECT}::aws:iam/{kind}::mine'" in found[place]
 
 
+def test_a_policy_is_not_attached_under_another_name_which_would_detach_it(aws: FakeAws) -> None:
+    backup = "arn:aws:iam::123456789012:policy/backup"
+    documents = {"backup": {"Version": "2012-10-17", "Statement": []}}
+    state = MadeUpState().group("g", old=backup).user("ann", "1")
+    state.add("aws:iam/policy:Policy", "access/backup", {"name": "backup"})
+    (attached,) = (urn for urn in state.resources if urn.endswith("access/g/old"))
+    for place, key, group in (
+        ("policy_arns.new", "new", {"policy_arns": {"new": backup}}),
+        ("policies", "123456789012:policy:backup", {"policies": [backup]}),
+        ("policies", "backup", {"policies": ["backup"]}),
+    ):
+        found = problems(aws, {"ann": {}}, state, groups={"g": group}, policy_documents=documents)
+        assert f"`pulumi state rename '{attached}' 'access/g/{key}'`" in found[f"groups.g.{place}"]
+    assert problems(aws, {"ann": {}}, state, groups={"g": {"policy_arns": {"old": backup}}}) == {}
+    both = {"policy_arns": {"old": OWN + "other", "new": backup}}
+    found = problems(aws, {"ann": {}}, state, groups={"g": both})
+    assert found == {
+        "groups.g.policy_arns.new": f"the group has {backup} already, as 'old'. Keep it there, and remove it here."
+    }
+
+
+@pytest.mark.parametrize(
+    ("region", "is_refused"), [("ap-northeast-2", True), ("eu-west-1", False)], ids=["here", "in another region"]
+)
+def test_a_parameter_of_the_program_is_not_delivered_to(aws: FakeAws, region: str, is_refused: bool) -> None:
+    outputs = {"arn": f"arn:aws:ssm:{region}:123456789012:parameter/access-keys/ann"}
+    state = MadeUpState().group("g").user("ann", "1").plain("aws:ssm/parameter:Parameter", outputs)
+    found = problems(aws, {"ann": {"deliver": {"ssm": {}}}}, state)
+    assert set(found) == ({"users.ann.deliver.ssm"} if is_refused else set())
+
+
+def test_a_secrets_policy_of_the_program_is_not_replaced_by_readers_which_would_go_with_it(aws: FakeAws) -> None:
+    arn = "arn:aws:secretsmanager:ap-northeast-2:123456789012:secret:access-keys/ann-AbCdEf"
+    deliver = {"secrets_manager": {"readers": ["arn:aws:iam::123456789012:role/app"]}}
+    state = MadeUpState().group("g").user("ann", "1")
+    secret = "aws:iam/user:User$aws:secretsmanager/secret:Secret"
+    state.add(secret, "access/access-keys/ann", {"name": "access-keys/ann", "arn": arn})
+    policy = "aws:secretsmanager/secretPolicy:SecretPolicy"
+    assert problems(aws, {"ann": {"deliver": deliver}}, state) == {}
+    state.add(f"{secret}${policy}", "access/access-keys/ann", {"secretArn": arn})
+    assert problems(aws, {"ann": {"deliver": deliver}}, state) == {}, "the component's own"
+    state.plain(policy, {"secretArn": arn})
+    found = problems(aws, {"ann": {"deliver": deliver}}, state)
+    assert "gives a resource policy to the secret, too" in found["users.ann.deliver.secrets_manager.readers"]
+
+
 def test_a_name_that_differs_only_in_case_from_a_removed_one_is_refused(aws: FakeAws) -> None:
     aws.users = {"Ann": {}}
     found = problems(aws, {"ann": {}}, MadeUpState().user("Ann", "1").group("G"), removed=("Ann",))

@@ -38,12 +38,14 @@ _POLICIES = {
 
 
 def held(kind: str, outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """What a resource gives to users and groups: `user` or `group`, its name, and the ARN or name of a policy, or the
-    name of a group that a user is in. kind: the type of the resource."""
+    """What a resource gives to others: `user` or `group`, its name, and the ARN or name of a policy, or the name of a
+    group that a user is in; or `secret`, its ARN, and `policy`. kind: the type of the resource."""
     if kind == MEMBERSHIP:
         yield from (("user", str(outputs.get("user")), str(group)) for group in outputs.get("groups") or ())
     elif kind == GROUP_MEMBERSHIP:
         yield from (("user", str(user), str(outputs.get("group"))) for user in outputs.get("users") or ())
+    elif kind == SECRET_POLICY:
+        yield "secret", str(outputs.get("secretArn")), "policy"
     elif kind in _POLICIES:
         owner, what = _POLICIES[kind]
         yield owner, str(outputs.get(owner)), str(outputs.get(what))

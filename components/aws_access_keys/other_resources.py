@@ -1,0 +1,146 @@
+"""What the state has already as another resource. The component must not have it, too: when the other resource leaves
+the program, Pulumi deletes it, or takes it away."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.adoption import new_groups
+from aws_access_keys.rules.policies import policy_arn, policy_key
+from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.rules.resource_types import FORGET, PARAMETER, SECRET, USER
+from aws_access_keys.rules.untyped import mapping
+from aws_access_keys.settings import AccessSettings, GroupSettings
+from aws_access_keys.state import ComponentState, component_name, component_of, urn_below
+
+
+def adopted_twice(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[Problem]:
+    """Users, groups and keys to adopt that the stack has as another resource: it would delete them with that one."""
+
+    def group(name: str) -> Any:
+        return mapping(account.ask("iam", "get_group", GroupName=name, MaxItems=1)).get("Group")
+
+    names = {arn.rpartition("/")[2] for arn in state.in_stack}
+    users = [name for name in settings.users if settings.adopts(name) and not state.user(name).exists]
+    for kind, adopted, ask in (("user", users, account.user), ("group", new_groups(settings, state), group)):
+        for name in sorted(names & set(adopted)):
+            try:
+                found = mapping(ask(name))
+            except AwsQueryError:
+                continue  # adoption_problems reports it
+            if urn := state.in_stack.get(str(found.get("Arn"))):
+                yield Problem(spell(f"{kind}s.{{}}", name), already_in_stack(kind, urn, state))
+    for user in sorted(settings.users_with_key):
+        adopt = settings.effective_key(user).adopt
+        if adopt and state.user(user).takes_over(adopt.id) and (urn := state.in_stack.get(adopt.id)):
+            yield Problem(spell("users.{}.key.adopt.id", user), already_in_stack("access key", urn, state))
+
+
+def given_twice(settings: AccessSettings, spell: Spelling, state: ComponentState, partition: str) -> Iterator[Problem]:
+    """What the component is to give although another resource of the stack gives it, too: to AWS, both are the same.
+    When the other one goes, in this update or a later one, it takes that away, and the stack would not notice."""
+    for kind, holders in (("group", settings.groups), ("user", settings.users)):
+        for name, holder in holders.items():
+            given = state.given.get((kind, name), {})
+            wanted: list[tuple[str, str, str]] = []
+            """Setting, name of the resource below that of the group or user, and what is given."""
+            for policy in holder.policies:
+                if policy not in settings.policy_documents:
+                    arn = policy_arn(policy, partition)
+                    wanted.append(("policies", policy_key(arn), arn))
+                else:  # IAM has each name once in an account, whatever the path
+                    own = [arn for arn in given if arn.endswith(f"/{policy}") and ":iam::aws:" not in arn]
+                    wanted += [("policies", policy, arn) for arn in own]
+            if isinstance(holder, GroupSettings):
+                known = {key: arn for key, arn in holder.policy_arns.items() if isinstance(arn, str)}
+                wanted += [(f"policy_arns.{key}", key, arn) for key, arn in known.items()]
+            else:
+                wanted += [("groups", "", group) for group in holder.groups]
+            wanted += [("inline", policy, policy) for policy in holder.inline]
+            stays = {key for _, key, _ in wanted} | getattr(holder, "policy_arns", {}).keys()
+            for setting, key, what in wanted:
+                for why in other_givers(state, kind, name, what, key, stays):
+                    yield Problem(spell(f"{kind}s.{{}}.{setting}", name), why)
+    for user in settings.users_with_key:
+        deliver = settings.effective_deliver(user)
+        store = deliver.secrets_manager if deliver else None
+        if store and store.readers:
+            secret = state.store_urn(SECRET, store.stored_name(user, "secrets_manager"))
+            for arn in (arn for arn, urn in state.in_stack.items() if urn == secret):
+                for why in other_givers(state, "secret", arn, "policy"):
+                    yield Problem(spell("users.{}.deliver.secrets_manager.readers", user), why)
+
+
+def parameters_of_others(places: Mapping[str, str], state: ComponentState, account: Account) -> Iterator[Problem]:
+    """Parameters to deliver to that another resource of the stack is: it would delete them, and the key in them.
+
+    places: name of each parameter → the setting.
+    """
+    own = f"{urn_below(state.urn, USER, PARAMETER)}/"
+    others = {arn: urn for arn, urn in state.in_stack.items() if ":parameter/" in arn and not urn.startswith(own)}
+    region = account.region if others else ""
+    for name, place in places.items():
+        for arn, urn in others.items():
+            if arn.split(":")[3] == region and arn.endswith(f":parameter/{name.removeprefix('/')}"):
+                yield Problem(
+                    place,
+                    f"this stack already has the parameter '{name}', as '{urn}', and would delete it, and the key in "
+                    "it, together with that resource. Choose another name, and remove that resource when every "
+                    "consumer reads the new parameter.",
+                )
+
+
+def other_givers(
+    state: ComponentState, kind: str, name: str, what: str, key: str = "", stays: Collection[str] = ()
+) -> Iterator[str]:
+    """What to do about each other resource that gives the same.
+
+    kind, name, what: as in `ComponentState.given`. key: name of the component's own resource below that of the group or
+    user. stays: the same of all that it has in this run.
+    """
+    givers = state.given.get((kind, name), {}).get(what, ())
+    own = {urn.rpartition("/")[2]: urn for urn in givers if component_of(urn) == state.urn}
+    for urn in givers:
+        if urn not in own.values():
+            policy = "a resource policy" if kind == "secret" else what
+            yield (
+                f"'{urn}' gives {policy} to the {kind}, too, and takes it away when that resource is removed. "
+                f"{FORGET.format(urn)} Then run `pulumi up` again."
+            )
+    if not key or key in own:
+        return
+    for other, urn in own.items():
+        if other in stays:
+            yield f"the {kind} has {what} already, as '{other}'. Keep it there, and remove it here."
+        else:
+            yield (
+                f"the {kind} has {what} already, as '{urn}', and would lose it together with that resource. Rename it "
+                f"in the state: `pulumi state rename '{urn}' '{state.component}/{name}/{key}'`. Then run `pulumi up` "
+                "again."
+            )
+
+
+def already_in_stack(kind: str, urn: str, state: ComponentState) -> str:
+    """urn: of the resource in this stack's state that is the user, group or key."""
+    component = component_of(urn)
+    if component and component != state.urn and kind != "access key":
+        return _renamed(component, state)
+    text = f"this stack already has this {kind}, as '{urn}', and would delete it together with that resource."
+    if component:
+        return f"{text} If it was renamed in the state, restore its name with `pulumi state rename`."
+    return f"{text} {FORGET.format(urn)} Then run `pulumi up` again."
+
+
+def _renamed(other: str, state: ComponentState) -> str:
+    """other: URN of the component that has the name."""
+    component = component_name(other)
+    with_parent, cure = "", f"you renamed that component to '{state.component}', restore its name"
+    if component == state.component:
+        with_parent, cure = " with another parent", "you changed the component's parent, restore it"
+    return (
+        f"the component '{component}'{with_parent} already has this name in this stack, and its keys cannot move to "
+        f"another component. If {cure}; otherwise keep the name there, or remove it there in an update of its own "
+        "first, which deletes its keys."
+    )
