@@ -140,41 +140,12 @@ class _Planner:
         self.warnings += self.delivery.warnings
         self.keeps_all = self.delivery.undecided is not None
         keys = self._usable_keys
-        due = None if self.keeps_all else due_key(self.rules, keys, self.today)
-        new = self._adopted_name() if takes_over or self.is_listing else due
-        issues = new and not self.is_listing
-        if issues and self.asked.parameter:
-            # In the state, a previous key depends on what the current one is delivered to, and would go with it.
-            first = f"Retire the previous key first: {RETIRE}. Then remove"
-            new = self._skip(
-                "no new key is issued: its secret must not be in the state, but the state has the SSM parameter with "
-                f"its value. {first if len(keys) > 1 else 'Remove'} the parameter from the state, which leaves it "
-                f"unchanged in SSM: `pulumi state delete '{self.asked.parameter}' --target-dependents`. Then run "
-                "`pulumi up` again."
-            )
-        elif issues and self.asked.missing:
-            new = self._skip(
-                f"no new key is issued: the program '{self.asked.missing}', which delivers it, is neither on PATH nor "
-                "in the project's folder. Install it, or correct deliver.command."
-            )
+        new = self._new_key(keys, takes_over)
         replaced: KeyName | None = None
         if takes_over and len(keys) > 1:
             keys = self._without_gone(keys)
         if self.state.exists and not takes_over and (new or not self.state.is_certain):
-            try:
-                ids = self._ids_in_iam()
-            except AwsQueryError as error:
-                if not self.state.is_certain:  # a key of the state may be gone; to register it would issue it again
-                    raise KeyLimitError(
-                        f"{self.delivery.place}: the last update did not finish, and the access keys of {self.user} "
-                        f"could not be listed ({error}). {error.cure('iam:ListAccessKeys')} Nothing was changed."
-                    ) from None
-                new = self._skip(
-                    f"no new key is issued: could not list the access keys of {self.user} ({error}). "
-                    f"{error.cure('iam:ListAccessKeys')}"
-                )
-            else:
-                keys, new, replaced = self._compare(ids, new)
+            keys, new, replaced = self._list_and_compare(keys, new)
         if not keys and not new:
             raise KeyLimitError(f"{self.delivery.place}: {' '.join(self.skipped)} Nothing was changed.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
@@ -192,20 +163,59 @@ class _Planner:
         lines.append(self.delivery.line(plan.is_new))
         return UserPlan(
             plan,
-            tuple(self.skipped),
-            tuple(self.warnings),
-            tuple(line for line in lines if line),
-            tuple(why for name, why in self.waits.items() if name != self.blocking),
-            self.not_retired,
-            takes_over,
-            self._expired_on(plan, keys),
-            self._retired_key(plan, keys),
-            self.delivery.undelivered.id if self.delivery.undelivered else None,
-            self.delivery.recovered,
-            self.delivery.is_moved,
-            self.delivery.is_withheld,
-            self.delivery.undecided,
+            skipped=tuple(self.skipped),
+            warnings=tuple(self.warnings),
+            retired=tuple(line for line in lines if line),
+            waits=tuple(why for name, why in self.waits.items() if name != self.blocking),
+            not_retired=self.not_retired,
+            takes_over=takes_over,
+            expired_on=self._expired_on(plan, keys),
+            retired_key=self._retired_key(plan, keys),
+            undelivered=self.delivery.undelivered.id if self.delivery.undelivered else None,
+            recovered=self.delivery.recovered,
+            is_moved=self.delivery.is_moved,
+            is_withheld=self.delivery.is_withheld,
+            undecided=self.delivery.undecided,
         )
+
+    def _new_key(self, keys: Sequence[Key], takes_over: str | None) -> KeyName | None:
+        """The key that is to be issued or taken over; None if there is none, or if what is in the way was reported."""
+        due = None if self.keeps_all else due_key(self.rules, keys, self.today)
+        new = self._adopted_name() if takes_over or self.is_listing else due
+        if not new or self.is_listing:
+            return new
+        if self.asked.parameter:
+            # In the state, a previous key depends on what the current one is delivered to, and would go with it.
+            first = f"Retire the previous key first: {RETIRE}. Then remove"
+            return self._skip(
+                "no new key is issued: its secret must not be in the state, but the state has the SSM parameter with "
+                f"its value. {first if len(keys) > 1 else 'Remove'} the parameter from the state, which leaves it "
+                f"unchanged in SSM: `pulumi state delete '{self.asked.parameter}' --target-dependents`. Then run "
+                "`pulumi up` again."
+            )
+        if self.asked.missing:
+            return self._skip(
+                f"no new key is issued: the program '{self.asked.missing}', which delivers it, is neither on PATH nor "
+                "in the project's folder. Install it, or correct deliver.command."
+            )
+        return new
+
+    def _list_and_compare(
+        self, keys: tuple[Key, ...], new: KeyName | None
+    ) -> tuple[tuple[Key, ...], KeyName | None, KeyName | None]:
+        """The keys that IAM has, the new key if there is room for it, and the one that makes room."""
+        try:
+            ids = self._ids_in_iam()
+        except AwsQueryError as error:
+            cure = error.cure("iam:ListAccessKeys")
+            if not self.state.is_certain:  # a key of the state may be gone; to register it would issue it again
+                raise KeyLimitError(
+                    f"{self.delivery.place}: the last update did not finish, and the access keys of {self.user} could "
+                    f"not be listed ({error}). {cure} Nothing was changed."
+                ) from None
+            why = f"no new key is issued: could not list the access keys of {self.user} ({error}). {cure}"
+            return keys, self._skip(why), None
+        return self._compare(ids, new)
 
     @property
     def _usable_keys(self) -> tuple[Key, ...]:
