@@ -93,7 +93,11 @@ class DeliveryCheck:
         if is_somewhere and not is_activated and (why := self.withhold(newest, missing)):
             self.warnings = (why,)
             return
-        if pulumi.runtime.is_dry_run() and is_somewhere:  # a preview reads no secret
+        # A preview reads no secret. Where a command only had the key, no store tells it.
+        by_command = (
+            is_recorded and was_delivered and not aws_stores(found.to) and "existingSecret" not in self.asked.to
+        )
+        if pulumi.runtime.is_dry_run() and is_somewhere and not by_command:
             self.is_moved = True
             return
         stores = [*aws_stores(self.asked.to).items(), *aws_stores(found.to).items()]

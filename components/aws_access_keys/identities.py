@@ -104,16 +104,30 @@ class Identities:
             arns[key] = self._once_known(later, spell("groups.{}.policy_arns.{}", group, key), partial(check, key))
         # Nothing is allowed before the limit is there, or after it is gone.
         child = _options(made, limits)
-        for key, document in grant_policies([asked.grant() for asked in settings.s3], self._partition).items():
-            arns[key] = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=document, opts=child).arn
         permissions: list[pulumi.Resource] = [
             iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=arn, opts=child)
             for key, arn in arns.items()
         ]
+        permissions += self._grant(group, limits)
         for key, document in settings.inline.items():
             policy = compact(document)
             permissions.append(iam.GroupPolicy(f"{name}/{key}", group=made.name, name=key, policy=policy, opts=child))
         self._permissions[group] = permissions
+
+    def _grant(self, group: str, limits: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        """The attachments of the policies for a group's S3 grants. A grant that moves to another one of them is there
+        before it leaves its own: added grants move others to later policies, removed ones to earlier policies."""
+        name, made = f"{self._name}/{group}", self.groups[group]
+        documents = grant_policies([asked.grant() for asked in self._settings.groups[group].s3], self._partition)
+        had = sum(len(self._state.policies.get(f"{group}-{key}", "")) for key in documents)
+        is_longer = sum(map(len, documents.values())) > had
+        attached: list[pulumi.Resource] = []
+        for key in reversed(documents) if is_longer else documents:
+            opts = _options(made, [*limits, *attached])
+            policy = iam.Policy(f"{name}/{key}", name=f"{group}-{key}", policy=documents[key], opts=opts)
+            attachment = iam.GroupPolicyAttachment(f"{name}/{key}", group=made.name, policy_arn=policy.arn, opts=opts)
+            attached.append(attachment)
+        return attached
 
     def _register_user(self, user: str) -> None:
         """An IAM user, with what limits it and what allows it something: its groups, or policies of its own."""

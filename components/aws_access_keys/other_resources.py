@@ -1,14 +1,16 @@
 """What the state has already as another resource. The component must not have it, too: when the other resource leaves
 the program, Pulumi deletes it, or takes it away."""
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.adoption import new_groups
+from aws_access_keys.rules.networks import ALLOW_FROM
 from aws_access_keys.rules.policies import policy_arn, policy_key
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import FORGET, PARAMETER, SECRET, USER
+from aws_access_keys.rules.resource_types import COMPONENT, FORGET, GROUP, PARAMETER, SECRET, USER
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings, GroupSettings
 from aws_access_keys.state import ComponentState, component_name, component_of, urn_below
@@ -38,9 +40,19 @@ def adopted_twice(
             yield Problem(spell("users.{}.key.adopt.id", user), already_in_stack("access key", urn, state))
 
 
-def given_twice(settings: AccessSettings, spell: Spelling, state: ComponentState, partition: str) -> Iterator[Problem]:
+def given_twice(
+    settings: AccessSettings,
+    spell: Spelling,
+    state: ComponentState,
+    partition: str,
+    policies: Container[str],
+) -> Iterator[Problem]:
     """What the component is to give although another resource of the stack gives it, too: to AWS, both are the same.
-    When the other one goes, in this update or a later one, it takes that away, and the stack would not notice."""
+    When the other one goes, in this update or a later one, it takes that away, and the stack would not notice.
+
+    policies: the names of the customer managed policies that the component creates.
+    """
+    going = {policy for policy in state.policies if policy not in policies}
     for kind, holders in (("group", settings.groups), ("user", settings.users)):
         for name, holder in holders.items():
             given = state.given.get((kind, name), {})
@@ -49,7 +61,14 @@ def given_twice(settings: AccessSettings, spell: Spelling, state: ComponentState
             for policy in holder.policies:
                 if policy not in settings.policy_documents:
                     arn = policy_arn(policy, partition)
-                    wanted.append(("policies", policy_key(arn), arn))
+                    if ":iam::aws:" not in arn and (made := arn.rpartition("/")[2]) in going:
+                        yield Problem(
+                            spell(f"{kind}s.{{}}.policies", name),
+                            f"this stack created the policy {arn}, and deletes it, because {spell('policy_documents')} "
+                            f"no longer has '{made}'. Keep it there, and write '{made}' here.",
+                        )
+                    else:
+                        wanted.append(("policies", policy_key(arn), arn))
                 else:  # IAM has each name once in an account, whatever the path
                     own = [arn for arn in given if arn.endswith(f"/{policy}") and ":iam::aws:" not in arn]
                     wanted += [("policies", policy, arn) for arn in own]
@@ -59,6 +78,8 @@ def given_twice(settings: AccessSettings, spell: Spelling, state: ComponentState
             else:
                 wanted += [("groups", "", group) for group in holder.groups]
             wanted += [("inline", policy, policy) for policy in holder.inline]
+            if holder.allow_from is not None:
+                wanted.append(("allow_from", ALLOW_FROM, ALLOW_FROM))
             stays = {key for _, key, _ in wanted} | getattr(holder, "policy_arns", {}).keys()
             for setting, key, what in wanted:
                 for why in other_givers(state, kind, name, what, key, stays):
@@ -101,7 +122,8 @@ def other_givers(
     user. stays: the same of all that it has in this run.
     """
     givers = state.given.get((kind, name), {}).get(what, ())
-    own = {urn.rpartition("/")[2]: urn for urn in givers if component_of(urn) == state.urn}
+    below = f"{COMPONENT}${USER if kind == 'user' else GROUP}$"
+    own = {urn.rpartition("/")[2]: urn for urn in givers if below in urn and component_of(urn) == state.urn}
     for urn in givers:
         if urn not in own.values():
             policy = "a resource policy" if kind == "secret" else what
@@ -112,7 +134,9 @@ def other_givers(
     if not key or key in own:
         return
     for other, urn in own.items():
-        if other in stays:
+        if re.fullmatch(r"s3(-\d+)?", other):
+            yield f"the {kind} has {what} from its S3 grants. Remove it here; a policy of your own needs another name."
+        elif other in stays:
             yield f"the {kind} has {what} already, as '{other}'. Keep it there, and remove it here."
         else:
             yield (

@@ -51,7 +51,7 @@ def preflight(
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     yield from adopted_twice(settings, spell, state, account)
-    yield from given_twice(settings, spell, state, partition)
+    yield from given_twice(settings, spell, state, partition, policies)
     yield from parameters_of_others(store_places(settings, spell)["parameter"], state, account)
     yield from adoption_problems(settings, spell, state, ignored_tags, account)
 

@@ -639,11 +639,11 @@ def test_a_new_store_gets_the_key_from_one_that_has_it(new_stack: NewStack, sand
     assert stored_keys(sandbox) == {}
     assert stack.preview("--expect-no-changes").changes == {}
     stack.write(unkept(deliver={"command": [*command.settings["command"], "changed"]}))
-    waits = stack.up(check=False)
+    preview, waits = stack.preview(), stack.up(check=False)
     assert waits.code != 0
-    assert (
-        "its secret is not kept, and no store has it. Raise serial to 2 for a key that can be delivered." in waits.text
-    )
+    for done in (preview, waits):
+        why = "its secret is not kept, and no store has it. Raise serial to 2 for a key that can be delivered."
+        assert why in done.text
     assert works(sandbox, command.key(sandbox))
     assert keys_in_iam(sandbox) == before
     command.forget()

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from aws_access_keys.rules.s3_grants import S3Grant, grant_policies
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
 
@@ -431,6 +432,50 @@ def test_users_without_groups_have_policies_and_a_boundary(new_stack: NewStack, 
     assert is_allowed(get, sandbox.client("s3", ann), "data-2", "in/"), "without the boundary the policy counts"
     stack.destroy()
     assert sandbox.client("iam").list_users()["Users"] == []
+
+
+@pytest.mark.long
+def test_a_grant_that_moves_to_another_policy_of_its_group_is_allowed_at_every_moment(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, buckets = new_stack(), [f"{'data-' * 10}{number:02}" for number in range(30)]
+
+    def write(*names: str) -> None:
+        grants = [{"bucket": name, "access": "read"} for name in names]
+        stack.write({"groups": {"readers": {"s3": grants}}, "users": {"ann": {"groups": ["readers"]}}})
+
+    def policies() -> set[str]:
+        attached = sandbox.client("iam").list_attached_group_policies(GroupName="readers")["AttachedPolicies"]
+        return {policy["PolicyName"] for policy in attached}
+
+    for bucket in buckets:
+        root = sandbox.client("s3")
+        root.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "ap-northeast-2"})
+    count = next(count for count in range(2, 30) if len(grant_policies(grants(buckets[-count:]), "aws")) == 2) - 1
+    write(*buckets[-count:])
+    stack.up()
+    s3 = sandbox.client("s3", stack.key("ann"))
+    assert policies() == {"readers-s3"}
+    for action in ("CreatePolicy", "AttachGroupPolicy"):
+        write(*buckets[-count - 1 :])
+        sandbox.control.fail(f"iam:{action}", "AccessDenied", times=9)
+        assert stack.up(check=False).code != 0
+        sandbox.control.clear_faults()
+        s3.list_objects_v2(Bucket=buckets[-1])
+    stack.up()
+    assert policies() == {"readers-s3", "readers-s3-2"}
+    write(*buckets[-count:])
+    sandbox.control.fail("iam:CreatePolicyVersion", "AccessDenied", times=9)
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    s3.list_objects_v2(Bucket=buckets[-1])
+    stack.up()
+    s3.list_objects_v2(Bucket=buckets[-1])
+    assert policies() == {"readers-s3"}
+
+
+def grants(buckets: Iterable[str]) -> list[S3Grant]:
+    return [S3Grant(bucket, "", "read") for bucket in buckets]
 
 
 @pytest.mark.long

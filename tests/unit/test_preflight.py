@@ -89,6 +89,7 @@ def test_a_policy_that_the_account_has_is_taken_unless_the_stack_made_it(aws: Fa
         ("groupMembership:GroupMembership", {"group": "g", "users": ["ann"]}, "users.ann.groups"),
         ("groupMembership:GroupMembership", {"group": "g", "users": ["bob"]}, None),
         ("userPolicy:UserPolicy", {"user": "bob", "name": "own"}, None),
+        ("userPolicy:UserPolicy", {"user": "ann", "name": "allow-from"}, "users.ann.allow_from"),
     ],
 )
 def test_what_another_resource_of_the_stack_gives_is_not_given_twice(
@@ -96,7 +97,7 @@ def test_what_another_resource_of_the_stack_gives_is_not_given_twice(
 ) -> None:
     given = {"policies": ["AmazonS3ReadOnlyAccess"], "inline": {"own": {"Version": "2012-10-17", "Statement": []}}}
     state = MadeUpState().group("g").user("ann", "1").plain(f"aws:iam/{kind}", outputs)
-    found = problems(aws, {"ann": given}, state, groups={"g": given})
+    found = problems(aws, {"ann": {**given, "allow_from": ["203.0.113.0/24"]}}, state, groups={"g": given})
     assert list(found) == ([place] if place else [])
     if place:
         assert f"pulumi state delete 'urn:pulumi:dev::{PROJECT}::aws:iam/{kind}::mine'" in found[place]
@@ -121,6 +122,31 @@ def test_a_policy_is_not_attached_under_another_name_which_would_detach_it(aws: 
     assert found == {
         "groups.g.policy_arns.new": f"the group has {backup} already, as 'old'. Keep it there, and remove it here."
     }
+
+
+def test_what_a_child_of_the_component_gives_that_the_program_made_is_not_given_twice(aws: FakeAws) -> None:
+    state = MadeUpState().group("g").user("ann", "1")
+    state.add("aws:iam/groupPolicyAttachment:GroupPolicyAttachment", "access/mine", {"group": "g", "policyArn": S3})
+    found = problems(aws, {"ann": {}}, state, groups={"g": {"policies": ["AmazonS3ReadOnlyAccess"]}})
+    assert "access/mine' gives arn:" in found["groups.g.policies"]
+    assert "pulumi state delete" in found["groups.g.policies"]
+
+
+def test_the_arn_of_a_policy_that_the_stack_deletes_is_refused(aws: FakeAws) -> None:
+    state = MadeUpState().group("g", d=f"{OWN}d").user("ann", "1")
+    state.add("aws:iam/policy:Policy", "access/d", {"name": "d", "policy": "{}"})
+    found = problems(aws, {"ann": {}}, state, groups={"g": {"policies": [f"{OWN}d"]}})
+    assert "no longer has 'd'. Keep it there, and write 'd' here." in found["groups.g.policies"]
+
+
+def test_the_policy_of_an_s3_grant_is_not_given_twice(aws: FakeAws) -> None:
+    state = MadeUpState().group("g", s3=f"{OWN}g-s3").user("ann", "1")
+    state.add("aws:iam/group:Group$aws:iam/policy:Policy", "access/g/s3", {"name": "g-s3", "policy": "{}"})
+    own = {"g-s3": {"Version": "2012-10-17", "Statement": []}}
+    grants = [{"bucket": "data", "access": "read"}]
+    for group, documents in (({"policies": ["g-s3"]}, own), ({"policies": [f"{OWN}g-s3"], "s3": grants}, {})):
+        found = problems(aws, {"ann": {}}, state, groups={"g": group}, policy_documents=documents)
+        assert "from its S3 grants. Remove it here" in found["groups.g.policies"]
 
 
 @pytest.mark.parametrize(
