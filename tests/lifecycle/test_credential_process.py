@@ -65,6 +65,7 @@ def test_the_aws_cli_follows_a_rotation_without_a_secret_in_a_file(
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 def test_a_consumer_needs_one_permission_and_neither_pulumi_nor_a_project(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -245,13 +245,14 @@ def test_a_key_that_somebody_deactivated_goes_into_no_new_store(
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("store", "keep", "option", "what"),
     [
-        pytest.param("secretsManager", False, "--target", "AccessKey::access/test-user/1"),
-        pytest.param("ssm", False, "--exclude", "AccessKey::access/test-user/2", marks=pytest.mark.long),
-        pytest.param("ssm", True, "--exclude", "Parameter::access/access-keys/test-user", marks=pytest.mark.long),
-        pytest.param("ssm", True, "--target", "AccessKey::access/test-user/1", marks=pytest.mark.long),
+        ("secretsManager", False, "--target", "AccessKey::access/test-user/1"),
+        ("ssm", False, "--exclude", "AccessKey::access/test-user/2"),
+        ("ssm", True, "--exclude", "Parameter::access/access-keys/test-user"),
+        ("ssm", True, "--target", "AccessKey::access/test-user/1"),
     ],
 )
 def test_after_a_failed_delivery_a_run_that_leaves_the_store_out_does_not_retire_the_key_in_it(

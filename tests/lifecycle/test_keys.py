@@ -49,6 +49,7 @@ def test_keys_make_room_for_more_new_ones_at_once_than_the_program_has_threads(
     assert all(list(keys_in_iam(sandbox, user))[-1] == current[user] for user in users), "each user has the third key"
 
 
+@pytest.mark.long
 def test_the_key_in_use_works_at_every_moment_of_a_rotation(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for serial in (1, 2):
@@ -77,14 +78,7 @@ def test_the_key_in_use_works_at_every_moment_of_a_rotation(new_stack: NewStack,
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("previous", "status"),
-    [
-        pytest.param("active", "Active", marks=pytest.mark.long),
-        pytest.param("inactive", "Inactive", marks=pytest.mark.long),
-        ("deleted", None),
-    ],
-)
+@pytest.mark.parametrize(("previous", "status"), [("active", "Active"), ("inactive", "Inactive"), ("deleted", None)])
 def test_previous_decides_what_becomes_of_the_key_before(
     new_stack: NewStack, sandbox: Sandbox, previous: str, status: str | None
 ) -> None:

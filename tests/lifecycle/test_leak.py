@@ -231,15 +231,15 @@ def test_no_setting_activates_a_leaked_key(sandbox: Sandbox, stack: Stack) -> No
     assert works(sandbox, key)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("at", "says", "status"),
     [
         ("GetUserPolicy", "is not activated: `access-keys leak` recorded during this run", "Inactive"),
-        pytest.param(
+        (
             "UpdateAccessKey",
             "was activated at the moment when `access-keys leak` recorded that it has leaked",
             "Active",
-            marks=pytest.mark.long,
         ),
     ],
 )
@@ -322,13 +322,7 @@ def test_the_record_of_one_leaked_key_outlives_the_leak_of_another(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "action",
-    [
-        "PutUserPolicy",
-        *(pytest.param(one, marks=pytest.mark.long) for one in ("GetAccessKeyInfo", "UpdateAccessKey", "LookupEvents")),
-    ],
-)
+@pytest.mark.parametrize("action", ["PutUserPolicy", "GetAccessKeyInfo", "UpdateAccessKey", "LookupEvents"])
 def test_killed_at_any_step_and_run_again_it_ends_the_same(sandbox: Sandbox, stack: Stack, action: str) -> None:
     key = stack.key("test-user")
     sessions = sessions_of(sandbox, key)

@@ -529,9 +529,9 @@ def test_no_key_that_a_command_delivered_makes_room_for_one_after_the_next(
 @pytest.mark.parametrize(
     ("then", "seconds", "says"),
     [
-        pytest.param("time.sleep(60)", 2, "it did not finish within 2 seconds and was killed", marks=pytest.mark.long),
+        ("time.sleep(60)", 2, "it did not finish within 2 seconds and was killed"),
         ("print(key['aws_secret_access_key']); sys.exit(3)", 60, "it exited with code 3; it printed: [secret]"),
-        pytest.param("os.kill(os.getpid(), 9)", 60, "it was terminated by SIGKILL", marks=pytest.mark.long),
+        ("os.kill(os.getpid(), 9)", 60, "it was terminated by SIGKILL"),
     ],
 )
 def test_a_command_that_does_not_deliver_fails_the_run(

@@ -381,6 +381,7 @@ def test_a_key_that_cannot_be_handed_over_is_refused_with_advice(new_stack: NewS
     assert stack.key("bob")[1] not in hand_over.printed
 
 
+@pytest.mark.long
 def test_a_rotation_is_requested_in_the_stack_file_and_the_next_update_issues_the_key(new_stack: NewStack) -> None:
     stack = new_stack()
     stack.write({"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "b.c@d")}})

@@ -132,6 +132,7 @@ def test_a_component_that_gets_a_parent_does_not_adopt_its_own_users_which_would
     assert works(sandbox, anns)
 
 
+@pytest.mark.long
 def test_users_and_groups_that_the_program_has_without_a_component_are_adopted_once_the_state_has_let_them_go(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

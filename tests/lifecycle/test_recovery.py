@@ -1,5 +1,6 @@
 """What a run leaves that failed half-way: no key in use is lost by the next one."""
 
+import itertools
 import json
 import os
 import re
@@ -778,14 +779,7 @@ def put_current_back(stack: Stack, store: str, unkept: "tuple[str, str] | None")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("store", "keeps"),
-    [
-        ("ssm", True),
-        *(pytest.param(*case, marks=pytest.mark.long) for case in (("ssm", False), ("secretsManager", True))),
-        pytest.param("secretsManager", False, marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.parametrize(("store", "keeps"), itertools.product(("ssm", "secretsManager"), (True, False)))
 def test_a_previous_key_that_somebody_put_back_into_a_store_stays_until_the_store_has_the_current_one(
     new_stack: NewStack, sandbox: Sandbox, store: str, keeps: bool
 ) -> None:

@@ -46,6 +46,7 @@ def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["bob"]
 
 
+@pytest.mark.long
 def test_the_preview_of_a_rotation_names_what_a_new_key_does_not_change(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config("ann"))

@@ -50,6 +50,7 @@ def test_a_stack_lives_from_up_to_destroy(new_stack: NewStack, sandbox: Sandbox)
     assert in_iam(sandbox) == ([], []), "destroy leaves IAM empty"
 
 
+@pytest.mark.long
 def test_outputs_have_ids_secrets_and_a_credentials_file_that_the_sdk_reads(
     new_stack: NewStack, sandbox: Sandbox, tmp_path: Any
 ) -> None:

@@ -238,7 +238,7 @@ def test_a_secret_in_the_clear_is_refused(new_stack: NewStack, sandbox: Sandbox)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [1, 2])
 def test_adopting_a_wrong_key_or_one_of_two_is_refused(new_stack: NewStack, sandbox: Sandbox, count: int) -> None:
     iam = sandbox.client("iam")
     iam.create_user(UserName="by-hand")
