@@ -78,7 +78,7 @@ user_required = $(if $(filter command line,$(origin USER)),,$(error USER is requ
 # ---- for developers
 
 test: engine policy-setup ## unit, sandbox, and whole lives of stacks on the real engine
-	@$(BIN)/python -m pytest -n 4 --dist load --maxschedchunk 1 -m "not long"
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not long"
 
 test-long: engine policy-setup ## every test, with the whole tables of faults and permissions: hours
 	@$(BIN)/python -m pytest -n 2 --dist worksteal

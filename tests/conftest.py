@@ -1,5 +1,6 @@
 """One sandbox per process for all tests with an engine, and the search for leaked secrets when they have ended."""
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,19 @@ from tests.leaks import Search
 from tests.lifecycle.stack import Sandbox
 
 LEAKS = pytest.StashKey[str]()
+
+
+@pytest.hookimpl(trylast=True)  # after -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that take minutes begin first, spread over the processes: `--dist worksteal` gives each of them an
+    equal part of the list to begin with."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    minutes = [item for item in items if item.get_closest_marker("minutes")]
+    others = [item for item in items if not item.get_closest_marker("minutes")]
+    items.clear()
+    for process in range(processes):
+        begin, end = (len(others) * part // processes for part in (process, process + 1))
+        items += minutes[process::processes] + others[begin:end]
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     process.stop(SandboxPaths(tmp_path / ".sandbox"))
 
 
+@pytest.mark.long
 def test_a_program_of_ones_own_lives_in_its_sandbox(run: Run, tmp_path: Path) -> None:
     run("pulumi", "stack", "init", "dev")
     assert "4 created" in run("pulumi", "up", "--yes", "--skip-preview")

@@ -21,6 +21,7 @@ SPREAD = (
 """Scenarios of which each fault is tried once in every run: 20 points."""
 
 
+@pytest.mark.minutes
 @pytest.mark.parametrize("scenario", SPREAD)
 def test_a_sample_of_faults_costs_no_key(
     scenario: str, prepared: Callable[[str], Prepared], record_property: Record

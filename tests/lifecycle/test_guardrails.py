@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.lifecycle.helpers import NewStack
@@ -24,6 +25,7 @@ def example(name: str) -> dict[str, Any]:
     return yaml.safe_load((CHECKOUT / f"Pulumi.{name}.yaml").read_text())["config"]
 
 
+@pytest.mark.long
 def test_the_pack_stops_a_preview_in_prod_and_lets_the_example_for_prod_pass(new_stack: NewStack) -> None:
     stack = new_stack()
     stack.write(example("dev"))

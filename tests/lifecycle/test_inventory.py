@@ -91,6 +91,7 @@ def bob() -> dict[str, Any]:
     return {"groups": {"web": {"policies": ["AmazonS3FullAccess"]}}, "users": {"bob": {"groups": ["web"]}}}
 
 
+@pytest.mark.long
 def test_every_user_and_key_is_there_with_its_stack(
     new_stack: NewStack, sandbox: Sandbox, made: dict[str, str]
 ) -> None:

@@ -69,6 +69,7 @@ def aws(stack: Stack, *arguments: str, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_the_report_shows_every_key_as_aws_has_it(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     config: dict[str, Any] = {"groups": GROUPS, "users": {user: {"groups": ["s3"]} for user in ("ann", "bob")}}

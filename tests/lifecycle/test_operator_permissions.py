@@ -258,6 +258,7 @@ def outcome(operator: Operator, kms_key: str) -> tuple[int, str]:
     return code, text
 
 
+@pytest.mark.minutes
 def test_the_printed_policies_are_enough_and_each_action_is_used(
     new_stack: NewStack, sandbox: Sandbox, kms_key: str
 ) -> None:
