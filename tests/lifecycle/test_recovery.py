@@ -779,7 +779,7 @@ def put_current_back(stack: Stack, store: str, unkept: "tuple[str, str] | None")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("store", "keeps"), itertools.product(("ssm", "secretsManager"), (True, False)))
+@pytest.mark.parametrize(("store", "keeps"), list(itertools.product(("ssm", "secretsManager"), (True, False))))
 def test_a_previous_key_that_somebody_put_back_into_a_store_stays_until_the_store_has_the_current_one(
     new_stack: NewStack, sandbox: Sandbox, store: str, keeps: bool
 ) -> None:
