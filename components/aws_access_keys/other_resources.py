@@ -12,7 +12,7 @@ from aws_access_keys.rules.policies import policy_arn, policy_key
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import COMPONENT, FORGET, GROUP, PARAMETER, SECRET, USER
 from aws_access_keys.rules.untyped import mapping
-from aws_access_keys.settings import AccessSettings, GroupSettings
+from aws_access_keys.settings import AccessSettings, GroupSettings, UserSettings
 from aws_access_keys.state import ComponentState, component_name, component_of, urn_below
 
 
@@ -52,38 +52,23 @@ def given_twice(
 
     policies: the names of the customer managed policies that the component creates.
     """
-    going = {policy for policy in state.policies if policy not in policies}
     for kind, holders in (("group", settings.groups), ("user", settings.users)):
         for name, holder in holders.items():
-            given = state.given.get((kind, name), {})
             wanted: list[tuple[str, str, str]] = []
-            """Setting, name of the resource below that of the group or user, and what is given."""
-            for policy in holder.policies:
-                if policy not in settings.policy_documents:
-                    arn = policy_arn(policy, partition)
-                    if ":iam::aws:" not in arn and (made := arn.rpartition("/")[2]) in going:
-                        yield Problem(
-                            spell(f"{kind}s.{{}}.policies", name),
-                            f"this stack created the policy {arn}, and deletes it, because {spell('policy_documents')} "
-                            f"no longer has '{made}'. Keep it there, and write '{made}' here.",
-                        )
-                    else:
-                        wanted.append(("policies", policy_key(arn), arn))
-                else:  # IAM has each name once in an account, whatever the path
-                    own = [arn for arn in given if arn.endswith(f"/{policy}") and ":iam::aws:" not in arn]
-                    wanted += [("policies", policy, arn) for arn in own]
-            if isinstance(holder, GroupSettings):
-                known = {key: arn for key, arn in holder.policy_arns.items() if isinstance(arn, str)}
-                wanted += [(f"policy_arns.{key}", key, arn) for key, arn in known.items()]
-            else:
-                wanted += [("groups", "", group) for group in holder.groups]
-            wanted += [("inline", policy, policy) for policy in holder.inline]
-            if holder.allow_from is not None:
-                wanted.append(("allow_from", ALLOW_FROM, ALLOW_FROM))
+            for place, key, what in _wanted(kind, name, holder, settings, spell, state, partition):
+                made = what.rpartition("/")[2] if ":policy/" in what and ":iam::aws:" not in what else ""
+                if made in state.policies and made not in policies and key == policy_key(what):
+                    yield Problem(
+                        place,
+                        f"this stack created the policy {what}, and deletes it, because {spell('policy_documents')} no "
+                        f"longer has '{made}'. Keep it there, and write '{made}' here.",
+                    )
+                else:
+                    wanted.append((place, key, what))
             stays = {key for _, key, _ in wanted} | getattr(holder, "policy_arns", {}).keys()
-            for setting, key, what in wanted:
+            for place, key, what in wanted:
                 for why in other_givers(state, kind, name, what, key, stays):
-                    yield Problem(spell(f"{kind}s.{{}}.{setting}", name), why)
+                    yield Problem(place, why)
     for user in settings.users_with_key:
         deliver = settings.effective_deliver(user)
         store = deliver.secrets_manager if deliver else None
@@ -92,6 +77,37 @@ def given_twice(
             for arn in (arn for arn, urn in state.in_stack.items() if urn == secret):
                 for why in other_givers(state, "secret", arn, "policy"):
                     yield Problem(spell("users.{}.deliver.secrets_manager.readers", user), why)
+
+
+def _wanted(
+    kind: str,
+    name: str,
+    holder: GroupSettings | UserSettings,
+    settings: AccessSettings,
+    spell: Spelling,
+    state: ComponentState,
+    partition: str,
+) -> Iterator[tuple[str, str, str]]:
+    """What a group or user is to have, as far as it is known before the update: the setting, the name of its resource
+    below that of the group or user, and what it gives."""
+    of = f"{kind}s.{{}}"
+    for policy in holder.policies:
+        if policy not in settings.policy_documents:
+            arn = policy_arn(policy, partition)
+            yield spell(f"{of}.policies", name), policy_key(arn), arn
+            continue
+        for arn in state.given.get((kind, name), ()):  # IAM has each name once in an account, whatever the path
+            if arn.endswith(f"/{policy}") and ":iam::aws:" not in arn:
+                yield spell(f"{of}.policies", name), policy, arn
+    if isinstance(holder, GroupSettings):
+        for key, arn in holder.policy_arns.items():
+            if isinstance(arn, str):
+                yield spell(f"{of}.policy_arns.{{}}", name, key), key, arn
+    else:
+        yield from ((spell(f"{of}.groups", name), "", group) for group in holder.groups)
+    yield from ((spell(f"{of}.inline", name), policy, policy) for policy in holder.inline)
+    if holder.allow_from is not None:
+        yield spell(f"{of}.allow_from", name), ALLOW_FROM, ALLOW_FROM
 
 
 def parameters_of_others(places: Mapping[str, str], state: ComponentState, account: Account) -> Iterator[Problem]:
