@@ -24,10 +24,9 @@ def adopted_twice(
     def group(name: str) -> Any:
         return mapping(account.ask("iam", "get_group", GroupName=name, MaxItems=1)).get("Group")
 
-    names = {arn.rpartition("/")[2] for arn in state.in_stack}
     users = [name for name in settings.users if settings.adopts(name) and not state.user(name).exists]
     for kind, adopted, ask in (("user", users, account.user), ("group", new_groups(settings, state), group)):
-        for name in sorted(names & set(adopted)):
+        for name in sorted({*state.names(kind)} & {*adopted}):
             try:
                 found = mapping(ask(name))
             except AwsQueryError:

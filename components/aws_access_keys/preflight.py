@@ -79,7 +79,7 @@ def _taken(
                 f"AWS did not answer with the credentials that Pulumi uses: {error}. Check them with `aws sts "
                 "get-caller-identity`, then run `pulumi up` again. Nothing was created or changed."
             ) from None
-        known = {arn.rpartition("/")[2].casefold(): urn for arn, urn in state.in_stack.items()}
+        known = {known.casefold(): urn for known, urn in state.names(kind).items()}
         for name in new if state.is_new else ():
             if urn := known.get(name.casefold()):
                 yield Problem(spell(f"{kind}s.{{}}", name), already_in_stack(kind, urn, state))

@@ -324,6 +324,10 @@ class ComponentState:
                 return self.owner_of(key_id)
         return None
 
+    def names(self, kind: str) -> dict[str, str]:
+        """Name of each `user` or `group` of the whole stack → URN of the resource."""
+        return {arn.rpartition("/")[2]: urn for arn, urn in self.in_stack.items() if f":{kind}/" in arn}
+
     def user(self, name: str) -> UserState:
         """A user's state; an empty one for a new user."""
         return self.users.get(name, UserState())

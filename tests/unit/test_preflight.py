@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
@@ -12,6 +13,7 @@ from aws_access_keys.rules.policies import policy_key
 from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import ComponentSettings
+from aws_access_keys.state import parse_state
 from botocore.exceptions import NoCredentialsError
 from botocore.parsers import ResponseParserError
 
@@ -157,6 +159,15 @@ def test_a_parameter_of_the_program_is_not_delivered_to(aws: FakeAws, region: st
     state = MadeUpState().group("g").user("ann", "1").plain("aws:ssm/parameter:Parameter", outputs)
     found = problems(aws, {"ann": {"deliver": {"ssm": {}}}}, state)
     assert set(found) == ({"users.ann.deliver.ssm"} if is_refused else set())
+
+
+def test_a_parameter_is_not_taken_for_a_user_of_its_name(aws: FakeAws) -> None:
+    aws.errors["list_users"] = aws_error("AccessDenied")
+    outputs = {"arn": "arn:aws:ssm:ap-northeast-2:123456789012:parameter/team/ann"}
+    others = MadeUpState("other").plain("aws:ssm/parameter:Parameter", outputs).resources
+    new: Any = SimpleNamespace(parsed=parse_state(MadeUpState().urn, others))
+    assert new.parsed.is_new
+    assert problems(aws, {"ann": {}}, new) == {}
 
 
 def test_a_secrets_policy_of_the_program_is_not_replaced_by_readers_which_would_go_with_it(aws: FakeAws) -> None:
