@@ -93,7 +93,7 @@ class DeliveryCheck:
         if is_somewhere and not is_activated and (why := self.withhold(newest, missing)):
             self.warnings = (why,)
             return
-        # A preview reads no secret. Where a command only had the key, no store tells it.
+        # A preview reads no secret. Where only a command had the key, no store can tell it.
         by_command = (
             is_recorded and was_delivered and not aws_stores(found.to) and "existingSecret" not in self.asked.to
         )

@@ -8,9 +8,10 @@ from typing import Any
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.adoption import new_groups
 from aws_access_keys.rules.networks import ALLOW_FROM
-from aws_access_keys.rules.policies import policy_arn, policy_key
+from aws_access_keys.rules.policies import customer_policy, policy_arn, policy_key
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import COMPONENT, FORGET, GROUP, PARAMETER, SECRET, USER
+from aws_access_keys.rules.resource_types import COMPONENT, FORGET, GROUP, PARAMETER, RESOURCE_POLICY, SECRET, USER
+from aws_access_keys.rules.s3_grants import POLICY_KEY
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings, GroupSettings, UserSettings
 from aws_access_keys.state import ComponentState, component_name, component_of, urn_below
@@ -55,8 +56,8 @@ def given_twice(
         for name, holder in holders.items():
             wanted: list[tuple[str, str, str]] = []
             for place, key, what in _wanted(kind, name, holder, settings, spell, state, partition):
-                made = what.rpartition("/")[2] if ":policy/" in what and ":iam::aws:" not in what else ""
-                if made in state.policies and made not in policies and key == policy_key(what):
+                made = customer_policy(what)
+                if made and made in state.policies and made not in policies and key == policy_key(what):
                     yield Problem(
                         place,
                         f"this stack created the policy {what}, and deletes it, because {spell('policy_documents')} no "
@@ -74,7 +75,7 @@ def given_twice(
         if store and store.readers:
             secret = state.store_urn(SECRET, store.stored_name(user, "secrets_manager"))
             for arn in (arn for arn, urn in state.in_stack.items() if urn == secret):
-                for why in other_givers(state, "secret", arn, "policy"):
+                for why in other_givers(state, "secret", arn, RESOURCE_POLICY):
                     yield Problem(spell("users.{}.deliver.secrets_manager.readers", user), why)
 
 
@@ -96,7 +97,7 @@ def _wanted(
             yield spell(f"{of}.policies", name), policy_key(arn), arn
             continue
         for arn in state.given.get((kind, name), ()):  # IAM has each name once in an account, whatever the path
-            if arn.endswith(f"/{policy}") and ":iam::aws:" not in arn:
+            if customer_policy(arn) == policy:
                 yield spell(f"{of}.policies", name), policy, arn
     if isinstance(holder, GroupSettings):
         for key, arn in holder.policy_arns.items():
@@ -141,15 +142,14 @@ def other_givers(
     own = {urn.rpartition("/")[2]: urn for urn in givers if below in urn and component_of(urn) == state.urn}
     for urn in givers:
         if urn not in own.values():
-            policy = "a resource policy" if kind == "secret" else what
             yield (
-                f"'{urn}' gives {policy} to the {kind}, too, and takes it away when that resource is removed. "
+                f"'{urn}' gives {what} to the {kind}, too, and takes it away when that resource is removed. "
                 f"{FORGET.format(urn)} Then run `pulumi up` again."
             )
     if not key or key in own:
         return
     for other, urn in own.items():
-        if re.fullmatch(r"s3(-\d+)?", other):
+        if re.fullmatch(POLICY_KEY, other):
             yield f"the {kind} has {what} from its S3 grants. Remove it here; a policy of your own needs another name."
         elif other in stays:
             yield f"the {kind} has {what} already, as '{other}'. Keep it there, and remove it here."

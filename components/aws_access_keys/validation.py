@@ -31,7 +31,7 @@ from aws_access_keys.rules.notices import topic_problems
 from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.policies import PolicyError, policy_arn, policy_key
 from aws_access_keys.rules.problem import STACK_FILE, Problem, Spelling, as_lines
-from aws_access_keys.rules.s3_grants import grant_policies, grant_problems, kms_key_problems
+from aws_access_keys.rules.s3_grants import POLICY_KEY, grant_policies, grant_problems, kms_key_problems
 from aws_access_keys.rules.secrets import existing_problems, reader_problems, replica_problems
 from aws_access_keys.setting_types import file_content
 from aws_access_keys.settings import AccessSettings, DeliverSettings, GroupSettings, StackSettings, StoreSettings
@@ -184,7 +184,7 @@ def _own_policy_problems(settings: AccessSettings, spell: Spelling, partition: s
         if _arn(full := f"{settings.name_prefix or ''}{name}", partition) or _arn(name, partition):
             yield Problem(place, f"'{full}' is also the name of an AWS managed policy. Choose another name.")
         for group in with_grants:
-            if not re.fullmatch(rf"{re.escape(group)}-s3(-\d+)?", name, re.IGNORECASE):
+            if not re.fullmatch(rf"{re.escape(group)}-{POLICY_KEY}", name, re.IGNORECASE):
                 continue
             yield Problem(place, f"the policy for the S3 grants of '{group}' has this name. Choose another name.")
         if name not in attached:

@@ -112,6 +112,11 @@ def is_quarantine(arn: str) -> bool:
     return re.fullmatch(r"arn:[a-z-]+:iam::aws:policy/AWSCompromisedKeyQuarantine(V\d+)?", arn) is not None
 
 
+def customer_policy(arn: str) -> str | None:
+    """The name of a customer managed policy; None for one of AWS's, and for what is not the ARN of a policy."""
+    return arn.rpartition("/")[2] if ":policy/" in arn and ":iam::aws:" not in arn else None
+
+
 def policy_key(arn: str) -> str:
     """A short text that is the same for a policy given by name and by ARN, and has no `/`.
 

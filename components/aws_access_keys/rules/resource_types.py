@@ -28,6 +28,7 @@ FORGET = (
     "which changes nothing in AWS."
 )
 """What to do about a resource whose user, group or key a component is to have."""
+RESOURCE_POLICY = "a resource policy"
 _POLICIES = {
     USER_POLICY: ("user", "name"),
     GROUP_POLICY: ("group", "name"),
@@ -39,13 +40,13 @@ _POLICIES = {
 
 def held(kind: str, outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """What a resource gives to others: `user` or `group`, its name, and the ARN or name of a policy, or the name of a
-    group that a user is in; or `secret`, its ARN, and `policy`. kind: the type of the resource."""
+    group that a user is in; or `secret`, its ARN, and RESOURCE_POLICY. kind: the type of the resource."""
     if kind == MEMBERSHIP:
         yield from (("user", str(outputs.get("user")), str(group)) for group in outputs.get("groups") or ())
     elif kind == GROUP_MEMBERSHIP:
         yield from (("user", str(user), str(outputs.get("group"))) for user in outputs.get("users") or ())
     elif kind == SECRET_POLICY:
-        yield "secret", str(outputs.get("secretArn")), "policy"
+        yield "secret", str(outputs.get("secretArn")), RESOURCE_POLICY
     elif kind in _POLICIES:
         owner, what = _POLICIES[kind]
         yield owner, str(outputs.get(owner)), str(outputs.get(what))

@@ -70,6 +70,10 @@ class S3Grant(NamedTuple):
     """ARN of the KMS key that the bucket is encrypted with."""
 
 
+POLICY_KEY = r"s3(-\d+)?"
+"""A pattern of the keys of `grant_policies`."""
+
+
 def grant_policies(grants: Iterable[S3Grant], partition: str) -> dict[str, str]:
     """The policies for all grants of a group: `s3`, and `s3-2` and so on where one would be too long → the document as
     compact JSON."""
