@@ -94,7 +94,11 @@ def _show_and_try(stack: Stack) -> int:
 
 def _down(name: str, paths: SandboxPaths) -> int:
     stacks = sorted({path.stem for path in paths.state.rglob("stacks/**/*.json")})
-    if name in stacks and engine.find():
+    if name in stacks and not engine.find():
+        raise StackError(
+            f"There is no Pulumi engine here to destroy the stack '{name}'. Run make engine, then make down."
+        )
+    if name in stacks:
         stack = Stack(name, enter(paths))
         # A day later no key is so young that its use could be unknown. The sandbox's clock may have been ahead.
         created = [found["outputs"].get("createDate", "")[:10] for found in stack.resources() if "outputs" in found]

@@ -28,9 +28,9 @@ def paths(tmp_path: Path) -> Iterator[SandboxPaths]:
 def demo(paths: SandboxPaths) -> Demo:
     """`python -m demo ARGUMENTS` in that sandbox; what it prints."""
 
-    def run(*arguments: str, code: int = 0, text: str | None = None) -> str:
+    def run(*arguments: str, code: int = 0, text: str | None = None, **variables: str) -> str:
         command = [sys.executable, "-m", "demo", *arguments]
-        environment = os.environ | {FOLDER: str(paths.root), "SHELL": "/bin/sh"}
+        environment = os.environ | {FOLDER: str(paths.root), "SHELL": "/bin/sh", **variables}
         done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, input=text)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -69,6 +69,17 @@ def test_make_down_takes_a_stack_down_whose_keys_are_guarded_and_in_use(demo: De
 def test_a_mistyped_stack_is_refused_and_the_right_one_is_named(demo: Demo) -> None:
     assert "There is no Pulumi.prdo.yaml here. Did you mean 'prod'?" in demo("up", "prdo", code=1)
     assert "Existing stacks: none." in demo("down", "prdo"), "no empty stack was created"
+
+
+def test_make_down_without_an_engine_says_so_and_leaves_the_stack(
+    demo: Demo, paths: SandboxPaths, tmp_path: Path
+) -> None:
+    state = paths.state / ".pulumi" / "stacks" / "aws-access-keys" / "dev.json"
+    state.parent.mkdir(parents=True)
+    state.write_text("{}")
+    down = demo("down", "dev", code=1, HOME=str(tmp_path), PATH="/usr/bin:/bin")
+    assert "There is no Pulumi engine here to destroy the stack 'dev'. Run make engine, then make down." in down
+    assert state.exists()
 
 
 @pytest.mark.long
