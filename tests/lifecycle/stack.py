@@ -16,6 +16,7 @@ from pulumi_sandbox.environment import sandbox_environment
 from pulumi_sandbox.paths import SandboxPaths, prepare
 from pulumi_sandbox.provider.resources.iam_keys import ses_smtp_password_v4
 
+from tests.lifecycle import preloaded
 from tests.lifecycle.vault import SECRETS_PROVIDER, Vault
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -83,11 +84,18 @@ class Stack:
     name: str = "dev"
     environment: dict[str, str] = field(default_factory=dict)
     secrets_provider: str = SECRETS_PROVIDER
+    preloaded: bool = True
+    """Whether the program starts with its imports done, where that is possible (preloaded.py)."""
 
     def __post_init__(self) -> None:
         project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())
         project["main"] = str(self.program)
         project["runtime"]["options"]["virtualenv"] = sys.prefix
+        if self.preloaded and preloaded.is_possible(self.sandbox.engine):
+            virtualenv = preloaded.start(self.sandbox.engine.pulumi.parent)
+            project["runtime"]["options"]["virtualenv"] = str(virtualenv)
+            path = os.pathsep.join([str(virtualenv / "bin"), self.sandbox.environment["PATH"]])
+            self.environment = {"PATH": path, **self.environment}
         (self.folder / "Pulumi.yaml").write_text(yaml.safe_dump(project))
         self.write({})
         self.run("stack", "init", self.name, "--secrets-provider", self.secrets_provider)

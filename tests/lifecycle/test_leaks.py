@@ -40,7 +40,7 @@ def test_a_secret_is_found_in_a_process(place: str) -> None:
     "packing", [pytest.param("", marks=pytest.mark.long), "ZSTD", pytest.param("GZIP", marks=pytest.mark.long)]
 )
 def test_no_secret_is_anywhere_in_the_clear(new_stack: NewStack, sandbox: Sandbox, packing: str) -> None:
-    stack = new_stack()
+    stack = new_stack(preloaded=False)
     stack.environment["PULUMI_DEBUG_COMMANDS"] = "true"  # the engine hides --event-log behind it
     if packing:
         stack.environment[f"PULUMI_DIY_BACKEND_{packing}"] = "true"

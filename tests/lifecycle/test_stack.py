@@ -25,7 +25,7 @@ def in_iam(sandbox: Sandbox) -> tuple[list[str], list[str]]:
 
 
 def test_a_stack_lives_from_up_to_destroy(new_stack: NewStack, sandbox: Sandbox) -> None:
-    stack = new_stack()
+    stack = new_stack(preloaded=False)
     stack.write({"groups": GROUPS, "users": USERS})
 
     assert stack.preview().changes == {"create": 9}, "the preview says what will be made"
