@@ -230,6 +230,11 @@ class Account:
         pages = self._pages("list_groups_for_user", UserName=user)
         return {str(group["GroupName"]) for page in pages for group in page["Groups"]}
 
+    def attached_policies(self, kind: str, name: str) -> list[str]:
+        """The ARNs of the managed policies of a `user` or `group`; none where there is no such one."""
+        pages = self._pages(f"list_attached_{kind}_policies", **{f"{kind.capitalize()}Name": name})
+        return [str(policy["PolicyArn"]) for page in pages for policy in page["AttachedPolicies"]]
+
     def publish(self, topic: str, subject: str, message: str, attributes: Mapping[str, str]) -> None:
         """Publish a message to an SNS topic (ARN), in the topic's region."""
         typed = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}

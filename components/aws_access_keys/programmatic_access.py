@@ -51,6 +51,7 @@ from aws_access_keys.settings import (
 )
 from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState, read_state
 from aws_access_keys.takeover import is_listing
+from aws_access_keys.unfinished import changes, facts_in_state, facts_wanted, unfinished
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
 
@@ -222,6 +223,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             tags=self._kept_tags,
             tried={user: tried for user, tried in self._tried.items() if tried},
             undecided={user: plan.undecided for user, plan in plans.items() if plan.undecided},
+            changes=self._changes,
         )
 
     def _warn_of_settings(self, known: Collection[str]) -> None:
@@ -355,7 +357,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             {user: self._deliveries.handling(user) for user in keys},
             self._is_listing,
         )
-        refuse(list(self._deliveries.problems(plans)), spell, self._name)
+        facts = facts_in_state(state.urn, run.resources)
+        places = store_places(settings, spell)["parameter"]
+        wanted = facts_wanted(
+            settings, state, facts, {user: plan.plan for user, plan in plans.items()}, places, self._partition
+        )
+        owners = {f"policy {name}": place for name, place in policies.items()}
+        owners |= {f"parameter {name}": place for name, place in places.items()}
+        last = unfinished(state.changes, facts, wanted, state.policy_arns, owners, spell, self._account)
+        refuse([*self._deliveries.problems(plans), *last], spell, self._name)
+        self._changes = changes(facts, wanted)
         for line in lines:
             pulumi.log.info(line)
         return plans

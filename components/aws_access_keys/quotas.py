@@ -90,10 +90,8 @@ def _attachment_problems(
 def _attached(
     where: str, kind: str, name: str, new: int, own: "set[str] | frozenset[str]", account: Account
 ) -> Iterator[Problem]:
-    parameter = {f"{kind.capitalize()}Name": name}
     try:
-        response: Mapping[str, Any] | None = account.ask("iam", f"list_attached_{kind}_policies", **parameter)
-        listed = [found["PolicyArn"] for found in (response or {}).get("AttachedPolicies", ())]
+        listed = account.attached_policies(kind, name)
         quota = _quota(f"AttachedPoliciesPer{kind.capitalize()}Quota", len(listed) + new, account)
     except AwsQueryError:
         return
@@ -116,9 +114,7 @@ def _membership_problems(
         if not state.user(name).exists or not set(user.groups) - state.user(name).groups:
             continue
         try:
-            response: Mapping[str, Any] | None = account.ask("iam", "list_groups_for_user", UserName=name)
-            listed = {found["GroupName"] for found in (response or {}).get("Groups", ())}
-            others = sorted(listed - state.user(name).groups - set(user.groups))
+            others = sorted(account.groups_of(name) - state.user(name).groups - set(user.groups))
             count = len(others) + len(user.groups)
             quota = _quota("GroupsPerUserQuota", count, account)
         except AwsQueryError:

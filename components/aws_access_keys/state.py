@@ -137,6 +137,8 @@ class RunRecord(NamedTuple):
     """When the last run began that tried the current key, in ISO format: AWS shows that as a use of the key."""
     undecided: Mapping[str, str]
     """The id of the current key, where it is not known whether it was delivered."""
+    changes: Mapping[str, Mapping[str, str]]
+    """What the run is about to change: see unfinished.py. Not by user."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -146,7 +148,7 @@ class RunRecord(NamedTuple):
     def as_outputs(self) -> dict[str, Any]:
         """The record as the state has it."""
         found = {name: dict(value) for name, value in self._asdict().items()}
-        for name in ("tested", "unkept", "keep_secret", "tags", "tried", "undecided"):
+        for name in ("tested", "unkept", "keep_secret", "tags", "tried", "undecided", "changes"):
             if not found[name]:
                 del found[name]  # for those who do not use it, states stay as they were
         return {OTHER_LANGUAGES(name): value for name, value in found.items()}
@@ -266,6 +268,10 @@ class ComponentState:
     groups: frozenset[str]
     policies: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name of each customer managed policy → its document."""
+    policy_arns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The same → its ARN."""
+    changes: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """What the last run was about to change: see unfinished.py."""
     attached: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Group → name of an attachment of the stack → ARN of the policy."""
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
@@ -348,7 +354,7 @@ def read_state(component: pulumi.ComponentResource) -> tuple[ComponentState, Map
 
 def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     """The state of the component with a URN. resources: URN → `type` and `outputs` of each resource of the stack."""
-    below = _Below(urn, resources)
+    below = Below(urn, resources)
     last_run = below.outputs(PLANS).get("", {})
     record = RunRecord.of_outputs(last_run)
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
@@ -425,16 +431,15 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     for path, found in below.outputs(GROUP, GROUP_POLICY_ATTACHMENT).items():
         group, _, attachment = path.partition("/")
         attached.setdefault(group, {})[attachment] = str(found.get("policyArn"))
+    made = [*below.outputs(POLICY).values(), *below.outputs(GROUP, POLICY).values()]
     return ComponentState(
         urn=urn,
         is_new=not (own or last_run or users or groups),
         users=users,
         groups=groups,
-        policies={
-            str(found.get("name")): str(found.get("policy"))
-            for kinds in ((POLICY,), (GROUP, POLICY))
-            for found in below.outputs(*kinds).values()
-        },
+        policies={str(found.get("name")): str(found.get("policy")) for found in made},
+        policy_arns={str(found.get("name")): str(found.get("arn")) for found in made},
+        changes=record.changes,
         attached=attached,
         copies=copies,
         in_stack={
@@ -452,7 +457,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     )
 
 
-class _Below(NamedTuple):
+class Below(NamedTuple):
     """The resources below a component."""
 
     urn: str
@@ -478,7 +483,7 @@ class _Below(NamedTuple):
 
 
 def _keys(
-    below: _Below, record: RunRecord, registered: Mapping[str, Any]
+    below: Below, record: RunRecord, registered: Mapping[str, Any]
 ) -> tuple[dict[str, tuple[Key, ...]], set[str], set[str]]:
     """User → keys, newest first; the ids of those whose secret is not kept; and of those whose secret is encrypted.
 

@@ -194,22 +194,9 @@ class _Attempt:
             self.finished = done.code == 0
             self.sandbox.control.clear_faults()
             return
-        process = self.stack.start(*command, "--yes", "--skip-preview", "--json")
-        with ThreadPoolExecutor() as pool:
-            output = pool.submit(process.communicate)
-            while not output.done() and not self.sandbox.control.held():
-                time.sleep(0.02)
-            was_held = not output.done()
-            if was_held:
-                kill_with_descendants(process.pid)
-            # What the provider had under way ends, too, as it does when it dies with the engine.
-            self.sandbox.control.set_faults(Faults(failures=(Failure("*", times=10_000, code="AccessDenied"),)))
-            if not was_held:  # the calls of this run came in another order, and the one in question did not come
-                self.said += output.result()
-        while self.sandbox.control.held():
-            time.sleep(0.02)
-        time.sleep(0.2)
-        self.sandbox.control.clear_faults()
+        if (output := run_until_held(self.stack, *command)) is not None:
+            # The calls of this run came in another order, and the one in question did not come.
+            self.said.append(output)
 
     def _converge(self, command: tuple[str, ...]) -> None:
         """Run again, and do what the messages say, until a run succeeds."""
@@ -375,6 +362,27 @@ def created_unanswered(text: str) -> list[str]:
     """Names of secrets and parameters of which an output tells that they may exist without being in the state."""
     exists = re.findall(r'"access/(\S+?)": (?:PutParameter|CreateSecret) failed: \w+Exists', text)
     return exists + re.findall(r"(?:Secret|Parameter)::access/(\S+?),? interrupted while creating", text)
+
+
+def run_until_held(stack: Stack, *command: str) -> str | None:
+    """Run a command, and kill the engine at the call that is held (Failure.hold). The output if no call was."""
+    control = stack.sandbox.control
+    process = stack.start(*command, "--yes", "--skip-preview", "--json")
+    with ThreadPoolExecutor() as pool:
+        output = pool.submit(process.communicate)
+        while not output.done() and not control.held():
+            time.sleep(0.02)
+        was_held = not output.done()
+        if was_held:
+            kill_with_descendants(process.pid)
+        # What the provider had under way ends, too, as it does when it dies with the engine.
+        control.set_faults(Faults(failures=(Failure("*", times=10_000, code="AccessDenied"),)))
+        out, err = output.result()
+    while control.held():
+        time.sleep(0.02)
+    time.sleep(0.2)
+    control.clear_faults()
+    return None if was_held else out + err
 
 
 def kill_with_descendants(pid: int) -> None:

@@ -1,0 +1,174 @@
+"""Changes that AWS made in an update that was interrupted, and that the stack file no longer asks for afterwards."""
+
+import json
+import re
+import shlex
+from typing import Any
+
+import pytest
+from pulumi_sandbox.aws.settings import Failure, Faults
+
+from tests.faults.matrix import run_until_held
+from tests.lifecycle.helpers import NewStack
+from tests.lifecycle.stack import Sandbox, Stack
+
+POWER_USER = "arn:aws:iam::aws:policy/PowerUserAccess"
+
+
+def allow(action: str) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
+
+
+def file(group: dict[str, Any], user: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """A stack file with a group and a user, each with some settings of its own."""
+    groups = {
+        "readers": {"policies": ["AmazonS3ReadOnlyAccess"]} | group,
+        "writers": {"policies": ["AmazonS3FullAccess"]},
+    }
+    return {"groups": groups, "users": {"ann": {"groups": ["readers"]} | user}, **others}
+
+
+PLAIN = file({}, {})
+TWO = file({"policies": ["AmazonS3ReadOnlyAccess", "AmazonSQSFullAccess"]}, {})
+CASES = [
+    (TWO, PLAIN, "DetachGroupPolicy", "policy/AmazonSQSFullAccess is not attached any more"),
+    (PLAIN, TWO, "AttachGroupPolicy", "policy/AmazonSQSFullAccess is attached"),
+    (
+        file({}, {"policies": ["AmazonSQSFullAccess"]}),
+        PLAIN,
+        "DetachUserPolicy",
+        "policy/AmazonSQSFullAccess is not attached any more",
+    ),
+    (
+        file({"inline": {"get": allow("s3:GetObject")}}, {}),
+        file({"inline": {"get": allow("s3:PutObject")}}, {}),
+        "PutGroupPolicy",
+        "the inline policy 'get' is gone or has another document",
+    ),
+    (file({"allowFrom": ["203.0.113.0/24"]}, {}), PLAIN, "DeleteGroupPolicy", "the inline policy 'allow-from' is gone"),
+    (PLAIN, file({}, {"allowFrom": ["203.0.113.0/24"]}), "PutUserPolicy", "IAM has an inline policy 'allow-from'"),
+    (
+        PLAIN,
+        file({}, {"groups": ["writers"]}),
+        "RemoveUserFromGroup",
+        "the user is not in the group 'readers' any more",
+    ),
+    (
+        file({}, {"permissionsBoundary": POWER_USER}),
+        PLAIN,
+        "DeleteUserPermissionsBoundary",
+        "the permissions boundary in IAM is gone",
+    ),
+    (
+        PLAIN,
+        file({}, {"permissionsBoundary": POWER_USER}),
+        "PutUserPermissionsBoundary",
+        f"the permissions boundary in IAM is {POWER_USER}",
+    ),
+    (
+        file({"policies": ["own"]}, {}, policyDocuments={"own": allow("s3:GetObject")}),
+        file({"policies": ["own"]}, {}, policyDocuments={"own": allow("s3:PutObject")}),
+        "CreatePolicyVersion",
+        "the policy has another document in IAM",
+    ),
+    (
+        file({}, {"key": {"status": "active"}}),
+        file({}, {"key": {"status": "inactive"}}),
+        "UpdateAccessKey",
+        " is Inactive.",
+    ),
+    (
+        file({}, {"key": {"status": "inactive"}}),
+        file({}, {"key": {"status": "active"}}),
+        "UpdateAccessKey",
+        " is Active.",
+    ),
+    (file({}, {"deliver": {"ssm": {}}}), PLAIN, "DeleteParameter", "the parameter is gone"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "action", "told"), CASES)
+def test_what_an_interrupted_update_changed_is_named_when_the_file_is_put_back(
+    before: dict[str, Any], after: dict[str, Any], action: str, told: str, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(before)
+    stack.up()
+    intended = in_aws(sandbox)
+    interrupt(stack, after, action)
+    assert in_aws(sandbox) != intended, "AWS made the change"
+    stack.write(before)
+    for run in (stack.preview, stack.up):
+        refused = run(check=False)
+        assert refused.code != 0
+        assert "the last update did not finish, and the state does not know that" in refused.text
+        assert told in refused.text
+    (command,) = set(re.findall(r"Run `([^`]+)`, then `pulumi up` again", refused.text))
+    if command == "pulumi refresh":
+        stack.refresh()
+    else:
+        by_hand(sandbox, command)
+    stack.up()
+    assert in_aws(sandbox) == intended
+    sandbox.control.clear_calls()
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert {call.action for call in sandbox.control.calls()} <= {"GetCallerIdentity"}, "it is looked up only once"
+
+
+def test_a_previous_key_that_an_interrupted_update_deactivated_is_named_and_then_stays_inactive(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    for serial in (1, 2):
+        stack.write(file({}, {"key": {"serial": serial, "previous": "active"}}))
+        stack.up()
+    interrupt(stack, file({}, {"key": {"serial": 2, "previous": "inactive"}}), "UpdateAccessKey")
+    stack.write(file({}, {"key": {"serial": 2, "previous": "active"}}))
+    assert " is Inactive. Run `pulumi refresh`" in stack.up(check=False).text
+    stack.refresh()
+    assert "is inactive and stays inactive, although previous is active" in stack.up().text
+
+
+def test_the_change_is_made_by_the_same_file_without_a_look_at_aws(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(TWO)
+    stack.up()
+    stack.write(PLAIN)
+    lost_and_refused = (
+        Failure("DetachGroupPolicy"),
+        Failure("DetachGroupPolicy", call=2, times=9, code="AccessDenied"),
+    )
+    sandbox.control.set_faults(Faults(failures=lost_and_refused))
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    sandbox.control.clear_calls()
+    assert stack.up().changes == {"delete": 1}
+    assert "ListAttachedGroupPolicies" not in {call.action for call in sandbox.control.calls()}
+
+
+def interrupt(stack: Stack, after: dict[str, Any], action: str) -> None:
+    """Kill the update to a stack file when AWS has made a change."""
+    stack.write(after)
+    stack.sandbox.control.set_faults(Faults(failures=(Failure(action, hold=True),)))
+    assert run_until_held(stack, "up") is None, "the update is interrupted"
+    stack.run("cancel", "--yes")
+
+
+def in_aws(sandbox: Sandbox) -> Any:
+    """All groups, users, policies, keys and parameters, without times."""
+    iam = sandbox.client("iam")
+    details = iam.get_account_authorization_details(Filter=["User", "Group", "LocalManagedPolicy"])
+    for policy in details["Policies"]:
+        (document,) = [one["Document"] for one in policy["PolicyVersionList"] if one["IsDefaultVersion"]]
+        policy.update(PolicyVersionList=document, DefaultVersionId="", UpdateDate="")
+    keys = iam.list_access_keys(UserName="ann")["AccessKeyMetadata"]
+    parameters = [one["Name"] for one in sandbox.client("ssm").describe_parameters()["Parameters"]]
+    lists = [details[name] for name in ("UserDetailList", "GroupDetailList", "Policies")]
+    return json.loads(json.dumps([lists, keys, parameters], default=str, sort_keys=True))
+
+
+def by_hand(sandbox: Sandbox, command: str) -> None:
+    """Run `aws iam OPERATION --NAME VALUE ...`."""
+    service, operation, *options = shlex.split(command)[1:]
+    names = ["".join(part.capitalize() for part in name.strip("-").split("-")) for name in options[::2]]
+    getattr(sandbox.client(service), operation.replace("-", "_"))(**dict(zip(names, options[1::2], strict=True)))
