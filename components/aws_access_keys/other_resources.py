@@ -10,7 +10,7 @@ from aws_access_keys.adoption import new_groups
 from aws_access_keys.rules.networks import ALLOW_FROM
 from aws_access_keys.rules.policies import customer_policy, policy_arn, policy_key
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import COMPONENT, FORGET, GROUP, PARAMETER, RESOURCE_POLICY, SECRET, USER
+from aws_access_keys.rules.resource_types import COMPONENT, FORGET, GROUP, KEY, PARAMETER, RESOURCE_POLICY, SECRET, USER
 from aws_access_keys.rules.s3_grants import POLICY_KEY
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings, GroupSettings, UserSettings
@@ -38,6 +38,22 @@ def adopted_twice(
         adopt = settings.effective_key(user).adopt
         if adopt and state.user(user).takes_over(adopt.id) and (urn := state.in_stack.get(adopt.id)):
             yield Problem(spell("users.{}.key.adopt.id", user), already_in_stack("access key", urn, state))
+
+
+_KINDS = {USER: "user", GROUP: "group", KEY: "access key", SECRET: "secret", PARAMETER: "parameter"}
+
+
+def had_twice(spell: Spelling, state: ComponentState) -> Iterator[Problem]:
+    """What the component has, and somebody imported into the stack once more."""
+    for mine, other in state.twice:
+        kind, name = mine.split("::", 3)[2].rpartition("$")[2], mine.split("::", 3)[3]
+        name = name.removeprefix(f"{state.component}/")
+        owner = state.owner_of_store(mine) if kind in (SECRET, PARAMETER) else name.partition("/")[0]
+        yield Problem(
+            spell("groups.{}" if kind == GROUP else "users.{}", owner or ""),
+            f"the {_KINDS[kind]} '{name}' is in this stack a second time, as '{other}', and would be deleted together "
+            f"with that resource. {FORGET.format(other)} Then run `pulumi up` again.",
+        )
 
 
 def given_twice(

@@ -11,7 +11,13 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.adoption import adoption_problems
 from aws_access_keys.direct_delivery import key_in_store
-from aws_access_keys.other_resources import adopted_twice, already_in_stack, given_twice, parameters_of_others
+from aws_access_keys.other_resources import (
+    adopted_twice,
+    already_in_stack,
+    given_twice,
+    had_twice,
+    parameters_of_others,
+)
 from aws_access_keys.quotas import quota_problems
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
@@ -50,6 +56,7 @@ def preflight(
     yield from _existing_secrets(settings, spell, state, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
+    yield from had_twice(spell, state)
     yield from adopted_twice(settings, spell, state, account)
     yield from given_twice(settings, spell, state, partition, policies)
     yield from parameters_of_others(store_places(settings, spell)["parameter"], state, account)

@@ -112,6 +112,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 f"ProgrammaticAccess '{name}': today is a datetime.date, and session is a function that returns a "
                 "boto3.Session (session=lambda: boto3.Session(...)). Nothing of this component was created or changed."
             )
+        if opts and opts.retain_on_delete:
+            raise SettingsError(
+                f"ProgrammaticAccess '{name}': retain_on_delete would leave every key working that this component "
+                "reports as deleted. Remove it; `pulumi state delete` takes users and keys out of a stack and leaves "
+                "them in AWS. Nothing of this component was created or changed."
+            )
         self._account = Account(session)
         super().__init__(COMPONENT, name, None, opts)
         run = Run.current()

@@ -14,7 +14,7 @@ things stand in outputs:
 """
 
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -279,6 +279,9 @@ class ComponentState:
     in_stack: Mapping[str, str] = field(default_factory=dict[str, str])
     """ARN of each user, group, secret and parameter, and id of each access key, of the whole stack → URN of the
     resource."""
+    twice: Sequence[tuple[str, str]] = ()
+    """URN of each user, group, key, secret and parameter of the component that the stack also has as another resource,
+    and the URN of that one."""
     given: Mapping[tuple[str, str], Mapping[str, list[str]]] = field(default_factory=dict[tuple[str, str], Any])
     """`user`, `group` or `secret`, and its name or ARN → what it has (resource_types.held) → URNs of the resources that
     give it: of no component, and for users and groups of this one."""
@@ -431,6 +434,12 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     for path, found in below.outputs(GROUP, GROUP_POLICY_ATTACHMENT).items():
         group, _, attachment = path.partition("/")
         attached.setdefault(group, {})[attachment] = str(found.get("policyArn"))
+    in_stack: dict[str, list[str]] = {}
+    for resource, found in resources.items():
+        if (kind := found.get("type")) in (USER, GROUP, KEY, SECRET, PARAMETER):
+            known = found["outputs"].get("id" if kind == KEY else "arn")
+            in_stack.setdefault(str(known), []).append(resource)
+    in_stack.pop("None", None)
     made = [*below.outputs(POLICY).values(), *below.outputs(GROUP, POLICY).values()]
     return ComponentState(
         urn=urn,
@@ -442,12 +451,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         changes=record.changes,
         attached=attached,
         copies=copies,
-        in_stack={
-            str(known): resource
-            for resource, found in resources.items()
-            if found.get("type") in (USER, GROUP, KEY, SECRET, PARAMETER)
-            and (known := found["outputs"].get("id" if found["type"] == KEY else "arn"))
-        },
+        in_stack={known: urns[-1] for known, urns in in_stack.items()},
+        twice=tuple(pair for urns in in_stack.values() for pair in _twice(below, urns)),
         given=_given(urn, resources),
         group_policies=below.policies(GROUP, GROUP_POLICY, GROUP_POLICY_ATTACHMENT),
         expectations={name: mapping(found) for name, found in mapping(own.get("expectations")).items()},
@@ -472,6 +477,11 @@ class Below(NamedTuple):
             for resource, details in self.resources.items()
             if resource == begin or resource.startswith(f"{begin}/")
         }
+
+    def has(self, urn: str) -> bool:
+        """Whether a user, group, key, secret or parameter is the component's own."""
+        kinds = [(USER,), (GROUP,), *((USER, kind) for kind in (KEY, SECRET, PARAMETER))]
+        return any(urn.startswith(f"{urn_below(self.urn, *of)}/") for of in kinds)
 
     def policies(self, owner: str, inline: str, attachment: str) -> dict[str, frozenset[str]]:
         """User or group → names of the inline policies, ARNs of the attached ones. Arguments: the types."""
@@ -532,6 +542,12 @@ def _given(component: str, resources: Mapping[str, Any]) -> dict[tuple[str, str]
             if owner not in resources or (owner == component and kind != "secret"):
                 given.setdefault((kind, name), {}).setdefault(what, []).append(urn)
     return given
+
+
+def _twice(below: Below, urns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """See ComponentState.twice. urns: of one user, group, key, secret or parameter."""
+    for mine in filter(below.has, urns) if len(urns) > 1 else ():
+        yield from ((mine, other) for other in urns if not below.has(other))
 
 
 def _is_name(text: str) -> bool:

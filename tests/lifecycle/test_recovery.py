@@ -20,6 +20,7 @@ from tests.lifecycle.helpers import (
     config,
     in_days,
     keys_in_iam,
+    let_go,
     put_into_store,
     set_adopted_secret,
     works,
@@ -1024,3 +1025,38 @@ def test_a_user_whose_creation_was_killed_in_the_first_run_can_be_taken_over(
         stack.run(*shlex.split(command), "--yes", "--skip-preview")
     stack.up()
     assert len(keys_in_iam(sandbox)) == 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "access key",
+        pytest.param("user", marks=pytest.mark.long),
+        pytest.param("parameter", marks=pytest.mark.long),
+        pytest.param("secret", marks=pytest.mark.long),
+    ],
+)
+def test_what_was_imported_once_more_is_not_deleted_with_the_second_resource(
+    kind: str, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write({**config(), "deliver": {"secretsManager": {}, "ssm": {}}})
+    stack.up()
+    held, in_iam = stored_keys(sandbox), keys_in_iam(sandbox)
+    token, imported = {
+        "access key": ("aws:iam/accessKey:AccessKey", *in_iam),
+        "user": ("aws:iam/user:User", "test-user"),
+        "parameter": ("aws:ssm/parameter:Parameter", "/access-keys/test-user"),
+        "secret": ("aws:secretsmanager/secret:Secret", "access-keys/test-user"),
+    }[kind]
+    if kind == "secret":
+        imported = sandbox.client("secretsmanager").describe_secret(SecretId=imported)["ARN"]
+    stack.run("import", token, "again", imported, "--yes", "--protect=false", "--generate-code=false")
+    for run in (stack.preview, stack.up):
+        refused = run(check=False)
+        assert refused.code != 0
+        assert f"aws-access-keys:users.test-user: the {kind} '" in refused.text
+        assert "is in this stack a second time, as 'urn:" in refused.text
+    let_go(stack, refused.text)
+    assert stack.up().changes == {}
+    assert (stored_keys(sandbox), keys_in_iam(sandbox)) == (held, in_iam)

@@ -673,6 +673,11 @@ def test_arguments_that_are_no_mapping_are_refused(args: Any, given: str) -> Non
     assert refusal(args)[1] == f"  args: expected a mapping, got {given}."
 
 
+def test_retain_on_delete_is_refused_because_deleted_keys_would_work_on() -> None:
+    with pytest.raises(SettingsError, match="retain_on_delete would leave every key working"):
+        ProgrammaticAccess("access", ARGS, pulumi.ResourceOptions(retain_on_delete=True))
+
+
 def test_the_program_and_its_components_never_import_the_sandbox() -> None:
     for source in [*Path("components").rglob("*.py"), Path("__main__.py")]:
         for node in ast.walk(ast.parse(source.read_text())):
