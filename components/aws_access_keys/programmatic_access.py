@@ -364,12 +364,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             self._is_listing,
         )
         facts = facts_in_state(state.urn, run.resources)
-        places = store_places(settings, spell)["parameter"]
         wanted = facts_wanted(
-            settings, state, facts, {user: plan.plan for user, plan in plans.items()}, places, self._partition
+            settings, state, facts, {user: plan.plan for user, plan in plans.items()}, self._partition
         )
-        owners = {f"policy {name}": place for name, place in policies.items()}
-        owners |= {f"parameter {name}": place for name, place in places.items()}
+        owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
         last = unfinished(state.changes, facts, wanted, state.policy_arns, owners, spell, self._account)
         refuse([*self._deliveries.problems(plans), *last], spell, self._name)
         self._changes = changes(facts, wanted)

@@ -6,12 +6,11 @@ nobody asked for it. So each run records what it is about to change; what the ne
 is looked up in AWS.
 """
 
-import hashlib
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.rules.documents import digest
 from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -23,21 +22,25 @@ from aws_access_keys.rules.resource_types import (
     MEMBERSHIP,
     PARAMETER,
     POLICY,
+    SECRET,
+    SECRET_POLICY,
     USER,
     USER_POLICY,
     USER_POLICY_ATTACHMENT,
 )
 from aws_access_keys.rules.rotation import KeyPlan
 from aws_access_keys.rules.s3_grants import grant_policies
+from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import Below, ComponentState
 
 Facts = dict[str, dict[str, str]]
-"""`group NAME`, `user NAME`, `policy NAME` or `parameter NAME` → what it has → the value; "" for what it has not.
+"""`group NAME`, `user NAME`, `policy NAME`, `parameter NAME` or `secret NAME` → what it has → the value; "" for what it
+has not.
 
 What it has: `policy ARN`, `inline NAME` (a digest of the document), `group NAME`, `boundary` (its ARN), `key ID`
-(`Active` or `Inactive`), `document` (its digest), `name`.
+(`Active` or `Inactive`), `document` (its digest), `name`, `readers` (a digest of the resource policy).
 """
 
 _HAS = "yes"
@@ -55,7 +58,7 @@ def facts_in_state(urn: str, resources: Mapping[str, Any]) -> Facts:
         for path, found in below.outputs(owner, attachment).items():
             _of(facts, kind, path)[f"policy {found.get('policyArn')}"] = _HAS
         for path, found in below.outputs(owner, inline).items():
-            _of(facts, kind, path)[f"inline {found.get('name')}"] = _digest(found.get("policy"))
+            _of(facts, kind, path)[f"inline {found.get('name')}"] = _document(found)
     for name, found in below.outputs(USER).items():
         facts[f"user {name}"]["boundary"] = found.get("permissionsBoundary") or ""
     for name, found in below.outputs(USER, MEMBERSHIP).items():
@@ -64,10 +67,18 @@ def facts_in_state(urn: str, resources: Mapping[str, Any]) -> Facts:
         _of(facts, "user", path)[f"key {found.get('id')}"] = str(found.get("status"))
     for kinds in ((POLICY,), (GROUP, POLICY)):
         for found in below.outputs(*kinds).values():
-            facts[f"policy {found.get('name')}"] = {"document": _digest(found.get("policy"))}
+            facts[f"policy {found.get('name')}"] = {"document": _document(found)}
     for found in below.outputs(USER, PARAMETER).values():
         facts[f"parameter {found.get('name')}"] = {"name": _HAS}
+    policies = below.outputs(USER, SECRET_POLICY)
+    for path, found in below.outputs(USER, SECRET).items():
+        facts[f"secret {found.get('name')}"] = {"readers": _document(policies.get(path, {}))}
     return facts
+
+
+def _document(found: Mapping[str, Any]) -> str:
+    """The digest of the policy in a resource's outputs."""
+    return digest(found["policy"]) if found.get("policy") else ""
 
 
 def _of(facts: Facts, kind: str, path: str) -> dict[str, str]:
@@ -75,24 +86,17 @@ def _of(facts: Facts, kind: str, path: str) -> dict[str, str]:
     return facts.setdefault(f"{kind} {path.partition('/')[0]}", {})
 
 
-def _digest(document: Any) -> str:
-    """Of a policy document, which IAM returns with other white space and another order."""
-    parsed = json.loads(document) if isinstance(document, str) else document
-    return hashlib.sha256(json.dumps(parsed, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def facts_wanted(
     settings: AccessSettings,
     state: ComponentState,
     facts: Facts,
     plans: Mapping[str, KeyPlan],
-    parameters: Collection[str],
     partition: str,
 ) -> Facts:
     """What the settings ask for. What is not known before the update, such as an Output, is as in the state; policies
     that this run creates are left out.
 
-    facts: of the state. plans: by user. parameters: names of those that the component is to have.
+    facts: of the state. plans: by user.
     """
 
     def arn(policy: str) -> str | None:
@@ -105,9 +109,9 @@ def facts_wanted(
         for name, holder in holders.items():
             known = [arn(policy) for policy in holder.policies]
             wants = {f"policy {one}": _HAS for one in known if one}
-            wants |= {f"inline {key}": _digest(document) for key, document in holder.inline.items()}
+            wants |= {f"inline {key}": digest(document) for key, document in holder.inline.items()}
             if holder.allow_from is not None:
-                wants[f"inline {ALLOW_FROM}"] = _digest(allow_from_document(holder.allow_from))
+                wants[f"inline {ALLOW_FROM}"] = digest(allow_from_document(holder.allow_from))
             wanted[f"{kind} {name}"] = wants
     for name, group in settings.groups.items():
         attached, wants = state.attached.get(name, {}), wanted[f"group {name}"]
@@ -115,7 +119,7 @@ def facts_wanted(
             if found := given if isinstance(given, str) else attached.get(key):
                 wants[f"policy {found}"] = _HAS
         for key, document in grant_policies([asked.grant() for asked in group.s3], partition).items():
-            wanted[f"policy {name}-{key}"] = {"document": _digest(document)}
+            wanted[f"policy {name}-{key}"] = {"document": digest(document)}
             wants |= {f"policy {attached[key]}": _HAS} if key in attached else {}
     for name, user in settings.users.items():
         has, wants = facts.get(f"user {name}", {}), wanted[f"user {name}"]
@@ -130,8 +134,15 @@ def facts_wanted(
             if known := state.user(name).key(key.name):
                 what = f"key {known.id}"
                 wants[what] = key.status.capitalize() if key.status else has.get(what, "")
-    wanted |= {f"policy {name}": {"document": _digest(text)} for name, text in settings.policy_documents.items()}
-    return wanted | {f"parameter {name}": {"name": _HAS} for name in parameters}
+    wanted |= {f"policy {name}": {"document": digest(text)} for name, text in settings.policy_documents.items()}
+    for user in settings.users_with_key:
+        deliver = settings.effective_deliver(user)
+        if deliver and (store := deliver.ssm):
+            wanted[f"parameter {store.stored_name(user, 'ssm')}"] = {"name": _HAS}
+        if deliver and (store := deliver.secrets_manager):
+            readers = digest(readers_policy(store.readers)) if store.readers else ""
+            wanted[f"secret {store.stored_name(user, 'secrets_manager')}"] = {"readers": readers}
+    return wanted
 
 
 def changes(facts: Facts, wanted: Facts) -> Facts:
@@ -195,6 +206,7 @@ _OTHERWISE = {
     "key": "the access key {of} is {actual}",
     "document": "the policy has another document in IAM",
     "name": "the parameter is gone",
+    "readers": "its resource policy in Secrets Manager is gone or another one",
 }
 """What AWS has otherwise → how that is told."""
 
@@ -220,7 +232,7 @@ def _in_aws(account: Account, kind: str, name: str, what: str, arns: Mapping[str
     if which == "inline":
         owner = {f"{kind.capitalize()}Name": name}
         found = account.ask("iam", f"get_{kind}_policy", **owner, PolicyName=of)
-        return _digest(found["PolicyDocument"]) if found else ""
+        return digest(found["PolicyDocument"]) if found else ""
     if which == "group":
         return _HAS if of in account.groups_of(name) else ""
     if which == "boundary":
@@ -231,7 +243,10 @@ def _in_aws(account: Account, kind: str, name: str, what: str, arns: Mapping[str
         return status.get(of, "")
     if which == "document":
         document = account.policy_document(arns[name])
-        return _digest(document) if document else ""
+        return digest(document) if document else ""
+    if which == "readers":
+        policy = account.ask("secretsmanager", "get_resource_policy", SecretId=name).get("ResourcePolicy")
+        return digest(policy) if policy else ""
     try:
         return _HAS if account.ask("ssm", "get_parameter", Name=name) else ""
     except AwsQueryError as error:

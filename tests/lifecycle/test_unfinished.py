@@ -30,6 +30,7 @@ def file(group: dict[str, Any], user: dict[str, Any], **others: Any) -> dict[str
 
 PLAIN = file({}, {})
 TWO = file({"policies": ["AmazonS3ReadOnlyAccess", "AmazonSQSFullAccess"]}, {})
+READ = file({}, {"deliver": {"secretsManager": {"readers": ["arn:aws:iam::123456789012:root"]}}})
 CASES = [
     (TWO, PLAIN, "DetachGroupPolicy", "policy/AmazonSQSFullAccess is not attached any more"),
     (PLAIN, TWO, "AttachGroupPolicy", "policy/AmazonSQSFullAccess is attached"),
@@ -84,6 +85,12 @@ CASES = [
         " is Active.",
     ),
     (file({}, {"deliver": {"ssm": {}}}), PLAIN, "DeleteParameter", "the parameter is gone"),
+    (
+        READ,
+        file({}, {"deliver": {"secretsManager": {}}}),
+        "DeleteResourcePolicy",
+        "its resource policy in Secrets Manager",
+    ),
 ]
 
 
@@ -163,8 +170,11 @@ def in_aws(sandbox: Sandbox) -> Any:
         policy.update(PolicyVersionList=document, DefaultVersionId="", UpdateDate="")
     keys = iam.list_access_keys(UserName="ann")["AccessKeyMetadata"]
     parameters = [one["Name"] for one in sandbox.client("ssm").describe_parameters()["Parameters"]]
+    manager = sandbox.client("secretsmanager")
+    secrets = [one["Name"] for one in manager.list_secrets()["SecretList"]]
+    readers = [manager.get_resource_policy(SecretId=name).get("ResourcePolicy") for name in secrets]
     lists = [details[name] for name in ("UserDetailList", "GroupDetailList", "Policies")]
-    return json.loads(json.dumps([lists, keys, parameters], default=str, sort_keys=True))
+    return json.loads(json.dumps([lists, keys, parameters, secrets, readers], default=str, sort_keys=True))
 
 
 def by_hand(sandbox: Sandbox, command: str) -> None:

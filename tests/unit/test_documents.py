@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_access_keys.rules.documents import compact, document_problems, is_administrative, length
+from aws_access_keys.rules.documents import compact, digest, document_problems, is_administrative, length
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from tests.unit.test_component import made, with_user
@@ -121,3 +121,10 @@ def test_a_document_is_a_mapping_or_json_or_a_file_and_becomes_the_same_policy(t
         key = recording.of("AccessKey")["access/ann/1"].request
         assert {attachment.urn, inline.urn} <= set(key.dependencies), "the key goes before what restricts it"
     assert made_policies == {compact(DOCUMENT)}
+
+
+def test_documents_that_are_one_to_aws_have_one_digest() -> None:
+    given = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"]}]}
+    returned = '{ "Statement": {"Action": ["s3:List*", "s3:Get*"], "Effect": "Allow"}, "Version": "2012-10-17" }'
+    assert digest(given) == digest(returned)
+    assert digest(given) != digest(returned.replace("Allow", "Deny"))

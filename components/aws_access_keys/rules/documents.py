@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, cast
 
 from aws_access_keys.rules.problem import Problem, did_you_mean
@@ -38,6 +39,22 @@ _OPERATORS = {
 def compact(document: Document) -> str:
     """A document as JSON without white space between its parts."""
     return json.dumps(document, separators=(",", ":"))
+
+
+def digest(document: str | Document) -> str:
+    """The same for all documents that differ in white space, the order of a list, or a list of one thing, as AWS may
+    return them in place of what it was given."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(one) for key, one in cast("Mapping[str, Any]", value).items()}
+        if isinstance(value, (list, tuple)):
+            found = sorted(map(plain, cast("Sequence[Any]", value)), key=lambda one: json.dumps(one, sort_keys=True))
+            return found[0] if len(found) == 1 else found
+        return value
+
+    parsed = json.loads(document) if isinstance(document, str) else document
+    return sha256(json.dumps(plain(parsed), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def length(document: Document) -> int:
