@@ -104,10 +104,11 @@ import boto3
 from botocore.config import Config
 session = boto3.Session(profile_name=sys.argv[1])
 config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
-made, keys = 0, set()
-while not os.path.exists(sys.argv[2]):
+made, keys, latest = 0, set(), time.time() + 120
+while not os.path.exists(sys.argv[2]) or (len(keys) < 2 and time.time() < latest):
     key = session.get_credentials().get_frozen_credentials()
     keys.add(key.access_key)
+    print("has a key", flush=True) if not made else None
     own = {"aws_access_key_id": key.access_key, "aws_secret_access_key": key.secret_key}
     s3 = session.client("s3", config=config, **own)
     for _ in range(5):
@@ -137,6 +138,9 @@ def follow(new_stack: NewStack, sandbox: Sandbox, folder: Path, rotations: int, 
         )
         for number in range(clients)
     ]
+    for process in running:
+        assert process.stdout
+        process.stdout.readline()
     failed: list[str] = []
 
     def once() -> None:
