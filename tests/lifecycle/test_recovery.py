@@ -967,12 +967,12 @@ def test_a_membership_or_policy_that_is_replaced_is_still_there(new_stack: NewSt
     assert stack.refresh().changes == {}
 
 
-def kill_while(stack: Stack, operation: str, kind: str, command: str) -> None:
+def kill_while(stack: Stack, operation: str, kind: str, command: str, *options: str) -> None:
     """Run a pulumi command and kill the engine while it does something to a resource of that kind."""
     (file,) = stack.sandbox.folder.state.rglob(f"stacks/**/{stack.name}.json")
     stack.sandbox.control.set_faults(Faults(latency=0.7))
     engine = subprocess.Popen(
-        [stack.sandbox.engine.pulumi, command, "--yes", "--skip-preview", "--non-interactive"],
+        [stack.sandbox.engine.pulumi, command, "--yes", "--skip-preview", "--non-interactive", *options],
         cwd=stack.folder,
         env=stack.sandbox.environment,
         stdout=subprocess.DEVNULL,
@@ -1017,7 +1017,7 @@ def test_a_user_whose_creation_was_killed_in_the_first_run_can_be_taken_over(
     stack.write(config())
     stack.preview()
     stack.up("--target", "**nothing**", check=False)  # there is a state to look at
-    kill_while(stack, "creating", ":User::", "up")
+    kill_while(stack, "creating", ":User::", "up", "--parallel=1")  # the group is in the state
     stack.run("cancel", "--yes")
     stack.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
     refused = stack.up(check=False)
