@@ -199,10 +199,17 @@ def _taken_policies(
         existing = account.entities("policy")
     except AwsQueryError:
         return  # IAM refuses when the first one is created
-    for taken in existing:
+    for taken, arn in existing.items():
         if name := new.get(taken.casefold()):
-            text = f"the account already has a policy '{taken}', which this stack does not manage"
-            yield Problem(places[name], f"{text}. {_other_name(spell)}")
+            text, other = (
+                f"the account already has a policy '{taken}', which this stack does not manage.",
+                _other_name(spell),
+            )
+            if not state.is_new:  # IAM deletes none that is attached to something
+                text += " If it is left over from an earlier run of this stack, and nothing uses it, delete it: "
+                text += f"`aws iam delete-policy --policy-arn {arn}`."
+                other = f"Otherwise c{other[1:]}"
+            yield Problem(places[name], f"{text} {other}")
 
 
 def _other_name(spell: Spelling) -> str:

@@ -33,6 +33,27 @@ TWO = file({"policies": ["AmazonS3ReadOnlyAccess", "AmazonSQSFullAccess"]}, {})
 READ = file({}, {"deliver": {"secretsManager": {"readers": ["arn:aws:iam::123456789012:root"]}}})
 CASES = [
     (TWO, PLAIN, "DetachGroupPolicy", "policy/AmazonSQSFullAccess is not attached any more"),
+    (
+        PLAIN,
+        file({}, {"groups": ["writers"]}),
+        "RemoveUserFromGroup",
+        "the user is not in the group 'readers' any more",
+    ),
+    (
+        file({}, {"permissionsBoundary": POWER_USER}),
+        PLAIN,
+        "DeleteUserPermissionsBoundary",
+        "the permissions boundary in IAM is gone",
+    ),
+    (
+        file({}, {"key": {"status": "active"}}),
+        file({}, {"key": {"status": "inactive"}}),
+        "UpdateAccessKey",
+        " is Inactive.",
+    ),
+    (file({}, {"deliver": {"ssm": {}}}), PLAIN, "DeleteParameter", "the parameter is gone"),
+]
+MORE_CASES = [
     (PLAIN, TWO, "AttachGroupPolicy", "policy/AmazonSQSFullAccess is attached"),
     (
         file({}, {"policies": ["AmazonSQSFullAccess"]}),
@@ -50,18 +71,6 @@ CASES = [
     (PLAIN, file({}, {"allowFrom": ["203.0.113.0/24"]}), "PutUserPolicy", "IAM has an inline policy 'allow-from'"),
     (
         PLAIN,
-        file({}, {"groups": ["writers"]}),
-        "RemoveUserFromGroup",
-        "the user is not in the group 'readers' any more",
-    ),
-    (
-        file({}, {"permissionsBoundary": POWER_USER}),
-        PLAIN,
-        "DeleteUserPermissionsBoundary",
-        "the permissions boundary in IAM is gone",
-    ),
-    (
-        PLAIN,
         file({}, {"permissionsBoundary": POWER_USER}),
         "PutUserPermissionsBoundary",
         f"the permissions boundary in IAM is {POWER_USER}",
@@ -73,18 +82,11 @@ CASES = [
         "the policy has another document in IAM",
     ),
     (
-        file({}, {"key": {"status": "active"}}),
-        file({}, {"key": {"status": "inactive"}}),
-        "UpdateAccessKey",
-        " is Inactive.",
-    ),
-    (
         file({}, {"key": {"status": "inactive"}}),
         file({}, {"key": {"status": "active"}}),
         "UpdateAccessKey",
         " is Active.",
     ),
-    (file({}, {"deliver": {"ssm": {}}}), PLAIN, "DeleteParameter", "the parameter is gone"),
     (
         READ,
         file({}, {"deliver": {"secretsManager": {}}}),
@@ -94,7 +96,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after", "action", "told"), CASES)
+@pytest.mark.parametrize(
+    ("before", "after", "action", "told"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.long) for case in MORE_CASES)],
+)
 def test_what_an_interrupted_update_changed_is_named_when_the_file_is_put_back(
     before: dict[str, Any], after: dict[str, Any], action: str, told: str, new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -122,6 +127,7 @@ def test_what_an_interrupted_update_changed_is_named_when_the_file_is_put_back(
     assert {call.action for call in sandbox.control.calls()} <= {"GetCallerIdentity"}, "it is looked up only once"
 
 
+@pytest.mark.long
 def test_a_previous_key_that_an_interrupted_update_deactivated_is_named_and_then_stays_inactive(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
@@ -134,6 +140,22 @@ def test_a_previous_key_that_an_interrupted_update_deactivated_is_named_and_then
     assert " is Inactive. Run `pulumi refresh`" in stack.up(check=False).text
     stack.refresh()
     assert "is inactive and stays inactive, although previous is active" in stack.up().text
+
+
+def test_a_policy_whose_creation_was_interrupted_is_deleted_by_the_command_in_the_message(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(PLAIN)
+    stack.up()
+    interrupt(stack, file({"policies": ["own"]}, {}, policyDocuments={"own": allow("s3:GetObject")}), "CreatePolicy")
+    stack.refresh("--clear-pending-creates")
+    refused = stack.up(check=False)
+    assert "policyDocuments.own: the account already has a policy 'own'" in refused.text
+    (command,) = re.findall(r"delete it: `([^`]+)`", refused.text)
+    by_hand(sandbox, command)
+    stack.up()
+    assert stack.preview("--expect-no-changes").changes == {}
 
 
 def test_the_change_is_made_by_the_same_file_without_a_look_at_aws(new_stack: NewStack, sandbox: Sandbox) -> None:
