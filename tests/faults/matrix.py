@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.faults.scenarios import Call, Config, Point, Scenario, ScenarioContext, config
-from tests.lifecycle.helpers import in_days, works
+from tests.lifecycle.helpers import by_hand, in_days, works
 from tests.lifecycle.stack import Done, Sandbox, Stack
 
 ROUNDS = 6
@@ -231,6 +231,8 @@ class _Attempt:
             self._delete_stored(name)
         for line in re.findall(r"pulumi (state delete '[^']*' --target-dependents)", text):
             self._run(*shlex.split(line), "--yes")
+        for command in re.findall(r"Run `(aws iam [^`]+)`, then `pulumi up` again", text):
+            by_hand(self.sandbox, command)
         gone = "failed: ResourceNotFoundException" in text  # as docs/troubleshooting.md advises
         if gone or "pulumi refresh" in text:
             self._run("refresh", "--yes", "--skip-preview")

@@ -26,6 +26,13 @@ def let_go(stack: Stack, text: str) -> None:
         stack.run(*shlex.split(command), "--yes", check=False)
 
 
+def by_hand(sandbox: Sandbox, command: str) -> None:
+    """Run `aws iam OPERATION --NAME VALUE ...`."""
+    service, operation, *options = shlex.split(command)[1:]
+    names = ["".join(part.capitalize() for part in name.strip("-").split("-")) for name in options[::2]]
+    getattr(sandbox.client(service), operation.replace("-", "_"))(**dict(zip(names, options[1::2], strict=True)))
+
+
 def works(sandbox: Sandbox, key: tuple[str, str]) -> bool:
     """Whether S3 takes the key."""
     try:

@@ -2,14 +2,13 @@
 
 import json
 import re
-import shlex
 from typing import Any
 
 import pytest
 from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.faults.matrix import run_until_held
-from tests.lifecycle.helpers import NewStack
+from tests.lifecycle.helpers import NewStack, by_hand
 from tests.lifecycle.stack import Sandbox, Stack
 
 POWER_USER = "arn:aws:iam::aws:policy/PowerUserAccess"
@@ -197,10 +196,3 @@ def in_aws(sandbox: Sandbox) -> Any:
     readers = [manager.get_resource_policy(SecretId=name).get("ResourcePolicy") for name in secrets]
     lists = [details[name] for name in ("UserDetailList", "GroupDetailList", "Policies")]
     return json.loads(json.dumps([lists, keys, parameters, secrets, readers], default=str, sort_keys=True))
-
-
-def by_hand(sandbox: Sandbox, command: str) -> None:
-    """Run `aws iam OPERATION --NAME VALUE ...`."""
-    service, operation, *options = shlex.split(command)[1:]
-    names = ["".join(part.capitalize() for part in name.strip("-").split("-")) for name in options[::2]]
-    getattr(sandbox.client(service), operation.replace("-", "_"))(**dict(zip(names, options[1::2], strict=True)))
