@@ -66,14 +66,20 @@ def ask(folder: Path, name: str, arguments: list[str]) -> None:
     connection.connect(str(folder / "socket"))
     socket.send_fds(connection, [len(text.encode()).to_bytes(8, "big")], [0, 1, 2])
     connection.sendall(text.encode())
+
+    def forward(number: int, _: object = None) -> None:
+        with suppress(OSError):  # the copy has just ended
+            connection.send(bytes([number]))
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: connection.send(bytes([received])))
+        signal.signal(number, forward)
     while not select.select([connection], [], [], 1)[0]:
         if name == HOST and os.getppid() != parent:  # it ends with its engine
-            connection.send(bytes([signal.SIGTERM]))
+            forward(signal.SIGTERM)
     code = int.from_bytes(connection.recv(4), "big", signed=True)
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        with suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
 

@@ -33,7 +33,10 @@ def script(tmp_path: Path) -> Path:
     return tmp_path / preloaded.EXEC
 
 
-@pytest.mark.parametrize("end", ["", "sys.exit(7)", "sys.exit('words')", "os.kill(os.getpid(), 15)", "os._exit(3)"])
+@pytest.mark.parametrize(
+    "end",
+    ["", "sys.exit(7)", "sys.exit('words')", "os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 9)", "os._exit(3)"],
+)
 def test_it_gets_what_it_is_given_and_ends_as_it_would(end: str, python: Path, script: Path, tmp_path: Path) -> None:
     script.write_text(TELL + end)
     ran = [
