@@ -115,8 +115,13 @@ def serve(folder: Path) -> None:
             connection = listening.accept()[0]
             head, streams, _, _ = socket.recv_fds(connection, 8, 3)
             text, length = b"", int.from_bytes(head, "big")
-            while len(text) < length:
-                text += connection.recv(length - len(text))
+            while len(text) < length and (more := connection.recv(length - len(text))):
+                text += more
+            if not text or len(text) < length:  # the other side was killed while it asked
+                connection.close()
+                for stream in streams:
+                    os.close(stream)
+                continue
             copy = multiprocessing.get_context("fork").Process(
                 target=run, args=(connection, streams), kwargs=json.loads(text)
             )
