@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.scenarios import FAILED, POINT
 from tests.leaks import Search
 from tests.lifecycle.stack import Sandbox
 
@@ -53,9 +54,15 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the searches of all processes looked at."""
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            for name, line in getattr(report, "user_properties", []):
-                if name == "leaks":
-                    terminalreporter.write_line(line)
+    """Print what the searches of all processes looked at, how many fault points were tried, and which failed."""
+    found: dict[str, list[str]] = {"leaks": [], POINT: [], FAILED: []}
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for name, value in getattr(report, "user_properties", []):
+            if name == "leaks" or (name in found and report.when == "call"):
+                found[name].append(value)
+    for line in found["leaks"]:
+        terminalreporter.write_line(line)
+    if found[POINT]:
+        terminalreporter.write_line(f"fault matrix: {len(found[POINT])} points tried, {len(found[FAILED])} failed")
+        for point in found[FAILED]:
+            terminalreporter.write_line(f"  {point}")

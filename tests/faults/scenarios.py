@@ -13,6 +13,10 @@ Fault = Literal["error", "lost response", "kill before", "kill after"]
 Then = Literal["same", "reverted"]
 Config = Mapping[str, Any]
 
+POINT = "fault point"
+FAILED = "failed fault point"
+"""What tests record, for the count in tests/conftest.py."""
+
 FAULTS: tuple[Fault, ...] = ("error", "lost response", "kill before", "kill after")
 FOLLOW_UPS: tuple[Then, ...] = ("same", "reverted")
 READS = ("Get", "List", "Describe")

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.conftest import FAILED, POINT
 from tests.faults.matrix import Prepared, try_point
-from tests.faults.scenarios import FAULTS, FOLLOW_UPS, SCENARIOS, Fault, Point, Then, points
+from tests.faults.scenarios import FAILED, FAULTS, FOLLOW_UPS, POINT, SCENARIOS, Fault, Point, Then, points
 
 Record = Callable[[str, object], None]
 
