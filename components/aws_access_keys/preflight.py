@@ -201,19 +201,16 @@ def _taken_policies(
         return  # IAM refuses when the first one is created
     for taken, arn in existing.items():
         if name := new.get(taken.casefold()):
-            text, other = (
-                f"the account already has a policy '{taken}', which this stack does not manage.",
-                _other_name(spell),
-            )
+            text, choose = f"the account already has a policy '{taken}', which this stack does not manage.", "Choose"
             if not state.is_new:  # IAM deletes none that is attached to something
                 text += " If it is left over from an earlier run of this stack, and nothing uses it, delete it: "
                 text += f"`aws iam delete-policy --policy-arn {arn}`."
-                other = f"Otherwise c{other[1:]}"
-            yield Problem(places[name], f"{text} {other}")
+                choose = "Otherwise choose"
+            yield Problem(places[name], f"{text} {_other_name(spell, choose)}")
 
 
-def _other_name(spell: Spelling) -> str:
-    return f"Choose another name; {spell('name_prefix')} puts the same text before all names of a stack."
+def _other_name(spell: Spelling, choose: str = "Choose") -> str:
+    return f"{choose} another name; {spell('name_prefix')} puts the same text before all names of a stack."
 
 
 def _kms_keys(settings: AccessSettings, spell: Spelling) -> dict[str, str]:

@@ -363,7 +363,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             {user: self._deliveries.handling(user) for user in keys},
             self._is_listing,
         )
-        facts = facts_in_state(state.urn, run.resources)
+        facts = facts_in_state(state, run.resources)
         wanted = facts_wanted(
             settings, state, facts, {user: plan.plan for user, plan in plans.items()}, self._partition
         )

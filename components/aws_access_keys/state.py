@@ -436,10 +436,11 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         attached.setdefault(group, {})[attachment] = str(found.get("policyArn"))
     in_stack: dict[str, list[str]] = {}
     for resource, found in resources.items():
-        if (kind := found.get("type")) in (USER, GROUP, KEY, SECRET, PARAMETER):
-            known = found["outputs"].get("id" if kind == KEY else "arn")
+        kind = found.get("type")
+        if kind in (USER, GROUP, KEY, SECRET, PARAMETER) and (
+            known := found["outputs"].get("id" if kind == KEY else "arn")
+        ):
             in_stack.setdefault(str(known), []).append(resource)
-    in_stack.pop("None", None)
     made = [*below.outputs(POLICY).values(), *below.outputs(GROUP, POLICY).values()]
     return ComponentState(
         urn=urn,

@@ -17,16 +17,11 @@ from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import (
     GROUP,
     GROUP_POLICY,
-    GROUP_POLICY_ATTACHMENT,
-    KEY,
-    MEMBERSHIP,
     PARAMETER,
-    POLICY,
     SECRET,
     SECRET_POLICY,
     USER,
     USER_POLICY,
-    USER_POLICY_ATTACHMENT,
 )
 from aws_access_keys.rules.rotation import KeyPlan
 from aws_access_keys.rules.s3_grants import grant_policies
@@ -46,28 +41,22 @@ What it has: `policy ARN`, `inline NAME` (a digest of the document), `group NAME
 _HAS = "yes"
 
 
-def facts_in_state(urn: str, resources: Mapping[str, Any]) -> Facts:
-    """What the users and groups of the component have, by the state. Arguments: as for parse_state."""
-    below, facts = Below(urn, resources), Facts()
-    for kind, owner, attachment, inline in (
-        ("group", GROUP, GROUP_POLICY_ATTACHMENT, GROUP_POLICY),
-        ("user", USER, USER_POLICY_ATTACHMENT, USER_POLICY),
-    ):
-        for name in below.outputs(owner):
-            facts[f"{kind} {name}"] = {}
-        for path, found in below.outputs(owner, attachment).items():
-            _of(facts, kind, path)[f"policy {found.get('policyArn')}"] = _HAS
+def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts:
+    """What the users and groups of the component have, by the state. resources: as for parse_state."""
+    below, facts = Below(state.urn, resources), Facts()
+    for group in state.groups:
+        facts[f"group {group}"] = {f"policy {arn}": _HAS for arn in state.attached.get(group, {}).values()}
+    for user in (user for user, found in state.users.items() if found.exists):
+        found = state.user(user)
+        has = facts[f"user {user}"] = {f"policy {arn}": _HAS for arn in found.policies if arn.startswith("arn:")}
+        has |= {f"group {group}": _HAS for group in found.groups}
+        has |= {f"key {key.id}": _status(key.active) for key in found.keys}
+        has["boundary"] = found.boundary or ""
+    for kind, owner, inline in (("group", GROUP, GROUP_POLICY), ("user", USER, USER_POLICY)):
         for path, found in below.outputs(owner, inline).items():
-            _of(facts, kind, path)[f"inline {found.get('name')}"] = _document(found)
-    for name, found in below.outputs(USER).items():
-        facts[f"user {name}"]["boundary"] = found.get("permissionsBoundary") or ""
-    for name, found in below.outputs(USER, MEMBERSHIP).items():
-        _of(facts, "user", name).update({f"group {group}": _HAS for group in found.get("groups") or ()})
-    for path, found in below.outputs(USER, KEY).items():
-        _of(facts, "user", path)[f"key {found.get('id')}"] = str(found.get("status"))
-    for kinds in ((POLICY,), (GROUP, POLICY)):
-        for found in below.outputs(*kinds).values():
-            facts[f"policy {found.get('name')}"] = {"document": _document(found)}
+            of = facts.setdefault(f"{kind} {path.partition('/')[0]}", {})
+            of[f"inline {found.get('name')}"] = _document(found)
+    facts |= {f"policy {name}": {"document": digest(document)} for name, document in state.policies.items()}
     for found in below.outputs(USER, PARAMETER).values():
         facts[f"parameter {found.get('name')}"] = {"name": _HAS}
     policies = below.outputs(USER, SECRET_POLICY)
@@ -76,14 +65,13 @@ def facts_in_state(urn: str, resources: Mapping[str, Any]) -> Facts:
     return facts
 
 
+def _status(active: bool) -> str:
+    return "Active" if active else "Inactive"
+
+
 def _document(found: Mapping[str, Any]) -> str:
     """The digest of the policy in a resource's outputs."""
     return digest(found["policy"]) if found.get("policy") else ""
-
-
-def _of(facts: Facts, kind: str, path: str) -> dict[str, str]:
-    """The facts of a group or user. path: the name of a resource below the component."""
-    return facts.setdefault(f"{kind} {path.partition('/')[0]}", {})
 
 
 def facts_wanted(
@@ -239,7 +227,7 @@ def _in_aws(account: Account, kind: str, name: str, what: str, arns: Mapping[str
         user = account.user(name) or {}
         return str(mapping(user.get("PermissionsBoundary")).get("PermissionsBoundaryArn", ""))
     if which == "key":
-        status = {key.id: "Active" if key.active else "Inactive" for key in account.list_access_keys(name)}
+        status = {key.id: _status(key.active) for key in account.list_access_keys(name)}
         return status.get(of, "")
     if which == "document":
         document = account.policy_document(arns[name])
