@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pulumi_sandbox.aws.settings import Failure, Faults
@@ -183,7 +183,7 @@ def interrupt(stack: Stack, after: dict[str, Any], action: str) -> None:
 
 
 def in_aws(sandbox: Sandbox) -> Any:
-    """All groups, users, policies, keys and parameters, without times."""
+    """All groups, users, policies, keys and stores, without times, and in one order: IAM keeps none."""
     iam = sandbox.client("iam")
     details = iam.get_account_authorization_details(Filter=["User", "Group", "LocalManagedPolicy"])
     for policy in details["Policies"]:
@@ -195,4 +195,13 @@ def in_aws(sandbox: Sandbox) -> Any:
     secrets = [one["Name"] for one in manager.list_secrets()["SecretList"]]
     readers = [manager.get_resource_policy(SecretId=name).get("ResourcePolicy") for name in secrets]
     lists = [details[name] for name in ("UserDetailList", "GroupDetailList", "Policies")]
-    return json.loads(json.dumps([lists, keys, parameters, secrets, readers], default=str, sort_keys=True))
+    return in_order(json.loads(json.dumps([lists, keys, parameters, secrets, readers], default=str)))
+
+
+def in_order(value: Any) -> Any:
+    """The same with every list sorted."""
+    if isinstance(value, dict):
+        return {key: in_order(one) for key, one in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return sorted(map(in_order, cast("list[Any]", value)), key=lambda one: json.dumps(one, sort_keys=True))
+    return value
