@@ -20,7 +20,8 @@ from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER
 from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.run import Run
 from aws_access_keys.settings import AccessSettings, DeliverSettings, FieldSettings, StoreSettings
-from aws_access_keys.state import KINDS, STORED, ComponentState, aws_stores, stored_in
+from aws_access_keys.state import KINDS, ComponentState, aws_stores, stored_in
+from aws_access_keys.state_reading import STORED
 from aws_access_keys.stores import Content, Stores
 
 Delivery = Callable[[Content, list[pulumi.Resource], bool], list[pulumi.Resource]]

@@ -28,7 +28,8 @@ from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, STASH, USER
 from aws_access_keys.settings import DeliverSettings
-from aws_access_keys.state import UserState, urn_below
+from aws_access_keys.state import UserState
+from aws_access_keys.urns import urn_below
 
 _GONE = ("ResourceNotFoundException", "ParameterNotFound")
 

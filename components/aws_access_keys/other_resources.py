@@ -14,7 +14,8 @@ from aws_access_keys.rules.resource_types import COMPONENT, FORGET, GROUP, KEY, 
 from aws_access_keys.rules.s3_grants import POLICY_KEY
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings, GroupSettings, UserSettings
-from aws_access_keys.state import ComponentState, component_name, component_of, urn_below
+from aws_access_keys.state import ComponentState
+from aws_access_keys.urns import component_name, component_of, urn_below
 
 
 def adopted_twice(
@@ -155,7 +156,8 @@ def other_givers(
     """
     givers = state.given.get((kind, name), {}).get(what, ())
     below = f"{COMPONENT}${USER if kind == 'user' else GROUP}$"
-    own = {urn.rpartition("/")[2]: urn for urn in givers if below in urn and component_of(urn) == state.urn}
+    mine = (urn for urn in givers if below in urn and component_of(urn, state.components) == state.urn)
+    own = {urn.rpartition("/")[2]: urn for urn in mine}
     for urn in givers:
         if urn not in own.values():
             yield (
@@ -179,7 +181,7 @@ def other_givers(
 
 def already_in_stack(kind: str, urn: str, state: ComponentState) -> str:
     """urn: of the resource in this stack's state that is the user, group or key."""
-    component = component_of(urn)
+    component = component_of(urn, state.components)
     if component and component != state.urn and kind != "access key":
         return _renamed(component, state)
     text = f"this stack already has this {kind}, as '{urn}', and would delete it together with that resource."

@@ -27,7 +27,8 @@ from aws_access_keys.rules.rotation import RETIRE
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState, component_of
+from aws_access_keys.state import ComponentState
+from aws_access_keys.urns import component_of
 
 
 def preflight(
@@ -270,7 +271,7 @@ def _existing_secrets(
                 actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
                 yield Problem(where, f"the secret '{store.existing}' could not be read: {error}. {cure} {actions}.")
                 continue
-            if (urn := state.in_stack.get(str(found["ARN"]))) and not component_of(urn):
+            if (urn := state.in_stack.get(str(found["ARN"]))) and not component_of(urn, state.components):
                 pulumi.log.warn(
                     f"{spell.prefix}{where}: the secret '{name}' is the resource '{urn}' of the same program. Protect "
                     "that resource: without it in the program, Pulumi deletes the secret and the key in it."

@@ -49,7 +49,8 @@ from aws_access_keys.settings import (
     KeySettings,
     StackSettings,
 )
-from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState, read_state
+from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState
+from aws_access_keys.state_reading import read_state
 from aws_access_keys.takeover import is_listing
 from aws_access_keys.unfinished import changes, facts_in_state, facts_wanted, unfinished
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems

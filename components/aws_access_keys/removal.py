@@ -15,7 +15,8 @@ from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState, UserState, name_below, urn_below
+from aws_access_keys.state import ComponentState, UserState
+from aws_access_keys.urns import name_below, urn_below
 
 _Found = Callable[[Any], Iterator[str]]
 ATTACHED: dict[str, _Found] = {

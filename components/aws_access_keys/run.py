@@ -18,9 +18,11 @@ from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
 from aws_access_keys.rules.resource_types import COMPONENT, KEY, USER
-from aws_access_keys.rules.rotation import KeyPlan, Retirement
-from aws_access_keys.state import ComponentState, Key, UserState, component_name, owner_of_key, parse_state
+from aws_access_keys.rules.rotation import Key, KeyPlan, Retirement
+from aws_access_keys.state import ComponentState, UserState
+from aws_access_keys.state_reading import parse_state
 from aws_access_keys.takeover import is_listing
+from aws_access_keys.urns import component_name, owner_of_key
 
 HOOK = "aws-access-keys retire guard"
 ISSUE_HOOK = "aws-access-keys issue"

@@ -18,7 +18,8 @@ from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.run import Run
 from aws_access_keys.settings import SecretSettings, StoreSettings
-from aws_access_keys.state import ComponentState, name_below
+from aws_access_keys.state import ComponentState
+from aws_access_keys.urns import name_below
 
 Content = Callable[[StoreSettings], "pulumi.Output[Any]"]
 """Makes what a store gets."""

@@ -28,7 +28,8 @@ from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import Below, ComponentState
+from aws_access_keys.state import ComponentState
+from aws_access_keys.state_reading import Below
 
 Facts = dict[str, dict[str, str]]
 """`group NAME`, `user NAME`, `policy NAME`, `parameter NAME` or `secret NAME` → what it has → the value; "" for what it

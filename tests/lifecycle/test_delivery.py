@@ -48,9 +48,9 @@ def test_delivery_uses_the_kms_key_asked_for(new_stack: NewStack, sandbox: Sandb
     kms.create_alias(AliasName="alias/handover", TargetKeyId=key_id)
     stack = new_stack()
     store = {"kmsKey": "alias/handover"}
-    stack.write({**config(), "deliver": {"secretsManager": {**store, "name": "team/key"}, "ssm": store}})
+    stack.write({**config(), "deliver": {"secretsManager": {**store, "name": "team/eu/app/key"}, "ssm": store}})
     stack.up()
-    assert sandbox.client("secretsmanager").describe_secret(SecretId="team/key")["KmsKeyId"] == "alias/handover"
+    assert sandbox.client("secretsmanager").describe_secret(SecretId="team/eu/app/key")["KmsKeyId"] == "alias/handover"
     described = sandbox.client("ssm").describe_parameters()["Parameters"]
     assert [parameter["KeyId"] for parameter in described] == ["alias/handover"]
 
@@ -90,9 +90,9 @@ def reader(sandbox: Sandbox, name: str, *allowed: str) -> tuple[str, str]:
 
 
 def content(sandbox: Sandbox, key: tuple[str, str] | None = None, region: str = "ap-northeast-2") -> dict[str, Any]:
-    """The JSON that somebody reads from the secret `team/key`."""
+    """The JSON that somebody reads from the secret `team/eu/app/key`."""
     client = sandbox.client("secretsmanager", key, region)
-    return json.loads(client.get_secret_value(SecretId="team/key")["SecretString"])
+    return json.loads(client.get_secret_value(SecretId="team/eu/app/key")["SecretString"])
 
 
 @pytest.mark.long
@@ -100,7 +100,7 @@ def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:
     stack, app, other = new_stack(), reader(sandbox, "app"), reader(sandbox, "other")
-    secret: dict[str, Any] = {"name": "team/key", "fields": {"id": "username", "secret": "password"}}
+    secret: dict[str, Any] = {"name": "team/eu/app/key", "fields": {"id": "username", "secret": "password"}}
     secret |= {"readers": ["arn:aws:iam::123456789012:user/app"], "replicas": ["eu-west-1"]}
     for serial in (1, 2):
         stack.write({**config(serial=serial, previous="deleted"), "deliver": {"secretsManager": secret}})
@@ -113,7 +113,7 @@ def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
         with pytest.raises(ClientError, match="AccessDenied"):
             content(sandbox, other)
         with pytest.raises(ClientError, match="PutSecretValue"):
-            sandbox.client("secretsmanager", app).put_secret_value(SecretId="team/key", SecretString="mine")
+            sandbox.client("secretsmanager", app).put_secret_value(SecretId="team/eu/app/key", SecretString="mine")
         assert stack.preview("--expect-no-changes").changes == {}
         assert stack.refresh("--expect-no-changes").changes == {}
     secret |= {"readers": ["arn:aws:iam::123456789012:user/other"], "replicas": ["us-west-2"]}
@@ -124,11 +124,13 @@ def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
         content(sandbox, app)
     del secret["readers"], secret["replicas"]
     stack.write({**config(serial=2, previous="deleted"), "deliver": {"secretsManager": secret}})
-    assert "the secret 'team/key' keeps its replicas in us-west-2: " in stack.preview().text
+    assert "the secret 'team/eu/app/key' keeps its replicas in us-west-2: " in stack.preview().text
     stack.up()
     secrets = sandbox.client("secretsmanager")
-    assert len(secrets.describe_secret(SecretId="team/key")["ReplicationStatus"]) == 1, "as with the real provider"
-    secrets.remove_regions_from_replication(SecretId="team/key", RemoveReplicaRegions=["us-west-2"])
+    assert len(secrets.describe_secret(SecretId="team/eu/app/key")["ReplicationStatus"]) == 1, (
+        "as with the real provider"
+    )
+    secrets.remove_regions_from_replication(SecretId="team/eu/app/key", RemoveReplicaRegions=["us-west-2"])
     stack.refresh()
     assert "keeps its replicas" not in stack.up("--expect-no-changes").text
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -142,27 +144,31 @@ def test_readers_replicas_and_field_names_of_a_secret_follow_the_settings(
 def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandbox: Sandbox, by_arn: bool) -> None:
     secrets = sandbox.client("secretsmanager")
     stack = new_stack()
-    store = {"existing": "team/key"}
+    store = {"existing": "team/eu/app/key"}
     stack.write({**config(), "deliver": {"secretsManager": store}})
     done = stack.up(check=False)
-    assert "deliver.secretsManager.existing: the secret 'team/key' could not be read: ResourceNotFound" in done.text
+    assert (
+        "deliver.secretsManager.existing: the secret 'team/eu/app/key' could not be read: ResourceNotFound" in done.text
+    )
     assert sandbox.client("iam").list_users()["Users"] == [], "before anything is created"
 
-    like_one = secrets.create_secret(Name="team/key-abcdef", SecretString="mine")["ARN"]
+    like_one = secrets.create_secret(Name="team/eu/app/key-abcdef", SecretString="mine")["ARN"]
     stack.write({**config(), "deliver": {"secretsManager": {"existing": like_one[:-7]}}})
     refused = stack.preview(check=False).text
-    assert "is not the complete ARN of the secret 'team/key-abcdef'. Write the name, or " + like_one in refused
+    assert "is not the complete ARN of the secret 'team/eu/app/key-abcdef'. Write the name, or " + like_one in refused
 
     iam = sandbox.client("iam")
     iam.create_user(UserName="bob")
     bobs = iam.create_access_key(UserName="bob")["AccessKey"]
     text = json.dumps({"id": bobs["AccessKeyId"], "secret": bobs["SecretAccessKey"]})
-    arn = secrets.create_secret(Name="team/key", SecretString=text, Description="of the team")["ARN"]
-    store = {"existing": arn if by_arn else "team/key"}
+    arn = secrets.create_secret(Name="team/eu/app/key", SecretString=text, Description="of the team")["ARN"]
+    store = {"existing": arn if by_arn else "team/eu/app/key"}
     stack.write({**config(), "deliver": {"secretsManager": store}})
-    held = f"the secret 'team/key' holds the access key {bobs['AccessKeyId']} of bob, and might be its only copy."
+    held = (
+        f"the secret 'team/eu/app/key' holds the access key {bobs['AccessKeyId']} of bob, and might be its only copy."
+    )
     assert held in stack.up(check=False).text
-    secrets.put_secret_value(SecretId="team/key", SecretString="mine")
+    secrets.put_secret_value(SecretId="team/eu/app/key", SecretString="mine")
     for serial in (1, 2):
         stack.write({**config(serial=serial, previous="deleted"), "deliver": {"secretsManager": store}})
         stack.up()
@@ -173,7 +179,7 @@ def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandb
         assert stack.preview("--expect-no-changes").changes == {}
         assert stack.refresh("--expect-no-changes").changes == {}
     stack.write(config(serial=2, previous="deleted"))
-    stays = f"the secret 'team/key' is not this stack's: it stays as it is, with the access key {key[0]} in it"
+    stays = f"the secret 'team/eu/app/key' is not this stack's: it stays as it is, with the access key {key[0]} in it"
     assert stays in stack.preview().text
     assert stays in stack.up().text
     assert content(sandbox)["aws_access_key_id"] == key[0]
@@ -181,18 +187,21 @@ def test_a_secret_that_exists_is_written_to_and_stays(new_stack: NewStack, sandb
     stack.up()
     stack.destroy()
     assert content(sandbox)["aws_access_key_id"] == key[0], "the team's secret is there, with a key that is gone"
-    assert secrets.describe_secret(SecretId="team/key")["Description"] == "of the team"
+    assert secrets.describe_secret(SecretId="team/eu/app/key")["Description"] == "of the team"
 
 
 @pytest.mark.long
 def test_a_secret_of_the_stack_does_not_become_one_that_exists(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
-    stack.write({**config(), "deliver": {"secretsManager": {"name": "team/key"}}})
+    stack.write({**config(), "deliver": {"secretsManager": {"name": "team/eu/app/key"}}})
     stack.up()
-    stack.write({**config(), "deliver": {"secretsManager": {"existing": "team/key"}}})
+    stack.write({**config(), "deliver": {"secretsManager": {"existing": "team/eu/app/key"}}})
     done = stack.up(check=False)
     assert done.code != 0
-    assert "this stack created the secret 'team/key', and would delete it. Write name: team/key instead" in done.text
+    assert (
+        "this stack created the secret 'team/eu/app/key', and would delete it. Write name: team/eu/app/key instead"
+        in done.text
+    )
     command = next(line for line in done.text.splitlines() if "pulumi state delete" in line)
     stack.run("state", "delete", command.split("'")[-2], "--target-dependents", "--yes")
     stack.up()
@@ -202,16 +211,16 @@ def test_a_secret_of_the_stack_does_not_become_one_that_exists(new_stack: NewSta
 @pytest.mark.long
 def test_a_store_keeps_its_key_while_iam_cannot_be_asked(new_stack: NewStack, sandbox: Sandbox) -> None:
     secrets, stack = sandbox.client("secretsmanager"), new_stack()
-    stack.write({**config(), "deliver": {"secretsManager": {"name": "/team/key"}}})
+    stack.write({**config(), "deliver": {"secretsManager": {"name": "/team/eu/app/key"}}})
     stack.up()
-    held = secrets.get_secret_value(SecretId="/team/key")["SecretString"]
+    held = secrets.get_secret_value(SecretId="/team/eu/app/key")["SecretString"]
     sandbox.control.fail("iam:ListAccessKeys", "AccessDenied", times=99)
     assert stack.up().changes == {}, "a name that begins with / is the same store in every run"
     stack.write({**config(), "deliver": {"secretsManager": {"name": "renamed"}}})
     refused = stack.up(check=False)
     sandbox.control.clear_faults()
     assert "could not check whether a secret or parameter of this stack holds a key of test-user that" in refused.text
-    assert secrets.get_secret_value(SecretId="/team/key")["SecretString"] == held
+    assert secrets.get_secret_value(SecretId="/team/eu/app/key")["SecretString"] == held
 
 
 @pytest.mark.long
@@ -226,13 +235,13 @@ def test_a_key_that_somebody_deactivated_goes_into_no_new_store(
     sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=key[0], Status="Inactive")
     if is_refreshed:
         stack.refresh()
-    secrets.create_secret(Name="team/key", SecretString="a key that works")
+    secrets.create_secret(Name="team/eu/app/key", SecretString="a key that works")
     command = [sys.executable, "-c", f"open({str(ran)!r}, 'w')"]
-    deliver = {"secretsManager": {"existing": "team/key"}, "ssm": {}, "command": command}
+    deliver = {"secretsManager": {"existing": "team/eu/app/key"}, "ssm": {}, "command": command}
     stack.write({**config(), "deliver": deliver})
     done = stack.up()
-    assert f"the access key {key[0]} is not delivered to the secret 'team/key' in Secrets Manager" in done.text
-    assert secrets.get_secret_value(SecretId="team/key")["SecretString"] == "a key that works"
+    assert f"the access key {key[0]} is not delivered to the secret 'team/eu/app/key' in Secrets Manager" in done.text
+    assert secrets.get_secret_value(SecretId="team/eu/app/key")["SecretString"] == "a key that works"
     assert sandbox.client("ssm").describe_parameters()["Parameters"] == []
     assert not ran.exists()
     assert stack.preview("--expect-no-changes").changes == {}

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from aws_access_keys.state import ComponentState, parse_state
+from aws_access_keys.state import ComponentState
+from aws_access_keys.state_reading import parse_state
 
 from tests.unit.recording import PROJECT, key_id
 

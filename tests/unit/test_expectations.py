@@ -31,7 +31,8 @@ from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.simulation import simulate_policies
-from aws_access_keys.state import PLANS, ComponentState, UserState, urn_below
+from aws_access_keys.state import PLANS, ComponentState, UserState
+from aws_access_keys.urns import urn_below
 from aws_access_keys.validation import SettingsError
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -13,7 +13,7 @@ from aws_access_keys.rules.policies import policy_key
 from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import ComponentSettings
-from aws_access_keys.state import parse_state
+from aws_access_keys.state_reading import parse_state
 from botocore.exceptions import NoCredentialsError
 from botocore.parsers import ResponseParserError
 

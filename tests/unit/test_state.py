@@ -3,10 +3,15 @@
 import json
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
+from aws_access_keys.other_resources import other_givers
+from aws_access_keys.rules.resource_types import RESOURCE_POLICY, SECRET_POLICY
 from aws_access_keys.rules.rotation import Key, KeyName
-from aws_access_keys.state import ComponentState, UserState, component_of, parse_state
+from aws_access_keys.state import ComponentState, UserState
+from aws_access_keys.state_reading import parse_state
+from aws_access_keys.urns import component_of
 
 from tests.unit.made_up_state import USER, MadeUpState
 
@@ -45,9 +50,25 @@ def test_another_components_user_of_the_same_name_is_not_mixed_up(other: MadeUpS
     for made_up in (mine, theirs):
         parsed = parse_state(made_up.urn, mine.resources | theirs.resources)
         for urn in parsed.in_stack.values():
-            assert component_of(urn) == (mine if urn in mine.resources else theirs).urn
-        assert replace(parsed, in_stack={}) == replace(made_up.parsed, in_stack={})
+            assert component_of(urn, parsed.components) == (mine if urn in mine.resources else theirs).urn
+        of_stack: dict[str, Any] = {"in_stack": {}, "components": frozenset()}
+        assert replace(parsed, **of_stack) == replace(made_up.parsed, **of_stack)
     assert [key.id for key in mine.parsed.user("ann").keys] == ["AKIA-ann-1"]
+
+
+@pytest.mark.parametrize("name", ["key", "team/key", "a/b/c/d/e", "/a/b/c/d/e/f"])
+@pytest.mark.parametrize("other", [("access/ann",), ("other",), ("access", "my:index:Team$")])
+def test_the_resource_policy_of_a_secret_belongs_to_its_component_however_many_slashes_the_names_have(
+    name: str, other: tuple[str, ...]
+) -> None:
+    mine, theirs = MadeUpState().user("ann", "1"), MadeUpState(*other).user("bob", "1")
+    for made_up in (mine, theirs):
+        policy = f"{USER}${SECRET_POLICY}"
+        made_up.add(policy, f"{made_up.name}/{name}", {"secretArn": f"arn of {made_up.urn}"})
+    for made_up in (mine, theirs):
+        state = parse_state(made_up.urn, mine.resources | theirs.resources)
+        others = list(other_givers(state, "secret", f"arn of {made_up.urn}", RESOURCE_POLICY))
+        assert not others, "the component's own policy is not somebody else's"
 
 
 def test_a_finished_run_is_certain_and_its_keys_are_handed_over() -> None:

@@ -101,7 +101,7 @@ def protected(source: State, moved: Moved, command: str) -> State:
 
 
 def interrupted(resources: Mapping[str, Any]) -> str | None:
-    """Why the stack may not be updated in the middle of a move; None outside of one. resources: as in state.py."""
+    """Why the stack may not be updated in the middle of a move; None outside of one. resources: of parse_state."""
     for urn, found in resources.items():
         if found.get("type") == MOVE:
             return (
