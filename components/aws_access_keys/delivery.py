@@ -142,6 +142,13 @@ class Deliveries:
         new = [str(plan.plan.current.name)] if plan and plan.plan.is_new and not self._keeps(user) else []
         return sorted(self._state.user(user).unkept) + new
 
+    def writing(self, user: str, plan: UserPlan) -> int | None:
+        """See RunRecord; None where stores get a new key, or nothing."""
+        found = self._state.user(user).delivered_directly
+        expires = plan.expired_on and found.content != f"expired {plan.expired_on}"
+        is_written = plan.is_moved or expires or found.is_uncertain
+        return found.writes + 1 if is_written and aws_stores(found.to) else None
+
     def direct(self, user: str, plan: UserPlan) -> DirectDelivery:
         """What this program delivers itself of a user's keys."""
         state = self._state.user(user)

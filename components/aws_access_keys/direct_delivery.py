@@ -15,7 +15,7 @@ import asyncio
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,7 @@ from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, STASH, USER
 from aws_access_keys.settings import DeliverSettings
-from aws_access_keys.state import UserState
+from aws_access_keys.state import Delivered, UserState
 from aws_access_keys.urns import urn_below
 
 _GONE = ("ResourceNotFoundException", "ParameterNotFound")
@@ -138,7 +138,7 @@ class DirectDelivery:
                     f"of {self.user}'s secret, and stays encrypted with {before.kms_key}: keep that KMS key until a "
                     "new key is delivered. For a new key, raise serial."
                 )
-            return _record(before.content, kept, before.fields, before.failed, before.kms_key)
+            return _record(replace(before, to=kept))
         content: dict[str, str] = json.loads(text)
         name = stored_id(text) or f"expired {content['expired']}"
         if "expired" in content:
@@ -149,8 +149,8 @@ class DirectDelivery:
 
         def delivered(to: Mapping[str, Any]) -> dict[str, Any]:
             if not to:
-                return _record(before.content, before.to, before.fields, failed, before.kms_key)
-            return _record(name, to, fields, failed, kms_key)
+                return _record(replace(before, failed=failed))
+            return _record(Delivered(name, to, fields, failed, kms_key, before.writes + bool(missing)))
 
         if pulumi.runtime.is_dry_run():
             return delivered(wanted)
@@ -207,13 +207,13 @@ class DirectDelivery:
         )
 
 
-def _record(
-    content: str | None, to: Mapping[str, Any], fields: Mapping[str, Any], failed: str | None, kms_key: str | None
-) -> dict[str, Any]:
-    """What a Stash has, see state.Delivered."""
-    of_stores = {kind: names for kind, names in fields.items() if kind in to}
-    more = {"fields": of_stores, "failed": failed, "kmsKey": kms_key if "ssm" in to else None}
-    return {"content": content, "to": dict(to), **{name: value for name, value in more.items() if value}}
+def _record(delivered: Delivered) -> dict[str, Any]:
+    """What a Stash has."""
+    to = dict(delivered.to)
+    of_stores = {kind: names for kind, names in delivered.fields.items() if kind in to}
+    kms_key = delivered.kms_key if "ssm" in to else None
+    more = {"fields": of_stores, "failed": delivered.failed, "kmsKey": kms_key, "writes": delivered.writes}
+    return {"content": delivered.content, "to": to, **{name: value for name, value in more.items() if value}}
 
 
 def stored_secret(account: Account, stores: Iterable[tuple[str, str]], key_id: str) -> str | None:

@@ -54,6 +54,7 @@ def had_twice(spell: Spelling, state: ComponentState) -> Iterator[Problem]:
             spell("groups.{}" if kind == GROUP else "users.{}", owner or ""),
             f"the {_KINDS[kind]} '{name}' is in this stack a second time, as '{other}', and would be deleted together "
             f"with that resource. {FORGET.format(other)} Then run `pulumi up` again.",
+            in_file=False,
         )
 
 

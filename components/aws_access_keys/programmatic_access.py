@@ -231,6 +231,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             tried={user: tried for user, tried in self._tried.items() if tried},
             undecided={user: plan.undecided for user, plan in plans.items() if plan.undecided},
             changes=self._changes,
+            writing={user: writes for user, plan in plans.items() if (writes := self._deliveries.writing(user, plan))},
         )
 
     def _warn_of_settings(self, known: Collection[str]) -> None:
@@ -365,11 +366,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             self._is_listing,
         )
         facts = facts_in_state(state, run.resources)
-        wanted = facts_wanted(
-            settings, state, facts, {user: plan.plan for user, plan in plans.items()}, self._partition
-        )
+        kept = {user for user, plan in plans.items() if not self._deliveries.direct(user, plan).without_copy}
+        wanted = facts_wanted(settings, state, facts, plans, kept, self._partition)
         owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
-        last = unfinished(state.changes, facts, wanted, state.policy_arns, owners, spell, self._account)
+        last = unfinished(state.changes, facts, wanted, state, owners, spell, self._account)
         refuse([*self._deliveries.problems(plans), *last], spell, self._name)
         self._changes = changes(facts, wanted)
         for line in lines:

@@ -62,13 +62,20 @@ class Delivered:
     """The id of the key with which the command failed."""
     kms_key: str | None = None
     """What encrypts the parameter; None where that is not recorded."""
+    writes: int = 0
+    """How often this program has delivered something."""
+    is_uncertain: bool = False
+    """Whether it may have done so once more: a run that was about to did not record it."""
 
     def missing(self, to: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of the destinations to which this was not delivered, or under other names of the fields."""
+        """Those of the destinations to which this was not delivered, or under other names of the fields, or that may
+        have something else since."""
         return {
             kind: where
             for kind, where in to.items()
-            if self.to.get(kind) != where or self.fields.get(kind) != fields.get(kind)
+            if self.to.get(kind) != where
+            or self.fields.get(kind) != fields.get(kind)
+            or (self.is_uncertain and kind in KINDS)
         }
 
     def gone(self, to: Mapping[str, Any]) -> dict[str, str]:
@@ -110,6 +117,8 @@ class RunRecord(NamedTuple):
     """The id of the current key, where it is not known whether it was delivered."""
     changes: Mapping[str, Mapping[str, str]]
     """What the run is about to change: see unfinished.py. Not by user."""
+    writing: Mapping[str, int]
+    """Where the run writes into stores what is no new key: `Delivered.writes` as it is when that is done."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -119,7 +128,7 @@ class RunRecord(NamedTuple):
     def as_outputs(self) -> dict[str, Any]:
         """The record as the state has it."""
         found = {name: dict(value) for name, value in self._asdict().items()}
-        for name in ("tested", "unkept", "keep_secret", "tags", "tried", "undecided", "changes"):
+        for name in ("tested", "unkept", "keep_secret", "tags", "tried", "undecided", "changes", "writing"):
             if not found[name]:
                 del found[name]  # for those who do not use it, states stay as they were
         return {OTHER_LANGUAGES(name): value for name, value in found.items()}

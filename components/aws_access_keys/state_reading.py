@@ -60,7 +60,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     keys, unkept, encrypted = _keys(below, record, registered)
     secrets = below.outputs(USER, SECRET)
     stashes = below.outputs(USER, STASH)
-    direct = _delivered_directly(stashes, secrets)
+    direct = _delivered_directly(stashes, secrets, record.writing)
     # Nobody here could deliver what is encrypted to somebody's OpenPGP key: its secret was not kept.
     unkept |= encrypted & {one.content for one in direct.values()}
     encrypted -= unkept
@@ -217,8 +217,11 @@ def _keys(
     return newest_first, unkept, encrypted
 
 
-def _delivered_directly(stashes: Mapping[str, Mapping[str, Any]], secrets: Container[str]) -> dict[str, Delivered]:
-    """User → what the program delivered itself. secrets: the names of those that the state has."""
+def _delivered_directly(
+    stashes: Mapping[str, Mapping[str, Any]], secrets: Container[str], writing: Mapping[str, int]
+) -> dict[str, Delivered]:
+    """User → what the program delivered itself. secrets: the names of those that the state has. writing: as in
+    RunRecord."""
     direct: dict[str, Delivered] = {}
     for path, found in stashes.items():
         user, _, what = path.rpartition("/")
@@ -227,7 +230,16 @@ def _delivered_directly(stashes: Mapping[str, Mapping[str, Any]], secrets: Conta
             if (name := to.get("secretsManager")) and name not in secrets:
                 del to["secretsManager"]  # somebody deleted it, with what it held
             fields = mapping(kept.get("fields"))
-            direct[user] = Delivered(kept.get("content"), to, fields, kept.get("failed"), kept.get("kmsKey"))
+            writes = int(kept.get("writes") or 0)
+            direct[user] = Delivered(
+                content=kept.get("content"),
+                to=to,
+                fields=fields,
+                failed=kept.get("failed"),
+                kms_key=kept.get("kmsKey"),
+                writes=writes,
+                is_uncertain=writing.get(user, 0) > writes,
+            )
     return direct
 
 

@@ -6,15 +6,18 @@ nobody asked for it. So each run records what it is about to change; what the ne
 is looked up in AWS.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.documents import digest
 from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import (
+    AWS_KEYS,
     GROUP,
     GROUP_POLICY,
     PARAMETER,
@@ -23,20 +26,21 @@ from aws_access_keys.rules.resource_types import (
     USER,
     USER_POLICY,
 )
-from aws_access_keys.rules.rotation import KeyPlan
 from aws_access_keys.rules.s3_grants import grant_policies
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.rules.untyped import mapping
-from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState
+from aws_access_keys.settings import AccessSettings, StoreSettings
+from aws_access_keys.state import ComponentState, UserState
 from aws_access_keys.state_reading import Below
 
 Facts = dict[str, dict[str, str]]
 """`group NAME`, `user NAME`, `policy NAME`, `parameter NAME` or `secret NAME` → what it has → the value; "" for what it
 has not.
 
-What it has: `policy ARN`, `inline NAME` (a digest of the document), `group NAME`, `boundary` (its ARN), `key ID`
-(`Active` or `Inactive`), `document` (its digest), `name`, `readers` (a digest of the resource policy).
+What it has: `policy ARN` (or the name of a policy of the stack, whose ARN is not known before it is created), `inline
+NAME` (a digest of the document), `group NAME`, `boundary` (as `policy`), `key ID` (`Active` or `Inactive`), `document`
+(its digest), `content` (the id of the key, and the names of the fields), `kms` (the KMS key; "" for AWS's own),
+`readers` (a digest of the resource policy).
 """
 
 _HAS = "yes"
@@ -44,25 +48,29 @@ _HAS = "yes"
 
 def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts:
     """What the users and groups of the component have, by the state. resources: as for parse_state."""
-    below, facts = Below(state.urn, resources), Facts()
+    below, facts, own = Below(state.urn, resources), Facts(), {arn: name for name, arn in state.policy_arns.items()}
     for group in state.groups:
-        facts[f"group {group}"] = {f"policy {arn}": _HAS for arn in state.attached.get(group, {}).values()}
+        attached = state.attached.get(group, {}).values()
+        facts[f"group {group}"] = {f"policy {own.get(arn, arn)}": _HAS for arn in attached}
     for user in (user for user, found in state.users.items() if found.exists):
         found = state.user(user)
-        has = facts[f"user {user}"] = {f"policy {arn}": _HAS for arn in found.policies if arn.startswith("arn:")}
+        attached = (arn for arn in found.policies if arn.startswith("arn:"))
+        has = facts[f"user {user}"] = {f"policy {own.get(arn, arn)}": _HAS for arn in attached}
         has |= {f"group {group}": _HAS for group in found.groups}
         has |= {f"key {key.id}": _status(key.active) for key in found.keys}
-        has["boundary"] = found.boundary or ""
+        has["boundary"] = own.get(found.boundary or "", found.boundary or "")
     for kind, owner, inline in (("group", GROUP, GROUP_POLICY), ("user", USER, USER_POLICY)):
         for path, found in below.outputs(owner, inline).items():
             of = facts.setdefault(f"{kind} {path.partition('/')[0]}", {})
             of[f"inline {found.get('name')}"] = _document(found)
     facts |= {f"policy {name}": {"document": digest(document)} for name, document in state.policies.items()}
     for found in below.outputs(USER, PARAMETER).values():
-        facts[f"parameter {found.get('name')}"] = {"name": _HAS}
+        kms = _kms_key(found.get("keyId"), PARAMETER)
+        facts[f"parameter {found.get('name')}"] = {"content": _content(str(found.get("value"))), "kms": kms}
     policies = below.outputs(USER, SECRET_POLICY)
     for path, found in below.outputs(USER, SECRET).items():
-        facts[f"secret {found.get('name')}"] = {"readers": _document(policies.get(path, {}))}
+        readers, kms = _document(policies.get(path, {})), _kms_key(found.get("kmsKeyId"), SECRET)
+        facts[f"secret {found.get('name')}"] = {"readers": readers, "kms": kms}
     return facts
 
 
@@ -75,29 +83,45 @@ def _document(found: Mapping[str, Any]) -> str:
     return digest(found["policy"]) if found.get("policy") else ""
 
 
+def _kms_key(given: str | None, kind: str) -> str:
+    """The KMS key of a store; "" for AWS's own. kind: the type of the store."""
+    return "" if given is None or given == AWS_KEYS[kind] else given
+
+
+def _content(text: str) -> str:
+    """What is in a store, without the secret: the id of the key, or the day on which it expired."""
+    try:
+        content: Mapping[str, Any] = json.loads(text)
+        return " ".join((str(next(iter(content.values()), "")), *content))
+    except (ValueError, AttributeError):
+        return "something else"
+
+
 def facts_wanted(
     settings: AccessSettings,
     state: ComponentState,
     facts: Facts,
-    plans: Mapping[str, KeyPlan],
+    plans: Mapping[str, UserPlan],
+    kept: Collection[str],
     partition: str,
 ) -> Facts:
-    """What the settings ask for. What is not known before the update, such as an Output, is as in the state; policies
-    that this run creates are left out.
+    """What the settings ask for. What is not known before the update, such as an Output, is as in the state.
 
-    facts: of the state. plans: by user.
+    facts: of the state. plans: by user. kept: users with a current key whose secret is kept, and so is a parameter.
     """
 
-    def arn(policy: str) -> str | None:
-        """None for a policy that this run creates."""
-        own = policy in settings.policy_documents
-        return state.policy_arns.get(policy) if own else policy_arn(policy, partition)
+    def canonical(policy: str) -> str:
+        return policy if policy in settings.policy_documents else own.get(arn := policy_arn(policy, partition), arn)
 
+    def kms(owner: str, store: StoreSettings) -> str:
+        key = store.kms_key
+        return key if isinstance(key, str) else facts.get(owner, {}).get("kms", "") if key else ""
+
+    own = {arn: name for name, arn in state.policy_arns.items()}
     wanted = Facts()
     for kind, holders in (("group", settings.groups), ("user", settings.users)):
         for name, holder in holders.items():
-            known = [arn(policy) for policy in holder.policies]
-            wants = {f"policy {one}": _HAS for one in known if one}
+            wants = {f"policy {canonical(policy)}": _HAS for policy in holder.policies}
             wants |= {f"inline {key}": digest(document) for key, document in holder.inline.items()}
             if holder.allow_from is not None:
                 wants[f"inline {ALLOW_FROM}"] = digest(allow_from_document(holder.allow_from))
@@ -106,39 +130,50 @@ def facts_wanted(
         attached, wants = state.attached.get(name, {}), wanted[f"group {name}"]
         for key, given in group.policy_arns.items():
             if found := given if isinstance(given, str) else attached.get(key):
-                wants[f"policy {found}"] = _HAS
+                wants[f"policy {own.get(found, found)}"] = _HAS
         for key, document in grant_policies([asked.grant() for asked in group.s3], partition).items():
             wanted[f"policy {name}-{key}"] = {"document": digest(document)}
-            wants |= {f"policy {attached[key]}": _HAS} if key in attached else {}
+            wants[f"policy {name}-{key}"] = _HAS
     for name, user in settings.users.items():
         has, wants = facts.get(f"user {name}", {}), wanted[f"user {name}"]
         wants |= {f"group {group}": _HAS for group in user.groups}
         boundary = user.permissions_boundary
         if isinstance(boundary, str):
-            boundary = arn(boundary)
+            boundary = canonical(boundary)
         elif boundary is not None:
             boundary = has.get("boundary", "")
         wants["boundary"] = boundary or ""
-        for key in plans[name].keys if name in plans else ():
+        for key in plans[name].plan.keys if name in plans else ():
             if known := state.user(name).key(key.name):
                 what = f"key {known.id}"
                 wants[what] = key.status.capitalize() if key.status else has.get(what, "")
     wanted |= {f"policy {name}": {"document": digest(text)} for name, text in settings.policy_documents.items()}
     for user in settings.users_with_key:
         deliver = settings.effective_deliver(user)
-        if deliver and (store := deliver.ssm):
-            wanted[f"parameter {store.stored_name(user, 'ssm')}"] = {"name": _HAS}
-        if deliver and (store := deliver.secrets_manager):
+        if deliver and (store := deliver.ssm) and user in kept:
+            owner = f"parameter {store.stored_name(user, 'ssm')}"
+            wanted[owner] = {"content": _delivered(plans[user], state.user(user), store), "kms": kms(owner, store)}
+        if deliver and (store := deliver.secrets_manager) and store.existing is None:
+            owner = f"secret {store.stored_name(user, 'secrets_manager')}"
             readers = digest(readers_policy(store.readers)) if store.readers else ""
-            wanted[f"secret {store.stored_name(user, 'secrets_manager')}"] = {"readers": readers}
+            wanted[owner] = {"readers": readers, "kms": kms(owner, store)}
     return wanted
 
 
+def _delivered(plan: UserPlan, state: UserState, store: StoreSettings) -> str:
+    """As `_content`, of what this run delivers. A new key has its name, as its id is not known."""
+    if plan.expired_on:
+        return f"{plan.expired_on} expired"
+    name = plan.plan.current.name
+    key = state.key(name)
+    return " ".join((key.id if key else str(name), store.fields.id, store.fields.secret))
+
+
 def changes(facts: Facts, wanted: Facts) -> Facts:
-    """What a run is about to change, as the state has it before. Nothing of groups, users and others that are new."""
+    """What a run is about to change, as the state has it before; of policies and secrets, not of those that are new."""
     found = Facts()
-    for owner, has in facts.items():
-        wants = wanted.get(owner, {})
+    for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in _LEFT)}):
+        has, wants = facts.get(owner, {}), wanted.get(owner, {})
         changed = {
             what: has.get(what, "") for what in sorted({*has, *wants}) if has.get(what, "") != wants.get(what, "")
         }
@@ -146,78 +181,104 @@ def changes(facts: Facts, wanted: Facts) -> Facts:
     return found
 
 
+_LEFT = ("group", "user", "parameter")
+"""What has something, or is there, that nobody knows of, if it was to be new and is not wanted any more."""
+
+
 def unfinished(
     last: Mapping[str, Mapping[str, str]],
     facts: Facts,
     wanted: Facts,
-    arns: Mapping[str, str],
+    state: ComponentState,
     places: Mapping[str, str],
     spell: Spelling,
     account: Account,
 ) -> Iterator[Problem]:
     """What AWS has otherwise than both the state and the settings, of what the last run was about to change (`last`).
 
-    arns: of the stack's policies, by name. places: owner → setting, of policies and parameters.
+    places: owner → setting, of policies and parameters.
     """
     for owner, changed in last.items():
         has, wants = facts.get(owner), wanted.get(owner)
-        if has is None or wants is None:
-            continue
         kind, name = owner.split(" ", 1)
+        # What is removed must be without what nobody knows of; a parameter of which the state knows nothing is not.
+        if has is None and (wants is not None or kind != "parameter"):
+            continue
+        if has is not None and wants is None and kind not in ("group", "user"):
+            continue
         place = places.get(owner) or spell(f"{kind}s.{{}}", name)
         for what, value in changed.items():
-            if not has.get(what, "") == value == wants.get(what, ""):
+            is_compared = not value or wants is not None
+            if not is_compared or not (has or {}).get(what, "") == value == (wants or {}).get(what, ""):
                 continue
             try:
-                actual = _in_aws(account, kind, name, what, arns)
+                actual = _in_aws(account, kind, name, what, state)
             except AwsQueryError as error:
                 text = f"the last update may not have finished, and what it did could not be read ({error})"
-                yield Problem(place, f"{text}. {error.cure('the permissions of a refresh')}")
+                yield Problem(place, f"{text}. {error.cure('the permissions of a refresh')}", in_file=False)
                 continue
-            if actual == value:
+            if actual == value or (has is None and not _is_own(what, actual, state)):
                 continue
             which, _, of = what.partition(" ")
-            is_extra = not value and which in _UNDO
-            text = (_EXTRA if is_extra else _OTHERWISE)[which].format(of=of, actual=actual or "gone")
-            undo = _UNDO[which].format(kind=kind, name=name, of=of) if is_extra else "pulumi refresh"
+            tells = [_EXTRA.get(which) if not value else None, _OTHERWISE.get(f"{which} {actual}"), _OTHERWISE[which]]
+            text, cure = next(filter(None, tells))
+            named = {"kind": kind, "name": name, "of": state.policy_arns.get(of, of), "actual": actual or "gone"}
             yield Problem(
                 place,
-                f"the last update did not finish, and the state does not know that {text}. Run `{undo}`, then "
-                "`pulumi up` again.",
+                f"the last update did not finish, and the state does not know that {text.format(**named)}. Run "
+                f"`{cure.format(**named)}`, then this command again.",
+                in_file=False,
             )
 
 
+def _is_own(what: str, actual: str, state: ComponentState) -> bool:
+    """Whether a parameter that the state does not have holds a key of this component. actual: what it has."""
+    return what == "content" and state.owner_of(actual.partition(" ")[0]) is not None
+
+
+_REFRESH = "pulumi refresh"
 _OTHERWISE = {
-    "policy": "the policy {of} is not attached any more",
-    "inline": "the inline policy '{of}' is gone or has another document",
-    "group": "the user is not in the group '{of}' any more",
-    "boundary": "the permissions boundary in IAM is {actual}",
-    "key": "the access key {of} is {actual}",
-    "document": "the policy has another document in IAM",
-    "name": "the parameter is gone",
-    "readers": "its resource policy in Secrets Manager is gone or another one",
+    "policy": ("the policy {of} is not attached any more", _REFRESH),
+    "inline": ("the inline policy '{of}' is gone or has another document", _REFRESH),
+    "group": ("the user is not in the group '{of}' any more", _REFRESH),
+    "boundary": ("the permissions boundary in IAM is {actual}", _REFRESH),
+    "key": ("the access key {of} is {actual}", _REFRESH),
+    "key Active": (
+        "the access key {of} is Active",
+        "aws iam update-access-key --user-name {name} --access-key-id {of} --status Inactive",
+    ),
+    "document": ("the policy has another document in IAM", _REFRESH),
+    "content": ("the parameter is gone or has another content", _REFRESH),
+    "kms": ("it is encrypted with another KMS key", _REFRESH),
+    "readers": ("its resource policy in Secrets Manager is gone or another one", _REFRESH),
 }
-"""What AWS has otherwise → how that is told."""
+"""What AWS has otherwise, some with the value there → how that is told, and the command that helps."""
 
 _EXTRA = {
-    "policy": "the policy {of} is attached",
-    "inline": "IAM has an inline policy '{of}'",
-    "group": "the user is in the group '{of}'",
+    "policy": ("the policy {of} is attached", "aws iam detach-{kind}-policy --{kind}-name {name} --policy-arn {of}"),
+    "inline": (
+        "IAM has an inline policy '{of}'",
+        "aws iam delete-{kind}-policy --{kind}-name {name} --policy-name {of}",
+    ),
+    "group": (
+        "the user is in the group '{of}'",
+        "aws iam remove-user-from-group --user-name {name} --group-name {of}",
+    ),
+    "content": ("the parameter has the access key", "aws ssm delete-parameter --name {name}"),
+    "readers": (
+        "Secrets Manager has a resource policy for it",
+        "aws secretsmanager delete-resource-policy --secret-id {name}",
+    ),
 }
-
-_UNDO = {
-    "policy": "aws iam detach-{kind}-policy --{kind}-name {name} --policy-arn {of}",
-    "inline": "aws iam delete-{kind}-policy --{kind}-name {name} --policy-name {of}",
-    "group": "aws iam remove-user-from-group --user-name {name} --group-name {of}",
-}
-"""What a refresh does not see, if the state does not have it → the command of the AWS CLI that removes it."""
+"""What a refresh does not see, if the state does not have it → the same."""
 
 
-def _in_aws(account: Account, kind: str, name: str, what: str, arns: Mapping[str, str]) -> str:
+def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentState) -> str:
     """The value that AWS has; "" for none. Raises AwsQueryError."""
     which, _, of = what.partition(" ")
     if which == "policy":
-        return _HAS if of in account.attached_policies(kind, name) else ""
+        attached = account.attached_policies(kind, name)
+        return _HAS if state.policy_arns.get(of, of) in attached else ""
     if which == "inline":
         owner = {f"{kind.capitalize()}Name": name}
         found = account.ask("iam", f"get_{kind}_policy", **owner, PolicyName=of)
@@ -226,18 +287,25 @@ def _in_aws(account: Account, kind: str, name: str, what: str, arns: Mapping[str
         return _HAS if of in account.groups_of(name) else ""
     if which == "boundary":
         user = account.user(name) or {}
-        return str(mapping(user.get("PermissionsBoundary")).get("PermissionsBoundaryArn", ""))
+        boundary = str(mapping(user.get("PermissionsBoundary")).get("PermissionsBoundaryArn", ""))
+        return next((own for own, arn in state.policy_arns.items() if arn == boundary), boundary)
     if which == "key":
         status = {key.id: _status(key.active) for key in account.list_access_keys(name)}
         return status.get(of, "")
     if which == "document":
-        document = account.policy_document(arns[name])
+        document = account.policy_document(state.policy_arns[name])
         return digest(document) if document else ""
     if which == "readers":
         policy = account.ask("secretsmanager", "get_resource_policy", SecretId=name).get("ResourcePolicy")
         return digest(policy) if policy else ""
+    if kind == "secret":
+        return _kms_key(account.ask("secretsmanager", "describe_secret", SecretId=name).get("KmsKeyId"), SECRET)
+    if which == "kms":
+        named = [{"Key": "Name", "Option": "Equals", "Values": [name]}]
+        found = account.ask("ssm", "describe_parameters", ParameterFilters=named)["Parameters"]
+        return _kms_key(next((one.get("KeyId") for one in found), None), PARAMETER)
     try:
-        return _HAS if account.ask("ssm", "get_parameter", Name=name) else ""
+        return _content(account.ask("ssm", "get_parameter", Name=name, WithDecryption=True)["Parameter"]["Value"])
     except AwsQueryError as error:
         if error.code == "ParameterNotFound":
             return ""

@@ -48,7 +48,8 @@ def refuse(problems: Sequence[Problem], spell: Spelling, component: str = "", ef
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         in_file = spell.prefix == STACK_FILE.prefix
         title = f"configuration of stack '{pulumi.get_stack()}'" if in_file else f"ProgrammaticAccess '{component}'"
-        fix = f"Fix this in Pulumi.{pulumi.get_stack()}.yaml. " if in_file else ""
+        is_fixed_there = in_file and any(problem.in_file for problem in problems)
+        fix = f"Fix this in Pulumi.{pulumi.get_stack()}.yaml. " if is_fixed_there else ""
         effect = effect or f"Nothing{'' if in_file else ' of this component'} was created or changed."
         raise SettingsError(f"The {title} has {count}:\n{as_lines(problems, spell)}\n{fix}{effect}")
 

@@ -231,7 +231,7 @@ class _Attempt:
             self._delete_stored(name)
         for line in re.findall(r"pulumi (state delete '[^']*' --target-dependents)", text):
             self._run(*shlex.split(line), "--yes")
-        for command in re.findall(r"Run `(aws iam [^`]+)`, then `pulumi up` again", text):
+        for command in re.findall(r"Run `(aws [^`]+)`, then this command again", text):
             by_hand(self.sandbox, command)
         gone = "failed: ResourceNotFoundException" in text  # as docs/troubleshooting.md advises
         if gone or "pulumi refresh" in text:

@@ -27,7 +27,7 @@ def let_go(stack: Stack, text: str) -> None:
 
 
 def by_hand(sandbox: Sandbox, command: str) -> None:
-    """Run `aws iam OPERATION --NAME VALUE ...`."""
+    """Run `aws SERVICE OPERATION --NAME VALUE ...`."""
     service, operation, *options = shlex.split(command)[1:]
     names = ["".join(part.capitalize() for part in name.strip("-").split("-")) for name in options[::2]]
     getattr(sandbox.client(service), operation.replace("-", "_"))(**dict(zip(names, options[1::2], strict=True)))

@@ -194,7 +194,7 @@ def test_a_store_that_refuses_fails_the_run_and_costs_nothing(
     assert works(sandbox, held[SECRET])
     assert works(sandbox, old[SECRET])
     assert (held[SECRET][0] == new) is stays, "a key that a store has is delivered to the others, another one replaced"
-    assert (f"the access key {new} of test-user is replaced: no store got its secret" in done.text) is not stays
+    assert (f"the access key {new} of test-user is replaced: no store has its secret" in done.text) is not stays
     assert stack.preview("--expect-no-changes").changes == {}
 
 

@@ -138,7 +138,7 @@ def test_a_grown_account_becomes_a_stack_and_nothing_in_it_changes(
     assert [two["current"]["id"], two["previous"]["id"]] == [grown["two"][1][0], grown["two"][0][0]]
     assert outputs["keys"]["off"]["current"]["status"] == "Inactive"
     again = takeover(stack, "--account", "--all", "--yes").stdout
-    assert "The state has all of this already. Nothing was changed." in again
+    assert "The state has all of this already. Nothing was changed in AWS." in again
 
     settings = config(stack)  # from here on, everything is as for entities of one's own
     users = settings["users"]
@@ -285,6 +285,26 @@ def test_wherever_it_is_killed_the_same_command_completes_it(
     assert stack.up().changes == {}
     assert writes(sandbox) == []
     assert in_iam(sandbox) == before
+
+
+def test_outputs_that_an_interrupted_takeover_did_not_write_are_written_by_the_same_command(
+    new_stack: NewStack, grown: dict[str, Any]
+) -> None:
+    stack = new_stack()
+    takeover(stack, "--account", "--user", "two", "--yes")
+    outputs = stack.outputs()
+    stack.save_state()
+    saved = stack.folder / "backup.json"
+    state = json.loads(saved.read_text())
+    (root,) = [one for one in state["deployment"]["resources"] if one["type"] == "pulumi:pulumi:Stack"]
+    root["outputs"] = {}
+    saved.write_text(json.dumps(state))
+    stack.restore_state()
+    assert stack.outputs() == {}, "the import is there, and nothing after it"
+    again = takeover(stack, "--account", "--user", "two", "--yes").stdout
+    assert "The stack's outputs are written, and the next update changes nothing." in again
+    assert stack.outputs() == outputs
+    assert grown["two"][1][0] == outputs["accessKeyIds"]["two"]
 
 
 @pytest.mark.long

@@ -2,9 +2,11 @@
 
 import json
 import re
+from hashlib import sha256
 from typing import Any, cast
 
 import pytest
+from aws_access_keys.rules.resource_types import AWS_KEYS, SECRET
 from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.faults.matrix import run_until_held
@@ -30,6 +32,10 @@ def file(group: dict[str, Any], user: dict[str, Any], **others: Any) -> dict[str
 PLAIN = file({}, {})
 TWO = file({"policies": ["AmazonS3ReadOnlyAccess", "AmazonSQSFullAccess"]}, {})
 READ = file({}, {"deliver": {"secretsManager": {"readers": ["arn:aws:iam::123456789012:root"]}}})
+OWN_DOCUMENT = {"own": allow("sqs:*")}
+OWN = file({"policies": ["AmazonS3ReadOnlyAccess", "own"]}, {}, policyDocuments=OWN_DOCUMENT)
+SSM, MANAGER = file({}, {"deliver": {"ssm": {}}}), file({}, {"deliver": {"secretsManager": {}}})
+FIELDS = {"fields": {"id": "username", "secret": "password"}}
 CASES = [
     (TWO, PLAIN, "DetachGroupPolicy", "policy/AmazonSQSFullAccess is not attached any more"),
     (
@@ -50,7 +56,8 @@ CASES = [
         "UpdateAccessKey",
         " is Inactive.",
     ),
-    (file({}, {"deliver": {"ssm": {}}}), PLAIN, "DeleteParameter", "the parameter is gone"),
+    (file({}, {"deliver": {"ssm": {}}}), PLAIN, "DeleteParameter", "the parameter is gone or has another content"),
+    (PLAIN, OWN, "AttachGroupPolicy", ":policy/own is attached"),
 ]
 MORE_CASES = [
     (PLAIN, TWO, "AttachGroupPolicy", "policy/AmazonSQSFullAccess is attached"),
@@ -86,12 +93,43 @@ MORE_CASES = [
         "UpdateAccessKey",
         " is Active.",
     ),
+    (READ, MANAGER, "DeleteResourcePolicy", "its resource policy in Secrets Manager is gone or another one"),
+    (MANAGER, READ, "PutResourcePolicy", "Secrets Manager has a resource policy for it"),
+    (SSM, file({}, {"deliver": {"ssm": FIELDS}}), "PutParameter", "the parameter is gone or has another content"),
     (
-        READ,
-        file({}, {"deliver": {"secretsManager": {}}}),
-        "DeleteResourcePolicy",
-        "its resource policy in Secrets Manager",
+        SSM,
+        file({}, {"key": {"expires": "2026-11-01"}, "deliver": {"ssm": {}}}),
+        "PutParameter",
+        "the parameter is gone or has another content",
     ),
+    (PLAIN, SSM, "PutParameter", "the parameter has the access key"),
+    (SSM, file({}, {"deliver": {"ssm": {"name": "/other/ann"}}}), "PutParameter", "the parameter has the access key"),
+    (SSM, file({}, {"deliver": {"ssm": {"kmsKey": "alias/other"}}}), "PutParameter", "encrypted with another KMS key"),
+    (
+        MANAGER,
+        file({}, {"deliver": {"secretsManager": {"kmsKey": "alias/other"}}}),
+        "UpdateSecret",
+        "encrypted with another KMS key",
+    ),
+    (
+        file({}, {"deliver": {"secretsManager": {"kmsKey": "alias/other"}}}),
+        MANAGER,
+        "UpdateSecret",
+        "encrypted with another KMS key",
+    ),
+    (
+        PLAIN,
+        file({}, {"policies": ["own"]}, policyDocuments=OWN_DOCUMENT),
+        "AttachUserPolicy",
+        "is attached",
+    ),
+    (
+        PLAIN,
+        file({}, {"permissionsBoundary": "own"}, policyDocuments=OWN_DOCUMENT),
+        "PutUserPermissionsBoundary",
+        "the permissions boundary in IAM is own",
+    ),
+    (PLAIN, file({"s3": [{"bucket": "data", "access": "read"}]}, {}), "AttachGroupPolicy", " is attached"),
 ]
 
 
@@ -102,7 +140,8 @@ MORE_CASES = [
 def test_what_an_interrupted_update_changed_is_named_when_the_file_is_put_back(
     before: dict[str, Any], after: dict[str, Any], action: str, told: str, new_stack: NewStack, sandbox: Sandbox
 ) -> None:
-    stack = new_stack()
+    stack, kms = new_stack(), sandbox.client("kms")
+    kms.create_alias(AliasName="alias/other", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
     stack.write(before)
     stack.up()
     intended = in_aws(sandbox)
@@ -114,16 +153,108 @@ def test_what_an_interrupted_update_changed_is_named_when_the_file_is_put_back(
         assert refused.code != 0
         assert "the last update did not finish, and the state does not know that" in refused.text
         assert told in refused.text
-    (command,) = set(re.findall(r"Run `([^`]+)`, then `pulumi up` again", refused.text))
-    if command == "pulumi refresh":
-        stack.refresh()
-    else:
-        by_hand(sandbox, command)
+    follow(stack, sandbox, refused.text)
     stack.up()
     assert in_aws(sandbox) == intended
     sandbox.control.clear_calls()
     assert stack.preview("--expect-no-changes").changes == {}
-    assert {call.action for call in sandbox.control.calls()} <= {"GetCallerIdentity"}, "it is looked up only once"
+    assert {call.action for call in sandbox.control.calls()} <= {
+        "GetCallerIdentity",
+        "DescribeKey",  # of a kmsKey, always
+    }, "it is looked up only once"
+
+
+def with_group(name: str, group: dict[str, Any] | None, **others: Any) -> dict[str, Any]:
+    """PLAIN with another group, or without one of its own."""
+    groups = {**PLAIN["groups"], name: group}
+    return {**PLAIN, "groups": {name: of for name, of in groups.items() if of}, **others}
+
+
+WRITERS_OWN = with_group("writers", {"policies": ["AmazonS3FullAccess", "own"]}, policyDocuments=OWN_DOCUMENT)
+BOUNDED = file({}, {"permissionsBoundary": "own"}, policyDocuments=OWN_DOCUMENT)
+WRITERS_INLINE = with_group("writers", {"policies": ["AmazonS3FullAccess"], "inline": {"x": allow("iam:*")}})
+THIRDS = [
+    (with_group("more", {"policies": ["AmazonSQSFullAccess"]}), "AttachGroupPolicy", PLAIN),
+    (OWN, "AttachGroupPolicy", WRITERS_OWN),
+    (BOUNDED, "PutUserPermissionsBoundary", WRITERS_OWN),
+]
+
+
+@pytest.mark.parametrize(
+    ("second", "action", "third"),
+    [
+        (WRITERS_INLINE, "PutGroupPolicy", with_group("writers", None)),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in THIRDS),
+    ],
+)
+def test_what_an_interrupted_update_added_is_named_before_a_third_file_is_applied(
+    second: dict[str, Any], action: str, third: dict[str, Any], new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(PLAIN)
+    stack.up()
+    interrupt(stack, second, action)
+    stack.write(third)
+    follow(stack, sandbox, stack.up(check=False).text)
+    stack.up()
+    assert stack.preview("--expect-no-changes").changes == {}
+    iam = sandbox.client("iam")
+    assert "PermissionsBoundary" not in iam.get_user(UserName="ann")["User"]
+    attached = iam.list_attached_group_policies(GroupName="readers")["AttachedPolicies"]
+    assert [one["PolicyName"] for one in attached] == ["AmazonS3ReadOnlyAccess"]
+    assert {group["GroupName"] for group in iam.list_groups()["Groups"]} == third["groups"].keys()
+
+
+@pytest.mark.parametrize("fault", ["killed", "lost"])
+@pytest.mark.parametrize(
+    ("store", "action"),
+    [("ssm", "PutParameter"), pytest.param("secretsManager", "PutSecretValue", marks=pytest.mark.long)],
+)
+@pytest.mark.parametrize("expires", [True, False])
+def test_a_store_with_the_only_copy_of_a_secret_is_looked_at_after_an_interrupted_update(
+    store: str, action: str, expires: bool, fault: str, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    key, more = ({"expires": "2026-11-01"}, {}) if expires else ({}, FIELDS)
+    before = file({}, {"key": {"keepSecret": False}, "deliver": {store: {}}})
+    after = file({}, {"key": {"keepSecret": False} | key, "deliver": {store: more}})
+    stack = new_stack()
+    stack.write(before)
+    stack.up()
+    intended = in_aws(sandbox)
+    if fault == "killed":
+        interrupt(stack, after, action)
+    else:
+        stack.write(after)
+        refused = Failure(action, call=2, times=9, code="AccessDenied")
+        sandbox.control.set_faults(Faults(failures=(Failure(action), refused)))
+        assert stack.up(check=False).code != 0
+        sandbox.control.clear_faults()
+    assert in_aws(sandbox) != intended, "AWS made the change"
+    stack.write(before)
+    assert "will be delivered to" in stack.preview().text
+    if expires:
+        for _ in range(2):
+            told = stack.up(check=False)
+            assert told.code != 0
+            assert "its secret is not kept, and no store has it. Raise serial to 2" in told.text
+        before["users"]["ann"]["key"]["serial"] = 2
+        stack.write(before)
+        stack.up()
+    else:
+        stack.up()
+        assert in_aws(sandbox) == intended
+    sandbox.control.clear_calls()
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert {call.action for call in sandbox.control.calls()} <= {"GetCallerIdentity"}
+
+
+def follow(stack: Stack, sandbox: Sandbox, text: str) -> None:
+    """Run the command that a message about an unfinished update has."""
+    (command,) = set(re.findall(r"Run `([^`]+)`, then this command again", text))
+    if command == "pulumi refresh":
+        stack.refresh()
+    else:
+        by_hand(sandbox, command)
 
 
 @pytest.mark.long
@@ -190,12 +321,15 @@ def in_aws(sandbox: Sandbox) -> Any:
         (document,) = [one["Document"] for one in policy["PolicyVersionList"] if one["IsDefaultVersion"]]
         policy.update(PolicyVersionList=document, DefaultVersionId="", UpdateDate="")
     keys = iam.list_access_keys(UserName="ann")["AccessKeyMetadata"]
-    parameters = [one["Name"] for one in sandbox.client("ssm").describe_parameters()["Parameters"]]
-    manager = sandbox.client("secretsmanager")
-    secrets = [one["Name"] for one in manager.list_secrets()["SecretList"]]
-    readers = [manager.get_resource_policy(SecretId=name).get("ResourcePolicy") for name in secrets]
+    ssm, manager = sandbox.client("ssm"), sandbox.client("secretsmanager")
+    stores = [(one["Name"], one["KeyId"]) for one in ssm.describe_parameters()["Parameters"]]
+    texts = [ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"] for name, _ in stores]
+    secrets = [(one["Name"], one.get("KmsKeyId", AWS_KEYS[SECRET])) for one in manager.list_secrets()["SecretList"]]
+    texts += [manager.get_secret_value(SecretId=name)["SecretString"] for name, _ in secrets]
+    readers = [manager.get_resource_policy(SecretId=name).get("ResourcePolicy") for name, _ in secrets]
+    digests = [sha256(text.encode()).hexdigest() for text in texts]  # no message shows a secret
     lists = [details[name] for name in ("UserDetailList", "GroupDetailList", "Policies")]
-    return in_order(json.loads(json.dumps([lists, keys, parameters, secrets, readers], default=str)))
+    return in_order(json.loads(json.dumps([lists, keys, stores, secrets, digests, readers], default=str)))
 
 
 def in_order(value: Any) -> Any:

@@ -417,6 +417,7 @@ def test_only_the_status_of_the_keys_is_registered() -> None:
     }
     outputs = dict(recording.outputs[plans.urn])
     assert set(outputs.pop("tried")) == {"ann", "bob"}
+    assert set(outputs.pop("changes")) == {"group readers", "group writers", "user ann", "user bob"}
     assert outputs == plan
     assert resolved(access.keys)
 

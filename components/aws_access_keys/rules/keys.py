@@ -24,7 +24,7 @@ def calendar_problems(where: str, calendar: Calendar) -> Iterator[Problem]:
 
 def description_problems(where: str, description: str) -> Iterator[Problem]:
     """Problems of a key's description, which is the value of a tag."""
-    for _, message, _ in tag_value_problems(where, description):
+    for _, message, *_ in tag_value_problems(where, description):
         yield Problem(where, f"AWS keeps the description in a tag, and {message}")
 
 

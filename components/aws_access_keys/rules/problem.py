@@ -15,11 +15,13 @@ class Problem(NamedTuple):
     path: the setting, as its caller writes it, for example `users.test-user.groups[0]`.
     message: one sentence with the value, the limit or the known choices, and what to do.
     is_absolute: whether the path is complete, and gets no prefix: it is not one of our settings.
+    in_file: whether a change of that setting helps.
     """
 
     path: str
     message: str
     is_absolute: bool = False
+    in_file: bool = True
 
 
 @dataclass(frozen=True)

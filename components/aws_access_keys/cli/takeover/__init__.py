@@ -88,7 +88,10 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
     with _progress() as progress:
         plan = _plan(stack, choice, terraform, write, progress)
         changes: list[str] | None = []
-        if write and plan.specs:
+        is_imported = write and bool(plan.specs)
+        # An earlier run can have been interrupted after its import.
+        is_checked = is_imported or (write and not json.loads(pulumi("stack", "output", "--json", "--stack", stack)))
+        if is_imported:
             _write(plan)
             task = progress.add_task("importing", total=len(plan.specs))
             try:
@@ -98,6 +101,7 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
                     f"The import failed: {error.message}\nNothing was changed in AWS. {plan.path} is written; run the "
                     "same command again before any `pulumi up`."
                 ) from None
+        if is_checked:
             progress.add_task("checking the next update", total=None)
             try:
                 changes = next_changes(stack)
@@ -110,7 +114,7 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
         "stack": stack,
         "account": plan.account_id,
         "file": str(plan.path),
-        "written": bool(write and plan.specs),
+        "written": is_imported,
         "diff": _diff(plan),
         "takenOver": [{"kind": kind, "name": name} for kind, name in sorted(plan.described.entities)],
         "resources": len(plan.specs),
@@ -118,7 +122,7 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
         "problems": plan.problems,
         "nextChanges": changes,
     }
-    return data, "\n".join(_lines(plan, write, changes, terraform))
+    return data, "\n".join(_lines(plan, write, is_checked, changes, terraform))
 
 
 def _plan(stack: str, choice: Choice, terraform: TerraformState | None, write: bool, progress: Progress) -> Takeover:
@@ -369,7 +373,9 @@ def _write(plan: Takeover) -> None:
         raise StackError(f"{plan.path} cannot be written: {error.strerror}. Nothing was changed.") from None
 
 
-def _lines(plan: Takeover, write: bool, changes: list[str] | None, terraform: TerraformState | None) -> Iterator[str]:
+def _lines(
+    plan: Takeover, write: bool, is_checked: bool, changes: list[str] | None, terraform: TerraformState | None
+) -> Iterator[str]:
     done = write and bool(plan.specs)
     if not done:
         yield from _diff(plan)
@@ -380,20 +386,20 @@ def _lines(plan: Takeover, write: bool, changes: list[str] | None, terraform: Te
     yield from plan.problems
     command = f"pulumi up --stack {quote(plan.stack)}"
     if not plan.specs:
-        yield "The state has all of this already. Nothing was changed."
+        yield "The state has all of this already. Nothing was changed in AWS."
     elif not write:
         yield f"{len(plan.specs)} resources would be imported. Nothing was changed; to do it, add --yes."
     else:
         yield f"{len(plan.specs)} resources were imported, and {plan.path} describes them. Nothing was changed in AWS."
-        if changes is None:
-            yield f"Check the next update before anything else: pulumi preview --stack {quote(plan.stack)}; {command}"
-        elif changes:
-            yield f"The next update makes these changes. Check them with `pulumi preview`, then run at once: {command}"
-            yield from (f"  {change}" for change in changes)
-        else:
-            yield "The stack's outputs are written, and the next update changes nothing."
-        if terraform:
-            yield from forget_commands(terraform, plan.described.entities)
+    if changes is None:
+        yield f"Check the next update before anything else: pulumi preview --stack {quote(plan.stack)}; {command}"
+    elif changes:
+        yield f"The next update makes these changes. Check them with `pulumi preview`, then run at once: {command}"
+        yield from (f"  {change}" for change in changes)
+    elif is_checked:
+        yield "The stack's outputs are written, and the next update changes nothing."
+    if done and terraform:
+        yield from forget_commands(terraform, plan.described.entities)
 
 
 def _diff(plan: Takeover) -> list[str]:
