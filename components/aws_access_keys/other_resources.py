@@ -184,21 +184,21 @@ def already_in_stack(kind: str, urn: str, state: ComponentState) -> str:
     """urn: of the resource in this stack's state that is the user, group or key."""
     component = component_of(urn, state.components)
     if component and component != state.urn and kind != "access key":
-        return _renamed(component, state)
+        return _renamed(component, state, kind)
     text = f"this stack already has this {kind}, as '{urn}', and would delete it together with that resource."
     if component:
         return f"{text} If it was renamed in the state, restore its name with `pulumi state rename`."
     return f"{text} {FORGET.format(urn)} Then run `pulumi up` again."
 
 
-def _renamed(other: str, state: ComponentState) -> str:
-    """other: URN of the component that has the name."""
+def _renamed(other: str, state: ComponentState, kind: str) -> str:
+    """other: URN of the component that has the name. kind: of what has it."""
     component = component_name(other)
     with_parent, cure = "", f"you renamed that component to '{state.component}', restore its name"
     if component == state.component:
         with_parent, cure = " with another parent", "you changed the component's parent, restore it"
     return (
-        f"the component '{component}'{with_parent} already has this name in this stack, and its keys cannot move to "
+        f"the component '{component}'{with_parent} already has this name in this stack, and a {kind} cannot move to "
         f"another component. If {cure}; otherwise keep the name there, or remove it there in an update of its own "
-        "first, which deletes its keys."
+        f"first, which deletes the {kind}{' and its keys' if kind == 'user' else ''}."
     )

@@ -42,6 +42,21 @@ def test_the_help_has_examples_exit_codes_and_how_to_switch_completion_on() -> N
         assert "--output [text|json" in text
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["credentials", "ann", "--csv", ""], "--csv"),
+        (["credentials", "ann", "--csv="], "--csv"),
+        (["report", "-s", "", "--output", "json"], "-s"),
+        (["rotate", ""], "an argument"),
+    ],
+)
+def test_an_empty_value_is_refused_because_it_would_count_as_not_given(arguments: list[str], name: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert f"Error: {name} is empty. Give a value, or leave it out." in done.stderr
+
+
 def test_it_is_also_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "aws_access_keys", "--help"], capture_output=True, text=True)
     assert done.stdout == run("--help").stdout

@@ -207,7 +207,6 @@ def test_the_result_can_be_had_as_json(run: Run) -> None:
         (["ann"], "encrypted to the PGP key f1f2f3, and only the owner of that key can read it"),
         (["ann"], "jq -r '.[\"ann\"].ciphertext' | base64 -d > ann.gpg"),
         (["cid"], "adopted without it. For a key with a secret: access-keys rotate cid --stack dev"),
-        (["bob", "--profile", ""], "The name of a profile cannot be empty. Choose another name with --profile."),
         (["bob", "--profile", "a]b"], "'a]b' is not a valid profile name"),
         (["bob", "--profile", "a\n[default]"], "is not a valid profile name"),
         (["bob", "--file", "-"], "'-' is not a regular file"),

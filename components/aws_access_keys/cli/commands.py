@@ -80,6 +80,17 @@ def _format_of(file: Path | None) -> str:
     return ENDINGS.get(file.suffix.lower(), "text") if file else "text"
 
 
+class _Command(click.Command):
+    """A command that takes no empty values: one comes from a variable that is not set, and would count as not given."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for before, value in zip(("", *args), args if not ctx.resilient_parsing else (), strict=False):
+            if not value or (value.startswith("--") and value.endswith("=")):
+                name = value.rstrip("=") or (before if before.startswith("-") else "an argument")
+                raise click.UsageError(f"{name} is empty. Give a value, or leave it out.", ctx)
+        return super().parse_args(ctx, args)
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""
@@ -117,6 +128,9 @@ def access_keys() -> None:
     Run it in the folder of the Pulumi program, in an environment in which `pulumi up` works: it runs `pulumi` to
     read the stack. It never shows a secret on a terminal, and only `leak` changes anything in AWS.
     """
+
+
+access_keys.command_class = _Command
 
 
 @access_keys.command(

@@ -74,7 +74,9 @@ def parse_terraform(text: str) -> TerraformState:
     try:
         for resource in _resources(cast("dict[str, Any]", document)):
             _add(state, resource)
-    except (KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise TerraformError(f"it is damaged or in an unknown format (a resource has no {error})") from None
+    except (TypeError, AttributeError) as error:
         raise TerraformError(f"it is damaged or in an unknown format ({error!r:.80})") from None
     if not state.entities:
         raise TerraformError("it has no aws_iam_user and no aws_iam_group, so there is nothing to take over")
