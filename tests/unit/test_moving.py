@@ -72,6 +72,8 @@ def test_a_group_that_is_named_like_a_user_who_stays_takes_none_of_the_users_rec
     source = stack_with("ann", "bob", groups={"ann": "readers", "bob": "ann"})
     tests = {"users.ann": {"allow": []}, "groups.ann": {"deny": []}}
     source[1]["outputs"]["expectations"] = deepcopy(tests)
+    changes = {"user ann": {"boundary": ""}, "group ann": {"inline x": ""}}
+    source[2]["outputs"]["changes"] = deepcopy(changes)
     moved = move_users(source, stack_with("carol", stack="b", groups={"carol": "mailers"}), "b", ["bob"])
     component, plans = moved.source[1], moved.source[2]
     assert component["outputs"]["keys"] == {"ann": {"of": "ann"}}, "the keys of the user who stays are still recorded"
@@ -79,6 +81,9 @@ def test_a_group_that_is_named_like_a_user_who_stays_takes_none_of_the_users_rec
     assert component["outputs"]["expectations"] == {"users.ann": tests["users.ann"]}
     there = next(found for found in moved.target if found["type"] == COMPONENT)
     assert there["outputs"]["expectations"] == {"groups.ann": tests["groups.ann"]}
+    assert plans["outputs"]["changes"] == {"user ann": changes["user ann"]}, "what AWS may have is looked up there"
+    plans = next(found for found in moved.target if found["type"] == PLANS)
+    assert plans["outputs"]["changes"] == {"group ann": changes["group ann"]}
     assert set(there["outputs"]["keys"]) == {"carol", "bob"}
 
 

@@ -170,7 +170,7 @@ class _Source:
         """What the records of a component call its users and groups: state.py. A group can be named like a user."""
         kinds = [(_KINDS[self.by_urn[urn]["type"]], _name(urn)) for urn in tops]
         users = {name for kind, name in kinds if kind == "user"}
-        return users | {f"{kind}s.{name}" for kind, name in kinds}
+        return users | {text for kind, name in kinds for text in (f"{kind}s.{name}", f"{kind} {name}")}
 
     def with_what_they_use(self, users: Sequence[str]) -> set[str]:
         """The URNs of all that moves: users, the groups and policies that they use, and what is below them."""
