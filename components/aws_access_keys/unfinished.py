@@ -7,7 +7,7 @@ is looked up in AWS.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
@@ -40,7 +40,7 @@ has not.
 What it has: `policy ARN` (or the name of a policy of the stack, whose ARN is not known before it is created), `inline
 NAME` (a digest of the document), `group NAME`, `boundary` (as `policy`), `key ID` (`Active` or `Inactive`), `document`
 (its digest), `content` (the id of the key, and the names of the fields), `kms` (the KMS key; "" for AWS's own),
-`readers` (a digest of the resource policy).
+`readers` (a digest of the resource policy), `replicas` (regions).
 """
 
 _HAS = "yes"
@@ -69,8 +69,9 @@ def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts
         facts[f"parameter {found.get('name')}"] = {"content": _content(str(found.get("value"))), "kms": kms}
     policies = below.outputs(USER, SECRET_POLICY)
     for path, found in below.outputs(USER, SECRET).items():
+        regions = _regions(one.get("region") for one in found.get("replicas") or ())
         readers, kms = _document(policies.get(path, {})), _kms_key(found.get("kmsKeyId"), SECRET)
-        facts[f"secret {found.get('name')}"] = {"readers": readers, "kms": kms}
+        facts[f"secret {found.get('name')}"] = {"readers": readers, "kms": kms, "replicas": regions}
     return facts
 
 
@@ -86,6 +87,10 @@ def _document(found: Mapping[str, Any]) -> str:
 def _kms_key(given: str | None, kind: str) -> str:
     """The KMS key of a store; "" for AWS's own. kind: the type of the store."""
     return "" if given is None or given == AWS_KEYS[kind] else given
+
+
+def _regions(names: Iterable[str]) -> str:
+    return " ".join(sorted(names))
 
 
 def _content(text: str) -> str:
@@ -156,7 +161,7 @@ def facts_wanted(
         if deliver and (store := deliver.secrets_manager) and store.existing is None:
             owner = f"secret {store.stored_name(user, 'secrets_manager')}"
             readers = digest(readers_policy(store.readers)) if store.readers else ""
-            wanted[owner] = {"readers": readers, "kms": kms(owner, store)}
+            wanted[owner] = {"readers": readers, "kms": kms(owner, store), "replicas": _regions(store.replicas)}
     return wanted
 
 
@@ -250,6 +255,7 @@ _OTHERWISE = {
     "document": ("the policy has another document in IAM", _REFRESH),
     "content": ("the parameter is gone or has another content", _REFRESH),
     "kms": ("it is encrypted with another KMS key", _REFRESH),
+    "replicas": ("the secret has replicas in other regions: {actual}", _REFRESH),
     "readers": ("its resource policy in Secrets Manager is gone or another one", _REFRESH),
 }
 """What AWS has otherwise, some with the value there → how that is told, and the command that helps."""
@@ -268,6 +274,10 @@ _EXTRA = {
     "readers": (
         "Secrets Manager has a resource policy for it",
         "aws secretsmanager delete-resource-policy --secret-id {name}",
+    ),
+    "replicas": (
+        "the secret has a replica in {actual}",
+        "aws secretsmanager remove-regions-from-replication --secret-id {name} --remove-replica-regions {actual}",
     ),
 }
 """What a refresh does not see, if the state does not have it → the same."""
@@ -299,7 +309,9 @@ def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentS
         policy = account.ask("secretsmanager", "get_resource_policy", SecretId=name).get("ResourcePolicy")
         return digest(policy) if policy else ""
     if kind == "secret":
-        return _kms_key(account.ask("secretsmanager", "describe_secret", SecretId=name).get("KmsKeyId"), SECRET)
+        found = account.ask("secretsmanager", "describe_secret", SecretId=name)
+        regions = _regions(one["Region"] for one in found.get("ReplicationStatus") or ())
+        return regions if which == "replicas" else _kms_key(found.get("KmsKeyId"), SECRET)
     if which == "kms":
         named = [{"Key": "Name", "Option": "Equals", "Values": [name]}]
         found = account.ask("ssm", "describe_parameters", ParameterFilters=named)["Parameters"]

@@ -29,8 +29,11 @@ def let_go(stack: Stack, text: str) -> None:
 def by_hand(sandbox: Sandbox, command: str) -> None:
     """Run `aws SERVICE OPERATION --NAME VALUE ...`."""
     service, operation, *options = shlex.split(command)[1:]
-    names = ["".join(part.capitalize() for part in name.strip("-").split("-")) for name in options[::2]]
-    getattr(sandbox.client(service), operation.replace("-", "_"))(**dict(zip(names, options[1::2], strict=True)))
+    arguments: dict[str, Any] = {}
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        name = "".join(part.capitalize() for part in option.strip("-").split("-"))
+        arguments[name] = [value] if name.endswith("Regions") else value
+    getattr(sandbox.client(service), operation.replace("-", "_"))(**arguments)
 
 
 def works(sandbox: Sandbox, key: tuple[str, str]) -> bool:

@@ -103,6 +103,12 @@ MORE_CASES = [
         "the parameter is gone or has another content",
     ),
     (PLAIN, SSM, "PutParameter", "the parameter has the access key"),
+    (
+        MANAGER,
+        file({}, {"deliver": {"secretsManager": {"replicas": ["eu-west-1"]}}}),
+        "ReplicateSecretToRegions",
+        "the secret has a replica in eu-west-1",
+    ),
     (SSM, file({}, {"deliver": {"ssm": {"name": "/other/ann"}}}), "PutParameter", "the parameter has the access key"),
     (SSM, file({}, {"deliver": {"ssm": {"kmsKey": "alias/other"}}}), "PutParameter", "encrypted with another KMS key"),
     (
@@ -327,6 +333,7 @@ def in_aws(sandbox: Sandbox) -> Any:
     secrets = [(one["Name"], one.get("KmsKeyId", AWS_KEYS[SECRET])) for one in manager.list_secrets()["SecretList"]]
     texts += [manager.get_secret_value(SecretId=name)["SecretString"] for name, _ in secrets]
     readers = [manager.get_resource_policy(SecretId=name).get("ResourcePolicy") for name, _ in secrets]
+    readers += [manager.describe_secret(SecretId=name).get("ReplicationStatus") for name, _ in secrets]
     digests = [sha256(text.encode()).hexdigest() for text in texts]  # no message shows a secret
     lists = [details[name] for name in ("UserDetailList", "GroupDetailList", "Policies")]
     return in_order(json.loads(json.dumps([lists, keys, stores, secrets, digests, readers], default=str)))
