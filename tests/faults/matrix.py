@@ -232,7 +232,8 @@ class _Attempt:
         for line in re.findall(r"pulumi (state delete '[^']*' --target-dependents)", text):
             self._run(*shlex.split(line), "--yes")
         for command in re.findall(r"Run `(aws [^`]+)`, then this command again", text):
-            by_hand(self.sandbox, command)
+            with suppress(self.sandbox.client("ssm").exceptions.ParameterNotFound):  # deleted just above
+                by_hand(self.sandbox, command)
         gone = "failed: ResourceNotFoundException" in text  # as docs/troubleshooting.md advises
         if gone or "pulumi refresh" in text:
             self._run("refresh", "--yes", "--skip-preview")
