@@ -279,9 +279,10 @@ def test_what_somebody_removed_is_gone_and_can_be_made_again(world: World, stric
     made = world.make(kind)
     service, operation, arguments = REMOVED[kind]
     getattr(strict.client(service, region="us-east-1"), operation)(**arguments(made))
-    if kind == "UserGroupMembership":  # it is the user's list of groups, and that has become shorter
+    # It is the user's list of groups, and that has become shorter; or the secret's policy, and that has become empty.
+    if left := {"UserGroupMembership": "groups", "SecretPolicy": "policy"}.get(kind):
         assert made.refresh()
-        assert list(made.diff(world.inputs(kind)).diffs) == ["groups"]
+        assert list(made.diff(world.inputs(kind)).diffs) == [left]
         made.update(world.inputs(kind))
         unchanged(made, world.inputs(kind))
         return
@@ -311,6 +312,9 @@ def test_destroy_leaves_nothing(world: World, kind: str) -> None:
     if kind == "UserGroupMembership":  # the user is still there, in none of its groups
         assert made.refresh()
         assert made.outputs["groups"] == []
+    elif kind == "SecretPolicy":  # the secret is still there, without a policy
+        assert made.refresh()
+        assert made.outputs["policy"] == ""
     elif kind == "BucketVersioning":
         assert made.refresh()
         assert made.outputs["versioningConfiguration"]["status"] == "Suspended", "no bucket becomes unversioned"

@@ -47,7 +47,7 @@ def snake(name: str) -> str:
 
 def type_of(kind: str) -> str:
     """aws_iam_user of User."""
-    return f"aws_{TOKENS[kind].split(':')[1].split('/')[0]}_{snake(kind)}"
+    return f"aws_{ALL_TOKENS[kind].split(':')[1].split('/')[0]}_{snake(kind)}"
 
 
 class TerraformWorld(World):

@@ -154,19 +154,22 @@ def _put_policy(aws: Aws, desired: State, state: State) -> None:
         ResourcePolicy=desired["policy"],
         **({"BlockPublicPolicy": True} if desired.get("blockPublicPolicy") else {}),
     )
+    if "id" not in state:
+        _client(aws).get_resource_policy(SecretId=desired["secretArn"])  # the real one waits until it is there
     state["id"] = desired["secretArn"]
 
 
 def _read_policy(aws: Aws, state: State) -> State | None:
     policy = _client(aws).get_resource_policy(SecretId=state["id"]).get("ResourcePolicy")
     if not policy:
-        return None
+        return {"secretArn": state["id"], "policy": ""}  # the real one keeps it, too
     kept = policy_documents.compact(policy_documents.kept(state.get("policy"), policy))
     return {"secretArn": state["id"], "policy": kept}
 
 
 def _delete_policy(aws: Aws, state: State) -> None:
     _client(aws).delete_resource_policy(SecretId=state["id"])
+    _client(aws).get_resource_policy(SecretId=state["id"])  # the real one waits until it is gone
 
 
 SECRET_POLICY = ResourceType(
