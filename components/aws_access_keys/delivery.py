@@ -97,7 +97,7 @@ class Deliveries:
         program = deliver.command[0] if deliver and deliver.command else None
         missing = program if program and not exists(program, project_folder()) else None
         urn = self._state.store_urn(PARAMETER, to.get("ssm", ""))
-        parameter = urn if not self._keeps(user) and urn in self._run.resources else None
+        parameter = urn if not self.keeps(user) and urn in self._run.resources else None
         direct = self._state.user(user).delivered_directly
         holds = {kind: self._state.copies.get(stored_in({kind: name})[0]) for kind, name in aws_stores(to).items()}
         holds |= {"command": direct.key_id} if "command" in direct.to.keys() & to.keys() else {}
@@ -118,7 +118,7 @@ class Deliveries:
 
     def note(self, user: str, plan: UserPlan) -> None:
         """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
-        keep, deliver, state = self._keeps(user), self._settings.effective_deliver(user), self._state.user(user)
+        keep, deliver, state = self.keeps(user), self._settings.effective_deliver(user), self._state.user(user)
         place = f"{self._spell.prefix}{self._settings.key_place(self._spell, user, 'keep_secret')}"
         to = deliver.destinations(user) if deliver else {}
         to = to if not keep else {kind: where for kind, where in to.items() if kind == "command"}
@@ -139,21 +139,27 @@ class Deliveries:
 
     def unkept(self, user: str, plan: UserPlan | None) -> list[str]:
         """The keys of a user whose secret is not kept: ids of those in the state, and the name of a new one."""
-        new = [str(plan.plan.current.name)] if plan and plan.plan.is_new and not self._keeps(user) else []
+        new = [str(plan.plan.current.name)] if plan and plan.plan.is_new and not self.keeps(user) else []
         return sorted(self._state.user(user).unkept) + new
 
-    def writing(self, user: str, plan: UserPlan) -> int | None:
-        """See RunRecord; None where stores get a new key, or nothing."""
+    def writing(self, user: str, plan: UserPlan | None) -> int | None:
+        """See RunRecord; None where nothing is written. plan: None for a user who is to have no key."""
         found = self._state.user(user).delivered_directly
-        expires = plan.expired_on and found.content != f"expired {plan.expired_on}"
-        is_written = plan.is_moved or expires or found.is_uncertain
+        is_written = found.is_uncertain or (
+            plan is not None
+            and (
+                plan.is_moved
+                or plan.plan.is_new
+                or (plan.expired_on is not None and found.content != f"expired {plan.expired_on}")
+            )
+        )
         return found.writes + 1 if is_written and aws_stores(found.to) else None
 
     def direct(self, user: str, plan: UserPlan) -> DirectDelivery:
         """What this program delivers itself of a user's keys."""
         state = self._state.user(user)
         current = state.key(plan.plan.current.name)
-        without_copy = not self._keeps(user) if plan.plan.is_new else bool(current and current.id in state.unkept)
+        without_copy = not self.keeps(user) if plan.plan.is_new else bool(current and current.id in state.unkept)
         deliver = self._settings.effective_deliver(user) or DeliverSettings()
         return DirectDelivery(
             self._state.urn,
@@ -278,5 +284,8 @@ class Deliveries:
         except AwsQueryError:
             return False
 
-    def _keeps(self, user: str) -> bool:
-        return self._settings.effective_key(user).keep_secret
+    def keeps(self, user: str) -> bool:
+        """Whether the secret of the user's next key is kept; of one who is to have none, as it was."""
+        if user in self._settings.users_with_key:
+            return self._settings.effective_key(user).keep_secret
+        return self._state.user(user).keep_secret

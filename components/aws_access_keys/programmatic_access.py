@@ -226,12 +226,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             unkept={
                 user: keys for user in [*plans, *without] if (keys := self._deliveries.unkept(user, plans.get(user)))
             },
-            keep_secret={user: False for user in plans if not self._settings.effective_key(user).keep_secret},
+            keep_secret={user: False for user in [*plans, *without] if not self._deliveries.keeps(user)},
             tags=self._kept_tags,
             tried={user: tried for user, tried in self._tried.items() if tried},
             undecided={user: plan.undecided for user, plan in plans.items() if plan.undecided},
             changes=self._changes,
-            writing={user: writes for user, plan in plans.items() if (writes := self._deliveries.writing(user, plan))},
+            writing={
+                user: writes
+                for user in [*plans, *without]
+                if (writes := self._deliveries.writing(user, plans.get(user)))
+            },
         )
 
     def _warn_of_settings(self, known: Collection[str]) -> None:
@@ -367,11 +371,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         facts = facts_in_state(state, run.resources)
         kept = {user for user, plan in plans.items() if not self._deliveries.direct(user, plan).without_copy}
-        wanted = facts_wanted(settings, state, facts, plans, kept, self._partition)
+        wanted = facts_wanted(settings, state, facts, plans, kept, self._partition, run.resources)
         owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
         last = unfinished(state.changes, facts, wanted, state, owners, spell, self._account)
         refuse([*self._deliveries.problems(plans), *last], spell, self._name)
-        self._changes = changes(facts, wanted)
+        existed = {f"group {name}" for name, group in settings.groups.items() if group.adopt}
+        existed |= {f"user {name}" for name in settings.users if settings.adopts(name)}
+        self._changes = changes(facts, wanted, existed)
         for line in lines:
             pulumi.log.info(line)
         return plans

@@ -118,7 +118,7 @@ class RunRecord(NamedTuple):
     changes: Mapping[str, Mapping[str, str]]
     """What the run is about to change: see unfinished.py. Not by user."""
     writing: Mapping[str, int]
-    """Where the run writes into stores what is no new key: `Delivered.writes` as it is when that is done."""
+    """Where the run delivers a key whose secret is not kept: `Delivered.writes` as it is when that is done."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":

@@ -7,12 +7,14 @@ is looked up in AWS.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.credentials import stored_id
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.documents import digest
+from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -39,7 +41,7 @@ has not.
 
 What it has: `policy ARN` (or the name of a policy of the stack, whose ARN is not known before it is created), `inline
 NAME` (a digest of the document), `group NAME`, `boundary` (as `policy`), `key ID` (`Active` or `Inactive`), `document`
-(its digest), `content` (the id of the key, and the names of the fields), `kms` (the KMS key; "" for AWS's own),
+(its digest), `version` (of the parameter), `kms` (the KMS key; "" for AWS's own),
 `readers` (a digest of the resource policy), `replicas` (regions).
 """
 
@@ -64,9 +66,9 @@ def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts
             of = facts.setdefault(f"{kind} {path.partition('/')[0]}", {})
             of[f"inline {found.get('name')}"] = _document(found)
     facts |= {f"policy {name}": {"document": digest(document)} for name, document in state.policies.items()}
-    for found in below.outputs(USER, PARAMETER).values():
+    for name, found in _parameters(state, resources).items():
         kms = _kms_key(found.get("keyId"), PARAMETER)
-        facts[f"parameter {found.get('name')}"] = {"content": _content(str(found.get("value"))), "kms": kms}
+        facts[f"parameter {name}"] = {"version": _version(found.get("version")), "kms": kms}
     policies = below.outputs(USER, SECRET_POLICY)
     for path, found in below.outputs(USER, SECRET).items():
         regions = _regions(one.get("region") for one in found.get("replicas") or ())
@@ -93,13 +95,14 @@ def _regions(names: Iterable[str]) -> str:
     return " ".join(sorted(names))
 
 
-def _content(text: str) -> str:
-    """What is in a store, without the secret: the id of the key, or the day on which it expired."""
-    try:
-        content: Mapping[str, Any] = json.loads(text)
-        return " ".join((str(next(iter(content.values()), "")), *content))
-    except (ValueError, AttributeError):
-        return "something else"
+def _parameters(state: ComponentState, resources: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name of each parameter → outputs."""
+    return {str(found.get("name")): found for found in Below(state.urn, resources).outputs(USER, PARAMETER).values()}
+
+
+def _version(number: float | None) -> str:
+    """Numbers come back from the state as floats."""
+    return "" if number is None else f"{number:.0f}"
 
 
 def facts_wanted(
@@ -109,10 +112,12 @@ def facts_wanted(
     plans: Mapping[str, UserPlan],
     kept: Collection[str],
     partition: str,
+    resources: Mapping[str, Any],
 ) -> Facts:
     """What the settings ask for. What is not known before the update, such as an Output, is as in the state.
 
     facts: of the state. plans: by user. kept: users with a current key whose secret is kept, and so is a parameter.
+    resources: as for parse_state.
     """
 
     def canonical(policy: str) -> str:
@@ -153,11 +158,15 @@ def facts_wanted(
                 what = f"key {known.id}"
                 wants[what] = key.status.capitalize() if key.status else has.get(what, "")
     wanted |= {f"policy {name}": {"document": digest(text)} for name, text in settings.policy_documents.items()}
+    parameters = _parameters(state, resources)
     for user in settings.users_with_key:
         deliver = settings.effective_deliver(user)
         if deliver and (store := deliver.ssm) and user in kept:
             owner = f"parameter {store.stored_name(user, 'ssm')}"
-            wanted[owner] = {"content": _delivered(plans[user], state.user(user), store), "kms": kms(owner, store)}
+            value = parameters.get(owner.partition(" ")[2], {}).get("value")
+            is_same = _is_delivered(value, plans[user], state.user(user), store)
+            version = facts[owner]["version"] if is_same else "new"
+            wanted[owner] = {"version": version, "kms": kms(owner, store)}
         if deliver and (store := deliver.secrets_manager) and store.existing is None:
             owner = f"secret {store.stored_name(user, 'secrets_manager')}"
             readers = digest(readers_policy(store.readers)) if store.readers else ""
@@ -165,23 +174,27 @@ def facts_wanted(
     return wanted
 
 
-def _delivered(plan: UserPlan, state: UserState, store: StoreSettings) -> str:
-    """As `_content`, of what this run delivers. A new key has its name, as its id is not known."""
+def _is_delivered(value: str | None, plan: UserPlan, state: UserState, store: StoreSettings) -> bool:
+    """Whether a parameter has what this run delivers. value: its content; None if there is none."""
     if plan.expired_on:
-        return f"{plan.expired_on} expired"
-    name = plan.plan.current.name
-    key = state.key(name)
-    return " ".join((key.id if key else str(name), store.fields.id, store.fields.secret))
+        return value == json.dumps({"expired": plan.expired_on.isoformat()})
+    current = state.key(plan.plan.current.name)
+    names = [store.fields.id, store.fields.secret]
+    return bool(value and current and stored_id(value) == current.id and list(json.loads(value)) == names)
 
 
-def changes(facts: Facts, wanted: Facts) -> Facts:
-    """What a run is about to change, as the state has it before; of policies and secrets, not of those that are new."""
+def changes(facts: Facts, wanted: Facts, adopted: Container[str]) -> Facts:
+    """What a run is about to change, as the state has it before; of policies and secrets, not of those that are new.
+
+    adopted: groups and users that existed before the stack. What they have beside it is somebody else's.
+    """
     found = Facts()
     for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in _LEFT)}):
         has, wants = facts.get(owner, {}), wanted.get(owner, {})
-        changed = {
+        before = {
             what: has.get(what, "") for what in sorted({*has, *wants}) if has.get(what, "") != wants.get(what, "")
         }
+        changed = {what: value for what, value in before.items() if value or owner not in adopted}
         found |= {owner: changed} if changed else {}
     return found
 
@@ -217,31 +230,27 @@ def unfinished(
             if not is_compared or not (has or {}).get(what, "") == value == (wants or {}).get(what, ""):
                 continue
             try:
-                actual = _in_aws(account, kind, name, what, state)
+                actual = _in_aws(account, kind, name, what, state, facts)
             except AwsQueryError as error:
                 text = f"the last update may not have finished, and what it did could not be read ({error})"
                 yield Problem(place, f"{text}. {error.cure('the permissions of a refresh')}", in_file=False)
                 continue
-            if actual == value or (has is None and not _is_own(what, actual, state)):
+            if actual == value:
                 continue
             which, _, of = what.partition(" ")
             tells = [_EXTRA.get(which) if not value else None, _OTHERWISE.get(f"{which} {actual}"), _OTHERWISE[which]]
-            text, cure = next(filter(None, tells))
+            text, cure, *stays = next(filter(None, tells))
             named = {"kind": kind, "name": name, "of": state.policy_arns.get(of, of), "actual": actual or "gone"}
             yield Problem(
                 place,
                 f"the last update did not finish, and the state does not know that {text.format(**named)}. Run "
-                f"`{cure.format(**named)}`, then this command again.",
+                f"`{cure.format(**named)}`, then this command again{''.join(f'; or, {one}' for one in stays)}.",
                 in_file=False,
             )
 
 
-def _is_own(what: str, actual: str, state: ComponentState) -> bool:
-    """Whether a parameter that the state does not have holds a key of this component. actual: what it has."""
-    return what == "content" and state.owner_of(actual.partition(" ")[0]) is not None
-
-
 _REFRESH = "pulumi refresh"
+_STAYS = "if somebody else did that and it is to stay, add it here"
 _OTHERWISE = {
     "policy": ("the policy {of} is not attached any more", _REFRESH),
     "inline": ("the inline policy '{of}' is gone or has another document", _REFRESH),
@@ -251,9 +260,10 @@ _OTHERWISE = {
     "key Active": (
         "the access key {of} is Active",
         "aws iam update-access-key --user-name {name} --access-key-id {of} --status Inactive",
+        "if it is to work, set its status to active here",
     ),
     "document": ("the policy has another document in IAM", _REFRESH),
-    "content": ("the parameter is gone or has another content", _REFRESH),
+    "version": ("the parameter is gone or has another content", _REFRESH),
     "kms": ("it is encrypted with another KMS key", _REFRESH),
     "replicas": ("the secret has replicas in other regions: {actual}", _REFRESH),
     "readers": ("its resource policy in Secrets Manager is gone or another one", _REFRESH),
@@ -261,16 +271,22 @@ _OTHERWISE = {
 """What AWS has otherwise, some with the value there → how that is told, and the command that helps."""
 
 _EXTRA = {
-    "policy": ("the policy {of} is attached", "aws iam detach-{kind}-policy --{kind}-name {name} --policy-arn {of}"),
+    "policy": (
+        "the policy {of} is attached",
+        "aws iam detach-{kind}-policy --{kind}-name {name} --policy-arn {of}",
+        _STAYS,
+    ),
     "inline": (
         "IAM has an inline policy '{of}'",
         "aws iam delete-{kind}-policy --{kind}-name {name} --policy-name {of}",
+        _STAYS,
     ),
     "group": (
         "the user is in the group '{of}'",
         "aws iam remove-user-from-group --user-name {name} --group-name {of}",
+        _STAYS,
     ),
-    "content": ("the parameter has the access key", "aws ssm delete-parameter --name {name}"),
+    "version": ("the parameter has the access key", "aws ssm delete-parameter --name {name}"),
     "readers": (
         "Secrets Manager has a resource policy for it",
         "aws secretsmanager delete-resource-policy --secret-id {name}",
@@ -283,7 +299,7 @@ _EXTRA = {
 """What a refresh does not see, if the state does not have it → the same."""
 
 
-def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentState) -> str:
+def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentState, facts: Facts) -> str:
     """The value that AWS has; "" for none. Raises AwsQueryError."""
     which, _, of = what.partition(" ")
     if which == "policy":
@@ -301,6 +317,9 @@ def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentS
         return next((own for own, arn in state.policy_arns.items() if arn == boundary), boundary)
     if which == "key":
         status = {key.id: _status(key.active) for key in account.list_access_keys(name)}
+        before = state.user(name).keys
+        if of not in status and account.is_unlisted(name, of):  # ListAccessKeys can be behind
+            return next((_status(key.active) for key in before if key.id == of), "")
         return status.get(of, "")
     if which == "document":
         document = account.policy_document(state.policy_arns[name])
@@ -312,13 +331,11 @@ def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentS
         found = account.ask("secretsmanager", "describe_secret", SecretId=name)
         regions = _regions(one["Region"] for one in found.get("ReplicationStatus") or ())
         return regions if which == "replicas" else _kms_key(found.get("KmsKeyId"), SECRET)
+    named = [{"Key": "Name", "Option": "Equals", "Values": [name]}]
+    listed: list[dict[str, Any]] = account.ask("ssm", "describe_parameters", ParameterFilters=named)["Parameters"]
+    found = listed[0] if listed else dict[str, Any]()
     if which == "kms":
-        named = [{"Key": "Name", "Option": "Equals", "Values": [name]}]
-        found = account.ask("ssm", "describe_parameters", ParameterFilters=named)["Parameters"]
-        return _kms_key(next((one.get("KeyId") for one in found), None), PARAMETER)
-    try:
-        return _content(account.ask("ssm", "get_parameter", Name=name, WithDecryption=True)["Parameter"]["Value"])
-    except AwsQueryError as error:
-        if error.code == "ParameterNotFound":
-            return ""
-        raise
+        return _kms_key(found.get("KeyId"), PARAMETER)
+    ours = {DESCRIPTION.format(user) for user in state.users}
+    is_ours = f"parameter {name}" in facts or found.get("Description") in ours
+    return _version(found.get("Version")) if is_ours else ""

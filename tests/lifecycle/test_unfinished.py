@@ -10,7 +10,7 @@ from aws_access_keys.rules.resource_types import AWS_KEYS, SECRET
 from pulumi_sandbox.aws.settings import Failure, Faults
 
 from tests.faults.matrix import run_until_held
-from tests.lifecycle.helpers import NewStack, by_hand
+from tests.lifecycle.helpers import NewStack, by_hand, keys_in_iam
 from tests.lifecycle.stack import Sandbox, Stack
 
 POWER_USER = "arn:aws:iam::aws:policy/PowerUserAccess"
@@ -254,9 +254,83 @@ def test_a_store_with_the_only_copy_of_a_secret_is_looked_at_after_an_interrupte
     assert {call.action for call in sandbox.control.calls()} <= {"GetCallerIdentity"}
 
 
+@pytest.mark.parametrize("gone", ["removed", pytest.param("without a key", marks=pytest.mark.long)])
+def test_a_run_without_the_user_remembers_that_a_store_may_hold_something_else(
+    gone: str, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    before = file({}, {"key": {"keepSecret": False}, "deliver": {"ssm": {}}})
+    stack = new_stack()
+    stack.write(before)
+    stack.up()
+    intended = in_aws(sandbox)
+    interrupt(stack, file({}, {"key": {"keepSecret": False}, "deliver": {"ssm": FIELDS}}), "PutParameter")
+    third = file({"policies": ["AmazonS3ReadOnlyAccess", "AmazonSQSFullAccess"]}, {"key": None, "deliver": None})
+    stack.write({**third, "users": {}, "allowNoUsers": True} if gone == "removed" else third)
+    sandbox.control.fail("AttachGroupPolicy", "AccessDenied", times=9)
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    stack.write(before)
+    stack.up()
+    assert in_aws(sandbox) == intended
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.parametrize("store", ["ssm", pytest.param("secretsManager", marks=pytest.mark.long)])
+def test_a_key_whose_only_copy_a_rotation_overwrote_is_named_when_the_new_key_is_deleted_by_hand(
+    store: str, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(file({}, {"key": {"keepSecret": False}, "deliver": {store: {}}}))
+    stack.up()
+    (old,) = keys_in_iam(sandbox, "ann")
+    after = file({}, {"key": {"keepSecret": False, "serial": 2}, "deliver": {store: {}}})
+    interrupt(stack, after, {"ssm": "PutParameter", "secretsManager": "PutSecretValue"}[store])
+    (new,) = keys_in_iam(sandbox, "ann").keys() - {old}
+    by_hand(sandbox, f"aws iam delete-access-key --user-name ann --access-key-id {new}")
+    stack.refresh("--clear-pending-creates")
+    stack.write(file({}, {"key": {"keepSecret": False}, "deliver": {store: {}}}))
+    told = stack.up(check=False)
+    assert told.code != 0
+    assert f"the access key {old} is not delivered to " in told.text
+    assert "its secret is not kept, and no store has it. Raise serial to 2" in told.text
+
+
+@pytest.mark.parametrize("text", ['{{"secret": "{secret}", "id": "{id}"}}', '{{"password": "{secret}"}}'])
+def test_no_record_of_a_run_has_a_secret_that_somebody_put_into_a_parameter(
+    text: str, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(SSM)
+    stack.up()
+    key_id, secret = stack.key("ann")
+    value = text.format(id=key_id, secret=secret)
+    sandbox.client("ssm").put_parameter(Name="/access-keys/ann", Value=value, Overwrite=True)
+    stack.refresh()
+    stack.up()
+    assert "changes" in stack.run("stack", "export").text, "the run recorded that it changes the parameter"
+    assert secret not in stack.run("stack", "export").text
+
+
+@pytest.mark.long
+def test_what_an_adopted_group_had_before_is_never_called_left_over(new_stack: NewStack, sandbox: Sandbox) -> None:
+    iam = sandbox.client("iam")
+    iam.create_group(GroupName="prod")
+    iam.attach_group_policy(GroupName="prod", PolicyArn="arn:aws:iam::aws:policy/AmazonSQSFullAccess")
+    stack = new_stack()
+    stack.write(PLAIN)
+    stack.up()
+    adopted = {"adopt": True, "policies": ["AmazonSQSFullAccess", "AmazonSNSFullAccess"]}
+    stack.write(with_group("prod", adopted))
+    sandbox.control.fail("AttachGroupPolicy", "AccessDenied", times=9)
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    stack.write(with_group("prod", {"adopt": True, "policies": ["AmazonSNSFullAccess"]}))
+    assert "the last update did not finish" not in stack.up().text
+
+
 def follow(stack: Stack, sandbox: Sandbox, text: str) -> None:
     """Run the command that a message about an unfinished update has."""
-    (command,) = set(re.findall(r"Run `([^`]+)`, then this command again", text))
+    (command,) = set(re.findall(r"Run `([^`]+)`, then this command again[.;]", text))
     if command == "pulumi refresh":
         stack.refresh()
     else:

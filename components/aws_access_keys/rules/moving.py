@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, cast
 
-from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, PLANS, POLICY, USER
+from aws_access_keys.rules.resource_types import COMPONENT, GROUP, KEY, PARAMETER, PLANS, POLICY, SECRET, USER
 from aws_access_keys.rules.untyped import mapping
 
 STACK = "pulumi:pulumi:Stack"
@@ -72,7 +72,7 @@ def move_users(source: State, target: State, stack: str, users: Sequence[str]) -
         _depend_on(one, {other["urn"] for other in left})
         if one["type"] in (COMPONENT, PLANS):
             component = one["urn"] if one["type"] == COMPONENT else one["parent"]
-            names = found.names_in_records(urn for urn in tops if found.component(urn) == component)
+            names = found.names_in_records(urn for urn in {*tops, *moved} if found.component(urn) == component)
             into = [new for new in made if new["urn"] == rename.urn(one["urn"]) and not is_written]
             _move_records(one, into, names)
     by_kind = {
@@ -166,9 +166,15 @@ class _Source:
         top = self.by_urn[self.tops.get(urn, urn)]
         return f"{_KINDS.get(top['type'], top['type'])} '{_name(top['urn'])}'"
 
-    def names_in_records(self, tops: Iterable[str]) -> set[str]:
-        """What the records of a component call its users and groups: state.py. A group can be named like a user."""
-        kinds = [(_KINDS[self.by_urn[urn]["type"]], _name(urn)) for urn in tops]
+    def names_in_records(self, urns: Iterable[str]) -> set[str]:
+        """What the records of a component call its users and groups: state.py. A group can be named like a user.
+
+        urns: of all that moves.
+        """
+        found = [self.by_urn[urn] for urn in urns]
+        stores = {SECRET: "secret", PARAMETER: "parameter"}
+        kinds = [(_KINDS[one["type"]], _name(one["urn"])) for one in found if one["type"] in _KINDS]
+        kinds += [(stores[one["type"]], one["outputs"].get("name")) for one in found if one["type"] in stores]
         users = {name for kind, name in kinds if kind == "user"}
         return users | {text for kind, name in kinds for text in (f"{kind}s.{name}", f"{kind} {name}")}
 
