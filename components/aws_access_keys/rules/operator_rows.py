@@ -401,7 +401,7 @@ ROWS = (
         "secret:with readers",
         "secretsmanager",
         up="PutResourcePolicy DeleteResourcePolicy",
-        destroy="DeleteResourcePolicy",
+        destroy="DeleteResourcePolicy GetResourcePolicy",
     ),
     Row(
         "`deliver.secretsManager.replicas`",
