@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from configparser import ConfigParser
+from datetime import date
 from io import StringIO
 from typing import Any
 
@@ -37,6 +38,11 @@ def stored_id(content: Any) -> str | None:
     """The access key id in what a store holds, None if there is no key in it."""
     key = stored_key(content)
     return key and key[0]
+
+
+def expired_text(day: date) -> str:
+    """What a store holds in place of a key that has expired."""
+    return json.dumps({"expired": day.isoformat()})
 
 
 def credentials_csv(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> str:

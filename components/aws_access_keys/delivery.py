@@ -10,6 +10,7 @@ from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
+from aws_access_keys.credentials import expired_text
 from aws_access_keys.delivery_check import Handling
 from aws_access_keys.direct_delivery import DirectDelivery, stored_secret
 from aws_access_keys.planning import UserPlan
@@ -63,7 +64,7 @@ def _unknown(key_id: str | None, spell: Spelling) -> str:
 
 def expired_content(day: date, _: StoreSettings) -> "pulumi.Output[str]":
     """What a store holds in place of a key that has expired."""
-    return pulumi.Output.secret(json.dumps({"expired": day.isoformat()}))
+    return pulumi.Output.secret(expired_text(day))
 
 
 class Deliveries:
@@ -145,14 +146,10 @@ class Deliveries:
     def writing(self, user: str, plan: UserPlan | None) -> int | None:
         """See RunRecord; None where nothing is written. plan: None for a user who is to have no key."""
         found = self._state.user(user).delivered_directly
-        is_written = found.is_uncertain or (
-            plan is not None
-            and (
-                plan.is_moved
-                or plan.plan.is_new
-                or (plan.expired_on is not None and found.content != f"expired {plan.expired_on}")
-            )
-        )
+        is_written = found.is_uncertain
+        if plan:
+            expires = plan.expired_on and found.content != f"expired {plan.expired_on}"
+            is_written |= plan.is_moved or plan.plan.is_new or bool(expires)
         return found.writes + 1 if is_written and aws_stores(found.to) else None
 
     def direct(self, user: str, plan: UserPlan) -> DirectDelivery:

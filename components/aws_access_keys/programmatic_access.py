@@ -215,27 +215,22 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         without: users that are to have no key. left: user and id of each key that still works although it should not.
         """
+        users = [*plans, *without]
         return RunRecord(
             plans={user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
-            idle_days={user: days for user in [*plans, *without] if (days := guard.idle_days(user))},
+            idle_days={user: days for user in users if (days := guard.idle_days(user))},
             adopts={user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt},
             retired={user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)},
             expired={user: plan.expired_on.isoformat() for user, plan in plans.items() if plan.expired_on},
             lost={user: [key_id for owner, key_id in left if owner == user] for user, _ in left},
             tested=self._expectations.tested,
-            unkept={
-                user: keys for user in [*plans, *without] if (keys := self._deliveries.unkept(user, plans.get(user)))
-            },
-            keep_secret={user: False for user in [*plans, *without] if not self._deliveries.keeps(user)},
+            unkept={user: keys for user in users if (keys := self._deliveries.unkept(user, plans.get(user)))},
+            keep_secret={user: False for user in users if not self._deliveries.keeps(user)},
             tags=self._kept_tags,
             tried={user: tried for user, tried in self._tried.items() if tried},
             undecided={user: plan.undecided for user, plan in plans.items() if plan.undecided},
             changes=self._changes,
-            writing={
-                user: writes
-                for user in [*plans, *without]
-                if (writes := self._deliveries.writing(user, plans.get(user)))
-            },
+            writing={user: writes for user in users if (writes := self._deliveries.writing(user, plans.get(user)))},
         )
 
     def _warn_of_settings(self, known: Collection[str]) -> None:
@@ -375,9 +370,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
         last = unfinished(state.changes, facts, wanted, state, owners, spell, self._account)
         refuse([*self._deliveries.problems(plans), *last], spell, self._name)
-        existed = {f"group {name}" for name, group in settings.groups.items() if group.adopt}
-        existed |= {f"user {name}" for name in settings.users if settings.adopts(name)}
-        self._changes = changes(facts, wanted, existed)
+        self._changes = changes(facts, wanted, settings)
         for line in lines:
             pulumi.log.info(line)
         return plans

@@ -16,6 +16,7 @@ things stand in outputs:
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pulumi
@@ -277,6 +278,11 @@ class ComponentState:
     """Channel of the last finished run → the marks of what was sent there: rules/notices.py."""
     secrets: frozenset[str] = frozenset()
     """The names of the secrets that the stack created; others are only written to."""
+
+    @cached_property
+    def policy_names(self) -> Mapping[str, str]:
+        """ARN of each customer managed policy → its name."""
+        return {arn: name for name, arn in self.policy_arns.items()}
 
     @property
     def component(self) -> str:

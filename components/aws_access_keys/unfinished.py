@@ -7,11 +7,11 @@ is looked up in AWS.
 """
 
 import json
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.credentials import stored_id
+from aws_access_keys.credentials import expired_text, stored_id
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.documents import digest
 from aws_access_keys.rules.names import DESCRIPTION
@@ -41,8 +41,8 @@ has not.
 
 What it has: `policy ARN` (or the name of a policy of the stack, whose ARN is not known before it is created), `inline
 NAME` (a digest of the document), `group NAME`, `boundary` (as `policy`), `key ID` (`Active` or `Inactive`), `document`
-(its digest), `version` (of the parameter), `kms` (the KMS key; "" for AWS's own),
-`readers` (a digest of the resource policy), `replicas` (regions).
+(its digest), `version` (of the parameter), `kms` (the KMS key; "" for AWS's own), `readers` (a digest of the resource
+policy), `replicas` (regions).
 """
 
 _HAS = "yes"
@@ -50,7 +50,7 @@ _HAS = "yes"
 
 def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts:
     """What the users and groups of the component have, by the state. resources: as for parse_state."""
-    below, facts, own = Below(state.urn, resources), Facts(), {arn: name for name, arn in state.policy_arns.items()}
+    below, facts, own = Below(state.urn, resources), Facts(), state.policy_names
     for group in state.groups:
         attached = state.attached.get(group, {}).values()
         facts[f"group {group}"] = {f"policy {own.get(arn, arn)}": _HAS for arn in attached}
@@ -66,9 +66,9 @@ def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts
             of = facts.setdefault(f"{kind} {path.partition('/')[0]}", {})
             of[f"inline {found.get('name')}"] = _document(found)
     facts |= {f"policy {name}": {"document": digest(document)} for name, document in state.policies.items()}
-    for name, found in _parameters(state, resources).items():
+    for found in below.outputs(USER, PARAMETER).values():
         kms = _kms_key(found.get("keyId"), PARAMETER)
-        facts[f"parameter {name}"] = {"version": _version(found.get("version")), "kms": kms}
+        facts[f"parameter {found.get('name')}"] = {"version": _version(found.get("version")), "kms": kms}
     policies = below.outputs(USER, SECRET_POLICY)
     for path, found in below.outputs(USER, SECRET).items():
         regions = _regions(one.get("region") for one in found.get("replicas") or ())
@@ -95,11 +95,6 @@ def _regions(names: Iterable[str]) -> str:
     return " ".join(sorted(names))
 
 
-def _parameters(state: ComponentState, resources: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name of each parameter → outputs."""
-    return {str(found.get("name")): found for found in Below(state.urn, resources).outputs(USER, PARAMETER).values()}
-
-
 def _version(number: float | None) -> str:
     """Numbers come back from the state as floats."""
     return "" if number is None else f"{number:.0f}"
@@ -123,12 +118,7 @@ def facts_wanted(
     def canonical(policy: str) -> str:
         return policy if policy in settings.policy_documents else own.get(arn := policy_arn(policy, partition), arn)
 
-    def kms(owner: str, store: StoreSettings) -> str:
-        key = store.kms_key
-        return key if isinstance(key, str) else facts.get(owner, {}).get("kms", "") if key else ""
-
-    own = {arn: name for name, arn in state.policy_arns.items()}
-    wanted = Facts()
+    own, wanted = state.policy_names, Facts()
     for kind, holders in (("group", settings.groups), ("user", settings.users)):
         for name, holder in holders.items():
             wants = {f"policy {canonical(policy)}": _HAS for policy in holder.policies}
@@ -158,15 +148,34 @@ def facts_wanted(
                 what = f"key {known.id}"
                 wants[what] = key.status.capitalize() if key.status else has.get(what, "")
     wanted |= {f"policy {name}": {"document": digest(text)} for name, text in settings.policy_documents.items()}
-    parameters = _parameters(state, resources)
+    return wanted | _stores_wanted(settings, state, facts, plans, kept, resources)
+
+
+def _stores_wanted(
+    settings: AccessSettings,
+    state: ComponentState,
+    facts: Facts,
+    plans: Mapping[str, UserPlan],
+    kept: Collection[str],
+    resources: Mapping[str, Any],
+) -> Facts:
+    """The same of parameters and secrets. Arguments: as for facts_wanted."""
+
+    def kms(owner: str, store: StoreSettings) -> str:
+        key = store.kms_key
+        return key if isinstance(key, str) else facts.get(owner, {}).get("kms", "") if key else ""
+
+    values = {
+        found.get("name"): found.get("value") for found in Below(state.urn, resources).outputs(USER, PARAMETER).values()
+    }
+    wanted = Facts()
     for user in settings.users_with_key:
         deliver = settings.effective_deliver(user)
         if deliver and (store := deliver.ssm) and user in kept:
-            owner = f"parameter {store.stored_name(user, 'ssm')}"
-            value = parameters.get(owner.partition(" ")[2], {}).get("value")
-            is_same = _is_delivered(value, plans[user], state.user(user), store)
-            version = facts[owner]["version"] if is_same else "new"
-            wanted[owner] = {"version": version, "kms": kms(owner, store)}
+            name = store.stored_name(user, "ssm")
+            owner = f"parameter {name}"
+            is_same = _is_delivered(values.get(name), plans[user], state.user(user), store)
+            wanted[owner] = {"version": facts[owner]["version"] if is_same else "new", "kms": kms(owner, store)}
         if deliver and (store := deliver.secrets_manager) and store.existing is None:
             owner = f"secret {store.stored_name(user, 'secrets_manager')}"
             readers = digest(readers_policy(store.readers)) if store.readers else ""
@@ -177,24 +186,27 @@ def facts_wanted(
 def _is_delivered(value: str | None, plan: UserPlan, state: UserState, store: StoreSettings) -> bool:
     """Whether a parameter has what this run delivers. value: its content; None if there is none."""
     if plan.expired_on:
-        return value == json.dumps({"expired": plan.expired_on.isoformat()})
+        return value == expired_text(plan.expired_on)
     current = state.key(plan.plan.current.name)
     names = [store.fields.id, store.fields.secret]
     return bool(value and current and stored_id(value) == current.id and list(json.loads(value)) == names)
 
 
-def changes(facts: Facts, wanted: Facts, adopted: Container[str]) -> Facts:
+def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
     """What a run is about to change, as the state has it before; of policies and secrets, not of those that are new.
 
-    adopted: groups and users that existed before the stack. What they have beside it is somebody else's.
+    What an adopted group or user has beside it is somebody else's.
     """
+    adopted = {f"group {name}" for name, group in settings.groups.items() if group.adopt}
+    adopted |= {f"user {name}" for name in settings.users if settings.adopts(name)}
     found = Facts()
     for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in _LEFT)}):
         has, wants = facts.get(owner, {}), wanted.get(owner, {})
-        before = {
-            what: has.get(what, "") for what in sorted({*has, *wants}) if has.get(what, "") != wants.get(what, "")
+        changed = {
+            what: value
+            for what in sorted({*has, *wants})
+            if (value := has.get(what, "")) != wants.get(what, "") and (value or owner not in adopted)
         }
-        changed = {what: value for what, value in before.items() if value or owner not in adopted}
         found |= {owner: changed} if changed else {}
     return found
 
@@ -217,17 +229,15 @@ def unfinished(
     places: owner → setting, of policies and parameters.
     """
     for owner, changed in last.items():
-        has, wants = facts.get(owner), wanted.get(owner)
+        has, wants = facts.get(owner, {}), wanted.get(owner, {})
         kind, name = owner.split(" ", 1)
-        # What is removed must be without what nobody knows of; a parameter of which the state knows nothing is not.
-        if has is None and (wants is not None or kind != "parameter"):
-            continue
-        if has is not None and wants is None and kind not in ("group", "user"):
+        stays, is_left = owner in facts and owner in wanted, owner not in wanted and kind in _LEFT
+        # Of what is removed, or was to be new, only what nobody knows of matters. A parameter takes all along.
+        if not stays and not (is_left and (owner in facts) == (kind != "parameter")):
             continue
         place = places.get(owner) or spell(f"{kind}s.{{}}", name)
         for what, value in changed.items():
-            is_compared = not value or wants is not None
-            if not is_compared or not (has or {}).get(what, "") == value == (wants or {}).get(what, ""):
+            if (value and not stays) or not has.get(what, "") == value == wants.get(what, ""):
                 continue
             try:
                 actual = _in_aws(account, kind, name, what, state, facts)
@@ -235,18 +245,21 @@ def unfinished(
                 text = f"the last update may not have finished, and what it did could not be read ({error})"
                 yield Problem(place, f"{text}. {error.cure('the permissions of a refresh')}", in_file=False)
                 continue
-            if actual == value:
-                continue
-            which, _, of = what.partition(" ")
-            tells = [_EXTRA.get(which) if not value else None, _OTHERWISE.get(f"{which} {actual}"), _OTHERWISE[which]]
-            text, cure, *stays = next(filter(None, tells))
-            named = {"kind": kind, "name": name, "of": state.policy_arns.get(of, of), "actual": actual or "gone"}
-            yield Problem(
-                place,
-                f"the last update did not finish, and the state does not know that {text.format(**named)}. Run "
-                f"`{cure.format(**named)}`, then this command again{''.join(f'; or, {one}' for one in stays)}.",
-                in_file=False,
-            )
+            if actual != value:
+                text = _told(what, value, actual, {"kind": kind, "name": name}, state)
+                yield Problem(
+                    place, f"the last update did not finish, and the state does not know that {text}", in_file=False
+                )
+
+
+def _told(what: str, value: str, actual: str, owner: Mapping[str, str], state: ComponentState) -> str:
+    """What AWS has otherwise, and what to do. value: of the state. actual: in AWS. owner: its `kind` and `name`."""
+    which, _, of = what.partition(" ")
+    tells = [_EXTRA.get(which) if not value else None, _OTHERWISE.get(f"{which} {actual}"), _OTHERWISE[which]]
+    text, cure, *stays = next(filter(None, tells))
+    named = {**owner, "of": state.policy_arns.get(of, of), "actual": actual or "gone"}
+    others = "".join(f"; or, {one}" for one in stays)
+    return f"{text.format(**named)}. Run `{cure.format(**named)}`, then this command again{others}."
 
 
 _REFRESH = "pulumi refresh"
@@ -314,13 +327,11 @@ def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentS
     if which == "boundary":
         user = account.user(name) or {}
         boundary = str(mapping(user.get("PermissionsBoundary")).get("PermissionsBoundaryArn", ""))
-        return next((own for own, arn in state.policy_arns.items() if arn == boundary), boundary)
+        return state.policy_names.get(boundary, boundary)
     if which == "key":
         status = {key.id: _status(key.active) for key in account.list_access_keys(name)}
-        before = state.user(name).keys
-        if of not in status and account.is_unlisted(name, of):  # ListAccessKeys can be behind
-            return next((_status(key.active) for key in before if key.id == of), "")
-        return status.get(of, "")
+        is_behind = of not in status and account.is_unlisted(name, of)
+        return facts[f"{kind} {name}"].get(what, "") if is_behind else status.get(of, "")
     if which == "document":
         document = account.policy_document(state.policy_arns[name])
         return digest(document) if document else ""

@@ -122,7 +122,7 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
         "problems": plan.problems,
         "nextChanges": changes,
     }
-    return data, "\n".join(_lines(plan, write, is_checked, changes, terraform))
+    return data, "\n".join(_lines(plan, is_imported, is_checked, changes, terraform))
 
 
 def _plan(stack: str, choice: Choice, terraform: TerraformState | None, write: bool, progress: Progress) -> Takeover:
@@ -374,9 +374,9 @@ def _write(plan: Takeover) -> None:
 
 
 def _lines(
-    plan: Takeover, write: bool, is_checked: bool, changes: list[str] | None, terraform: TerraformState | None
+    plan: Takeover, done: bool, is_checked: bool, changes: list[str] | None, terraform: TerraformState | None
 ) -> Iterator[str]:
-    done = write and bool(plan.specs)
+    """What is printed. done: whether something was imported. is_checked: whether the next update was, too."""
     if not done:
         yield from _diff(plan)
     yield f"{'Taken' if done else 'To be taken'} over into stack '{plan.stack}', from account {plan.account_id}:"
@@ -387,7 +387,7 @@ def _lines(
     command = f"pulumi up --stack {quote(plan.stack)}"
     if not plan.specs:
         yield "The state has all of this already. Nothing was changed in AWS."
-    elif not write:
+    elif not done:
         yield f"{len(plan.specs)} resources would be imported. Nothing was changed; to do it, add --yes."
     else:
         yield f"{len(plan.specs)} resources were imported, and {plan.path} describes them. Nothing was changed in AWS."
