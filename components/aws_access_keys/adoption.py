@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.removal import unmanaged_items
+from aws_access_keys.removal import items_of_group, unmanaged_items
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -139,20 +139,9 @@ def _items_of_group(settings: AccessSettings, name: str, partition: str, account
     }
     members = {user for user, found in settings.users.items() if name in found.groups}
     try:
-        attached: dict[str, Any] = account.ask("iam", "list_attached_group_policies", GroupName=name) or {}
-        inline: dict[str, Any] = account.ask("iam", "list_group_policies", GroupName=name) or {}
-        group_in_iam: dict[str, Any] = account.ask("iam", "get_group", GroupName=name) or {}
+        return items_of_group(name, own, members, account)
     except AwsQueryError as error:
         return [f"what could not be read ({error})"]
-    items = [
-        f"the attached policy {one['PolicyName']}"
-        for one in attached.get("AttachedPolicies", ())
-        if one["PolicyArn"] not in own
-    ]
-    items += [f"the inline policy '{one}'" for one in inline.get("PolicyNames", ()) if one not in own]
-    return items + [
-        f"the member {one['UserName']}" for one in group_in_iam.get("Users", ()) if one["UserName"] not in members
-    ]
 
 
 class _KeyAdoption:

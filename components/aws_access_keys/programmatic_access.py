@@ -25,6 +25,7 @@ from aws_access_keys.notifying import Notifying
 from aws_access_keys.planning import UserPlan, plan_users
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight, store_places
 from aws_access_keys.removal import (
+    group_problems,
     kept_items,
     lost_users,
     removal_problems,
@@ -52,7 +53,7 @@ from aws_access_keys.settings import (
 from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState
 from aws_access_keys.state_reading import read_state
 from aws_access_keys.takeover import is_listing
-from aws_access_keys.unfinished import changes, facts_in_state, facts_wanted, unfinished
+from aws_access_keys.unfinished import changes, facts_in_state, facts_of_existing, facts_wanted, unfinished
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
 
@@ -368,8 +369,11 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         kept = {user for user, plan in plans.items() if not self._deliveries.direct(user, plan).without_copy}
         wanted = facts_wanted(settings, state, facts, plans, kept, self._partition, run.resources)
         owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
-        last = unfinished(state.changes, facts, wanted, state, owners, spell, self._account)
-        refuse([*self._deliveries.problems(plans), *last], spell, self._name)
+        last = list(unfinished(state.changes, facts, wanted, state, owners, spell, self._account))
+        left = last or group_problems(settings, state, spell, self._account)
+        refuse([*self._deliveries.problems(plans), *left], spell, self._name)
+        if not pulumi.runtime.is_dry_run():
+            facts |= facts_of_existing(settings, state, self._account)
         self._changes = changes(facts, wanted, settings)
         for line in lines:
             pulumi.log.info(line)

@@ -1,7 +1,7 @@
 """What goes with a user, stays with one, or keeps one from being deleted: items in IAM that this stack does not manage,
-copies in the stores; and users who were renamed in IAM.
+copies in the stores; what keeps a group from being deleted; and users who were renamed in IAM.
 
-IAM deletes no user who still has any such item. Source: DeleteUser in the IAM API reference.
+IAM deletes no user or group that still has any such item. Source: DeleteUser and DeleteGroup in the IAM API reference.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from aws_access_keys.renamed import renamed, renamed_text
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
+from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState, UserState
 from aws_access_keys.urns import name_below, urn_below
@@ -95,6 +96,40 @@ def unmanaged_items(user: str, state: UserState, account: Account) -> Iterator[s
             continue  # without the permission, IAM refuses when the user is deleted
         if response is not None:
             yield from describe(_without(response, state.policies))
+
+
+def group_problems(
+    settings: AccessSettings, state: ComponentState, spell: Spelling, account: Account
+) -> Iterator[Problem]:
+    """What keeps groups that were removed from being deleted. Source: DeleteGroup in the IAM API reference."""
+    for name in sorted(state.groups - settings.groups.keys()):
+        members = {user for user, found in state.users.items() if name in found.groups}
+        members |= {user for (_, user), has in state.given.items() if name in has}
+        own = {*state.group_policies.get(name, ()), *state.given.get(("group", name), ())}
+        with suppress(AwsQueryError):  # without the permission, IAM refuses when the group is deleted
+            if items := items_of_group(name, own, members, account):
+                yield Problem(
+                    spell("groups.{}", name),
+                    f"the group cannot be removed, because it still has what this stack does not manage: "
+                    f"{', '.join(items)}. Remove that in IAM. Or, to leave the group there: restore it here, with "
+                    "adopt: true in place of its policies and without members; run `pulumi up`; remove it from the "
+                    f"state with `pulumi state delete '{state.group_urn(name)}'`, and then here.",
+                    in_file=False,
+                )
+
+
+def items_of_group(group: str, own: Collection[str], members: Collection[str], account: Account) -> list[str]:
+    """What a group has in IAM beside its own policies (ARNs, names of inline ones) and members, in words.
+
+    Raises AwsQueryError.
+    """
+    of = {"GroupName": group}
+    attached = mapping(account.ask("iam", "list_attached_group_policies", **of)).get("AttachedPolicies", ())
+    inline = mapping(account.ask("iam", "list_group_policies", **of)).get("PolicyNames", ())
+    users = mapping(account.ask("iam", "get_group", **of)).get("Users", ())
+    found = [_attached(one["PolicyName"]) for one in attached if one["PolicyArn"] not in own]
+    found += [_inline(one) for one in inline if one not in own]
+    return found + [f"the member {one['UserName']}" for one in users if one["UserName"] not in members]
 
 
 def _without(response: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pulumi
 
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
-from aws_access_keys.rules.resource_types import KEY, PARAMETER, PLANS, SECRET, STASH, USER
+from aws_access_keys.rules.resource_types import GROUP, KEY, PARAMETER, PLANS, SECRET, STASH, USER
 from aws_access_keys.rules.rotation import Key, KeyName
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.urns import component_name, name_below, urn_below
@@ -296,6 +296,10 @@ class ComponentState:
     def user_urn(self, user: str) -> str:
         """The URN of an IAM user."""
         return f"{urn_below(self.urn, USER)}/{user}"
+
+    def group_urn(self, group: str) -> str:
+        """The URN of an IAM group."""
+        return f"{urn_below(self.urn, GROUP)}/{group}"
 
     def store_urn(self, kind: str, name: str) -> str:
         """The URN of a resource of a store. kind: its type. name: in the store."""

@@ -36,13 +36,13 @@ from aws_access_keys.state import ComponentState, UserState
 from aws_access_keys.state_reading import Below
 
 Facts = dict[str, dict[str, str]]
-"""`group NAME`, `user NAME`, `policy NAME`, `parameter NAME` or `secret NAME` → what it has → the value; "" for what it
-has not.
+"""`group NAME`, `user NAME`, `policy NAME`, `parameter NAME`, `secret NAME` or `existing NAME` (a secret that is not of
+the stack) → what it has → the value; "" for what it has not.
 
 What it has: `policy ARN` (or the name of a policy of the stack, whose ARN is not known before it is created), `inline
 NAME` (a digest of the document), `group NAME`, `boundary` (as `policy`), `key ID` (`Active` or `Inactive`), `document`
 (its digest), `version` (of the parameter), `kms` (the KMS key; "" for AWS's own), `readers` (a digest of the resource
-policy), `replicas` (regions).
+policy), `replicas` (regions), `content` (the id of the version of a secret that is current).
 """
 
 _HAS = "yes"
@@ -75,6 +75,34 @@ def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts
         readers, kms = _document(policies.get(path, {})), _kms_key(found.get("kmsKeyId"), SECRET)
         facts[f"secret {found.get('name')}"] = {"readers": readers, "kms": kms, "replicas": regions}
     return facts
+
+
+def facts_of_existing(settings: AccessSettings, state: ComponentState, account: Account) -> Facts:
+    """What the secrets of others have into which a key is to be written for the first time. Raises AwsQueryError."""
+    return {
+        f"existing {name}": {"content": _current(_versions(account, name), "AWSCURRENT")}
+        for name in _new_existing(settings, state)
+    }
+
+
+def _new_existing(settings: AccessSettings, state: ComponentState) -> Iterator[str]:
+    """The names of these."""
+    for user in settings.users_with_key:
+        deliver = settings.effective_deliver(user)
+        store = deliver.secrets_manager if deliver else None
+        if store and store.existing is not None:
+            name = store.stored_name(user, "secrets_manager")
+            if (SECRET, name) not in state.copies:
+                yield name
+
+
+def _versions(account: Account, name: str) -> dict[str, list[str]]:
+    """Id of each version of a secret → its stages. Raises AwsQueryError."""
+    return account.ask("secretsmanager", "describe_secret", SecretId=name).get("VersionIdsToStages") or {}
+
+
+def _current(versions: Mapping[str, list[str]], stage: str) -> str:
+    return next((version for version, stages in versions.items() if stage in stages), "")
 
 
 def _status(active: bool) -> str:
@@ -168,7 +196,7 @@ def _stores_wanted(
     values = {
         found.get("name"): found.get("value") for found in Below(state.urn, resources).outputs(USER, PARAMETER).values()
     }
-    wanted = Facts()
+    wanted: Facts = {f"existing {name}": {"content": "new"} for name in _new_existing(settings, state)}
     for user in settings.users_with_key:
         deliver = settings.effective_deliver(user)
         if deliver and (store := deliver.ssm) and user in kept:
@@ -211,8 +239,11 @@ def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
     return found
 
 
-_LEFT = ("group", "user", "parameter")
+_STORES = ("parameter", "existing")
+_LEFT = ("group", "user", *_STORES)
 """What has something, or is there, that nobody knows of, if it was to be new and is not wanted any more."""
+
+_EXISTING = "deliver.secrets_manager.existing"
 
 
 def unfinished(
@@ -232,18 +263,24 @@ def unfinished(
         has, wants = facts.get(owner, {}), wanted.get(owner, {})
         kind, name = owner.split(" ", 1)
         stays, is_left = owner in facts and owner in wanted, owner not in wanted and kind in _LEFT
-        # Of what is removed, or was to be new, only what nobody knows of matters. A parameter takes all along.
-        if not stays and not (is_left and (owner in facts) == (kind != "parameter")):
+        if kind == "existing" and (SECRET, name) in state.copies:
             continue
-        place = places.get(owner) or spell(f"{kind}s.{{}}", name)
+        # Of what is removed, or was to be new, only what nobody knows of matters. A parameter takes all along.
+        if not stays and not (is_left and (owner in facts) == (kind not in _STORES)):
+            continue
+        place = places.get(owner) or spell(_EXISTING if kind == "existing" else f"{kind}s.{{}}", name)
         for what, value in changed.items():
-            if (value and not stays) or not has.get(what, "") == value == wants.get(what, ""):
+            is_as_wanted = (stays or not value) and has.get(what, "") == value == wants.get(what, "")
+            if kind != "existing" and not is_as_wanted:
                 continue
             try:
-                actual = _in_aws(account, kind, name, what, state, facts)
+                actual = _in_aws(account, kind, name, what, value, state, facts)
             except AwsQueryError as error:
+                if kind == "existing" and error.code == "ResourceNotFoundException":
+                    continue
                 text = f"the last update may not have finished, and what it did could not be read ({error})"
-                yield Problem(place, f"{text}. {error.cure('the permissions of a refresh')}", in_file=False)
+                needs = f"secretsmanager:DescribeSecret on {name}" if kind == "existing" else "those of a refresh"
+                yield Problem(place, f"{text}. {error.cure(f'more permissions: {needs}')}", in_file=False)
                 continue
             if actual != value:
                 text = _told(what, value, actual, {"kind": kind, "name": name}, state)
@@ -257,7 +294,7 @@ def _told(what: str, value: str, actual: str, owner: Mapping[str, str], state: C
     which, _, of = what.partition(" ")
     tells = [_EXTRA.get(which) if not value else None, _OTHERWISE.get(f"{which} {actual}"), _OTHERWISE[which]]
     text, cure, *stays = next(filter(None, tells))
-    named = {**owner, "of": state.policy_arns.get(of, of), "actual": actual or "gone"}
+    named = {**owner, "of": state.policy_arns.get(of, of), "actual": actual or "gone", "value": value}
     others = "".join(f"; or, {one}" for one in stays)
     return f"{text.format(**named)}. Run `{cure.format(**named)}`, then this command again{others}."
 
@@ -280,10 +317,20 @@ _OTHERWISE = {
     "kms": ("it is encrypted with another KMS key", _REFRESH),
     "replicas": ("the secret has replicas in other regions: {actual}", _REFRESH),
     "readers": ("its resource policy in Secrets Manager is gone or another one", _REFRESH),
+    "content": (
+        "the secret '{name}' has another content, probably the access key",
+        "aws secretsmanager update-secret-version-stage --secret-id {name} --version-stage AWSCURRENT "
+        "--move-to-version-id {value} --remove-from-version-id {actual}",
+        "write another content into it",
+    ),
 }
 """What AWS has otherwise, some with the value there → how that is told, and the command that helps."""
 
 _EXTRA = {
+    "content": (
+        "the secret '{name}', which was empty, has a content, probably the access key",
+        "aws secretsmanager put-secret-value --secret-id {name} --secret-string '{{}}'",
+    ),
     "policy": (
         "the policy {of} is attached",
         "aws iam detach-{kind}-policy --{kind}-name {name} --policy-arn {of}",
@@ -312,8 +359,8 @@ _EXTRA = {
 """What a refresh does not see, if the state does not have it → the same."""
 
 
-def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentState, facts: Facts) -> str:
-    """The value that AWS has; "" for none. Raises AwsQueryError."""
+def _in_aws(account: Account, kind: str, name: str, what: str, value: str, state: ComponentState, facts: Facts) -> str:
+    """The value that AWS has; "" for none. value: before the last update. Raises AwsQueryError."""
     which, _, of = what.partition(" ")
     if which == "policy":
         attached = account.attached_policies(kind, name)
@@ -338,6 +385,10 @@ def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentS
     if which == "readers":
         policy = account.ask("secretsmanager", "get_resource_policy", SecretId=name).get("ResourcePolicy")
         return digest(policy) if policy else ""
+    if which == "content":
+        versions = _versions(account, name)
+        # If another version has followed, somebody else has written.
+        return _current(versions, "AWSCURRENT") if _current(versions, "AWSPREVIOUS") == value else value
     if kind == "secret":
         found = account.ask("secretsmanager", "describe_secret", SecretId=name)
         regions = _regions(one["Region"] for one in found.get("ReplicationStatus") or ())

@@ -1,5 +1,6 @@
 """Users that are removed: what IAM has and the stack does not manage is named before anything is deleted."""
 
+import re
 from typing import Any
 
 import pytest
@@ -44,6 +45,50 @@ def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack
     assert f"{extra} (active, created on " in stack.preview().text, "with its last use"
     stack.up()
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["bob"]
+
+
+@pytest.mark.parametrize("way", ["in IAM", pytest.param("in the state", marks=pytest.mark.long)])
+@pytest.mark.parametrize("begins", ["created", pytest.param("an adoption that failed", marks=pytest.mark.long)])
+def test_a_group_with_more_than_the_stack_knows_is_not_removed_half_way(
+    begins: str, way: str, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    iam = sandbox.client("iam")
+    before = {"groups": GROUPS, "users": {"ann": {"groups": ["test"]}}}
+    team = {"policies": ["AmazonSNSFullAccess"], "adopt": begins != "created"}
+    stack = new_stack()
+    stack.write(before)
+    stack.up()
+    stack.write({"groups": {**GROUPS, "team": team}, "users": {"ann": {"groups": ["test", "team"]}}})
+    if begins == "created":
+        stack.up()
+    else:
+        iam.create_group(GroupName="team")
+        sandbox.control.fail("AttachGroupPolicy", "AccessDenied", times=9)
+        assert stack.up(check=False).code != 0
+        sandbox.control.clear_faults()
+    iam.create_user(UserName="eve")
+    iam.add_user_to_group(GroupName="team", UserName="eve")
+    iam.attach_group_policy(GroupName="team", PolicyArn="arn:aws:iam::aws:policy/AmazonSQSFullAccess")
+    stack.write(before)
+    sandbox.control.clear_calls()
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert "groups.team: the group cannot be removed" in refused.text
+        assert "does not manage: the attached policy AmazonSQSFullAccess, the member eve. Remove" in refused.text
+    assert not {"DetachGroupPolicy", "RemoveUserFromGroup"} & {call.action for call in sandbox.control.calls()}
+    if way == "in IAM":
+        iam.remove_user_from_group(GroupName="team", UserName="eve")
+        iam.detach_group_policy(GroupName="team", PolicyArn="arn:aws:iam::aws:policy/AmazonSQSFullAccess")
+    else:
+        stack.write({**before, "groups": {**GROUPS, "team": {"adopt": True}}})
+        stack.up()
+        (urn,) = set(re.findall(r"pulumi state delete '([^']+)'", refused.text))
+        stack.run("state", "delete", urn, "--yes")
+        stack.write(before)
+    stack.up()
+    assert stack.preview("--expect-no-changes").changes == {}
+    left = {group["GroupName"] for group in iam.list_groups()["Groups"]}
+    assert left == {"test", *(["team"] if way == "in the state" else [])}
 
 
 @pytest.mark.long

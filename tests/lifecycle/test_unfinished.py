@@ -254,6 +254,30 @@ def test_a_store_with_the_only_copy_of_a_secret_is_looked_at_after_an_interrupte
     assert {call.action for call in sandbox.control.calls()} <= {"GetCallerIdentity"}
 
 
+@pytest.mark.parametrize("content", ["of the team", pytest.param(None, marks=pytest.mark.long)])
+def test_an_existing_secret_into_which_an_interrupted_update_has_written_a_key_gets_its_content_back(
+    content: str | None, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    manager = sandbox.client("secretsmanager")
+    manager.create_secret(Name="team", **({"SecretString": content} if content else {}))
+    stack = new_stack()
+    stack.write(PLAIN)
+    stack.up()
+    interrupt(stack, file({}, {"deliver": {"secretsManager": {"existing": "team"}}}), "PutSecretValue")
+    stack.write(PLAIN)
+    for run in (stack.preview, stack.up):
+        refused = run(check=False)
+        assert refused.code != 0
+        assert (
+            "secretsManager.existing: the last update did not finish, and the state does not know that" in refused.text
+        )
+        assert "content, probably the access key. Run `aws secretsmanager " in refused.text
+    follow(stack, sandbox, refused.text)
+    assert manager.get_secret_value(SecretId="team")["SecretString"] == (content or "{}")
+    stack.up()
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
 @pytest.mark.parametrize("gone", ["removed", pytest.param("without a key", marks=pytest.mark.long)])
 def test_a_run_without_the_user_remembers_that_a_store_may_hold_something_else(
     gone: str, new_stack: NewStack, sandbox: Sandbox

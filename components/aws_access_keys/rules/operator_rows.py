@@ -76,6 +76,7 @@ _ATTACHED = (
     "GetLoginProfile ListMFADevices ListUserPolicies ListAttachedUserPolicies ListSigningCertificates "
     "ListSSHPublicKeys ListServiceSpecificCredentials"
 )
+_HELD = "GetGroup ListAttachedGroupPolicies ListGroupPolicies"
 _STRIPPED = (
     "ListUserPolicies DeleteUserPolicy ListAttachedUserPolicies DetachUserPolicy ListAccessKeys DeleteAccessKey "
     "ListSSHPublicKeys DeleteSSHPublicKey ListMFADevices DeactivateMFADevice DeleteLoginProfile "
@@ -384,6 +385,15 @@ ROWS = (
         "iam",
         up=_ATTACHED,
         preview=_ATTACHED,
+        otherwise=_LATER,
+    ),
+    Row(
+        "checks before a group is removed",
+        "CheckGroupRemovals",
+        "group",
+        "iam",
+        up=_HELD,
+        preview=_HELD,
         otherwise=_LATER,
     ),
     Row(
