@@ -367,7 +367,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         facts = facts_in_state(state, run.resources)
         kept = {user for user, plan in plans.items() if not self._deliveries.direct(user, plan).without_copy}
-        wanted = facts_wanted(settings, state, facts, plans, kept, self._partition, run.resources)
+        wanted = facts_wanted(
+            settings.with_tags(self._kept_tags), state, facts, plans, kept, self._partition, run.resources
+        )
         owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
         last = list(unfinished(state.changes, facts, wanted, state, owners, spell, self._account))
         left = last or group_problems(settings, state, spell, self._account)

@@ -40,9 +40,10 @@ Facts = dict[str, dict[str, str]]
 the stack) → what it has → the value; "" for what it has not.
 
 What it has: `policy ARN` (or the name of a policy of the stack, whose ARN is not known before it is created), `inline
-NAME` (a digest of the document), `group NAME`, `boundary` (as `policy`), `key ID` (`Active` or `Inactive`), `document`
-(its digest), `version` (of the parameter), `kms` (the KMS key; "" for AWS's own), `readers` (a digest of the resource
-policy), `replicas` (regions), `content` (the id of the version of a secret that is current).
+NAME` (a digest of the document), `group NAME`, `path`, `tag KEY` (`=VALUE`), `boundary` (as `policy`), `key ID`
+(`Active` or `Inactive`), `document` (its digest), `version` (of the parameter), `kms` (the KMS key; "" for AWS's own),
+`readers` (a digest of the resource policy), `replicas` (regions), `content` (the id of the version of a secret that is
+current).
 """
 
 _HAS = "yes"
@@ -61,7 +62,10 @@ def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts
         has |= {f"group {group}": _HAS for group in found.groups}
         has |= {f"key {key.id}": _status(key.active) for key in found.keys}
         has["boundary"] = own.get(found.boundary or "", found.boundary or "")
+        has |= _tags(below.outputs(USER)[user].get("tags") or {})
     for kind, owner, inline in (("group", GROUP, GROUP_POLICY), ("user", USER, USER_POLICY)):
+        for name, found in below.outputs(owner).items():
+            facts.setdefault(f"{kind} {name}", {})["path"] = found.get("path", "/")
         for path, found in below.outputs(owner, inline).items():
             of = facts.setdefault(f"{kind} {path.partition('/')[0]}", {})
             of[f"inline {found.get('name')}"] = _document(found)
@@ -103,6 +107,11 @@ def _versions(account: Account, name: str) -> dict[str, list[str]]:
 
 def _current(versions: Mapping[str, list[str]], stage: str) -> str:
     return next((version for version, stages in versions.items() if stage in stages), "")
+
+
+def _tags(tags: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: f"={value}" if isinstance(value, str) else value for key, value in tags.items()}  # "" is one, too
+    return {f"tag {key}": value for key, value in values.items()}
 
 
 def _status(active: bool) -> str:
@@ -153,7 +162,9 @@ def facts_wanted(
             wants |= {f"inline {key}": digest(document) for key, document in holder.inline.items()}
             if holder.allow_from is not None:
                 wants[f"inline {ALLOW_FROM}"] = digest(allow_from_document(holder.allow_from))
-            wanted[f"{kind} {name}"] = wants
+            owner, path = f"{kind} {name}", holder.path
+            wants["path"] = path if isinstance(path, str) else facts.get(owner, {}).get("path", "")
+            wanted[owner] = wants
     for name, group in settings.groups.items():
         attached, wants = state.attached.get(name, {}), wanted[f"group {name}"]
         for key, given in group.policy_arns.items():
@@ -171,6 +182,8 @@ def facts_wanted(
         elif boundary is not None:
             boundary = has.get("boundary", "")
         wants["boundary"] = boundary or ""
+        tags = _tags(settings.effective_tags(name))
+        wants |= {what: value if isinstance(value, str) else has.get(what, "") for what, value in tags.items()}
         for key in plans[name].plan.keys if name in plans else ():
             if known := state.user(name).key(key.name):
                 what = f"key {known.id}"
@@ -243,6 +256,9 @@ _STORES = ("parameter", "existing")
 _LEFT = ("group", "user", *_STORES)
 """What has something, or is there, that nobody knows of, if it was to be new and is not wanted any more."""
 
+_GONE_WITH_IT = ("boundary", "key", "path", "tag")
+"""What keeps nothing from being deleted."""
+
 _EXISTING = "deliver.secrets_manager.existing"
 
 
@@ -270,6 +286,8 @@ def unfinished(
             continue
         place = places.get(owner) or spell(_EXISTING if kind == "existing" else f"{kind}s.{{}}", name)
         for what, value in changed.items():
+            if not stays and what.partition(" ")[0] in _GONE_WITH_IT:
+                continue
             is_as_wanted = (stays or not value) and has.get(what, "") == value == wants.get(what, "")
             if kind != "existing" and not is_as_wanted:
                 continue
@@ -305,6 +323,8 @@ _OTHERWISE = {
     "policy": ("the policy {of} is not attached any more", _REFRESH),
     "inline": ("the inline policy '{of}' is gone or has another document", _REFRESH),
     "group": ("the user is not in the group '{of}' any more", _REFRESH),
+    "path": ("its path in IAM is {actual}", _REFRESH),
+    "tag": ("its tag '{of}' in IAM is gone or has another value", _REFRESH),
     "boundary": ("the permissions boundary in IAM is {actual}", _REFRESH),
     "key": ("the access key {of} is {actual}", _REFRESH),
     "key Active": (
@@ -371,8 +391,14 @@ def _in_aws(account: Account, kind: str, name: str, what: str, value: str, state
         return digest(found["PolicyDocument"]) if found else ""
     if which == "group":
         return _HAS if of in account.groups_of(name) else ""
+    if which == "path":
+        found = mapping(account.user(name) if kind == "user" else account.ask("iam", "get_group", GroupName=name))
+        return str(found.get("Group", found).get("Path", ""))
+    if which == "tag":
+        found = mapping(account.user(name)).get("Tags", ())
+        return _tags({tag["Key"]: tag["Value"] for tag in found}).get(what, "")
     if which == "boundary":
-        user = account.user(name) or {}
+        user = mapping(account.user(name))
         boundary = str(mapping(user.get("PermissionsBoundary")).get("PermissionsBoundaryArn", ""))
         return state.policy_names.get(boundary, boundary)
     if which == "key":

@@ -109,7 +109,9 @@ def test_a_user_is_not_adopted_from_another_component_which_would_delete_it(
     adopting["users"]["ann"]["adopt"] = True
     write(stack, one=component(eve={}), two=adopting)
     for refused in (stack.preview(check=False), stack.up(check=False)):
-        assert "users.ann: the component 'one' already has this name in this stack, and a user cannot move" in refused.text
+        assert (
+            "users.ann: the component 'one' already has this name in this stack, and a user cannot move" in refused.text
+        )
     assert works(sandbox, anns)
 
 

@@ -135,6 +135,10 @@ MORE_CASES = [
         "PutUserPermissionsBoundary",
         "the permissions boundary in IAM is own",
     ),
+    (file({"path": "/data/"}, {}), PLAIN, "UpdateGroup", "its path in IAM is /."),
+    (PLAIN, file({}, {"path": "/data/"}), "UpdateUser", "its path in IAM is /data/."),
+    (file({}, {"tags": {"team": "web"}}), PLAIN, "UntagUser", "its tag 'team' in IAM is gone or has another value"),
+    (PLAIN, file({}, {"tags": {"room": ""}}), "TagUser", "its tag 'room' in IAM is gone or has another value"),
     (PLAIN, file({"s3": [{"bucket": "data", "access": "read"}]}, {}), "AttachGroupPolicy", " is attached"),
 ]
 
