@@ -307,19 +307,23 @@ class UserKeys:
         return status
 
 
-async def all_accepted(proofs: "Sequence[pulumi.Output[Any]]", failures: Sequence[str] = ()) -> bool:
+async def all_accepted(
+    proofs: "Sequence[pulumi.Output[Any]]", failures: Sequence[str], is_update: "pulumi.Output[bool]"
+) -> bool:
     """Whether the current keys of all users are accepted and delivered, once that is known; in a preview they are.
 
     Until then no previous key is retired, and no output is registered: the engine does not write the stack's outputs if
     one of them fails, and for some users they are the only copy of the key. If a proof fails, the run ends here, except
     with --continue-on-error. failures: what was not delivered, and why, for all users; read when all proofs are known.
-    Awaited, so that the engine does not take a previous key for one that depends on other users' keys.
+    Awaited, so that the engine does not take a previous key for one that depends on other users' keys. is_update: see
+    updating.py.
     """
     await asyncio.sleep(0)  # until all users are registered
     holds = [await proof.future() is not False for proof in proofs]
     if failures:  # of deliveries; those of the other users are complete and recorded by now
         raise pulumi.RunError("\n".join(failures))
-    return pulumi.runtime.is_dry_run() or all([*holds, *[await proof.is_known() for proof in proofs]])
+    is_known = [await proof.is_known() for proof in proofs]
+    return pulumi.runtime.is_dry_run() or all([*holds, *is_known, await is_update.future()])
 
 
 def _digest(secret: str | None) -> str | None:

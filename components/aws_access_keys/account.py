@@ -225,6 +225,12 @@ class Account:
             self._users[name] = response and response["User"]
         return self._users[name]
 
+    def parameter(self, name: str) -> Mapping[str, Any]:
+        """A parameter as DescribeParameters describes it; empty where there is no such one."""
+        named = [{"Key": "Name", "Option": "Equals", "Values": [name]}]
+        listed: list[dict[str, Any]] = self.ask("ssm", "describe_parameters", ParameterFilters=named)["Parameters"]
+        return listed[0] if listed else {}
+
     def groups_of(self, user: str) -> set[str]:
         """The names of all groups that a user is in; none where there is no such user."""
         pages = self._pages("list_groups_for_user", UserName=user)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def run(
     try:
         output, _ = process.communicate(json.dumps(dict(document)).encode(), timeout=seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(PermissionError):  # of another user, as with sudo
+            os.killpg(process.pid, signal.SIGKILL)
         try:
             output, _ = process.communicate(timeout=1)
         except subprocess.TimeoutExpired as late:  # what left the group, as a service does, still has the pipe
@@ -79,9 +81,16 @@ def run(
         raise error from None
     if process.returncode:
         code = process.returncode
-        how = f"it exited with code {code}" if code > 0 else f"it was terminated by {signal.Signals(-code).name}"
+        how = f"it exited with code {code}" if code > 0 else f"it was terminated by {_signal_name(-code)}"
         raise CommandError(f"{how}{_shown(output, secret)}")
     return _shown(output, secret)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _shown(output: bytes, secret: str) -> str:

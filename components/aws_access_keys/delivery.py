@@ -152,8 +152,19 @@ class Deliveries:
             is_written |= plan.is_moved or plan.plan.is_new or bool(expires)
         return found.writes + 1 if is_written and aws_stores(found.to) else None
 
-    def direct(self, user: str, plan: UserPlan) -> DirectDelivery:
-        """What this program delivers itself of a user's keys."""
+    def acts(self, user: str, plan: UserPlan) -> bool:
+        """Whether this program delivers something of a user itself in this run."""
+        direct, found = self.direct(user, plan), self._state.user(user).delivered_directly
+        to, current = direct.destinations, direct.state.key(plan.plan.current.name)
+        if plan.expired_on:
+            return bool(aws_stores(to)) and found.content != f"expired {plan.expired_on}"
+        if not to or plan.plan.is_new or plan.is_moved or direct.without_copy or current is None:
+            return bool(to) and (plan.plan.is_new or plan.is_moved)
+        is_off = plan.plan.current.status is None and not current.active and found.content
+        return not is_off and (found.content != current.id or bool(found.missing(to, {})))
+
+    def direct(self, user: str, plan: UserPlan, is_update: "pulumi.Input[bool]" = True) -> DirectDelivery:
+        """What this program delivers itself of a user's keys. is_update: see updating.py."""
         state = self._state.user(user)
         current = state.key(plan.plan.current.name)
         without_copy = not self.keeps(user) if plan.plan.is_new else bool(current and current.id in state.unkept)
@@ -168,6 +179,7 @@ class Deliveries:
             self._spell,
             self.failures,
             self._run.copied,
+            pulumi.Output.from_input(is_update),
             self._ready,
         )
 

@@ -74,6 +74,8 @@ class DirectDelivery:
     """Of all users: what was not delivered, and why. Nothing older is retired then, and the run fails."""
     copied: set[tuple[str, str]]
     """See run.py."""
+    is_update: "pulumi.Output[bool]"
+    """See updating.py."""
     ready: "list[pulumi.Output[Any]]"
     """Known when the current key of each user of the component is accepted, and in the stores that are resources. Not
     of other components, which may wait for this one."""
@@ -111,7 +113,7 @@ class DirectDelivery:
         """Deliver a value, and record it. value: what a store holds; None where the secret is not known (any more).
 
         arn: of the user. ids: of the secret in Secrets Manager, of what stands for the parameter, and of the record of
-        the attempt. `pulumi destroy` creates none of them, so nothing is delivered then.
+        the attempt: they come first.
         """
         kms_key = self.settings.ssm.kms_key if self.settings.ssm else None
 
@@ -154,6 +156,8 @@ class DirectDelivery:
 
         if pulumi.runtime.is_dry_run():
             return delivered(wanted)
+        if missing and not await self.is_update.future():
+            return _record(before)
         for kind, where in missing.items():  # the command comes last: the stores can tell a later run the secret
             try:
                 await asyncio.to_thread(self.account.check_account, arn.split(":")[4])
@@ -188,12 +192,21 @@ class DirectDelivery:
             try:
                 self.account.ask("ssm", "put_parameter", **put)
             except AwsQueryError as error:
-                known = {stored_id(text), *(key.id for key in (*self.state.keys, *self.state.handed_over))}
-                if error.code != "ParameterAlreadyExists" or key_in_store(self.account, "ssm", name)[0] not in known:
+                if error.code != "ParameterAlreadyExists" or not self._is_own(name, stored_id(text)):
                     raise
             else:
                 return
         self.account.ask("ssm", "put_parameter", **put, Overwrite=True)
+
+    def _is_own(self, name: str, new: str | None) -> bool:
+        """Whether a parameter that the state does not have has a key of the user's that the state knows, or one that
+        this program wrote and that IAM no longer has. new: the id of the key that is delivered."""
+        held, _ = key_in_store(self.account, "ssm", name)
+        if held in {new, *(key.id for key in (*self.state.keys, *self.state.handed_over))}:
+            return True
+        found = self.account.parameter(name)
+        is_ours = held is not None and found.get("Description") == DESCRIPTION.format(self.user)
+        return is_ours and all(key.id != held for key in self.account.list_access_keys_now(self.user))
 
     def _failure(self, kind: str, where: Any, name: str, error: Exception) -> str:
         place = f"{self.spell.prefix}{self.spell('users.{}.deliver', self.user)}"

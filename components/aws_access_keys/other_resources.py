@@ -160,7 +160,9 @@ def other_givers(
     mine = (urn for urn in givers if below in urn and component_of(urn, state.components) == state.urn)
     own = {urn.rpartition("/")[2]: urn for urn in mine}
     for urn in givers:
-        if urn not in own.values():
+        if is_of_former_name(urn, state):
+            yield _FORMER.format(urn)
+        elif urn not in own.values():
             yield (
                 f"'{urn}' gives {what} to the {kind}, too, and takes it away when that resource is removed. "
                 f"{FORGET.format(urn)} Then run `pulumi up` again."
@@ -185,10 +187,23 @@ def already_in_stack(kind: str, urn: str, state: ComponentState) -> str:
     component = component_of(urn, state.components)
     if component and component != state.urn and kind != "access key":
         return _renamed(component, state, kind)
+    if is_of_former_name(urn, state):
+        return _FORMER.format(urn)
     text = f"this stack already has this {kind}, as '{urn}', and would delete it together with that resource."
     if component:
         return f"{text} If it was renamed in the state, restore its name with `pulumi state rename`."
     return f"{text} {FORGET.format(urn)} Then run `pulumi up` again."
+
+
+_FORMER = (
+    "this stack already has it, as '{}', which belongs to a component of another name or with another parent. Restore "
+    "both: aliases do not cover users, groups and keys."
+)
+
+
+def is_of_former_name(urn: str, state: ComponentState) -> bool:
+    """Whether a component like this one made a resource, and the stack has no component of that name (any more)."""
+    return f"{COMPONENT}$" in urn and component_of(urn, state.components) is None
 
 
 def _renamed(other: str, state: ComponentState, kind: str) -> str:

@@ -54,6 +54,7 @@ from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState
 from aws_access_keys.state_reading import read_state
 from aws_access_keys.takeover import is_listing
 from aws_access_keys.unfinished import changes, facts_in_state, facts_of_existing, facts_wanted, unfinished
+from aws_access_keys.updating import is_update
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
 
@@ -114,14 +115,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 f"ProgrammaticAccess '{name}': today is a datetime.date, and session is a function that returns a "
                 "boto3.Session (session=lambda: boto3.Session(...)). Nothing of this component was created or changed."
             )
-        if opts and opts.retain_on_delete:
-            raise SettingsError(
-                f"ProgrammaticAccess '{name}': retain_on_delete would leave every key working that this component "
-                "reports as deleted. Remove it; `pulumi state delete` takes users and keys out of a stack and leaves "
-                "them in AWS. Nothing of this component was created or changed."
-            )
+        for option in ("retain_on_delete", "deleted_with"):
+            if getattr(opts, option, None):
+                raise SettingsError(
+                    f"ProgrammaticAccess '{name}': {option} would leave keys working that this component reports as "
+                    "deleted. Remove it; `pulumi state delete` takes users and keys out of a stack and leaves them in "
+                    "AWS. Nothing of this component was created or changed."
+                )
         self._account = Account(session)
-        super().__init__(COMPONENT, name, None, opts)
+        not_inherited = pulumi.ResourceOptions(retain_on_delete=False)
+        super().__init__(COMPONENT, name, None, pulumi.ResourceOptions.merge(opts, not_inherited))
         run = Run.current()
         state, run.resources = read_state(self)
         if why := interrupted(run.resources):
@@ -389,11 +392,14 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         descriptions = KeyDescriptions(state.urn, self._account)
         keys: dict[str, RegisteredKeys] = {}
         proofs: list[pulumi.Output[Any]] = []
-        accepted = pulumi.Output.from_input(all_accepted(proofs, self._deliveries.failures))
+        acts = any(self._deliveries.acts(user, plan) for user, plan in plans.items())
+        acts |= bool(self._notifying and self._notifying.preview())
+        updating = is_update(self._name, state.acted, acts, self)
+        accepted = pulumi.Output.from_input(all_accepted(proofs, self._deliveries.failures, updating))
         self.delivered = accepted
         run.accounts[state.urn] = self._account
         for user in sorted(plans):
-            direct = self._deliveries.direct(user, plans[user])
+            direct = self._deliveries.direct(user, plans[user], updating)
             keys[user] = UserKeys(
                 user=self.users[user],
                 name=f"{self._name}/{user}",

@@ -278,6 +278,8 @@ class ComponentState:
     """Channel of the last finished run → the marks of what was sent there: rules/notices.py."""
     secrets: frozenset[str] = frozenset()
     """The names of the secrets that the stack created; others are only written to."""
+    acted: int | None = None
+    """How many updates have delivered keys themselves or sent notices; None where that is not recorded: updating.py."""
 
     @cached_property
     def policy_names(self) -> Mapping[str, str]:

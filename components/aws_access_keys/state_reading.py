@@ -31,6 +31,7 @@ from aws_access_keys.rules.resource_types import (
 from aws_access_keys.rules.rotation import Key, KeyName
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.state import ComponentState, Delivered, HandedOver, RunRecord, UserState, stored_in
+from aws_access_keys.updating import ACTS
 from aws_access_keys.urns import component_of, urn_below
 
 STORED = {SECRET: (SECRET_VERSION, "secretString"), PARAMETER: (PARAMETER, "value")}
@@ -136,7 +137,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             known := found["outputs"].get("id" if kind == KEY else "arn")
         ):
             in_stack.setdefault(str(known), []).append(resource)
-    components = frozenset(resource for resource, found in resources.items() if found.get("type") == COMPONENT)
+    # With an alias, the state may have this one under its former name only.
+    components = frozenset({urn, *(one for one, found in resources.items() if found.get("type") == COMPONENT)})
     made = [*below.outputs(POLICY).values(), *below.outputs(GROUP, POLICY).values()]
     return ComponentState(
         urn=urn,
@@ -157,6 +159,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         tested={name: int(runs) for name, runs in record.tested.items()},
         notices={channel: mapping(marks) for channel, marks in mapping(own.get("notices")).items()},
         secrets=frozenset(secrets),
+        acted=None if (number := below.outputs(STASH).get(ACTS, {}).get("input")) is None else int(number),
     )
 
 

@@ -133,8 +133,8 @@ def _regions(names: Iterable[str]) -> str:
 
 
 def _version(number: float | None) -> str:
-    """Numbers come back from the state as floats."""
-    return "" if number is None else f"{number:.0f}"
+    """Numbers come back from the state as floats. None: of one that was created and could not be read."""
+    return "unread" if number is None else f"{number:.0f}"
 
 
 def facts_wanted(
@@ -419,11 +419,9 @@ def _in_aws(account: Account, kind: str, name: str, what: str, value: str, state
         found = account.ask("secretsmanager", "describe_secret", SecretId=name)
         regions = _regions(one["Region"] for one in found.get("ReplicationStatus") or ())
         return regions if which == "replicas" else _kms_key(found.get("KmsKeyId"), SECRET)
-    named = [{"Key": "Name", "Option": "Equals", "Values": [name]}]
-    listed: list[dict[str, Any]] = account.ask("ssm", "describe_parameters", ParameterFilters=named)["Parameters"]
-    found = listed[0] if listed else dict[str, Any]()
+    found = account.parameter(name)
     if which == "kms":
         return _kms_key(found.get("KeyId"), PARAMETER)
     ours = {DESCRIPTION.format(user) for user in state.users}
     is_ours = f"parameter {name}" in facts or found.get("Description") in ours
-    return _version(found.get("Version")) if is_ours else ""
+    return _version(found["Version"]) if found and is_ours else ""

@@ -138,7 +138,7 @@ def test_a_notice_that_fails_costs_no_key_and_goes_out_with_the_next_update(
 
     (tmp_path / "broken").unlink()
     sandbox.control.fail("sns:Publish", "InternalError", times=20)
-    assert stack.up().changes == {}
+    assert stack.up().changes == {"update": 1}, "the record that it acts"
     sandbox.control.clear_faults()
     assert sorted(notice["user"] for notice in inbox.by_command()) == ["ann", "bob"]
     assert inbox.by_sns() == [], "what a channel has got, it does not get again"

@@ -135,6 +135,39 @@ def test_a_component_that_gets_a_parent_does_not_adopt_its_own_users_which_would
 
 
 @pytest.mark.long
+def test_a_component_with_an_alias_for_its_former_name_is_told_to_take_it_again(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    write(stack, one=component(ann={}))
+    stack.up()
+    before = secrets_of(stack)
+    stack.write({"own:components": {"two": component(ann={})}, "own:alias": "one"})
+    for refused in (stack.preview(check=False), stack.up(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert "estore" in refused.text
+        assert "pulumi state delete" not in refused.text, "that would take the keys along, and their secrets"
+    for alias in ("two", None):
+        stack.write({"own:components": {"one": component(ann={})}, **({"own:alias": alias} if alias else {})})
+        stack.preview()
+        stack.up()
+    assert secrets_of(stack) == before
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_keys_are_deleted_although_the_components_parent_is_retained_on_delete(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    for key in ({}, {"serial": 2}, {"serial": 2, "previous": "Deleted"}):
+        args = {"own:components": {"one": component(ann=key)}, "own:parent": "team", "own:retain": "true"}
+        stack.write(args)
+        stack.up()
+    assert len(keys_in_iam(sandbox, "ann")) == 1
+
+
+@pytest.mark.long
 def test_users_and_groups_that_the_program_has_without_a_component_are_adopted_once_the_state_has_let_them_go(
     new_stack: NewStack, sandbox: Sandbox
 ) -> None:

@@ -674,9 +674,12 @@ def test_arguments_that_are_no_mapping_are_refused(args: Any, given: str) -> Non
     assert refusal(args)[1] == f"  args: expected a mapping, got {given}."
 
 
-def test_retain_on_delete_is_refused_because_deleted_keys_would_work_on() -> None:
-    with pytest.raises(SettingsError, match="retain_on_delete would leave every key working"):
-        ProgrammaticAccess("access", ARGS, pulumi.ResourceOptions(retain_on_delete=True))
+@pytest.mark.parametrize("option", ["retain_on_delete", "deleted_with"])
+def test_an_option_with_which_deleted_keys_would_work_on_is_refused(option: str) -> None:
+    opts = pulumi.ResourceOptions()
+    setattr(opts, option, True)
+    with pytest.raises(SettingsError, match=f"{option} would leave keys working"):
+        ProgrammaticAccess("access", ARGS, opts)
 
 
 def test_the_program_and_its_components_never_import_the_sandbox() -> None:

@@ -1,5 +1,6 @@
 """A program of one's own: the components that `own:components` describes, below the one that `own:parent` names, if
-it names one, and with a provider as the role in `own:role`; and the user that `own:plain` names, with a key, as
+it names one (retained on delete, if `own:retain` is set), and with a provider as the role in `own:role` and the former
+name in `own:alias`; and the user that `own:plain` names, with a key, as
 resources without a component; `own:given`, the policy of AWS that such a resource gives to user ann; and `own:secret`,
 the name of such a secret. It exports nothing."""
 
@@ -20,7 +21,9 @@ if given := config.get("given"):
 if secret := config.get("secret"):
     aws.secretsmanager.Secret("mine", name=secret)
 name = config.get("parent")
-parent = pulumi.ComponentResource("own:index:Team", name) if name else None
+retained = pulumi.ResourceOptions(retain_on_delete=config.get_bool("retain"))
+parent = pulumi.ComponentResource("own:index:Team", name, None, retained) if name else None
+aliases = [pulumi.Alias(name=alias)] if (alias := config.get("alias")) else None
 role, aws_config = config.get("role"), pulumi.Config("aws")
 provider = role and aws.Provider(
     "other",
@@ -30,4 +33,4 @@ provider = role and aws.Provider(
     assume_roles=[aws.ProviderAssumeRoleArgs(role_arn=role)],
 )
 for name, args in json.loads(config.require("components")).items():
-    ProgrammaticAccess(name, args, pulumi.ResourceOptions(parent=parent, provider=provider or None))
+    ProgrammaticAccess(name, args, pulumi.ResourceOptions(parent=parent, provider=provider or None, aliases=aliases))
