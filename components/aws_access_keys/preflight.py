@@ -10,7 +10,7 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.adoption import adoption_problems
-from aws_access_keys.direct_delivery import key_in_store
+from aws_access_keys.existing_secrets import existing_secret_problems
 from aws_access_keys.other_resources import (
     adopted_twice,
     already_in_stack,
@@ -19,16 +19,12 @@ from aws_access_keys.other_resources import (
     parameters_of_others,
 )
 from aws_access_keys.quotas import quota_problems
-from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import GROUP, SECRET, USER
-from aws_access_keys.rules.rotation import RETIRE
+from aws_access_keys.rules.resource_types import GROUP, USER
 from aws_access_keys.rules.s3_grants import grant_policies
-from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState
-from aws_access_keys.urns import component_of
 
 
 def preflight(
@@ -54,7 +50,7 @@ def preflight(
     yield from _taken_policies(policies, spell, state, account)
     yield from quota_problems(settings, spell, state, policies, partition, account)
     yield from _missing_policies(settings, spell, state, partition, account)
-    yield from _existing_secrets(settings, spell, state, account)
+    yield from existing_secret_problems(settings, spell, state, account)
     for kms_key, where in _kms_keys(settings, spell).items():
         yield from _kms_problems(where, kms_key, account)
     yield from had_twice(spell, state)
@@ -239,75 +235,3 @@ def _kms_problems(where: str, kms_key: str, account: Account) -> Iterator[Proble
     if state != "Enabled":
         cure = "Cancel its deletion and enable it" if state == "PendingDeletion" else "Enable it"
         yield Problem(where, f"the KMS key '{kms_key}' is {state}. {cure}, or choose another.")
-
-
-def _existing_secrets(
-    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
-) -> Iterator[Problem]:
-    """Secrets of others into which a key is to be written for the first time."""
-    for user in settings.users_with_key:
-        deliver = settings.effective_deliver(user)
-        store = deliver.secrets_manager if deliver else None
-        if store is None or store.existing is None:
-            continue
-        place = "deliver.secrets_manager.existing"
-        where = spell(f"users.{{}}.{place}", user) if "deliver" in settings.users[user].given else spell(place)
-        name = store.stored_name(user, "secrets_manager")
-        if name in state.secrets:
-            # In the state, a previous key depends on what the current one is delivered to, and would go with it.
-            more = f"write name: {name}, retire the previous key ({RETIRE}), write existing again, and "
-            first = more if len(state.user(user).keys) > 1 else ""
-            yield Problem(
-                where,
-                f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to keep "
-                f"it outside the stack, {first}remove it from the state: "
-                f"pulumi state delete '{state.store_urn(SECRET, name)}' --target-dependents",
-            )
-        elif (SECRET, name) not in state.copies:
-            try:
-                found = account.ask("secretsmanager", "describe_secret", SecretId=store.existing)
-            except AwsQueryError as error:
-                cure = "Create it first, or correct the name; the identity running Pulumi needs"
-                actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
-                yield Problem(where, f"the secret '{store.existing}' could not be read: {error}. {cure} {actions}.")
-                continue
-            if (urn := state.in_stack.get(str(found["ARN"]))) and not component_of(urn, state.components):
-                pulumi.log.warn(
-                    f"{spell.prefix}{where}: the secret '{name}' is the resource '{urn}' of the same program. Protect "
-                    "that resource: without it in the program, Pulumi deletes the secret and the key in it."
-                )
-            # With a part of its ARN, one secret would have two names here.
-            if store.existing.startswith("arn:") and found["ARN"] != store.existing:
-                yield Problem(
-                    where,
-                    f"'{store.existing}' is not the complete ARN of the secret '{found['Name']}'. Write the name, or "
-                    f"{found['ARN']}.",
-                )
-            elif "DeletedDate" in found:
-                yield Problem(where, f"the secret '{name}' is marked for deletion. Restore it, or choose another.")
-            elif (text := str(found.get("Description", ""))).startswith(DESCRIPTION.format("")) and (
-                text != DESCRIPTION.format(user)
-            ):
-                yield Problem(
-                    where,
-                    f"the secret '{name}' holds the key of another user: its description is '{text}'. "
-                    "Choose another secret; or, if nobody delivers that key there any more, change its description.",
-                )
-            elif not pulumi.runtime.is_dry_run() and (other := _key_of_another(account, store.existing, user)):
-                yield Problem(
-                    where,
-                    f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "
-                    "nobody needs that key there any more, empty the secret.",
-                )
-
-
-def _key_of_another(account: Account, secret: str, user: str) -> str | None:
-    """The access key of another user of the account that a secret holds, as far as the caller may ask. Not for
-    previews, which read no secret."""
-    try:
-        key_id, _ = key_in_store(account, "secretsmanager", secret)
-        found = account.ask("iam", "get_access_key_last_used", AccessKeyId=key_id) if key_id else None
-    except AwsQueryError:
-        return None
-    owner = mapping(found).get("UserName")
-    return f"the access key {key_id} of {owner}" if owner not in (None, user) else None

@@ -18,7 +18,9 @@ from aws_access_keys.credentials import credentials_csv, credentials_file
 from aws_access_keys.delivery import Deliveries
 from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
+from aws_access_keys.existing_secrets import existing_facts
 from aws_access_keys.expectations import Expectations
+from aws_access_keys.facts import facts_in_state, facts_wanted
 from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, still_active, stray_keys
 from aws_access_keys.notifying import Notifying
@@ -53,7 +55,7 @@ from aws_access_keys.settings import (
 from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState
 from aws_access_keys.state_reading import read_state
 from aws_access_keys.takeover import is_listing
-from aws_access_keys.unfinished import changes, facts_in_state, facts_of_existing, facts_wanted, unfinished
+from aws_access_keys.unfinished import changes, unfinished
 from aws_access_keys.updating import is_update
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
@@ -373,13 +375,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         wanted = facts_wanted(
             settings.with_tags(self._kept_tags), state, facts, plans, kept, self._partition, run.resources
         )
+        existing, written = existing_facts(settings, state, self._account)
+        wanted |= written
         owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
         last = list(unfinished(state.changes, facts, wanted, state, owners, spell, self._account))
         left = last or group_problems(settings, state, spell, self._account)
         refuse([*self._deliveries.problems(plans), *left], spell, self._name)
-        if not pulumi.runtime.is_dry_run():
-            facts |= facts_of_existing(settings, state, self._account)
-        self._changes = changes(facts, wanted, settings)
+        self._changes = changes(facts | existing, wanted, settings)
         for line in lines:
             pulumi.log.info(line)
         return plans

@@ -1,0 +1,144 @@
+"""Secrets of others, `deliver.secretsManager.existing`, into which a key is to be written for the first time."""
+
+from collections.abc import Iterator
+
+import pulumi
+
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.direct_delivery import key_in_store
+from aws_access_keys.facts import Facts
+from aws_access_keys.rules.names import DESCRIPTION
+from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.rules.resource_types import SECRET
+from aws_access_keys.rules.rotation import RETIRE
+from aws_access_keys.rules.secrets import secret_name
+from aws_access_keys.rules.untyped import mapping
+from aws_access_keys.settings import AccessSettings
+from aws_access_keys.state import ComponentState
+from aws_access_keys.urns import component_of
+
+
+def existing_secret_problems(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[Problem]:
+    """Secrets of others into which a key is to be written for the first time."""
+    for user in settings.users_with_key:
+        deliver = settings.effective_deliver(user)
+        store = deliver.secrets_manager if deliver else None
+        if store is None or store.existing is None:
+            continue
+        place = "deliver.secrets_manager.existing"
+        where = spell(f"users.{{}}.{place}", user) if "deliver" in settings.users[user].given else spell(place)
+        name = store.stored_name(user, "secrets_manager")
+        if name in state.secrets:
+            # In the state, a previous key depends on what the current one is delivered to, and would go with it.
+            more = f"write name: {name}, retire the previous key ({RETIRE}), write existing again, and "
+            first = more if len(state.user(user).keys) > 1 else ""
+            yield Problem(
+                where,
+                f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to keep "
+                f"it outside the stack, {first}remove it from the state: "
+                f"pulumi state delete '{state.store_urn(SECRET, name)}' --target-dependents",
+            )
+        elif (SECRET, name) not in state.copies:
+            try:
+                found = account.ask("secretsmanager", "describe_secret", SecretId=store.existing)
+            except AwsQueryError as error:
+                cure = "Create it first, or correct the name; the identity running Pulumi needs"
+                actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
+                yield Problem(where, f"the secret '{store.existing}' could not be read: {error}. {cure} {actions}.")
+                continue
+            if (urn := state.in_stack.get(str(found["ARN"]))) and not component_of(urn, state.components):
+                pulumi.log.warn(
+                    f"{spell.prefix}{where}: the secret '{name}' is the resource '{urn}' of the same program. Protect "
+                    "that resource: without it in the program, Pulumi deletes the secret and the key in it."
+                )
+            # With a part of its ARN, one secret would have two names here.
+            if store.existing.startswith("arn:") and found["ARN"] != store.existing:
+                yield Problem(
+                    where,
+                    f"'{store.existing}' is not the complete ARN of the secret '{found['Name']}'. Write the name, or "
+                    f"{found['ARN']}.",
+                )
+            elif "DeletedDate" in found:
+                yield Problem(where, f"the secret '{name}' is marked for deletion. Restore it, or choose another.")
+            elif (text := str(found.get("Description", ""))).startswith(DESCRIPTION.format("")) and (
+                text != DESCRIPTION.format(user)
+            ):
+                yield Problem(
+                    where,
+                    f"the secret '{name}' holds the key of another user: its description is '{text}'. "
+                    "Choose another secret; or, if nobody delivers that key there any more, change its description.",
+                )
+            elif not pulumi.runtime.is_dry_run() and (other := _key_of_another(account, store.existing, user)):
+                yield Problem(
+                    where,
+                    f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "
+                    "nobody needs that key there any more, empty the secret.",
+                )
+
+
+def _key_of_another(account: Account, secret: str, user: str) -> str | None:
+    """The access key of another user of the account that a secret holds, as far as the caller may ask. Not for
+    previews, which read no secret."""
+    try:
+        key_id, _ = key_in_store(account, "secretsmanager", secret)
+        found = account.ask("iam", "get_access_key_last_used", AccessKeyId=key_id) if key_id else None
+    except AwsQueryError:
+        return None
+    owner = mapping(found).get("UserName")
+    return f"the access key {key_id} of {owner}" if owner not in (None, user) else None
+
+
+def existing_facts(settings: AccessSettings, state: ComponentState, account: Account) -> tuple[Facts, Facts]:
+    """Which version of each such secret is current, in AWS and after this run. A preview, whose facts are not recorded,
+    does not ask. Raises AwsQueryError."""
+    deliver = {user: settings.effective_deliver(user) for user in settings.users_with_key}
+    names = [
+        store.existing
+        for found in deliver.values()
+        if found and (store := found.secrets_manager) and store.existing is not None
+        if (SECRET, secret_name(store.existing)) not in state.copies
+    ]
+    facts = Facts()
+    for name in [] if pulumi.runtime.is_dry_run() else names:
+        facts[f"existing {name}"] = {"content": _version(_versions(name, account), "AWSCURRENT")}
+    return facts, {f"existing {name}": {"content": "new"} for name in names}
+
+
+def interrupted(name: str, before: str, state: ComponentState, spell: Spelling, account: Account) -> Iterator[Problem]:
+    """A secret into which the last update may have written, and into which this one does not. name: or ARN. before:
+    the id of the version that was current."""
+    if (SECRET, secret_name(name)) in state.copies:
+        return
+    place = spell("deliver.secrets_manager.existing")
+    try:
+        versions = _versions(name, account)
+    except AwsQueryError as error:
+        if error.code != "ResourceNotFoundException":
+            text = f"the last update may not have finished, and '{name}', into which it was to write, could not be read"
+            cure = error.cure(f"secretsmanager:DescribeSecret on {name}")
+            yield Problem(place, f"{text} ({error}). {cure}", in_file=False)
+        return
+    now = _version(versions, "AWSCURRENT")
+    if now == before or _version(versions, "AWSPREVIOUS") != before:
+        return  # where another version has followed, somebody else has written
+    what, other = "another content", "; or, write another content into it"
+    cure = (
+        f"aws secretsmanager update-secret-version-stage --secret-id {name} --version-stage AWSCURRENT "
+        f"--move-to-version-id {before} --remove-from-version-id {now}"
+    )
+    if not before:
+        what, other = "a content, which it did not have before", ""
+        cure = f"aws secretsmanager put-secret-value --secret-id {name} --secret-string '{{}}'"
+    text = f"the last update did not finish, and the secret '{name}' has {what}, probably the access key"
+    yield Problem(place, f"{text}. Run `{cure}`, then this command again{other}.", in_file=False)
+
+
+def _versions(name: str, account: Account) -> dict[str, list[str]]:
+    """Id of each version → its stages. Raises AwsQueryError."""
+    return account.ask("secretsmanager", "describe_secret", SecretId=name).get("VersionIdsToStages") or {}
+
+
+def _version(versions: dict[str, list[str]], stage: str) -> str:
+    return next((version for version, stages in versions.items() if stage in stages), "")
