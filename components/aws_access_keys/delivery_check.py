@@ -5,7 +5,8 @@ the delivery is completed, or the key is issued again. Where nobody can know it,
 key that a store has again is not retired.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
@@ -140,6 +141,17 @@ class DeliveryCheck:
             f"has it. Raise serial to {key.name.serial + 1} for a key that can be delivered; or, if the key may be "
             "used again, run `pulumi refresh`, set status to active, and run `pulumi up`."
         )
+
+    def holding(self, ids: Collection[str]) -> dict[str, str]:
+        """The stores, in words, that are asked for and have one of these keys → its id. A preview reads none."""
+        found: dict[str, str] = {}
+        stores = dict[str, str]() if pulumi.runtime.is_dry_run() else aws_stores(self.asked.to)
+        for kind, name in stores.items():
+            with suppress(AwsQueryError):
+                held, _ = key_in_store(self.account, kind, name)
+                if held and held in ids:
+                    found[in_words({kind: name})] = held
+        return found
 
     def completes(self, existing: Sequence[Key], oldest: Key | None) -> bool:
         """Whether this run completes the delivery of the newest key before it issues another one. oldest: what would

@@ -433,11 +433,17 @@ class _Planner:
         oldest = existing[-1] if len(existing) == KEYS_PER_USER else None
         replaced = oldest.name if oldest else gone[-1].name if gone else None
         if unmanaged and len(in_iam) >= KEYS_PER_USER:
-            new = self._skip(
-                f"no new key is issued: IAM allows two access keys per user, and {self.user} has one that this stack "
-                f"does not manage, {' and '.join(described(key, self.account) for key in unmanaged)}. "
+            stored = self.delivery.holding({key.id for key in unmanaged})
+            cure = "; ".join(
+                f"{where} has {key_id}. {take_back(key_id, self.state.lacks_copy, self.spell)}"
+                for where, key_id in stored.items()
+            ) or (
                 f"{UNKNOWN_KEY} If nobody uses it, and no store has it, delete it and run `pulumi up` again: "
                 f"{self._delete_command(unmanaged[0].id)}"
+            )
+            new = self._skip(
+                f"no new key is issued: IAM allows two access keys per user, and {self.user} has one that this stack "
+                f"does not manage, {' and '.join(described(key, self.account) for key in unmanaged)}. {cure}"
             )
         elif self.delivery.completes(existing, oldest):
             new = self._skip(

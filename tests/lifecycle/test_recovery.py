@@ -1060,3 +1060,29 @@ def test_what_was_imported_once_more_is_not_deleted_with_the_second_resource(
     let_go(stack, refused.text)
     assert stack.up().changes == {}
     assert (stored_keys(sandbox), keys_in_iam(sandbox)) == (held, in_iam)
+
+
+@pytest.mark.long
+def test_after_a_restore_a_key_that_a_store_of_another_name_has_is_to_be_adopted_not_deleted(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write({**config(), "deliver": {"ssm": {}}})
+    stack.up()
+    stack.save_state()
+    (first,) = keys_in_iam(sandbox)
+    sandbox.client("iam").update_access_key(UserName="test-user", AccessKeyId=first, Status="Inactive")
+    for store in ({}, {"name": "/x/key"}):
+        stack.write({**config(serial=2), "deliver": {"ssm": store}})
+        stack.up()
+    stack.restore_state()
+    stack.refresh()
+    second, secret = stored_keys(sandbox)["/x/key"]
+    refused = stack.up(check=False).text
+    assert f"the parameter '/x/key' in SSM has {second}. To take the key back, set adopt to {{id: {second}" in refused
+    assert f"delete-access-key --user-name test-user --access-key-id {second}" not in refused
+    stack.write({**config(serial=2, adopt={"id": second}), "deliver": {"ssm": {"name": "/y/key"}}})
+    set_adopted_secret(stack, secret)
+    stack.up()
+    assert stored_keys(sandbox)["/y/key"] == (second, secret)
+    assert works(sandbox, (second, secret))
