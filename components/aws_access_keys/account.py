@@ -225,11 +225,14 @@ class Account:
             self._users[name] = response and response["User"]
         return self._users[name]
 
-    def parameter(self, name: str) -> Mapping[str, Any]:
-        """A parameter as DescribeParameters describes it; empty where there is no such one."""
-        named = [{"Key": "Name", "Option": "Equals", "Values": [name]}]
-        listed: list[dict[str, Any]] = self.ask("ssm", "describe_parameters", ParameterFilters=named)["Parameters"]
-        return listed[0] if listed else {}
+    def parameters(self, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Those of the parameters that there are, as DescribeParameters describes them. It takes and answers with up to
+        50."""
+        found: list[Mapping[str, Any]] = []
+        for some in range(0, len(names), 50):
+            named = [{"Key": "Name", "Option": "Equals", "Values": list(names[some : some + 50])}]
+            found += self.ask("ssm", "describe_parameters", ParameterFilters=named, MaxResults=50)["Parameters"]
+        return {one["Name"]: one for one in found}
 
     def groups_of(self, user: str) -> set[str]:
         """The names of all groups that a user is in; none where there is no such user."""

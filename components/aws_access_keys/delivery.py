@@ -146,7 +146,7 @@ class Deliveries:
     def writing(self, user: str, plan: UserPlan | None) -> int | None:
         """See RunRecord; None where nothing is written. plan: None for a user who is to have no key."""
         found = self._state.user(user).delivered_directly
-        is_written = found.is_uncertain
+        is_written = found.is_uncertain and not (plan and plan.is_untouched)
         if plan:
             expires = plan.expired_on and found.content != f"expired {plan.expired_on}"
             is_written |= plan.is_moved or plan.plan.is_new or bool(expires)

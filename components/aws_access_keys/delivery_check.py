@@ -5,6 +5,7 @@ the delivery is completed, or the key is issued again. Where nobody can know it,
 key that a store has again is not retired.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ from typing import Any, NamedTuple
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.direct_delivery import key_in_store, stored_secret
+from aws_access_keys.credentials import stored_id
+from aws_access_keys.direct_delivery import key_in_store, stored_secret, text_in_store
 from aws_access_keys.iam import use_by_others
 from aws_access_keys.key_endings import delete_command
 from aws_access_keys.renamed import renamed
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.rotation import Key, KeyRules, due_key
-from aws_access_keys.state import UserState, aws_stores
+from aws_access_keys.settings import FieldSettings
+from aws_access_keys.state import Delivered, UserState, aws_stores
 
 
 class KeyLimitError(pulumi.RunError):
@@ -68,6 +71,8 @@ class DeliveryCheck:
     """Whether the newest key goes to no store or command that it was not delivered to before: it does not work."""
     undecided: str | None = None
     """The id of the newest key, where nobody can know whether it was delivered."""
+    is_untouched: bool = False
+    """Whether an interrupted run may have overwritten what is recorded of the older key, and has not."""
     is_decided: bool = False
     """Whether the settings decide that it was delivered, which is not recorded."""
     skipped: tuple[str, ...] = ()
@@ -116,6 +121,7 @@ class DeliveryCheck:
             self.undecided, self.skipped = newest.id, (doubt,)
         elif not self.is_decided:
             self.undelivered = newest
+            self.is_untouched = found.is_uncertain and not pulumi.runtime.is_dry_run() and self._have(found)
 
     def withhold(self, key: Key, to: Mapping[str, Any]) -> str | None:
         """Decide whether a key that stays goes nowhere else, and return why: it does not work, and the settings do not
@@ -232,6 +238,20 @@ class DeliveryCheck:
                 f"{self.place}: whether a store has the access key {key.id} of {self.user} could not be checked "
                 f"({error}). {error.cure('permission to read the store')} Nothing was changed."
             ) from None
+
+    def _have(self, delivered: Delivered) -> bool:
+        """Whether the stores have what was delivered, under the same names of the fields."""
+        usual = [FieldSettings().id, FieldSettings().secret]
+        for kind, name in aws_stores(delivered.to).items():
+            try:
+                text = text_in_store(self.account, kind, name)
+            except AwsQueryError:
+                return False
+            if stored_id(text) != delivered.content or list(json.loads(text or "{}")) != delivered.fields.get(
+                kind, usual
+            ):
+                return False
+        return True
 
     def _doubt(self, key: Key) -> str | None:
         """Why a key whose delivery is not recorded may have been delivered; None if it was not, or if the settings

@@ -204,7 +204,7 @@ class DirectDelivery:
         held, _ = key_in_store(self.account, "ssm", name)
         if held in {new, *(key.id for key in (*self.state.keys, *self.state.handed_over))}:
             return True
-        found = self.account.parameter(name)
+        found = self.account.parameters([name]).get(name, {})
         is_ours = held is not None and found.get("Description") == DESCRIPTION.format(self.user)
         return is_ours and all(key.id != held for key in self.account.list_access_keys_now(self.user))
 
@@ -242,19 +242,22 @@ def stored_secret(account: Account, stores: Iterable[tuple[str, str]], key_id: s
 
 
 def key_in_store(account: Account, kind: str, name: str) -> tuple[str | None, str | None]:
-    """The id and the secret in a store; None where there is no key, or no such store."""
+    """The id and the secret in a store; None where there is no key, or no such store. Raises AwsQueryError."""
+    return stored_key(text_in_store(account, kind, name)) or (None, None)
+
+
+def text_in_store(account: Account, kind: str, name: str) -> str | None:
+    """What a store holds; None where there is no such store. Raises AwsQueryError."""
     try:
         if kind == "ssm":
-            text = account.ask("ssm", "get_parameter", Name=name, WithDecryption=True)["Parameter"]["Value"]
-        else:
-            text = account.ask("secretsmanager", "get_secret_value", SecretId=name).get("SecretString")
+            return account.ask("ssm", "get_parameter", Name=name, WithDecryption=True)["Parameter"]["Value"]
+        return account.ask("secretsmanager", "get_secret_value", SecretId=name).get("SecretString")
     except AwsQueryError as error:
         if error.code in _GONE:
-            return None, None
+            return None
         if error.code == "InvalidRequestException":  # of a secret that is scheduled for deletion
             error.hint = f"Restore the secret: `aws secretsmanager restore-secret --secret-id {name}`."
         raise
-    return stored_key(text) or (None, None)
 
 
 def parameter_hook(

@@ -5,6 +5,9 @@ from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
+import pulumi
+
+from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.credentials import expired_text, stored_id
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.documents import digest
@@ -69,6 +72,17 @@ def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts
         readers, kms = _document(policies.get(path, {})), kms_key_of(found.get("kmsKeyId"), SECRET)
         facts[f"secret {found.get('name')}"] = {"readers": readers, "kms": kms, "replicas": regions}
     return facts
+
+
+def facts_of_parameters(facts: Facts, wanted: Facts, account: Account) -> Facts:
+    """The parameters that are to be new and are there already, though the state does not have them: none of them is
+    left over from this run. In a preview, whose facts are not recorded, and where AWS does not tell, none."""
+    new = [owner.partition(" ")[2] for owner in wanted if owner.startswith("parameter ") and owner not in facts]
+    try:
+        found = account.parameters([] if pulumi.runtime.is_dry_run() else new)
+    except AwsQueryError:
+        return Facts()
+    return {f"parameter {name}": {"version": version_of(one["Version"])} for name, one in found.items()}
 
 
 def tag_facts(tags: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class UserPlan(NamedTuple):
     """The secret of the current key, where it is not kept and was read from a store for those that do not have it."""
     is_moved: bool = False
     """Whether such a key is delivered to those that do not have it; in a preview, if a store tells its secret."""
+    is_untouched: bool = False
+    """Whether an interrupted run may have overwritten what was delivered of it, and has not."""
     is_withheld: bool = False
     """Whether the current key goes to no store or command that it was not delivered to before: it does not work."""
     undecided: str | None = None
@@ -174,6 +176,7 @@ class _Planner:
             undelivered=self.delivery.undelivered.id if self.delivery.undelivered else None,
             recovered=self.delivery.recovered,
             is_moved=self.delivery.is_moved,
+            is_untouched=self.delivery.is_untouched,
             is_withheld=self.delivery.is_withheld,
             undecided=self.delivery.undecided,
         )

@@ -20,7 +20,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.existing_secrets import existing_facts
 from aws_access_keys.expectations import Expectations
-from aws_access_keys.facts import facts_in_state, facts_wanted
+from aws_access_keys.facts import facts_in_state, facts_of_parameters, facts_wanted
 from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, still_active, stray_keys
 from aws_access_keys.notifying import Notifying
@@ -377,6 +377,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         existing, written = existing_facts(settings, state, self._account)
         wanted |= written
+        existing |= facts_of_parameters(facts, wanted, self._account)
         owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
         last = list(unfinished(state.changes, facts, wanted, state, owners, spell, self._account))
         left = last or group_problems(settings, state, spell, self._account)

@@ -45,7 +45,7 @@ def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
 _LEFT = ("group", "user", "parameter")
 """What has something, or is there, that nobody knows of, if it was to be new and is not wanted any more."""
 
-_GONE_WITH_IT = ("boundary", "key", "path", "tag")
+_GONE_WITH_IT = ("boundary", "key", "kms", "path", "tag")
 """What keeps nothing from being deleted."""
 
 
@@ -190,7 +190,7 @@ def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentS
         found = account.ask("secretsmanager", "describe_secret", SecretId=name)
         regions = regions_of(one["Region"] for one in found.get("ReplicationStatus") or ())
         return regions if which == "replicas" else kms_key_of(found.get("KmsKeyId"), SECRET)
-    found = account.parameter(name)
+    found = account.parameters([name]).get(name, {})
     if which == "kms":
         return kms_key_of(found.get("KeyId"), PARAMETER)
     ours = {DESCRIPTION.format(user) for user in state.users}
