@@ -64,6 +64,8 @@ class UserKeys:
     """When the last run began that tried the current key; see RunRecord."""
     proofs: "list[pulumi.Output[Any]]"
     """Of every user of the component: known when the current key is accepted and delivered."""
+    issued: "list[pulumi.Output[bool]]"
+    """Of every user of the component: see updating.py."""
     all_accepted: "pulumi.Output[bool]"
     """Known after all proofs, see `all_accepted`."""
 
@@ -80,6 +82,9 @@ class UserKeys:
             content = partial(key_content, current, secret, self.user_name, self.spell, self.direct.without_copy)
             delivered = self.deliver(content, [current], self._is_off(plan.current))
         self.direct.ready.append(secret)
+        if plan.is_new:
+            known = {key.id for key in self.state.keys}
+            self.issued.append(current.id.apply(lambda key_id: key_id not in known))
         held = pulumi.Output.all(secret, *map(held_key, delivered))
         self.proofs.append(held.apply(lambda found: self._hold(found[1:])))
         previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None

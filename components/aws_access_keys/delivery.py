@@ -158,6 +158,8 @@ class Deliveries:
         to, current = direct.destinations, direct.state.key(plan.plan.current.name)
         if plan.expired_on:
             return bool(aws_stores(to)) and found.content != f"expired {plan.expired_on}"
+        if plan.is_withheld:
+            return False
         if not to or plan.plan.is_new or plan.is_moved or direct.without_copy or current is None:
             return bool(to) and (plan.plan.is_new or plan.is_moved)
         is_off = plan.plan.current.status is None and not current.active and found.content

@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from uuid import uuid4
 
 import pulumi
 
@@ -55,6 +56,10 @@ class OneTimeKey:
 
         found: Any = decrypt(b64decode(message), self._pair.decryptor())
         return found.bytes.decode()
+
+
+TOKEN = "aws-access-keys-"
+"""How the ids of the versions of secrets begin that the program writes."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class DirectDelivery:
                 await asyncio.sleep(0)  # until all users are registered
                 for one in self.ready:
                     await one.future()
+                if not await self.is_update.future():
+                    key_id = None
             return {"key": key_id or self.state.attempted}
 
         known = value.apply(lambda text: asyncio.ensure_future(attempted(text)))
@@ -177,7 +184,9 @@ class DirectDelivery:
             self._put_parameter(where, self.settings.ssm.fields.renamed(text), key_id)
         elif store := self.settings.secrets_manager if kind != "command" else None:
             text = store.fields.renamed(text)
-            self.account.ask("secretsmanager", "put_secret_value", SecretId=secret_id, SecretString=text)
+            token = f"{TOKEN}{uuid4()}"
+            put = {"SecretId": secret_id, "SecretString": text, "ClientRequestToken": token}
+            self.account.ask("secretsmanager", "put_secret_value", **put)
         else:
             key: dict[str, str] = {"user": self.user, **json.loads(text)}
             command = self.settings.command or []

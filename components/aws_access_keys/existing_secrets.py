@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.direct_delivery import key_in_store
+from aws_access_keys.direct_delivery import TOKEN, key_in_store
 from aws_access_keys.facts import Facts
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -92,7 +92,7 @@ def _key_of_another(account: Account, secret: str, user: str) -> str | None:
 
 def existing_facts(settings: AccessSettings, state: ComponentState, account: Account) -> tuple[Facts, Facts]:
     """Which version of each such secret is current, in AWS and after this run. A preview, whose facts are not recorded,
-    does not ask. Raises AwsQueryError."""
+    does not ask. Before a run that did not write into it, none could be but what that one has recorded."""
     deliver = {user: settings.effective_deliver(user) for user in settings.users_with_key}
     names = [
         store.existing
@@ -102,27 +102,29 @@ def existing_facts(settings: AccessSettings, state: ComponentState, account: Acc
     ]
     facts = Facts()
     for name in [] if pulumi.runtime.is_dry_run() else names:
-        facts[f"existing {name}"] = {"content": _version(_versions(name, account), "AWSCURRENT")}
+        recorded = None if state.is_written else state.changes.get(f"existing {name}")
+        try:
+            facts[f"existing {name}"] = dict(recorded or {"content": _current(name, account)})
+        except AwsQueryError as error:
+            cure = error.cure(f"secretsmanager:DescribeSecret on {name}")
+            raise pulumi.RunError(f"the secret '{name}' could not be read: {error}. {cure}") from None
     return facts, {f"existing {name}": {"content": "new"} for name in names}
 
 
-def interrupted(name: str, before: str, state: ComponentState, spell: Spelling, account: Account) -> Iterator[Problem]:
+def interrupted(name: str, before: str, spell: Spelling, account: Account) -> Iterator[Problem]:
     """A secret into which the last update may have written, and into which this one does not. name: or ARN. before:
     the id of the version that was current."""
-    if (SECRET, secret_name(name)) in state.copies:
-        return
     place = spell("deliver.secrets_manager.existing")
     try:
-        versions = _versions(name, account)
+        now = _current(name, account)
     except AwsQueryError as error:
         if error.code != "ResourceNotFoundException":
             text = f"the last update may not have finished, and '{name}', into which it was to write, could not be read"
             cure = error.cure(f"secretsmanager:DescribeSecret on {name}")
             yield Problem(place, f"{text} ({error}). {cure}", in_file=False)
         return
-    now = _version(versions, "AWSCURRENT")
-    if now == before or _version(versions, "AWSPREVIOUS") != before:
-        return  # where another version has followed, somebody else has written
+    if now == before or not now.startswith(_WRITERS):
+        return
     what, other = "another content", "; or, write another content into it"
     cure = (
         f"aws secretsmanager update-secret-version-stage --secret-id {name} --version-stage AWSCURRENT "
@@ -135,10 +137,12 @@ def interrupted(name: str, before: str, state: ComponentState, spell: Spelling, 
     yield Problem(place, f"{text}. Run `{cure}`, then this command again{other}.", in_file=False)
 
 
-def _versions(name: str, account: Account) -> dict[str, list[str]]:
-    """Id of each version → its stages. Raises AwsQueryError."""
-    return account.ask("secretsmanager", "describe_secret", SecretId=name).get("VersionIdsToStages") or {}
+_WRITERS = ("terraform-", TOKEN)
+"""How the ids of versions begin that the aws provider and this program write; others, and people, leave them to AWS."""
 
 
-def _version(versions: dict[str, list[str]], stage: str) -> str:
-    return next((version for version, stages in versions.items() if stage in stages), "")
+def _current(name: str, account: Account) -> str:
+    """The id of the current version; "" where there is none. Raises AwsQueryError."""
+    found = account.ask("secretsmanager", "describe_secret", SecretId=name)
+    versions: dict[str, list[str]] = found.get("VersionIdsToStages") or {}
+    return next((version for version, stages in versions.items() if "AWSCURRENT" in stages), "")

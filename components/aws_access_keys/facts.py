@@ -74,10 +74,16 @@ def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts
     return facts
 
 
-def facts_of_parameters(facts: Facts, wanted: Facts, account: Account) -> Facts:
+FIRST_WRITTEN = ("parameter", "existing")
+"""What is written for the first time before a run registers its outputs."""
+
+
+def facts_of_parameters(facts: Facts, wanted: Facts, state: ComponentState, account: Account) -> Facts:
     """The parameters that are to be new and are there already, though the state does not have them: none of them is
-    left over from this run. In a preview, whose facts are not recorded, and where AWS does not tell, none."""
-    new = [owner.partition(" ")[2] for owner in wanted if owner.startswith("parameter ") and owner not in facts]
+    left over from this run or the one before. In a preview, whose facts are not recorded, and where AWS does not tell,
+    none."""
+    known = facts if state.is_written else {**facts, **state.changes}
+    new = [owner.partition(" ")[2] for owner in wanted if owner.startswith("parameter ") and owner not in known]
     try:
         found = account.parameters([] if pulumi.runtime.is_dry_run() else new)
     except AwsQueryError:

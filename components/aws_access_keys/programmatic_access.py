@@ -20,7 +20,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.environment import ignored_tags, region, region_problems
 from aws_access_keys.existing_secrets import existing_facts
 from aws_access_keys.expectations import Expectations
-from aws_access_keys.facts import facts_in_state, facts_of_parameters, facts_wanted
+from aws_access_keys.facts import FIRST_WRITTEN, facts_in_state, facts_of_parameters, facts_wanted
 from aws_access_keys.identities import Identities, once_known
 from aws_access_keys.key_endings import expiry, removed_in_use, removed_keys, still_active, stray_keys
 from aws_access_keys.notifying import Notifying
@@ -236,6 +236,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             tried={user: tried for user, tried in self._tried.items() if tried},
             undecided={user: plan.undecided for user, plan in plans.items() if plan.undecided},
             changes=self._changes,
+            number=self._number,
             writing={user: writes for user in users if (writes := self._deliveries.writing(user, plans.get(user)))},
         )
 
@@ -377,12 +378,14 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         existing, written = existing_facts(settings, state, self._account)
         wanted |= written
-        existing |= facts_of_parameters(facts, wanted, self._account)
+        existing |= facts_of_parameters(facts, wanted, state, self._account)
         owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
         last = list(unfinished(state.changes, facts, wanted, state, owners, spell, self._account))
         left = last or group_problems(settings, state, spell, self._account)
         refuse([*self._deliveries.problems(plans), *left], spell, self._name)
         self._changes = changes(facts | existing, wanted, settings)
+        is_first = any(owner.startswith(FIRST_WRITTEN) and owner not in facts for owner in self._changes)
+        self._number = {"run": state.number + 1} if is_first else {}
         for line in lines:
             pulumi.log.info(line)
         return plans
@@ -397,7 +400,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         proofs: list[pulumi.Output[Any]] = []
         acts = any(self._deliveries.acts(user, plan) for user, plan in plans.items())
         acts |= bool(self._notifying and self._notifying.preview())
-        updating = is_update(self._name, state.acted, acts, self)
+        issued: list[pulumi.Output[bool]] = []
+        updating = is_update(self._name, state.acted, acts, self, issued)
         accepted = pulumi.Output.from_input(all_accepted(proofs, self._deliveries.failures, updating))
         self.delivered = accepted
         run.accounts[state.urn] = self._account
@@ -420,6 +424,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 one_time_key=run.one_time_key,
                 tried=self._tried[user],
                 proofs=proofs,
+                issued=issued,
                 all_accepted=accepted,
             ).register()
         arns = {("groups", name): made.arn for name, made in self.groups.items()}
@@ -495,6 +500,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
         outputs: dict[str, Any] = {"keys": self.keys} | ({"expectations": expectations} if expectations else {})
+        outputs |= self._number
         # Not annotated on the class, where it would count as an output.
         self.notices = None
         if self._notifying:

@@ -120,6 +120,8 @@ class RunRecord(NamedTuple):
     """What the run is about to change: see unfinished.py. Not by user."""
     writing: Mapping[str, int]
     """Where the run delivers a key whose secret is not kept: `Delivered.writes` as it is when that is done."""
+    number: Mapping[str, int]
+    """`run`: the number of the run, if it writes into a store for the first time. Not by user."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -129,7 +131,7 @@ class RunRecord(NamedTuple):
     def as_outputs(self) -> dict[str, Any]:
         """The record as the state has it."""
         found = {name: dict(value) for name, value in self._asdict().items()}
-        for name in ("tested", "unkept", "keep_secret", "tags", "tried", "undecided", "changes", "writing"):
+        for name in ("tested", "unkept", "keep_secret", "tags", "tried", "undecided", "changes", "writing", "number"):
             if not found[name]:
                 del found[name]  # for those who do not use it, states stay as they were
         return {OTHER_LANGUAGES(name): value for name, value in found.items()}
@@ -253,6 +255,10 @@ class ComponentState:
     """The same → its ARN."""
     changes: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """What the last run was about to change: see unfinished.py."""
+    number: int = 0
+    """That of the last run that was to write into a store for the first time."""
+    is_written: bool = True
+    """Whether it has. What became of these resources in the state since does not tell."""
     attached: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Group → name of an attachment of the stack → ARN of the policy."""
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])

@@ -159,6 +159,8 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         tested={name: int(runs) for name, runs in record.tested.items()},
         notices={channel: mapping(marks) for channel, marks in mapping(own.get("notices")).items()},
         secrets=frozenset(secrets),
+        number=int(max(record.number.get("run", 0), own.get("run") or 0)),
+        is_written=record.number.get("run") in (None, own.get("run")),
         acted=None if (number := below.outputs(STASH).get(ACTS, {}).get("input")) is None else int(number),
     )
 

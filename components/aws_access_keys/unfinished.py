@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.existing_secrets import interrupted
-from aws_access_keys.facts import HAS, Facts, kms_key_of, regions_of, status_of, tag_facts, version_of
+from aws_access_keys.facts import FIRST_WRITTEN, HAS, Facts, kms_key_of, regions_of, status_of, tag_facts, version_of
 from aws_access_keys.rules.documents import digest
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.problem import Problem, Spelling
@@ -66,14 +66,15 @@ def unfinished(
         has, wants = facts.get(owner, {}), wanted.get(owner, {})
         kind, name = owner.split(" ", 1)
         stays, is_left = owner in facts and owner in wanted, owner not in wanted and kind in _LEFT
+        if kind in FIRST_WRITTEN and owner not in facts and (owner in wanted or state.is_written):
+            continue
         if kind == "existing":
-            if owner not in wanted:
-                yield from interrupted(name, changed["content"], state, spell, account)
+            yield from interrupted(name, changed["content"], spell, account)
             continue
         # Of what is removed, or was to be new, only what nobody knows of matters. A parameter takes all along.
         if not stays and not (is_left and (owner in facts) == (kind != "parameter")):
             continue
-        place = places.get(owner) or spell(f"{kind}s.{{}}", name)
+        place = places.get(owner) or spell("deliver.ssm" if kind == "parameter" else f"{kind}s.{{}}", name)
         for what, value in changed.items():
             if not stays and what.partition(" ")[0] in _GONE_WITH_IT:
                 continue
@@ -95,9 +96,10 @@ def unfinished(
 def _told(what: str, value: str, actual: str, owner: Mapping[str, str], state: ComponentState) -> str:
     """What AWS has otherwise, and what to do. value: of the state. actual: in AWS. owner: its `kind` and `name`."""
     which, _, of = what.partition(" ")
+    actual = actual or "gone"
     tells = [_EXTRA.get(which) if not value else None, _OTHERWISE.get(f"{which} {actual}"), _OTHERWISE[which]]
     text, cure, *stays = next(filter(None, tells))
-    named = {**owner, "of": state.policy_arns.get(of, of), "actual": actual or "gone"}
+    named = {**owner, "of": state.policy_arns.get(of, of), "actual": actual}
     others = "".join(f"; or, {one}" for one in stays)
     return f"{text.format(**named)}. Run `{cure.format(**named)}`, then this command again{others}."
 
@@ -109,6 +111,7 @@ _OTHERWISE = {
     "inline": ("the inline policy '{of}' is gone or has another document", _REFRESH),
     "group": ("the user is not in the group '{of}' any more", _REFRESH),
     "path": ("its path in IAM is {actual}", _REFRESH),
+    "path gone": ("IAM does not have it any more", _REFRESH),
     "tag": ("its tag '{of}' in IAM is gone or has another value", _REFRESH),
     "boundary": ("the permissions boundary in IAM is {actual}", _REFRESH),
     "key": ("the access key {of} is {actual}", _REFRESH),
@@ -118,7 +121,7 @@ _OTHERWISE = {
         "if it is to work, set its status to active here",
     ),
     "document": ("the policy has another document in IAM", _REFRESH),
-    "version": ("the parameter is gone or has another content", _REFRESH),
+    "version": ("the parameter '{name}' is gone or has another content", _REFRESH),
     "kms": ("it is encrypted with another KMS key", _REFRESH),
     "replicas": ("the secret has replicas in other regions: {actual}", _REFRESH),
     "readers": ("its resource policy in Secrets Manager is gone or another one", _REFRESH),
@@ -141,7 +144,7 @@ _EXTRA = {
         "aws iam remove-user-from-group --user-name {name} --group-name {of}",
         _STAYS,
     ),
-    "version": ("the parameter has the access key", "aws ssm delete-parameter --name {name}"),
+    "version": ("the parameter '{name}' has the access key", "aws ssm delete-parameter --name {name}"),
     "readers": (
         "Secrets Manager has a resource policy for it",
         "aws secretsmanager delete-resource-policy --secret-id {name}",

@@ -2,8 +2,11 @@
 
 They create and change nothing that the program registers, so it must not deliver or send anything itself. The engine
 does not tell which of them it is doing, but it answers with what the state has, not with what it was given: a number
-that each update raises in which the program is to act. With `--target`, too, that number is left out.
+that each update raises in which the program is to act. `--target` can leave that number out, but not a key that is
+issued.
 """
+
+from collections.abc import Sequence
 
 import pulumi
 
@@ -11,8 +14,11 @@ ACTS = "acts"
 """The name of the resource that has the number, below the component."""
 
 
-def is_update(component: str, acted: int | None, acts: bool, parent: pulumi.Resource) -> "pulumi.Output[bool]":
-    """component: its name. acted: the number in the state. acts: whether this run is to act."""
+def is_update(
+    component: str, acted: int | None, acts: bool, parent: pulumi.Resource, issued: "Sequence[pulumi.Output[bool]]"
+) -> "pulumi.Output[bool]":
+    """component: its name. acted: the number in the state. acts: whether this run is to act. issued: whether each new
+    key is one that the state did not have, which an update alone issues; complete when all users are registered."""
     if acted is None and not acts:
         return pulumi.Output.from_input(True)
     number = (acted or 0) + acts
@@ -22,6 +28,8 @@ def is_update(component: str, acted: int | None, acts: bool, parent: pulumi.Reso
         if pulumi.runtime.is_dry_run():
             return True
         known = pulumi.Output.all(record.id, record.input)  # without an id, the input is what was given
-        return await known.is_known() and (await known.future() or [None])[-1] == number
+        if await known.is_known() and (await known.future() or [None])[-1] == number:
+            return True
+        return any([await one.future() for one in issued])
 
     return pulumi.Output.from_input(is_raised())

@@ -146,10 +146,37 @@ def test_a_parameter_that_an_interrupted_destroy_has_left_with_a_deleted_key_is_
         sandbox.control.fail(action, "AccessDeniedException", times=50)
         assert run(check=False).code != 0
         sandbox.control.clear_faults()
-    assert stack.up(check=False).code != 0
-    stack.write(file(SSM, keepSecret=False, serial=3))
     stack.up()
     assert stored_keys(sandbox)["/access-keys/ann"][0] in keys_in_iam(sandbox, "ann")
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_key_that_is_issued_with_target_is_delivered(
+    keep: bool, new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stack, got = new_stack(), tmp_path / "got"
+    for serial in (1, 2, 3):
+        stack.write(file({"command": to(got)}, keepSecret=keep, serial=serial))
+        stack.up(*(["--target", "**access/ann**"] if serial > 1 else []))
+        assert got.read_text().split()[-1] == stack.outputs()["keys"]["ann"]["current"]["id"]
+    stack.up()
+    assert len(got.read_text().split()) == 3
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_a_key_that_is_kept_back_is_no_change(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
+    stack, got = new_stack(), tmp_path / "got"
+    stack.write(file(None))
+    stack.up()
+    (key_id,) = keys_in_iam(sandbox, "ann")
+    sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=key_id, Status="Inactive")
+    stack.refresh()
+    stack.write(file({"command": to(got)}))
+    stack.up()
+    assert not got.exists()
     assert stack.preview("--expect-no-changes").changes == {}
 
 

@@ -56,7 +56,7 @@ CASES = [
         "UpdateAccessKey",
         " is Inactive.",
     ),
-    (file({}, {"deliver": {"ssm": {}}}), PLAIN, "DeleteParameter", "the parameter is gone or has another content"),
+    (file({}, {"deliver": {"ssm": {}}}), PLAIN, "DeleteParameter", "/ann' is gone or has another content"),
     (PLAIN, OWN, "AttachGroupPolicy", ":policy/own is attached"),
 ]
 MORE_CASES = [
@@ -95,21 +95,21 @@ MORE_CASES = [
     ),
     (READ, MANAGER, "DeleteResourcePolicy", "its resource policy in Secrets Manager is gone or another one"),
     (MANAGER, READ, "PutResourcePolicy", "Secrets Manager has a resource policy for it"),
-    (SSM, file({}, {"deliver": {"ssm": FIELDS}}), "PutParameter", "the parameter is gone or has another content"),
+    (SSM, file({}, {"deliver": {"ssm": FIELDS}}), "PutParameter", "/ann' is gone or has another content"),
     (
         SSM,
         file({}, {"key": {"expires": "2026-11-01"}, "deliver": {"ssm": {}}}),
         "PutParameter",
-        "the parameter is gone or has another content",
+        "/ann' is gone or has another content",
     ),
-    (PLAIN, SSM, "PutParameter", "the parameter has the access key"),
+    (PLAIN, SSM, "PutParameter", "/ann' has the access key"),
     (
         MANAGER,
         file({}, {"deliver": {"secretsManager": {"replicas": ["eu-west-1"]}}}),
         "ReplicateSecretToRegions",
         "the secret has a replica in eu-west-1",
     ),
-    (SSM, file({}, {"deliver": {"ssm": {"name": "/other/ann"}}}), "PutParameter", "the parameter has the access key"),
+    (SSM, file({}, {"deliver": {"ssm": {"name": "/other/ann"}}}), "PutParameter", "/ann' has the access key"),
     (SSM, file({}, {"deliver": {"ssm": {"kmsKey": "alias/other"}}}), "PutParameter", "encrypted with another KMS key"),
     (
         MANAGER,
@@ -278,6 +278,100 @@ def test_an_existing_secret_into_which_an_interrupted_update_has_written_a_key_g
     assert manager.get_secret_value(SecretId="team")["SecretString"] == (content or "{}")
     stack.up()
     assert stack.preview("--expect-no-changes").changes == {}
+
+
+def existing(**user: Any) -> dict[str, Any]:
+    """A key that is delivered into a secret of somebody else."""
+    return file({}, {"deliver": {"secretsManager": {"existing": "team"}}} | user)
+
+
+@pytest.mark.parametrize(
+    ("second", "keep"),
+    [
+        ("denied", False),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (("denied", True), ("killed", True), ("killed", False))
+        ),
+    ],
+)
+def test_what_an_existing_secret_had_is_known_after_two_updates_that_did_not_finish(
+    second: str, keep: bool, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    manager = sandbox.client("secretsmanager")
+    manager.create_secret(Name="team", SecretString="of the team")
+    stack, key = new_stack(), {} if keep else {"key": {"keepSecret": False, "serial": 2}}
+    stack.write(PLAIN)
+    stack.up()
+    interrupt(stack, existing(**key), "PutSecretValue")
+    if second == "killed":
+        interrupt(stack, existing(**key), "PutSecretValue")
+    else:
+        sandbox.control.fail("PutSecretValue", "AccessDeniedException", times=50)
+        assert stack.up(check=False).code != 0
+        sandbox.control.clear_faults()
+    stack.write(PLAIN)
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    follow(stack, sandbox, refused.text)
+    assert manager.get_secret_value(SecretId="team")["SecretString"] == "of the team"
+    stack.refresh("--clear-pending-creates")
+    stack.up(check=False)
+    assert "has another content" not in stack.up(check=False).text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("content", ["of the team", None])
+def test_what_somebody_else_has_written_into_an_existing_secret_is_not_called_the_key(
+    content: str | None, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    manager = sandbox.client("secretsmanager")
+    manager.create_secret(Name="team", **({"SecretString": content} if content else {}))
+    stack = new_stack()
+    stack.write(PLAIN)
+    stack.up()
+    stack.write(existing())
+    sandbox.control.fail("PutSecretValue", "AccessDeniedException", times=50)
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    manager.put_secret_value(SecretId="team", SecretString="another one of the team")
+    stack.write(PLAIN)
+    stack.up()
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.parametrize(
+    "deliver",
+    [{"secretsManager": {"existing": "team"}}, pytest.param({"ssm": {}}, marks=pytest.mark.long)],
+)
+def test_a_first_delivery_that_finished_is_not_called_left_over_once_the_state_has_let_the_user_go(
+    deliver: dict[str, Any], new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    sandbox.client("secretsmanager").create_secret(Name="team", SecretString="of the team")
+    stack = new_stack()
+    stack.write(PLAIN)
+    stack.up()
+    stack.write(file({}, {"deliver": deliver}))
+    stack.up()
+    (urn,) = (urn for urn in stack.resources() if urn.endswith("User::access/ann"))
+    stack.run("state", "delete", urn, "--target-dependents", "--yes")
+    stack.write({**PLAIN, "users": {"bob": {"groups": ["readers"]}}})
+    assert "did not finish" not in stack.up().text
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_an_existing_secret_that_cannot_be_described_is_named(new_stack: NewStack, sandbox: Sandbox) -> None:
+    sandbox.client("secretsmanager").create_secret(Name="team", SecretString="of the team")
+    stack = new_stack()
+    stack.write(PLAIN)
+    stack.up()
+    stack.write(existing())
+    sandbox.control.set_faults(Faults(failures=(Failure("DescribeSecret", 2, 50, "AccessDeniedException"),)))
+    refused = stack.up(check=False)
+    assert refused.code != 0
+    assert "the secret 'team' could not be read: " in refused.text
+    assert "Traceback" not in refused.text
 
 
 @pytest.mark.parametrize("gone", ["removed", pytest.param("without a key", marks=pytest.mark.long)])
