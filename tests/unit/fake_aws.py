@@ -157,6 +157,10 @@ class FakeAws:
             raise aws_error("NotFoundException")
         return {"KeyMetadata": {"KeyState": self.kms_keys[KeyId]}}
 
+    def describe_parameters(self, **_: Any) -> dict[str, Any]:
+        self._count("describe_parameters")
+        return {"Parameters": []}
+
     def __getattr__(self, operation: str) -> Any:
         def answer(**_: Any) -> Any:
             self._count(operation)

@@ -21,7 +21,7 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 def test_an_empty_state_has_nothing_of_the_component() -> None:
     urn = MadeUpState().urn
-    assert parse_state(urn, {}) == ComponentState(urn, True, {}, frozenset())
+    assert parse_state(urn, {}) == ComponentState(urn, True, {}, frozenset(), components=frozenset({urn}))
     assert parse_state(urn, {}).user("ann") == UserState()
 
 
