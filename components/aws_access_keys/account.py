@@ -226,12 +226,15 @@ class Account:
         return self._users[name]
 
     def parameters(self, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """Those of the parameters that there are, as DescribeParameters describes them. It takes and answers with up to
-        50."""
+        """Those of the parameters that there are, as DescribeParameters describes them. It takes up to 50 names."""
         found: list[Mapping[str, Any]] = []
         for some in range(0, len(names), 50):
             named = [{"Key": "Name", "Option": "Equals", "Values": list(names[some : some + 50])}]
-            found += self.ask("ssm", "describe_parameters", ParameterFilters=named, MaxResults=50)["Parameters"]
+            page: dict[str, Any] = {"NextToken": None}
+            while "NextToken" in page:  # also of a page that has none
+                more = {"NextToken": page["NextToken"]} if page["NextToken"] else {}
+                page = self.ask("ssm", "describe_parameters", ParameterFilters=named, **more)
+                found += page["Parameters"]
         return {one["Name"]: one for one in found}
 
     def groups_of(self, user: str) -> set[str]:

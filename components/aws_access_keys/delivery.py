@@ -148,16 +148,22 @@ class Deliveries:
         found = self._state.user(user).delivered_directly
         is_written = found.is_uncertain and not (plan and plan.is_untouched)
         if plan:
-            expires = plan.expired_on and found.content != f"expired {plan.expired_on}"
-            is_written |= plan.is_moved or plan.plan.is_new or bool(expires)
+            is_written |= plan.is_moved or plan.plan.is_new or self._expires(user, plan)
         return found.writes + 1 if is_written and aws_stores(found.to) else None
+
+    def _expires(self, user: str, plan: UserPlan) -> bool:
+        """Whether this program writes into a store that a key has expired."""
+        direct, found = self.direct(user, plan), self._state.user(user).delivered_directly
+        to, fields = aws_stores(direct.destinations), direct.settings.fields
+        is_other = found.content != f"expired {plan.expired_on}" or bool(found.missing(to, fields))
+        return bool(plan.expired_on and to) and is_other
 
     def acts(self, user: str, plan: UserPlan) -> bool:
         """Whether this program delivers something of a user itself in this run."""
         direct, found = self.direct(user, plan), self._state.user(user).delivered_directly
         to, current = direct.destinations, direct.state.key(plan.plan.current.name)
         if plan.expired_on:
-            return bool(aws_stores(to)) and found.content != f"expired {plan.expired_on}"
+            return self._expires(user, plan)
         if plan.is_withheld:
             return False
         if not to or plan.plan.is_new or plan.is_moved or direct.without_copy or current is None:

@@ -201,21 +201,25 @@ class DirectDelivery:
             try:
                 self.account.ask("ssm", "put_parameter", **put)
             except AwsQueryError as error:
-                if error.code != "ParameterAlreadyExists" or not self._is_own(name, stored_id(text)):
+                if error.code != "ParameterAlreadyExists" or not self._is_own(name, text):
                     raise
             else:
                 return
         self.account.ask("ssm", "put_parameter", **put, Overwrite=True)
 
-    def _is_own(self, name: str, new: str | None) -> bool:
-        """Whether a parameter that the state does not have has a key of the user's that the state knows, or one that
-        this program wrote and that IAM no longer has. new: the id of the key that is delivered."""
-        held, _ = key_in_store(self.account, "ssm", name)
-        if held in {new, *(key.id for key in (*self.state.keys, *self.state.handed_over))}:
+    def _is_own(self, name: str, text: str) -> bool:
+        """Whether a parameter that the state does not have has what is to be written (AWS's response got lost), a key
+        of the user's that the state knows, or one that this program wrote and that IAM no longer has."""
+        found = text_in_store(self.account, "ssm", name)
+        if found == text:
             return True
-        found = self.account.parameters([name]).get(name, {})
-        is_ours = held is not None and found.get("Description") == DESCRIPTION.format(self.user)
-        return is_ours and all(key.id != held for key in self.account.list_access_keys_now(self.user))
+        if (held := stored_id(found)) is None:
+            return False
+        if held in {key.id for key in (*self.state.keys, *self.state.handed_over)}:
+            return True
+        is_ours = self.account.parameters([name]).get(name, {}).get("Description") == DESCRIPTION.format(self.user)
+        listed = {key.id for key in self.account.list_access_keys_now(self.user)}
+        return is_ours and held not in listed and not self.account.is_unlisted(self.user, held)
 
     def _failure(self, kind: str, where: Any, name: str, error: Exception) -> str:
         place = f"{self.spell.prefix}{self.spell('users.{}.deliver', self.user)}"

@@ -1,6 +1,6 @@
 """Secrets of others, `deliver.secretsManager.existing`, into which a key is to be written for the first time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pulumi
 
@@ -40,7 +40,7 @@ def existing_secret_problems(
                 f"it outside the stack, {first}remove it from the state: "
                 f"pulumi state delete '{state.store_urn(SECRET, name)}' --target-dependents",
             )
-        elif (SECRET, name) not in state.copies:
+        elif name not in state.secrets_written:
             try:
                 found = account.ask("secretsmanager", "describe_secret", SecretId=store.existing)
             except AwsQueryError as error:
@@ -91,50 +91,59 @@ def _key_of_another(account: Account, secret: str, user: str) -> str | None:
 
 
 def existing_facts(settings: AccessSettings, state: ComponentState, account: Account) -> tuple[Facts, Facts]:
-    """Which version of each such secret is current, in AWS and after this run. A preview, whose facts are not recorded,
-    does not ask. Before a run that did not write into it, none could be but what that one has recorded."""
+    """What is current in those that are written for the first time, and what all are to have. A preview, whose facts
+    are not recorded, does not ask."""
     deliver = {user: settings.effective_deliver(user) for user in settings.users_with_key}
-    names = [
-        store.existing
-        for found in deliver.values()
-        if found and (store := found.secrets_manager) and store.existing is not None
-        if (SECRET, secret_name(store.existing)) not in state.copies
-    ]
+    stores = [found.secrets_manager for found in deliver.values() if found and found.secrets_manager]
+    existing = [store.existing for store in stores if store.existing is not None]
+    given = {secret_name(name): name for name in existing}
     facts = Facts()
-    for name in [] if pulumi.runtime.is_dry_run() else names:
-        recorded = None if state.is_written else state.changes.get(f"existing {name}")
+    for name in set[str]() if pulumi.runtime.is_dry_run() else given.keys() - state.secrets_written:
+        owner = f"existing {name}"
+        recorded = state.changes.get(owner) if not state.is_written else None
         try:
-            facts[f"existing {name}"] = dict(recorded or {"content": _current(name, account)})
+            current = _current(given[name], account)
         except AwsQueryError as error:
             cure = error.cure(f"secretsmanager:DescribeSecret on {name}")
             raise pulumi.RunError(f"the secret '{name}' could not be read: {error}. {cure}") from None
-    return facts, {f"existing {name}": {"content": "new"} for name in names}
+        # What an update wrote that did not finish is not what was there before.
+        before = recorded["content"] if recorded and current.startswith(_WRITERS) else current
+        facts[owner] = {"content": before, "given": given[name]}
+    return facts, {f"existing {name}": {"content": "new"} for name in given}
 
 
-def interrupted(name: str, before: str, spell: Spelling, account: Account) -> Iterator[Problem]:
-    """A secret into which the last update may have written, and into which this one does not. name: or ARN. before:
-    the id of the version that was current."""
-    place = spell("deliver.secrets_manager.existing")
+def interrupted(recorded: Mapping[str, str], spell: Spelling, account: Account) -> Iterator[Problem]:
+    """A secret into which the last update may have written, and into which this one does not. recorded: by
+    existing_facts. A preview reads no secret, and can only warn."""
+    place, name, before = spell("deliver.secrets_manager.existing"), recorded["given"], recorded["content"]
+    begin = "the last update did not finish, and the secret"
     try:
         now = _current(name, account)
+        if now == before or not now.startswith(_WRITERS):
+            return
+        if pulumi.runtime.is_dry_run():
+            pulumi.log.warn(
+                f"{spell.prefix}{place}: {begin} '{name}' has another content, maybe the access key. `pulumi up` looks "
+                "into it."
+            )
+            return
+        if key_in_store(account, "secretsmanager", name)[0] is None:
+            return
     except AwsQueryError as error:
         if error.code != "ResourceNotFoundException":
-            text = f"the last update may not have finished, and '{name}', into which it was to write, could not be read"
-            cure = error.cure(f"secretsmanager:DescribeSecret on {name}")
-            yield Problem(place, f"{text} ({error}). {cure}", in_file=False)
+            cure = error.cure(f"secretsmanager:DescribeSecret and GetSecretValue on {name}")
+            text = f"{begin} '{name}', into which it was to write, could not be read ({error}). {cure}"
+            yield Problem(place, text, in_file=False)
         return
-    if now == before or not now.startswith(_WRITERS):
-        return
-    what, other = "another content", "; or, write another content into it"
     cure = (
         f"aws secretsmanager update-secret-version-stage --secret-id {name} --version-stage AWSCURRENT "
         f"--move-to-version-id {before} --remove-from-version-id {now}"
     )
     if not before:
-        what, other = "a content, which it did not have before", ""
         cure = f"aws secretsmanager put-secret-value --secret-id {name} --secret-string '{{}}'"
-    text = f"the last update did not finish, and the secret '{name}' has {what}, probably the access key"
-    yield Problem(place, f"{text}. Run `{cure}`, then this command again{other}.", in_file=False)
+    other = "; or, write another content into it" if before else ""
+    text = f"{begin} '{name}' has an access key in place of what it had. Run `{cure}`, then this command again{other}."
+    yield Problem(place, text, in_file=False)
 
 
 _WRITERS = ("terraform-", TOKEN)

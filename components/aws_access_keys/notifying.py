@@ -69,16 +69,20 @@ class Notifying:
         return [f"`pulumi up` will send a notice ({', '.join(channels)}): {text}" for text, channels in texts.items()]
 
     def send(
-        self, keys: Mapping[str, Any], tags: Mapping[str, Mapping[str, str]]
+        self, keys: Mapping[str, Any], tags: Mapping[str, Mapping[str, str]], is_announced: bool
     ) -> tuple[dict[str, Any], list[Problem]]:
         """Send what is due. Returns what was sent up to now, for the component's outputs, and what failed.
 
-        keys: the component's output of this name. tags: of each user.
+        keys: the component's output of this name. tags: of each user. is_announced: whether a preview shows any. What
+        it does not show waits for the next update: this may be a refresh, which has just seen a change in IAM.
         """
         standings, record, problems = self._standings(keys, tags), dict[str, Any](), list[Problem]()
         for channel, put in self._channels.items():
             sent = self._sent(channel)
             due, marks = notices(standings, sent, self._today, self._notify.before_days)
+            if due and not is_announced:
+                record[channel] = sent
+                continue
             # Commands run one after the other: few are made for more.
             reasons = (in_parallel if channel == "sns" else map)(partial(_reason, put), list(due.values()))
             failed = {mark: reason for mark, reason in zip(due, reasons, strict=True) if reason}

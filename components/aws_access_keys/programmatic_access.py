@@ -52,7 +52,7 @@ from aws_access_keys.settings import (
     KeySettings,
     StackSettings,
 )
-from aws_access_keys.state import ComponentState, KeyPlans, RunRecord, UserState
+from aws_access_keys.state import THIS_RUN, ComponentState, KeyPlans, RunRecord, UserState
 from aws_access_keys.state_reading import read_state
 from aws_access_keys.takeover import is_listing
 from aws_access_keys.unfinished import changes, unfinished
@@ -385,7 +385,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         refuse([*self._deliveries.problems(plans), *left], spell, self._name)
         self._changes = changes(facts | existing, wanted, settings)
         is_first = any(owner.startswith(FIRST_WRITTEN) and owner not in facts for owner in self._changes)
-        self._number = {"run": state.number + 1} if is_first else {}
+        self._number = {THIS_RUN: state.number + 1} if is_first else {}
         for line in lines:
             pulumi.log.info(line)
         return plans
@@ -399,7 +399,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         keys: dict[str, RegisteredKeys] = {}
         proofs: list[pulumi.Output[Any]] = []
         acts = any(self._deliveries.acts(user, plan) for user, plan in plans.items())
-        acts |= bool(self._notifying and self._notifying.preview())
+        self._sends = bool(self._notifying and self._notifying.preview())
+        acts |= self._sends
         issued: list[pulumi.Output[bool]] = []
         updating = is_update(self._name, state.acted, acts, self, issued)
         accepted = pulumi.Output.from_input(all_accepted(proofs, self._deliveries.failures, updating))
@@ -519,7 +520,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         """
         if self._notifying is None or not accepted or pulumi.runtime.is_dry_run():
             return {}
-        record, problems = await asyncio.to_thread(self._notifying.send, keys, tags)
+        record, problems = await asyncio.to_thread(self._notifying.send, keys, tags, self._sends)
         self.skipped = (*self.skipped, *problems)
         run.report(problems, self._spell)
         return record

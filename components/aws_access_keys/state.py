@@ -41,6 +41,10 @@ def stored_in(to: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(KINDS[kind], name_below(KINDS[kind], name)) for kind, name in aws_stores(to).items()]
 
 
+THIS_RUN = "this run"
+"""See RunRecord.number."""
+
+
 @dataclass(frozen=True)
 class HandedOver:
     """A key that the last finished run registered."""
@@ -121,7 +125,7 @@ class RunRecord(NamedTuple):
     writing: Mapping[str, int]
     """Where the run delivers a key whose secret is not kept: `Delivered.writes` as it is when that is done."""
     number: Mapping[str, int]
-    """`run`: the number of the run, if it writes into a store for the first time. Not by user."""
+    """`this run` (no user has a space in the name): its number, if it writes into a store for the first time."""
 
     @staticmethod
     def of_outputs(outputs: Mapping[str, Any]) -> "RunRecord":
@@ -258,7 +262,9 @@ class ComponentState:
     number: int = 0
     """That of the last run that was to write into a store for the first time."""
     is_written: bool = True
-    """Whether it has. What became of these resources in the state since does not tell."""
+    """Whether it has. The resources in the state do not tell: they may have changed since."""
+    secrets_written: frozenset[str] = frozenset()
+    """The names of the secrets into which the stack has written something."""
     attached: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Group → name of an attachment of the stack → ARN of the policy."""
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])

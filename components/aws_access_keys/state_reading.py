@@ -30,7 +30,7 @@ from aws_access_keys.rules.resource_types import (
 )
 from aws_access_keys.rules.rotation import Key, KeyName
 from aws_access_keys.rules.untyped import mapping
-from aws_access_keys.state import ComponentState, Delivered, HandedOver, RunRecord, UserState, stored_in
+from aws_access_keys.state import THIS_RUN, ComponentState, Delivered, HandedOver, RunRecord, UserState, stored_in
 from aws_access_keys.updating import ACTS
 from aws_access_keys.urns import component_of, urn_below
 
@@ -159,8 +159,9 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         tested={name: int(runs) for name, runs in record.tested.items()},
         notices={channel: mapping(marks) for channel, marks in mapping(own.get("notices")).items()},
         secrets=frozenset(secrets),
-        number=int(max(record.number.get("run", 0), own.get("run") or 0)),
-        is_written=record.number.get("run") in (None, own.get("run")),
+        number=int(max(record.number.get(THIS_RUN, 0), own.get(THIS_RUN) or 0)),
+        is_written=record.number.get(THIS_RUN) in (None, own.get(THIS_RUN)),
+        secrets_written=frozenset({*versions, *(name for kind, name in copies if kind == SECRET)}),
         acted=None if (number := below.outputs(STASH).get(ACTS, {}).get("input")) is None else int(number),
     )
 

@@ -155,7 +155,7 @@ class Stores:
         user = self.direct.user
         if not self._is_made(STASH, f"{user}/delivery"):
             return []
-        is_kept = self.keeps and self.direct.state.delivered_directly.content
+        is_kept = self.is_withheld or (self.keeps and self.direct.state.delivered_directly.content)
         # Under the usual names; the stores get them under their own.
         given = pulumi.Output.from_input(None) if is_kept else self.content(StoreSettings())
         opts = pulumi.ResourceOptions(

@@ -69,7 +69,7 @@ def unfinished(
         if kind in FIRST_WRITTEN and owner not in facts and (owner in wanted or state.is_written):
             continue
         if kind == "existing":
-            yield from interrupted(name, changed["content"], spell, account)
+            yield from interrupted(changed, spell, account)
             continue
         # Of what is removed, or was to be new, only what nobody knows of matters. A parameter takes all along.
         if not stays and not (is_left and (owner in facts) == (kind != "parameter")):
@@ -129,6 +129,7 @@ _OTHERWISE = {
 """What AWS has otherwise, some with the value there → how that is told, and the command that helps."""
 
 _EXTRA = {
+    "tag": ("IAM has the tag '{of}'", _REFRESH),
     "policy": (
         "the policy {of} is attached",
         "aws iam detach-{kind}-policy --{kind}-name {name} --policy-arn {of}",
@@ -154,7 +155,7 @@ _EXTRA = {
         "aws secretsmanager remove-regions-from-replication --secret-id {name} --remove-replica-regions {actual}",
     ),
 }
-"""What a refresh does not see, if the state does not have it → the same."""
+"""What AWS has and the state has not → the same. Of most of it, a refresh sees nothing."""
 
 
 def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentState, facts: Facts) -> str:

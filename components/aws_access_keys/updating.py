@@ -1,9 +1,9 @@
 """Whether a run is an update: `pulumi destroy` and `pulumi refresh` with `--run-program` look like one to the program.
 
 They create and change nothing that the program registers, so it must not deliver or send anything itself. The engine
-does not tell which of them it is doing, but it answers with what the state has, not with what it was given: a number
-that each update raises in which the program is to act. `--target` can leave that number out, but not a key that is
-issued.
+does not tell which of them it is doing, but it answers with what the state has, not with what it was given: here, with
+a number. An update in which the program is to act raises it. `--target` can leave that number out, but not a key that
+is issued.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,12 @@ def is_update(
         known = pulumi.Output.all(record.id, record.input)  # without an id, the input is what was given
         if await known.is_known() and (await known.future() or [None])[-1] == number:
             return True
-        return any([await one.future() for one in issued])
+        if any([await one.future() for one in issued]):
+            return True
+        pulumi.log.warn(
+            "This run delivers no key and sends no notice: it is a destroy or a refresh, or an update with --target or "
+            "--exclude. `pulumi up` without these does."
+        )
+        return False
 
     return pulumi.Output.from_input(is_raised())

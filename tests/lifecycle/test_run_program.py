@@ -46,7 +46,7 @@ def refused_destroy(stack: Stack, sandbox: Sandbox) -> None:
     sandbox.control.clear_faults()
 
 
-EXPIRED = {"expires": "2026-11-01"}
+EXPIRED: dict[str, Any] = {"expires": "2026-11-01"}
 FIELDS = {"fields": {"id": "username", "secret": "password"}}
 SSM: dict[str, Any] = {"ssm": {}}
 CHANGES = [
@@ -167,10 +167,52 @@ def test_a_key_that_is_issued_with_target_is_delivered(
 
 
 @pytest.mark.long
-def test_a_key_that_is_kept_back_is_no_change(new_stack: NewStack, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_what_replaces_an_expired_key_goes_nowhere_else_in_a_refresh_and_into_nobodys_parameter(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    manager, ssm = sandbox.client("secretsmanager"), sandbox.client("ssm")
+    manager.create_secret(Name="theirs", SecretString="of the team")
+    ssm.put_parameter(Name="/theirs", Value="of the team", Type="SecureString")
+    stack = new_stack()
+    for key in ({}, EXPIRED):
+        stack.write(file(SSM, keepSecret=False, **key))
+        stack.up()
+    stack.write(file(CHANGES[0][0], keepSecret=False, **EXPIRED))
+    stack.run(*REFRESH)
+    assert manager.get_secret_value(SecretId="theirs")["SecretString"] == "of the team"
+    stack.write(file({"ssm": {"name": "/theirs"}}, keepSecret=False, **EXPIRED))
+    assert "ParameterAlreadyExists" in stack.up(check=False).text
+    assert ssm.get_parameter(Name="/theirs", WithDecryption=True)["Parameter"]["Value"] == "of the team"
+
+
+@pytest.mark.long
+def test_a_notice_of_what_somebody_did_in_iam_is_sent_by_the_next_update_not_by_a_refresh(
+    new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stack, sent = new_stack(), tmp_path / "sent"
+    stack.write(file(None, ["bash", "-c", f"cat >> {sent}"]))
+    stack.up()
+    before = sent.read_text()
+    (key_id,) = keys_in_iam(sandbox, "ann")
+    sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=key_id, Status="Inactive")
+    stack.run(*REFRESH)
+    assert sent.read_text() == before
+    stack.up()
+    assert "retired" in sent.read_text().removeprefix(before)
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_a_key_that_is_kept_back_is_no_change(
+    has_failed: bool, new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
     stack, got = new_stack(), tmp_path / "got"
     stack.write(file(None))
     stack.up()
+    if has_failed:
+        stack.write(file({"command": to(got, fails=True)}))
+        assert stack.up(check=False).code != 0
     (key_id,) = keys_in_iam(sandbox, "ann")
     sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=key_id, Status="Inactive")
     stack.refresh()

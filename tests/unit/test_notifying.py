@@ -39,7 +39,7 @@ def send(command: list[str]) -> tuple[dict[str, Any], list[str]]:
         Account(lambda: pytest.fail("AWS is not asked")),
         date(2027, 3, 1),
     )
-    record, problems = sender.send(KEYS, {"ann": {"owner": "it"}})
+    record, problems = sender.send(KEYS, {"ann": {"owner": "it"}}, is_announced=True)
     return record["command"], [problem.message for problem in problems]
 
 
