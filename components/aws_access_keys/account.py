@@ -230,11 +230,12 @@ class Account:
         found: list[Mapping[str, Any]] = []
         for some in range(0, len(names), 50):
             named = [{"Key": "Name", "Option": "Equals", "Values": list(names[some : some + 50])}]
-            page: dict[str, Any] = {"NextToken": None}
-            while "NextToken" in page:  # also of a page that has none
-                more = {"NextToken": page["NextToken"]} if page["NextToken"] else {}
-                page = self.ask("ssm", "describe_parameters", ParameterFilters=named, **more)
+            more: dict[str, Any] = {}
+            while page := self.ask("ssm", "describe_parameters", ParameterFilters=named, MaxResults=50, **more):
                 found += page["Parameters"]
+                if not (token := page.get("NextToken")):  # a page can be empty and not the last one
+                    break
+                more = {"NextToken": token}
         return {one["Name"]: one for one in found}
 
     def groups_of(self, user: str) -> set[str]:

@@ -156,7 +156,7 @@ class Deliveries:
         direct, found = self.direct(user, plan), self._state.user(user).delivered_directly
         to, fields = aws_stores(direct.destinations), direct.settings.fields
         is_other = found.content != f"expired {plan.expired_on}" or bool(found.missing(to, fields))
-        return bool(plan.expired_on and to) and is_other
+        return bool(plan.expired_on and to) and is_other and not plan.is_withheld
 
     def acts(self, user: str, plan: UserPlan) -> bool:
         """Whether this program delivers something of a user itself in this run."""
@@ -221,7 +221,7 @@ class Deliveries:
         is_written = direct.missing(wanted, own) or direct.gone(wanted) or is_due or not state.is_certain
         found = list(aws_stores(direct.to).items()) if is_written else []
         existing = {kind: name for kind, name in wanted.items() if kind == "existingSecret"}
-        if state.handed_over and not self._state.copies.keys() & stored_in(existing):
+        if state.handed_over and not self._state.secrets_written & {name for _, name in stored_in(existing)}:
             found += existing.items()
         usual = [FieldSettings().id, FieldSettings().secret]
         fields = {stored_in({kind: to})[0]: own.get(kind, usual) for kind, to in aws_stores(wanted).items()}

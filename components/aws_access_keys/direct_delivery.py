@@ -219,7 +219,9 @@ class DirectDelivery:
             return True
         is_ours = self.account.parameters([name]).get(name, {}).get("Description") == DESCRIPTION.format(self.user)
         listed = {key.id for key in self.account.list_access_keys_now(self.user)}
-        return is_ours and held not in listed and not self.account.is_unlisted(self.user, held)
+        if not is_ours or held in listed or self.account.is_unlisted(self.user, held):
+            return False
+        return self.account.owner(held) is None  # the user may have been renamed
 
     def _failure(self, kind: str, where: Any, name: str, error: Exception) -> str:
         place = f"{self.spell.prefix}{self.spell('users.{}.deliver', self.user)}"

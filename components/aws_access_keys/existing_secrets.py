@@ -112,7 +112,9 @@ def existing_facts(settings: AccessSettings, state: ComponentState, account: Acc
     return facts, {f"existing {name}": {"content": "new"} for name in given}
 
 
-def interrupted(recorded: Mapping[str, str], spell: Spelling, account: Account) -> Iterator[Problem]:
+def interrupted(
+    recorded: Mapping[str, str], state: ComponentState, spell: Spelling, account: Account
+) -> Iterator[Problem]:
     """A secret into which the last update may have written, and into which this one does not. recorded: by
     existing_facts. A preview reads no secret, and can only warn."""
     place, name, before = spell("deliver.secrets_manager.existing"), recorded["given"], recorded["content"]
@@ -127,7 +129,9 @@ def interrupted(recorded: Mapping[str, str], spell: Spelling, account: Account) 
                 "into it."
             )
             return
-        if key_in_store(account, "secretsmanager", name)[0] is None:
+        held, _ = key_in_store(account, "secretsmanager", name)
+        ids = {key.id for user in state.users.values() for key in (*user.keys, *user.handed_over)}
+        if held is None or (held not in ids and account.owner(held) not in state.users):
             return
     except AwsQueryError as error:
         if error.code != "ResourceNotFoundException":
@@ -142,8 +146,8 @@ def interrupted(recorded: Mapping[str, str], spell: Spelling, account: Account) 
     if not before:
         cure = f"aws secretsmanager put-secret-value --secret-id {name} --secret-string '{{}}'"
     other = "; or, write another content into it" if before else ""
-    text = f"{begin} '{name}' has an access key in place of what it had. Run `{cure}`, then this command again{other}."
-    yield Problem(place, text, in_file=False)
+    text = f"{begin} '{name}' has an access key of this stack in place of what it had"
+    yield Problem(place, f"{text}. Run `{cure}`, then this command again{other}.", in_file=False)
 
 
 _WRITERS = ("terraform-", TOKEN)

@@ -82,7 +82,8 @@ def facts_of_parameters(facts: Facts, wanted: Facts, state: ComponentState, acco
     """The parameters that are to be new and are there already, though the state does not have them: none of them is
     left over from this run or the one before. In a preview, whose facts are not recorded, and where AWS does not tell,
     none."""
-    known = facts if state.is_written else {**facts, **state.changes}
+    absent = {owner for owner, changed in state.changes.items() if not changed.get("version")}
+    known = facts.keys() if state.is_written else facts.keys() | absent
     new = [owner.partition(" ")[2] for owner in wanted if owner.startswith("parameter ") and owner not in known]
     try:
         found = account.parameters([] if pulumi.runtime.is_dry_run() else new)

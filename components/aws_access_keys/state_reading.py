@@ -1,7 +1,7 @@
 """How the state of the stack becomes what state.py tells of one component."""
 
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -161,7 +161,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         secrets=frozenset(secrets),
         number=int(max(record.number.get(THIS_RUN, 0), own.get(THIS_RUN) or 0)),
         is_written=record.number.get(THIS_RUN) in (None, own.get(THIS_RUN)),
-        secrets_written=frozenset({*versions, *(name for kind, name in copies if kind == SECRET)}),
+        secrets_written=_written(versions, copies, direct.values()),
         acted=None if (number := below.outputs(STASH).get(ACTS, {}).get("input")) is None else int(number),
     )
 
@@ -247,6 +247,13 @@ def _delivered_directly(
                 is_uncertain=writing.get(user, 0) > writes,
             )
     return direct
+
+
+def _written(versions: Iterable[str], copies: Iterable[tuple[str, str]], direct: Iterable[Delivered]) -> frozenset[str]:
+    """As ComponentState.secrets_written: what the state has of secrets, of the keys in them, and what the program
+    delivered itself."""
+    stores = [*copies, *(place for one in direct if one.content for place in stored_in(one.to))]
+    return frozenset({*versions, *(name for kind, name in stores if kind == SECRET)})
 
 
 def _given(

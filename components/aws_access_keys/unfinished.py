@@ -69,7 +69,7 @@ def unfinished(
         if kind in FIRST_WRITTEN and owner not in facts and (owner in wanted or state.is_written):
             continue
         if kind == "existing":
-            yield from interrupted(changed, spell, account)
+            yield from interrupted({"given": name, **changed}, state, spell, account)
             continue
         # Of what is removed, or was to be new, only what nobody knows of matters. A parameter takes all along.
         if not stays and not (is_left and (owner in facts) == (kind != "parameter")):

@@ -273,7 +273,7 @@ def test_an_existing_secret_into_which_an_interrupted_update_has_written_a_key_g
     assert f"{place}nother content, maybe the access key" in stack.preview().text
     refused = stack.up(check=False)
     assert refused.code != 0
-    assert f"{place}n access key in place of what it had. Run `aws secretsmanager " in refused.text
+    assert f"{place}n access key of this stack in place of what it had. Run `aws secretsmanager " in refused.text
     follow(stack, sandbox, refused.text)
     assert manager.get_secret_value(SecretId="team")["SecretString"] == (content or "{}")
     stack.up()
@@ -357,6 +357,21 @@ def test_a_first_delivery_that_finished_is_not_called_left_over_once_the_state_h
     stack.run("state", "delete", urn, "--target-dependents", "--yes")
     stack.write({**PLAIN, "users": {"bob": {"groups": ["readers"]}}})
     assert "did not finish" not in stack.up().text
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_a_parameter_that_was_there_before_is_not_called_left_over(new_stack: NewStack, sandbox: Sandbox) -> None:
+    ssm = sandbox.client("ssm")
+    ssm.put_parameter(Name="/access-keys/ann", Value="x", Type="String", Description="Access key of IAM user ann")
+    stack = new_stack()
+    stack.write(PLAIN)
+    stack.up()
+    stack.write(SSM)
+    for _ in range(2):
+        assert "ParameterAlreadyExists" in stack.up(check=False).text
+    stack.write(PLAIN)
+    stack.up()
     assert stack.preview("--expect-no-changes").changes == {}
 
 
