@@ -106,7 +106,7 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: boo
                     raise StackError(f"{path} was changed meanwhile. It was not written; run the command again.")
                 write_file(file, edited.encode(), stat.S_IMODE(file.stat().st_mode))
         except OSError as error:
-            raise StackError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
+            raise StackError(f"{path} cannot be written: {error.strerror}. It is as it was.") from None
     return difference(path, entry.text, edited)
 
 
