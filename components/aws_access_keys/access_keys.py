@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 import pulumi
@@ -16,6 +15,7 @@ from aws_access_keys.descriptions import KeyDescriptions
 from aws_access_keys.direct_delivery import DirectDelivery, OneTimeKey
 from aws_access_keys.key_endings import unmanaged_key
 from aws_access_keys.planning import UserPlan
+from aws_access_keys.rules.documents import text_digest
 from aws_access_keys.rules.pgp import public_key
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.rotation import Key, PlannedKey
@@ -333,4 +333,4 @@ async def all_accepted(
 
 def _digest(secret: str | None) -> str | None:
     """By which the next run sees that the settings have another secret for an adopted key."""
-    return sha256(secret.encode()).hexdigest()[:16] if secret else None
+    return text_digest(secret) if secret else None

@@ -20,7 +20,7 @@ from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER
 from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.run import Run
-from aws_access_keys.settings import AccessSettings, DeliverSettings, FieldSettings, StoreSettings
+from aws_access_keys.settings import USUAL_FIELDS, AccessSettings, DeliverSettings, StoreSettings
 from aws_access_keys.state import KINDS, ComponentState, aws_stores, stored_in
 from aws_access_keys.state_reading import STORED
 from aws_access_keys.stores import Content, Stores
@@ -164,10 +164,12 @@ class Deliveries:
         to, current = direct.destinations, direct.state.key(plan.plan.current.name)
         if plan.expired_on:
             return self._expires(user, plan)
-        if plan.is_withheld:
+        if plan.is_withheld or not to:
             return False
-        if not to or plan.plan.is_new or plan.is_moved or direct.without_copy or current is None:
-            return bool(to) and (plan.plan.is_new or plan.is_moved)
+        if plan.plan.is_new or plan.is_moved:
+            return True
+        if direct.without_copy or current is None:
+            return False
         is_off = plan.plan.current.status is None and not current.active and found.content
         return not is_off and (found.content != current.id or bool(found.missing(to, {})))
 
@@ -223,8 +225,7 @@ class Deliveries:
         existing = {kind: name for kind, name in wanted.items() if kind == "existingSecret"}
         if state.handed_over and not self._state.secrets_written & {name for _, name in stored_in(existing)}:
             found += existing.items()
-        usual = [FieldSettings().id, FieldSettings().secret]
-        fields = {stored_in({kind: to})[0]: own.get(kind, usual) for kind, to in aws_stores(wanted).items()}
+        fields = {stored_in({kind: to})[0]: own.get(kind, USUAL_FIELDS) for kind, to in aws_stores(wanted).items()}
         for kind, path in (place for key in state.keys for place in self._copies.get(key.id, ())):
             holder, content = STORED[kind]
             held = self._run.outputs(self._state.store_urn(holder, path))

@@ -24,7 +24,7 @@ from aws_access_keys.renamed import renamed
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.rotation import Key, KeyRules, due_key
-from aws_access_keys.settings import FieldSettings
+from aws_access_keys.settings import USUAL_FIELDS
 from aws_access_keys.state import Delivered, UserState, aws_stores
 
 
@@ -241,15 +241,13 @@ class DeliveryCheck:
 
     def _have(self, delivered: Delivered) -> bool:
         """Whether the stores have what was delivered, under the same names of the fields."""
-        usual = [FieldSettings().id, FieldSettings().secret]
         for kind, name in aws_stores(delivered.to).items():
             try:
                 text = text_in_store(self.account, kind, name)
             except AwsQueryError:
                 return False
-            if stored_id(text) != delivered.content or list(json.loads(text or "{}")) != delivered.fields.get(
-                kind, usual
-            ):
+            names = delivered.fields.get(kind, USUAL_FIELDS)
+            if stored_id(text) != delivered.content or list(json.loads(text or "{}")) != names:
                 return False
         return True
 

@@ -12,7 +12,6 @@ from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import SECRET
 from aws_access_keys.rules.rotation import RETIRE
 from aws_access_keys.rules.secrets import secret_name
-from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState
 from aws_access_keys.urns import component_of
@@ -83,10 +82,9 @@ def _key_of_another(account: Account, secret: str, user: str) -> str | None:
     previews, which read no secret."""
     try:
         key_id, _ = key_in_store(account, "secretsmanager", secret)
-        found = account.ask("iam", "get_access_key_last_used", AccessKeyId=key_id) if key_id else None
     except AwsQueryError:
         return None
-    owner = mapping(found).get("UserName")
+    owner = account.owner(key_id) if key_id else None
     return f"the access key {key_id} of {owner}" if owner not in (None, user) else None
 
 

@@ -14,13 +14,12 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.rules.documents import Document
+from aws_access_keys.rules.documents import Document, text_digest
 from aws_access_keys.rules.expectations import (
     SOURCE_IP,
     Check,
@@ -325,4 +324,4 @@ class Expectations:
         """Of all that decides and all that is expected, in whatever order it is written."""
         found = self._deciding[owner]._replace(limits=sorted(map(sorted, self._deciding[owner].limits)))
         expected = sorted(json.dumps(one._replace(place=""), sort_keys=True) for one in self._expected[owner])
-        return sha256(json.dumps([owner, found, expected], sort_keys=True).encode()).hexdigest()[:16]
+        return text_digest(json.dumps([owner, found, expected], sort_keys=True))

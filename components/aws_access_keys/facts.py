@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from hashlib import sha256
 from typing import Any
 
 import pulumi
@@ -10,7 +9,7 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.credentials import expired_text, stored_id
 from aws_access_keys.planning import UserPlan
-from aws_access_keys.rules.documents import digest
+from aws_access_keys.rules.documents import digest, text_digest
 from aws_access_keys.rules.networks import ALLOW_FROM, allow_from_document
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.resource_types import (
@@ -94,12 +93,8 @@ def facts_of_parameters(facts: Facts, wanted: Facts, state: ComponentState, acco
 
 def tag_facts(tags: Mapping[str, Any]) -> dict[str, Any]:
     """What a user has of tags, by key; values that are not known yet stay."""
-    digests = {key: _digest(value) if isinstance(value, str) else value for key, value in tags.items()}
+    digests = {key: text_digest(value) if isinstance(value, str) else value for key, value in tags.items()}
     return {f"tag {key}": value for key, value in digests.items()}
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:16]
 
 
 def status_of(active: bool) -> str:

@@ -371,6 +371,18 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             {user: self._deliveries.handling(user) for user in keys},
             self._is_listing,
         )
+        places = {f"{kind} {name}": place for kind, of in claims.items() for name, place in of.items()}
+        left = self._look_up(run, state, plans, places) or group_problems(settings, state, spell, self._account)
+        refuse([*self._deliveries.problems(plans), *left], spell, self._name)
+        for line in lines:
+            pulumi.log.info(line)
+        return plans
+
+    def _look_up(
+        self, run: Run, state: ComponentState, plans: Mapping[str, UserPlan], places: Mapping[str, str]
+    ) -> list[Problem]:
+        """What an interrupted update left; and note what this one is about to change. places: as for `unfinished`."""
+        settings = self._settings
         facts = facts_in_state(state, run.resources)
         kept = {user for user, plan in plans.items() if not self._deliveries.direct(user, plan).without_copy}
         wanted = facts_wanted(
@@ -379,16 +391,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         existing, written = existing_facts(settings, state, self._account)
         wanted |= written
         existing |= facts_of_parameters(facts, wanted, state, self._account)
-        owners = {f"{kind} {name}": place for kind, places in claims.items() for name, place in places.items()}
-        last = list(unfinished(state.changes, facts, wanted, state, owners, spell, self._account))
-        left = last or group_problems(settings, state, spell, self._account)
-        refuse([*self._deliveries.problems(plans), *left], spell, self._name)
         self._changes = changes(facts | existing, wanted, settings)
         is_first = any(owner.startswith(FIRST_WRITTEN) and owner not in facts for owner in self._changes)
         self._number = {THIS_RUN: state.number + 1} if is_first else {}
-        for line in lines:
-            pulumi.log.info(line)
-        return plans
+        return list(unfinished(state.changes, facts, wanted, state, places, self._spell, self._account))
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
         settings = self._settings.with_tags(self._kept_tags)

@@ -8,14 +8,13 @@ beyond their types is in `rules/`. The JSON schema for editors comes from these 
 import json
 from collections.abc import Collection, Mapping
 from datetime import date
-from hashlib import sha256
 from typing import Any, Literal, get_args
 
 import pulumi
 from typing_extensions import Self
 
 from aws_access_keys.credentials import stored_key
-from aws_access_keys.rules.documents import Document
+from aws_access_keys.rules.documents import Document, text_digest
 from aws_access_keys.rules.expectations import Expectation
 from aws_access_keys.rules.names import stored_name
 from aws_access_keys.rules.problem import Spelling
@@ -294,6 +293,10 @@ class FieldSettings(Section):
         return json.dumps(dict(zip((self.id, self.secret), key, strict=True))) if key else content
 
 
+USUAL_FIELDS = [FieldSettings().id, FieldSettings().secret]
+"""The names of the two fields of the JSON, where the settings give no others."""
+
+
 class StoreSettings(Section):
     """Where a user's key is put in a secret store."""
 
@@ -378,7 +381,7 @@ class DeliverSettings(Section):
         """The same, and `command` → the program and a digest of all arguments, which may be secrets."""
         if not self.command:
             return {**self.stores(user)}
-        digest = sha256("\0".join(self.command).encode()).hexdigest()[:16]
+        digest = text_digest("\0".join(self.command))
         return {**self.stores(user), "command": [self.command[0], digest]}
 
     @property

@@ -258,16 +258,27 @@ def test_a_store_with_the_only_copy_of_a_secret_is_looked_at_after_an_interrupte
     assert {call.action for call in sandbox.control.calls()} <= {"GetCallerIdentity"}
 
 
-@pytest.mark.parametrize("content", ["of the team", pytest.param(None, marks=pytest.mark.long)])
-def test_an_existing_secret_into_which_an_interrupted_update_has_written_a_key_gets_its_content_back(
-    content: str | None, new_stack: NewStack, sandbox: Sandbox
-) -> None:
+def existing(**user: Any) -> dict[str, Any]:
+    """A key that is delivered into a secret of somebody else."""
+    return file({}, {"deliver": {"secretsManager": {"existing": "team"}}} | user)
+
+
+def beside_a_secret(content: str | None, new_stack: NewStack, sandbox: Sandbox) -> tuple[Any, Stack]:
+    """A client of Secrets Manager, which has a secret of somebody else, and a stack that does not use it yet."""
     manager = sandbox.client("secretsmanager")
     manager.create_secret(Name="team", **({"SecretString": content} if content else {}))
     stack = new_stack()
     stack.write(PLAIN)
     stack.up()
-    interrupt(stack, file({}, {"deliver": {"secretsManager": {"existing": "team"}}}), "PutSecretValue")
+    return manager, stack
+
+
+@pytest.mark.parametrize("content", ["of the team", pytest.param(None, marks=pytest.mark.long)])
+def test_an_existing_secret_into_which_an_interrupted_update_has_written_a_key_gets_its_content_back(
+    content: str | None, new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    manager, stack = beside_a_secret(content, new_stack, sandbox)
+    interrupt(stack, existing(), "PutSecretValue")
     stack.write(PLAIN)
     place = "secretsManager.existing: the last update did not finish, and the secret 'team' has a"
     assert f"{place}nother content, maybe the access key" in stack.preview().text
@@ -278,11 +289,6 @@ def test_an_existing_secret_into_which_an_interrupted_update_has_written_a_key_g
     assert manager.get_secret_value(SecretId="team")["SecretString"] == (content or "{}")
     stack.up()
     assert stack.preview("--expect-no-changes").changes == {}
-
-
-def existing(**user: Any) -> dict[str, Any]:
-    """A key that is delivered into a secret of somebody else."""
-    return file({}, {"deliver": {"secretsManager": {"existing": "team"}}} | user)
 
 
 @pytest.mark.parametrize(
@@ -325,11 +331,7 @@ def test_what_an_existing_secret_had_is_known_after_two_updates_that_did_not_fin
 def test_what_somebody_else_has_written_into_an_existing_secret_is_not_called_the_key(
     content: str | None, new_stack: NewStack, sandbox: Sandbox
 ) -> None:
-    manager = sandbox.client("secretsmanager")
-    manager.create_secret(Name="team", **({"SecretString": content} if content else {}))
-    stack = new_stack()
-    stack.write(PLAIN)
-    stack.up()
+    manager, stack = beside_a_secret(content, new_stack, sandbox)
     stack.write(existing())
     sandbox.control.fail("PutSecretValue", "AccessDeniedException", times=50)
     assert stack.up(check=False).code != 0
