@@ -24,11 +24,12 @@ def due(steps: list[leak.Step]) -> list[str]:
     return [step.name for step in steps if step.is_due]
 
 
-def test_the_key_goes_first_and_what_is_done_is_not_done_again() -> None:
-    assert due(leak.steps(True, None)) == ["key", "sessions"]
-    assert due(leak.steps(None, DENIED)) == ["key", "sessions"], "a key that may be on is switched off"
-    assert due(leak.steps(True, DENIED)) == ["key", "sessions"], "a key that was on can have made new sessions"
-    assert due(leak.steps(False, None)) == ["sessions"], "the first run was killed in between"
+def test_the_record_goes_first_and_what_is_done_is_not_done_again() -> None:
+    assert due(leak.steps(True, None)) == ["sessions", "key"]
+    assert due(leak.steps(None, DENIED)) == ["sessions", "key"], "a key that may be on is switched off"
+    assert due(leak.steps(True, DENIED)) == ["sessions", "key"], "a key that was on can have made new sessions"
+    assert due(leak.steps(None, None, is_owner=False)) == ["key", "sessions"], "the key tells whose it is"
+    assert due(leak.steps(False, None)) == ["sessions"]
     assert due(leak.steps(False, DENIED)) == []
 
 
@@ -67,6 +68,11 @@ def test_the_stack_file_is_changed_so_that_no_update_revives_the_key(
     role: Any, settings: dict[str, Any], new_key: bool, changed: dict[str, Any]
 ) -> None:
     assert leak.stack_settings(role, 2, settings, new_key) == changed
+
+
+def test_without_a_record_of_the_leak_no_setting_asks_for_an_active_key() -> None:
+    changed = leak.stack_settings("current", 2, {"status": "inactive"}, True, is_recorded=False)
+    assert changed == {"serial": 3, "previous": "inactive"}, "the leaked key would become active if no new one comes"
 
 
 def test_what_stands_in_the_way_of_an_undo_is_known() -> None:

@@ -6,7 +6,7 @@ too. `pulumi up` is never run.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
 from shlex import quote
@@ -104,7 +104,10 @@ class _Answer:
         """Of the policy that denies sessions."""
         self.is_read = True
         """Whether that policy could be read."""
+        self.is_recorded = True
+        """Whether that policy records the leak."""
         self.owner: Owner | None = None
+        self._behind = timedelta()
         self.unfinished = ""
         """The stack whose state has the key from an update that failed."""
         self.before: datetime | None = None
@@ -117,6 +120,7 @@ class _Answer:
             caller = self.account.ask("sts", "get_caller_identity")
         except AwsQueryError as error:
             raise StackError(f"AWS cannot be asked: {error}. {error.cure('sts:GetCallerIdentity')}") from None
+        self._behind = _behind(caller)
         found = self._ask("sts", "get_access_key_info", AccessKeyId=self.key_id)
         account = found["Account"] if found else caller["Account"]
         if account != caller["Account"]:
@@ -166,17 +170,20 @@ class _Answer:
 
     def do_steps(self) -> None:
         """Do what is due, or say what would be done."""
-        decide = rules.undo_steps if self.request.undo else rules.steps
+        is_owner = self.active is not None or not self.request.user
+        undo = self.request.undo
         self.before = rules.denied_before(self.document)
         goes_on = True
-        for step in decide(self.active, self.document):
-            if self.request.undo and not self.is_read:
+        known = self.active, self.document
+        for step in rules.undo_steps(*known) if undo else rules.steps(*known, is_owner):
+            if undo and not self.is_read:
                 self._step(step.name, "FAILED", f"{step.what}: with other credentials, {self._command(step)}")
-            elif not goes_on:  # the policy goes last: it records that the key is to be active again
-                self._step(step.name, "not done", f"{step.what}: first the key must be active. Then run this again.")
+            elif not goes_on:
+                first = "the key must be active" if undo else f"it must be known that the key is {self.user}'s"
+                self._step(step.name, "not done", f"{step.what}: first {first}. Then run this again.")
             elif not step.is_due:
                 self._step(step.name, "already done", self._past(step))
-                if self.request.undo and step.name == "key" and not self.active:
+                if undo and step.name == "key" and not self.active:
                     self.say(f"  {'':12} To activate it: {self._command(step)}")
             elif self.request.dry_run:
                 self._step(step.name, "would", step.what)
@@ -184,12 +191,13 @@ class _Answer:
                 try:
                     {"key": self._switch_key, "sessions": self._deny_sessions}[step.name]()
                 except AwsQueryError as error:
-                    self.failed, goes_on = True, not self.request.undo
+                    self.failed, goes_on = True, not undo and is_owner
+                    self.is_recorded &= is_owner and step.name != "sessions"
                     text = f"{step.what}: {error}. {self._remedy(step, error)}"
                     self._step(step.name, "FAILED", text)
                 else:
-                    undo = None if self.request.undo else f"access-keys leak {self.key_id} --undo"
-                    self._step(step.name, "done", self._past(step), undo)
+                    way_back = None if undo else f"access-keys leak {self.key_id} --undo"
+                    self._step(step.name, "done", self._past(step), way_back)
 
     def _past(self, step: rules.Step) -> str:
         if step.name == "key" or self.request.undo or not self.before:
@@ -203,18 +211,13 @@ class _Answer:
         )
         if response is None:
             raise AwsQueryError(ValueError(f"IAM does not have the key or the user {self.user} any more"))
-        # By AWS's clock, too: the one of this machine may be behind.
-        date = response["ResponseMetadata"]["HTTPHeaders"].get("date")
-        self._now = max(datetime.now(timezone.utc), parsedate_to_datetime(date) if date else _EARLIEST)
-
-    _now: datetime | None = None
 
     def _deny_sessions(self) -> None:
         named = {"UserName": self.user, "PolicyName": rules.deny_name(self.key_id)}
         if self.request.undo:
             self.account.ask("iam", "delete_user_policy", **named)
             return
-        self.before = (self._now or datetime.now(timezone.utc)) + rules.MARGIN
+        self.before = datetime.now(timezone.utc) + self._behind + rules.MARGIN
         document = rules.as_text(rules.deny_document(self.before, self._was_active))
         if not self.account.ask("iam", "put_user_policy", **named, PolicyDocument=document):
             raise AwsQueryError(ValueError(f"IAM does not have the user {self.user} any more"))
@@ -303,7 +306,7 @@ class _Answer:
                 self.data["next"] = f"pulumi refresh --stack {quote(owner.stack)}; {up}"
                 self.say(f"  Next: {self.data['next']}")
                 return
-            values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key)
+            values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key, self.is_recorded)
             diff = edit(owner.stack, entry, values, request.dry_run)
         except (StackError, ValueError) as error:
             text = getattr(error, "message", str(error))
@@ -404,7 +407,10 @@ class _Answer:
             self.say(f"  {'':12} Undo: {undo}")
 
 
-_EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
+def _behind(response: Mapping[str, Any]) -> timedelta:
+    """How far this machine's clock is behind that of AWS, which answered just now."""
+    date = response["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return max(parsedate_to_datetime(date) - datetime.now(timezone.utc), timedelta()) if date else timedelta()
 
 
 def _revoke(arn: str, before: datetime) -> str:

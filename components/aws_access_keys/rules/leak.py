@@ -20,8 +20,9 @@ REVOKE_NAME = "AWSRevokeOlderSessions"
 """The inline policy with which the AWS console revokes a role's sessions."""
 QUARANTINE = "AWSCompromisedKeyQuarantine"
 """How the names of the policies begin that AWS attaches to a user whose key it found in public."""
-MARGIN = timedelta(minutes=1)
-"""Sessions issued until this long after the key was switched off are denied, too: IAM needs some seconds for that."""
+MARGIN = timedelta(minutes=2)
+"""Sessions issued until this long after the deny was written are denied, too: the key is switched off right after it,
+and IAM needs some seconds for that."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ELSEWHERE = "Report an abuse of it to AWS: https://support.aws.amazon.com/#/contacts/report-abuse"
 
@@ -90,19 +91,21 @@ def of_nobody(key_id: str, account: str, error: str, root_has_keys: bool | None)
     )
 
 
-def steps(active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
-    """What is to be done, the fastest and most effective first. A second run finds what is done already.
+def steps(active: bool | None, document: Mapping[str, Any] | None, is_owner: bool = True) -> list[Step]:
+    """What is to be done, in this order. A second run finds what is done already.
+
+    The policy goes first: it also records the leak, and whether the key was active, for whoever comes after a run that
+    was killed.
 
     active: whether IAM has the key switched on; None where that is not known. document: of the policy that denies the
-    sessions of the key's user.
+    sessions of the key's user. is_owner: whether IAM said that the key is the user's; else deactivating it tells that.
     """
     on = active is not False
     # A key that is on can have made sessions since the last run.
     denied = denied_before(document)
-    return [
-        Step("key", on, "deactivate the key", "deactivated the key"),
-        Step("sessions", on or denied is None, f"deny {_SESSIONS}, which would outlive it", f"denied {_SESSIONS}"),
-    ]
+    sessions = Step("sessions", on or denied is None, f"deny {_SESSIONS}, which outlive it", f"denied {_SESSIONS}")
+    key = Step("key", on, "deactivate the key", "deactivated the key")
+    return [sessions, key] if is_owner else [key, sessions]
 
 
 def undo_steps(active: bool | None, document: Mapping[str, Any] | None) -> list[Step]:
@@ -172,11 +175,16 @@ def _statements(document: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def stack_settings(
-    role: Literal["current", "previous"], serial: int, settings: Mapping[str, Any], new_key: bool
+    role: Literal["current", "previous"],
+    serial: int,
+    settings: Mapping[str, Any],
+    new_key: bool,
+    is_recorded: bool = True,
 ) -> dict[str, int | str]:
     """The settings under `users.NAME.key` to change, so that no update makes the leaked key active again.
 
     role, serial: of the leaked key. settings: those in force for the user's key. new_key: whether to ask for another.
+    is_recorded: whether the key's policy records the leak, so that no update activates the key.
     """
     status, previous = (str(settings.get(name)).lower() for name in ("status", "previous"))
     changed: dict[str, int | str] = {}
@@ -185,8 +193,8 @@ def stack_settings(
     if role == "current":
         if int(settings.get("serial", 1)) <= serial:
             changed["serial"] = serial + 1
-        if status == "inactive":
-            changed["status"] = "active"  # of the new key
+        if status == "inactive" and is_recorded:
+            changed["status"] = "active"  # of the new key; of the leaked one, if no new one can be issued
     # The leaked key is kept, as evidence and for `leak --undo`, unless it is about to go.
     if previous not in ("inactive", "deleted" if role == "previous" else "inactive"):
         changed["previous"] = "inactive"
