@@ -87,7 +87,7 @@ class DeliveryCheck:
         is_recorded, was_handed_over = found.content == newest.id, newest.id in self.state.handed_over_ids
         # A key of a finished run was delivered, whatever the record is about now: its users may have it.
         was_delivered = was_handed_over and newest.id != self.state.undecided
-        if not is_recorded and self.state.expired_on and self.rules.status != "active":
+        if not is_recorded and self.state.expired_on and not newest.active and self.rules.status != "active":
             return  # a later day alone does not put an inactive key into the stores again
         missing = found.missing(self.asked.to, self.asked.fields) if is_recorded else dict(self.asked.to)
         # Where the older key would make room, those that still have it get this one first.
@@ -199,15 +199,20 @@ class DeliveryCheck:
         return None
 
     def needs(self, newest: Key, oldest: Key) -> str | None:
-        """Why a key does not make room for a new one: a store has it, in the state as well. None if none has it."""
+        """Why a key does not make room for a new one: a store has it, in the state as well, or it is the only one that
+        works, of a user who is neither suspended nor has a leaked key. None if there is no reason."""
         places = {kind: to for kind, to in aws_stores(self.asked.to).items() if self.asked.holds.get(kind) == oldest.id}
-        if not places:
-            return None
-        has = f"{in_words(places)} has the access key {oldest.id}, which would make room for it"
+        has = f"the access key {oldest.id} would make room for it, and it is active"
+        if places:
+            has = f"{in_words(places)} has the access key {oldest.id}, which would make room for it"
         try:
             if not works(self.account, self.user, oldest):
                 return None
             is_working = works(self.account, self.user, newest)
+            if not places and (
+                is_working or self.rules.status == "inactive" or self.account.has_leaked(self.user, newest.id)
+            ):
+                return None
         except AwsQueryError as error:
             return f"no new key is issued: {has}, and could not be checked ({error})."
         if is_working:

@@ -359,8 +359,8 @@ class _Planner:
         else:
             self._skip(
                 f"{stays} does not work: it is inactive, or IAM no longer has it. Run `pulumi refresh`, then `pulumi "
-                f"up`; if it is inactive, set status to active, or raise serial to {current.name.serial + 1} for a new "
-                "key."
+                f"up`; if it is inactive, set status to active, or delete it and raise serial to "
+                f"{current.name.serial + 1} for a new key: {self._delete_command(current.id)}"
             )
         return retired
 
@@ -542,13 +542,21 @@ class _Planner:
         return {key.id for key in self.state.keys}
 
     def _warn_of(self, unmanaged: Sequence[AccessKeyMetadata]) -> None:
-        for key in unmanaged:
-            if key.id not in {handed_over.id for handed_over in self.state.handed_over}:
-                self.warnings.append(unmanaged_key(self.user, key, self.account))
+        known = {handed_over.id for handed_over in self.state.handed_over}
+        unknown = [key for key in unmanaged if key.id not in known]
+        stored = self.delivery.holding({key.id for key in unknown}) if unknown else {}
+        for key in unknown:
+            places = [where for where, key_id in stored.items() if key_id == key.id]
+            self.warnings.append(
+                f"{' and '.join(places)} has the access key {key.id}, which the state does not have. It may be in use. "
+                f"{take_back(key.id, self.state.lacks_copy, self.spell)}"
+                if places
+                else unmanaged_key(self.user, key, self.account)
+            )
 
     def _delete_command(self, key_id: str) -> str:
         return delete_command(self.user, key_id)
 
 
 def _undo(is_current: bool) -> str:
-    return "remove status and raise serial" if is_current else "set previous to inactive or deleted"
+    return "remove status and raise serial" if is_current else "set previous to inactive until that key is deleted"

@@ -548,6 +548,30 @@ def test_a_previous_key_is_not_retired_while_the_current_one_does_not_work(
     assert not suspended.skipped, "the settings suspend it"
 
 
+@pytest.mark.parametrize(
+    ("inactive", "rules", "is_held"),
+    [
+        ("AKIA-ann-2", KeyRules(serial=3), True),
+        ("AKIA-ann-2", KeyRules(serial=2, rotation=Calendar(date(2026, 11, 1), 20, 7)), True),
+        ("AKIA-ann-2", KeyRules(serial=3, status="inactive"), False),
+        ("AKIA-ann-1", KeyRules(serial=3), False),
+        ("", KeyRules(serial=3), False),
+    ],
+)
+def test_the_only_key_that_works_makes_no_room_for_a_new_one(
+    aws: FakeAws, inactive: str, rules: KeyRules, is_held: bool
+) -> None:
+    aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {inactive}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), rules, guard=False)
+    assert plan.plan.is_new is not is_held
+    assert bool(plan.skipped) is is_held
+    if is_held:
+        assert names(plan) == ("2", "1"), "nothing is deleted"
+        assert "the newer key, AKIA-ann-2, does not work. Delete that one" in plan.skipped[0]
+        aws.attached["get_user_policy"] = {"PolicyDocument": {}}
+        assert ann(aws, MadeUpState().user("ann", "2", "1"), rules, guard=False).plan.is_new, "a leak does not wait"
+
+
 def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:
     aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-1"}
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="inactive"), guard=False)
