@@ -303,8 +303,11 @@ def _stored_names(settings: AccessSettings, spell: Spelling) -> Iterator[Problem
             for user, asked in users.items()
             for setting in ["existing" if getattr(asked, "existing", None) is not None else "name"]
         }
-        names = {user: asked.given_name for user, asked in users.items()}
-        names = {user: name for user, name in names.items() if not (name or "").startswith("arn:")}
+        names = {
+            user: asked.given_name
+            for user, asked in users.items()
+            if not (getattr(asked, "existing", None) and str(asked.given_name).startswith("arn:"))  # not a whole one
+        }
         yield from stored_name_problems(store, names, places)
 
 

@@ -73,6 +73,12 @@ def test_users_move_to_another_stack_without_a_call_to_aws_and_rotate_there(two:
     before, outputs = {user: keys_in_iam(sandbox, user) for user in USERS}, old.outputs()
     early = access_keys(old, "move", *MOVED, "--stack", old.name, "--to", new.name)
     assert f"Pulumi.{new.name}.yaml does not list users: ann, bob. Move their settings" in early.stderr
+    new.write(settings(part(GROUPS, ("mailers",), False), part(USERS, MOVED)))
+    for stack in (new, old):  # one encrypted value makes all of `users` encrypted
+        encrypt = ["config", "set", "--secret", "--path", "aws-access-keys:users.ann.tags.room", "7"]
+        subprocess.run(["pulumi", *encrypt, "--stack", stack.name], cwd=old.folder, env=sandbox.environment, check=True)
+        both = access_keys(old, "move", *MOVED, "--stack", old.name, "--to", new.name)
+        assert f"Pulumi.{old.name}.yaml still lists users: ann, bob. Move their settings" in both.stderr
     old.write(settings(part(GROUPS, ("mailers",)), part(USERS, MOVED, False)))
     new.write(settings(part(GROUPS, ("mailers",), False), part(USERS, MOVED)))
     alone = access_keys(old, "move", "ann", "--stack", old.name, "--to", new.name)

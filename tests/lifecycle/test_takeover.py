@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -305,6 +307,29 @@ def test_outputs_that_an_interrupted_takeover_did_not_write_are_written_by_the_s
     assert "The stack's outputs are written, and the next update changes nothing." in again
     assert stack.outputs() == outputs
     assert grown["two"][1][0] == outputs["accessKeyIds"]["two"]
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [("import", "was changed meanwhile. It was not written"), ("up", "The next update failed: ")],
+)
+def test_what_somebody_writes_into_the_stack_file_meanwhile_is_neither_undone_nor_applied(
+    new_stack: NewStack, sandbox: Sandbox, grown: dict[str, Any], tmp_path: Path, at: str, words: str
+) -> None:
+    stack = new_stack()
+    takeover(stack, "--account", "--user", "two", "--yes")
+    before, path = in_iam(sandbox), stack.environment.get("PATH", sandbox.environment["PATH"])
+    edit = f"sed -i 's/serial: 2/serial: 3/' {stack.file}"
+    moment = '" $* " == *" --import-file "*' if at == "import" else '"$1" == up'
+    wrapper = tmp_path / "pulumi"
+    real = which("pulumi", path=path)
+    wrapper.write_text(f'#!/bin/bash\nif [[ {moment} ]]; then {edit}; fi\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    stack.environment["PATH"] = f"{tmp_path}:{path}"
+    done = takeover(stack, "--account", "--user", "off", "--yes", check=False)
+    assert words in done.stdout + done.stderr
+    assert config(stack)["users"]["two"]["key"]["serial"] == 3
+    assert in_iam(sandbox) == before, "no key was issued or deleted"
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -326,6 +327,34 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         write(path, b"new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["credentials"]
+
+
+def test_a_file_keeps_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, given = tmp_path / "credentials", list[tuple[int, int]]()
+    path.write_text("old")
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: SimpleNamespace(st_uid=123, st_gid=456, st_mode=0o100600))
+    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
+    write_file(path, b"new")
+    assert given == [(123, 456)]
+
+    def refused(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refused)
+    with pytest.raises(OSError, match="Operation not permitted"):
+        write_file(path, b"newer")
+    assert path.read_text() == "new", "nobody's file becomes somebody else's"
+
+
+def test_who_could_read_the_file_and_cannot_any_more_is_said(run: Run) -> None:
+    path = run.home / "shared"
+    path.write_text("[other]\nregion = eu-west-1\n")
+    path.chmod(0o640)
+    code, text = run("bob", "--file", str(path))
+    assert code == 0
+    assert "Warning: the file had mode 640 and has 600 now: only its owner can read it." in text
+    assert mode(path) == 0o600
+    assert "Warning" not in run("bob", "--file", str(path))[1]
 
 
 def test_profiles_written_at_the_same_time_are_all_there(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ class Engine:
         return json.dumps({"deployment": deployment})
 
     @staticmethod
-    def config(*_: str) -> dict[str, Any]:
+    def config(*_: str, **__: bool) -> dict[str, Any]:
         return {}
 
 

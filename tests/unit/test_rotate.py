@@ -281,7 +281,7 @@ def test_the_file_is_found_from_a_folder_below_and_in_the_projects_folder_for_st
             "new has no access key in stack 'dev' yet. `pulumi up --stack dev` creates",
         ),
         (["ann"], "    ann: {key: {serial: two}}\n", "the serial of ann is 'two'. Use a whole number."),
-        (["ann"], "    ann: {key: [\n", "Pulumi.dev.yaml is not valid YAML: while parsing a flow"),
+        (["ann"], "    ann: {key: [\n", "Pulumi.dev.yaml is not valid YAML: line 4, column 1: "),
         (["ann"], "    ann: {start: 2027-02-30}\n", "is not valid YAML: day is out of range for month"),
         (["ann"], "  other: {}\n", "Pulumi.dev.yaml has no user 'ann'. It has no users."),
         (

@@ -143,6 +143,7 @@ def test_a_user_has_what_the_stack_does_not_give_it_already() -> None:
     ("newest", "oldest", "defaults", "key"),
     [
         (False, True, {"status": "active"}, {"serial": 2, "status": "inactive"}),
+        (True, True, {"status": "inactive"}, {"serial": 2, "status": "active"}),
         (True, True, {"previous": "inactive"}, {"serial": 2, "previous": "active"}),
         (True, True, {"previous": "deleted"}, {"serial": 2, "previous": "active"}),
         (True, True, {"previous": "whenidle", "status": "active"}, {"serial": 2}),

@@ -501,8 +501,8 @@ def leak(
 ) -> None:
     """Stop an access key that has leaked.
 
-    Deactivates the key in IAM, then denies the sessions that were made with it, which would outlive it. In the folder
-    of a Pulumi project, edits the stack file, so that no update makes the key active again. Then shows what the key
+    Denies all sessions that its user has, which would outlive the key, and deactivates the key in IAM. In the folder of
+    a Pulumi project, edits the stack file, so that no update makes the key active again. Then shows what the key
     did, and the roles that it assumed. Needs no stack. Every step can be undone, and run again.
     """
     from aws_access_keys.cli.leak import Request

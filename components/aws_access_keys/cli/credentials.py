@@ -4,13 +4,14 @@ As a profile in the AWS shared credentials file, or as a CSV file for `aws confi
 """
 
 import os
+import stat
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
 
-from aws_access_keys.cli.files import locked, write_with_backup
+from aws_access_keys.cli.files import PRIVATE, locked, write_with_backup
 from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_problem, with_profile
 from aws_access_keys.cli.stack import StackError, name_in_iam, stack_config, stack_keys, stack_outputs
 from aws_access_keys.credentials import credentials_csv
@@ -81,8 +82,11 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
     key = current_key(stack, user)
     aws = stack_config(stack, "aws")
     region = aws.get("region")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else PRIVATE
     edited, backup = put_profile(path, profile, key, force, lambda: _works(key, aws))
     warnings: list[str] = []
+    if mode & 0o077:
+        warnings.append(f"the file had mode {mode:o} and has {PRIVATE:o} now: only its owner can read it.")
     if edited.overriding:
         names = ", ".join(edited.overriding)
         warnings.append(f"the profile also has {names}, which AWS's tools may use instead of the key.")

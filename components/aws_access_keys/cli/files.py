@@ -25,10 +25,15 @@ def locked(folder: Path) -> Generator[None]:
 
 
 def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
-    """Write a file by renaming a new one over it. Raises OSError and leaves the old file then."""
+    """Write a file by renaming a new one over it, which has the same owner. Raises OSError and leaves the old file
+    then."""
+    had = path.stat() if path.exists() else None
     descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 600
     try:
         with os.fdopen(descriptor, "wb") as file:
+            made = os.fstat(descriptor)
+            if had and (had.st_uid, had.st_gid) != (made.st_uid, made.st_gid):  # run with sudo
+                os.fchown(descriptor, had.st_uid, had.st_gid)
             file.write(content)
             os.fchmod(file.fileno(), mode)
             file.flush()

@@ -107,7 +107,8 @@ def _check_files(source: str, target: str, moved: Moved) -> None:
     """Raise StackError unless the stack files have what moves in the target, and no longer in the source: the next
     update of a stack deletes what is only in its state.
     """
-    configs = [(stack, stack_config(stack, NAMESPACE)) for stack in (target, source)]
+    # One encrypted value, such as adopt.secret, makes all of `users` encrypted.
+    configs = [(stack, stack_config(stack, NAMESPACE, is_decrypted=True)) for stack in (target, source)]
     if not any("users" in config for _, config in configs):
         return  # the program itself has them
     for section in ("users", "groups"):

@@ -99,15 +99,20 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: boo
             )
         edited, data = changed, mapping(yaml.safe_load(changed))
     if edited != entry.text and not dry_run:
-        file = Path(os.path.realpath(path))
-        try:
-            with locked(file.parent):
-                if read_yaml(path)[0] != entry.text:
-                    raise StackError(f"{path} was changed meanwhile. It was not written; run the command again.")
-                write_file(file, edited.encode(), stat.S_IMODE(file.stat().st_mode))
-        except OSError as error:
-            raise StackError(f"{path} cannot be written: {error.strerror}. It is as it was.") from None
+        write_stack_file(path, entry.text, edited)
     return difference(path, entry.text, edited)
+
+
+def write_stack_file(path: Path, old: str, new: str) -> None:
+    """Write a stack file, unless it is not as it was read. old: empty if there was none. Raises StackError."""
+    file = Path(os.path.realpath(path))
+    try:
+        with locked(file.parent):
+            if (read_yaml(path)[0] if path.exists() else "") != old:
+                raise StackError(f"{path} was changed meanwhile. It was not written; run the command again.")
+            write_file(file, new.encode(), stat.S_IMODE(file.stat().st_mode) if path.exists() else 0o644)
+    except OSError as error:
+        raise StackError(f"{path} cannot be written: {error.strerror}. It is as it was.") from None
 
 
 def difference(path: Path, old: str, new: str) -> list[str]:
@@ -213,4 +218,6 @@ def read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     except OSError as error:
         raise StackError(f"{path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2027-02-30
-        raise StackError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise StackError(f"{path} is not valid YAML: {where}{' '.join(str(problem).split())}") from None

@@ -278,15 +278,16 @@ def config_entries(stack: str, *decrypted: str) -> dict[str, dict[str, Any]]:
     return config | {name: shown[name] for name in secrets}
 
 
-def stack_config(stack: str, namespace: str) -> dict[str, Any]:
-    """The stack's config in a namespace, without the encrypted values; those of `aws` are decrypted, as AWS would
-    otherwise be asked as another caller. Raises StackError.
+def stack_config(stack: str, namespace: str, is_decrypted: bool = False) -> dict[str, Any]:
+    """The stack's config in a namespace. is_decrypted: whether it has the encrypted values, decrypted; it has those of
+    `aws`, as AWS would otherwise be asked as another caller. Raises StackError.
     """
     is_aws = namespace == "aws"
+    is_decrypted = is_decrypted or is_aws
     found = {
         name.removeprefix(f"{namespace}:"): entry.get("objectValue", entry.get("value"))
-        for name, entry in config_entries(stack, *(["aws"] if is_aws else [])).items()
-        if name.startswith(f"{namespace}:") and (is_aws or not entry.get("secret"))
+        for name, entry in config_entries(stack, *([namespace] if is_decrypted else [])).items()
+        if name.startswith(f"{namespace}:") and (is_decrypted or not entry.get("secret"))
     }
     wrong = [name for name in TEXTS if is_aws and not isinstance(found.get(name, ""), str)]
     if wrong:

@@ -151,7 +151,7 @@ class Surroundings:
     """Of every key, unless the user has another one."""
     status: str | None = None
     previous: str | None = None
-    """The same of the status of current keys, and of what becomes of previous ones."""
+    """The same of the status of current keys, and of what becomes of previous ones, at the latest after an overlap."""
 
 
 @dataclass
@@ -214,13 +214,13 @@ def _user(made: Description, user: ExistingUser, around: Surroundings) -> dict[s
 
 
 def _key_settings(keys: Sequence[ExistingKey], around: Surroundings) -> Iterator[tuple[str, Any]]:
-    """What a user's `key` needs so that the next update changes none of the keys. keys: the newest first."""
+    """What a user's `key` needs so that no update changes any of the keys. keys: the newest first."""
     if len(keys) > 1 and around.serial < len(keys):
         yield "serial", len(keys)
     if not around.keeps_secrets:
         yield "keepSecret", True
-    if around.status == "active" and not keys[0].active:
-        yield "status", "inactive"
+    if around.status in ("active", "inactive") and (around.status == "active") != keys[0].active:
+        yield "status", "active" if keys[0].active else "inactive"
     if around.previous in ("deleted", "inactive") and any(older.active for older in keys[1:]):
         yield "previous", "active"
 

@@ -6,9 +6,7 @@ what exists, and the same command completes the takeover.
 """
 
 import json
-import os
 import re
-import stat
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,8 +19,7 @@ from rich.progress import Progress
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.cli.asking import reason_for
-from aws_access_keys.cli.files import write_file
-from aws_access_keys.cli.rotate import difference, read_yaml, stack_file
+from aws_access_keys.cli.rotate import difference, read_yaml, stack_file, write_stack_file
 from aws_access_keys.cli.stack import Owned, StackError, each_stack, list_stacks, owned, pulumi, stack_config
 from aws_access_keys.cli.takeover.account import read_account, with_credentials, with_tried_secrets
 from aws_access_keys.cli.takeover.engine import (
@@ -32,7 +29,6 @@ from aws_access_keys.cli.takeover.engine import (
     hand_over,
     import_resources,
     list_resources,
-    next_changes,
 )
 from aws_access_keys.cli.takeover.stack_text import as_yaml, with_entries
 from aws_access_keys.cli.takeover.terraform import forget_commands, require_account
@@ -92,7 +88,8 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
         # An earlier run can have been interrupted after its import.
         is_checked = is_imported or (write and not json.loads(pulumi("stack", "output", "--json", "--stack", stack)))
         if is_imported:
-            _write(plan)
+            if plan.new != plan.old:
+                write_stack_file(plan.path, plan.old, plan.new)
             task = progress.add_task("importing", total=len(plan.specs))
             try:
                 import_resources(stack, plan.names.document(plan.specs), lambda: progress.advance(task))
@@ -104,9 +101,7 @@ def takeover(stack: str, choice: Choice, terraform: TerraformState | None, write
         if is_checked:
             progress.add_task("checking the next update", total=None)
             try:
-                changes = next_changes(stack)
-                if not changes:  # until then, the stack does not count the keys as handed over
-                    hand_over(stack)
+                changes = hand_over(stack)
             except StackError as error:
                 changes = None
                 plan.problems.append(f"The next update failed: {error.message}")
@@ -211,6 +206,7 @@ def _surroundings(config: Mapping[str, Any], aws: Mapping[str, Any]) -> Surround
     default_tags = mapping(mapping(config.get("aws:defaultTags")).get("tags"))
     defaults = mapping(given("keyDefaults"))
     serial = defaults.get("serial", 1)
+    status, previous = (str(defaults[name]).lower() if defaults.get(name) else None for name in ("status", "previous"))
     return Surroundings(
         partition=partition_of(region_or_default(aws.get("region")) or ""),
         prefix=str(given("namePrefix") or ""),
@@ -219,7 +215,8 @@ def _surroundings(config: Mapping[str, Any], aws: Mapping[str, Any]) -> Surround
         delivers=given("deliver") is not None,
         keeps_secrets=defaults.get("keepSecret") is not False,
         serial=serial if isinstance(serial, int) else 1,
-        **{name: str(defaults[name]).lower() for name in ("status", "previous") if defaults.get(name)},
+        status=status,
+        previous=previous or ("inactive" if defaults.get("rotation") else None),  # once the overlap has ended
     )
 
 
@@ -361,16 +358,6 @@ def _key(spec: Spec, owner: str, user: str, name: str, key: ExistingKey) -> Spec
         secrets = {name: {**SECRET, "plaintext": json.dumps(outputs[name])} for name in SECRETS if name in outputs}
         made |= {"inputs": inputs, "outputs": outputs | secrets}
     return made
-
-
-def _write(plan: Takeover) -> None:
-    if plan.new == plan.old:
-        return
-    mode = stat.S_IMODE(plan.path.stat().st_mode) if plan.path.exists() else 0o644
-    try:
-        write_file(Path(os.path.realpath(plan.path)), plan.new.encode(), mode)
-    except OSError as error:
-        raise StackError(f"{plan.path} cannot be written: {error.strerror}. Nothing was changed.") from None
 
 
 def _lines(

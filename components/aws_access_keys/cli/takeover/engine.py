@@ -70,20 +70,25 @@ def import_resources(stack: str, document: str, advance: Callable[[], None]) -> 
             advance()
 
 
-def next_changes(stack: str) -> list[str]:
-    """What the next update would change: a line for each resource. Raises StackError."""
-    steps = [
-        event["resourcePreEvent"]["metadata"]
-        for event in _events(["preview", "--stack", stack, "--json"], STREAMING)
-        if "resourcePreEvent" in event
-    ]
-    changes = [step for step in steps if step["op"] not in ("same", "read")]
+def hand_over(stack: str) -> list[str]:
+    """Run the update that changes nothing in AWS, and writes the outputs: until then, the stack does not count the keys
+    as handed over. Returns what it would change instead, a line for each resource; then it is not run. Raises
+    StackError.
+
+    It is held to the plan of its preview: somebody may edit the file in between.
+    """
+    with tempfile.TemporaryDirectory(prefix="access-keys-") as folder:
+        plan = str(Path(folder, "plan.json"))  # secrets in it are encrypted as in the state
+        preview = ["preview", "--stack", stack, "--json", "--save-plan", plan]
+        steps = [
+            event["resourcePreEvent"]["metadata"]
+            for event in _events(preview, STREAMING)
+            if "resourcePreEvent" in event
+        ]
+        changes = [step for step in steps if step["op"] not in ("same", "read")]
+        if not changes:
+            list(_events(["up", "--stack", stack, "--yes", "--skip-preview", "--json", "--plan", plan], {}))
     return [f"{step['op']} {step['urn'].split('::', 2)[2].rpartition('$')[2]}" for step in changes]
-
-
-def hand_over(stack: str) -> None:
-    """Run the update that changes nothing in AWS, and writes the outputs. Raises StackError."""
-    list(_events(["up", "--stack", stack, "--yes", "--skip-preview", "--json"], {}))
 
 
 def _events(arguments: Sequence[str], environment: Mapping[str, str], document: str = "") -> Iterator[dict[str, Any]]:
