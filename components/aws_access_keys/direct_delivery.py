@@ -25,6 +25,7 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import CommandError, project_folder, run_command
 from aws_access_keys.credentials import stored_id, stored_key
+from aws_access_keys.rules.keys import is_key_id
 from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, STASH, USER
@@ -91,9 +92,7 @@ class DirectDelivery:
         found = self.settings.destinations(self.user)
         return found if self.without_copy else {kind: to for kind, to in found.items() if kind == "command"}
 
-    def attempt(
-        self, name: str, value: "pulumi.Output[str | None]", opts: pulumi.ResourceOptions
-    ) -> pulumi.CustomResource:
+    def attempt(self, name: str, value: "pulumi.Output[str | None]", opts: pulumi.ResourceOptions) -> pulumi.Stash:
         """Record which key the command is about to get, if its secret is not kept. value: as in `record`."""
 
         async def attempted(text: str | None) -> dict[str, Any]:
@@ -119,8 +118,8 @@ class DirectDelivery:
     ) -> pulumi.Resource:
         """Deliver a value, and record it. value: what a store holds; None where the secret is not known (any more).
 
-        arn: of the user. ids: of the secret in Secrets Manager, of what stands for the parameter, and of the record of
-        the attempt: they come first.
+        arn: of the user. ids: of the secret in Secrets Manager, of what stands for the parameter, and of the key in the
+        record of the attempt, if there is one: they come first.
         """
         kms_key = self.settings.ssm.kms_key if self.settings.ssm else None
 
@@ -131,7 +130,7 @@ class DirectDelivery:
         return pulumi.Stash(name, input=pulumi.Output.unsecret(known), opts=opts)
 
     async def _deliver(
-        self, text: str | None, arn: str, kms_key: str | None, secret_id: str | None, *_: Any
+        self, text: str | None, arn: str, kms_key: str | None, secret_id: str | None, _: Any, *attempted: str | None
     ) -> dict[str, Any]:
         """Returns what is to be recorded."""
         before, wanted, fields = self.state.delivered_directly, self.destinations, self.settings.fields
@@ -167,6 +166,8 @@ class DirectDelivery:
             return _record(before)
         for kind, where in missing.items():  # the command comes last: the stores can tell a later run the secret
             try:
+                if kind == "command" and attempted not in ((), (name,)):
+                    raise CommandError("the engine did not record that the command gets it, as with --target")
                 await asyncio.to_thread(self.account.check_account, arn.split(":")[4])
                 await asyncio.to_thread(self._put, kind, where, text, secret_id, kms_key)
             except (AwsQueryError, CommandError, pulumi.RunError) as error:
@@ -219,7 +220,7 @@ class DirectDelivery:
             return True
         is_ours = self.account.parameters([name]).get(name, {}).get("Description") == DESCRIPTION.format(self.user)
         listed = {key.id for key in self.account.list_access_keys_now(self.user)}
-        if not is_ours or held in listed or self.account.is_unlisted(self.user, held):
+        if not is_ours or not is_key_id(held) or held in listed or self.account.is_unlisted(self.user, held):
             return False
         return self.account.owner(held) is None  # the user may have been renamed
 

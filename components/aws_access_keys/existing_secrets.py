@@ -7,6 +7,7 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.direct_delivery import TOKEN, key_in_store
 from aws_access_keys.facts import Facts
+from aws_access_keys.rules.keys import is_key_id
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import SECRET
@@ -84,7 +85,7 @@ def _key_of_another(account: Account, secret: str, user: str) -> str | None:
         key_id, _ = key_in_store(account, "secretsmanager", secret)
     except AwsQueryError:
         return None
-    owner = account.owner(key_id) if key_id else None
+    owner = account.owner(key_id) if key_id and is_key_id(key_id) else None  # AWS learns nothing else from a secret
     return f"the access key {key_id} of {owner}" if owner not in (None, user) else None
 
 
@@ -129,7 +130,7 @@ def interrupted(
             return
         held, _ = key_in_store(account, "secretsmanager", name)
         ids = {key.id for user in state.users.values() for key in (*user.keys, *user.handed_over)}
-        if held is None or (held not in ids and account.owner(held) not in state.users):
+        if held is None or (held not in ids and not (is_key_id(held) and account.owner(held) in state.users)):
             return
     except AwsQueryError as error:
         if error.code != "ResourceNotFoundException":

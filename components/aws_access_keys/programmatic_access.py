@@ -135,7 +135,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             # The provider could tell without boto3, but to ask it would put it, with these credentials, into the state,
             # and `pulumi refresh` would use it.
             self._account.check_account(account_id)
-        self._is_listing = is_listing()
+        self._state, self._is_listing = state, is_listing()
         if self._is_listing:
             state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())
             self._settings = self._settings.without_adoption()
@@ -221,9 +221,14 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
         without: users that are to have no key. left: user and id of each key that still works although it should not.
         """
-        users = [*plans, *without]
+        users, before = [*plans, *without], {user: self._state.user(user) for user in without}
+        # What an earlier run left open is not forgotten if this one fails before it has deleted the keys.
+        undecided = {user: found.undecided for user, found in before.items()}
+        undecided |= {user: plan.undecided for user, plan in plans.items()}
+        tags = {user: found.kept_tags for user, found in before.items() if found.kept_tags} | self._kept_tags
+        planned = {user: list(found.planned) for user, found in before.items() if found.planned}
         return RunRecord(
-            plans={user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
+            plans=planned | {user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
             idle_days={user: days for user in users if (days := guard.idle_days(user))},
             adopts={user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt},
             retired={user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)},
@@ -232,9 +237,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             tested=self._expectations.tested,
             unkept={user: keys for user in users if (keys := self._deliveries.unkept(user, plans.get(user)))},
             keep_secret={user: False for user in users if not self._deliveries.keeps(user)},
-            tags=self._kept_tags,
+            tags=tags,
             tried={user: tried for user, tried in self._tried.items() if tried},
-            undecided={user: plan.undecided for user, plan in plans.items() if plan.undecided},
+            undecided={user: key_id for user, key_id in undecided.items() if key_id},
             changes=self._changes,
             number=self._number,
             writing={user: writes for user in users if (writes := self._deliveries.writing(user, plans.get(user)))},

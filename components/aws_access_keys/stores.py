@@ -161,11 +161,14 @@ class Stores:
         opts = pulumi.ResourceOptions(
             parent=self.parent, depends_on=after, hooks=pulumi.ResourceHookBinding(before_delete=self._guard)
         )
-        attempts: list[pulumi.CustomResource] = []
+        attempts: list[pulumi.Stash] = []
         if self.direct.without_copy and (self.direct.settings.command or self.direct.state.attempted):
             attempts = [self.direct.attempt(f"{self.name}/{user}/attempt", given, opts)]
-        ids = [*ids, *(attempt.id for attempt in attempts)]
-        record = self.direct.record(f"{self.name}/{user}/delivery", given, self.parent.arn, ids, opts)
+        attempted = [
+            pulumi.Output.all(attempt.id, attempt.input).apply(lambda found: mapping(found[1]).get("key"))
+            for attempt in attempts
+        ]
+        record = self.direct.record(f"{self.name}/{user}/delivery", given, self.parent.arn, [*ids, *attempted], opts)
         self._registered(record)
         return [*attempts, record]
 
@@ -195,11 +198,17 @@ class Stores:
 
 
 def held_key(resource: pulumi.Resource) -> "pulumi.Output[str | None]":
-    """The id of the key that a store holds, once it is registered. resource: what stands for it in the state."""
+    """The id of the key that a store holds, once it exists. resource: what stands for it in the state. Not known where
+    the engine leaves out what is to be new, as a refresh does: what the program gave would count as held."""
+
+    def of(value: "pulumi.Output[Any]", parse: Callable[[Any], str | None]) -> "pulumi.Output[str | None]":
+        assert isinstance(resource, pulumi.CustomResource)
+        return pulumi.Output.all(resource.id, value).apply(lambda found: parse(found[1]))
+
     if isinstance(resource, secretsmanager.SecretVersion):
-        return resource.secret_string.apply(lambda text: stored_id(text or ""))
+        return of(resource.secret_string, lambda text: stored_id(text or ""))
     if isinstance(resource, ssm.Parameter):
-        return resource.value.apply(stored_id)
+        return of(resource.value, stored_id)
     if isinstance(resource, pulumi.Stash):
-        return resource.input.apply(lambda found: mapping(found).get("content"))
+        return of(resource.input, lambda found: mapping(found).get("content"))
     return resource.urn.apply(lambda _: None)

@@ -26,10 +26,11 @@ from aws_access_keys.state import ComponentState
 def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
     """What a run is about to change, as the state has it before; of policies and secrets, not of those that are new.
 
-    What an adopted group or user has beside it is somebody else's.
+    What a group or user has beside it that is adopted now is somebody else's.
     """
     adopted = {f"group {name}" for name, group in settings.groups.items() if group.adopt}
     adopted |= {f"user {name}" for name in settings.users if settings.adopts(name)}
+    adopted -= facts.keys()
     found = Facts()
     for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in _LEFT)}):
         has, wants = facts.get(owner, {}), wanted.get(owner, {})
@@ -99,8 +100,10 @@ def _told(what: str, value: str, actual: str, owner: Mapping[str, str], state: C
     actual = actual or "gone"
     tells = [_EXTRA.get(which) if not value else None, _OTHERWISE.get(f"{which} {actual}"), _OTHERWISE[which]]
     text, cure, *stays = next(filter(None, tells))
-    named = {**owner, "of": state.policy_arns.get(of, of), "actual": actual}
-    others = "".join(f"; or, {one}" for one in stays)
+    keys = state.user(owner["name"]).keys
+    setting = "status" if which != "key" or keys[0].id == of else "previous"
+    named = {**owner, "of": state.policy_arns.get(of, of), "actual": actual, "setting": setting}
+    others = "".join(f"; or, {one.format(**named)}" for one in stays)
     return f"{text.format(**named)}. Run `{cure.format(**named)}`, then this command again{others}."
 
 
@@ -118,7 +121,7 @@ _OTHERWISE = {
     "key Active": (
         "the access key {of} is Active",
         "aws iam update-access-key --user-name {name} --access-key-id {of} --status Inactive",
-        "if it is to work, set its status to active here",
+        "if it is to work, set {setting} to active here",
     ),
     "document": ("the policy has another document in IAM", _REFRESH),
     "version": ("the parameter '{name}' is gone or has another content", _REFRESH),

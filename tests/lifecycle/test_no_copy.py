@@ -370,6 +370,38 @@ def test_what_a_command_did_before_the_run_was_killed_is_not_guessed(
 
 
 @pytest.mark.long
+def test_a_failed_run_without_the_user_does_not_forget_that_nobody_knows_what_the_command_did(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    stack, settings = new_stack(), two(command.settings, ann=1)
+    settings["groups"] = settings["groups"] | {"other": {}}
+    stack.write(settings)
+    stack.up()
+    settings["users"]["ann"]["key"] = {"serial": 2}
+    command.write("time.sleep(60)")
+    stack.write(settings)
+    process = stack.start("up", "--yes", "--skip-preview", "--json")
+    while command.count() < 2:
+        time.sleep(0.05)
+    kill_with_descendants(process.pid)
+    process.communicate()
+    _unlock(stack)
+    unknown = "the command was interrupted while it delivered the access key"
+    assert unknown in stack.up(check=False).text
+    sandbox.control.fail("AttachGroupPolicy", "AccessDenied", times=50)
+    failing = settings["groups"] | {"other": {"policies": ["AmazonSQSFullAccess"]}}
+    stack.write({**settings, "users": {}, "groups": failing, "allowNoUsers": True})
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    left = keys_in_iam(sandbox, "ann")
+    assert len(left) == 2, "the run failed before it deleted a key"
+    stack.write(settings)
+    assert unknown in stack.up(check=False).text
+    assert keys_in_iam(sandbox, "ann") == left
+    command.forget()
+
+
+@pytest.mark.long
 def test_the_command_runs_when_everybody_elses_keys_are_delivered(
     new_stack: NewStack, sandbox: Sandbox, command: Command
 ) -> None:

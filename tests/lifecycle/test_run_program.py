@@ -166,6 +166,24 @@ def test_a_key_that_is_issued_with_target_is_delivered(
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+def test_a_command_gets_no_key_where_target_leaves_out_the_record_of_it(
+    new_stack: NewStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stack, got = new_stack(), tmp_path / "got"
+    stack.write(file({"command": to(got)}, keepSecret=False))
+    stack.up()
+    stack.write(file({"command": to(got)}, keepSecret=False, serial=2, previous="deleted"))
+    refused = stack.up("--target", "**AccessKey::access/ann/2", check=False)
+    assert refused.code != 0
+    assert "the engine did not record that the command gets it, as with --target" in refused.text
+    (first,) = got.read_text().split()
+    assert first in keys_in_iam(sandbox, "ann"), "nobody has another key"
+    stack.up()
+    *_, last = got.read_text().split()
+    assert [*keys_in_iam(sandbox, "ann")] == [last] != [first]
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
 @pytest.mark.long
 def test_what_replaces_an_expired_key_goes_nowhere_else_in_a_refresh_and_into_nobodys_parameter(
     new_stack: NewStack, sandbox: Sandbox

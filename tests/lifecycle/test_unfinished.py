@@ -291,6 +291,20 @@ def test_an_existing_secret_into_which_an_interrupted_update_has_written_a_key_g
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
+def test_a_refresh_that_runs_the_program_does_not_count_as_the_first_delivery(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    manager, stack = beside_a_secret("of the team", new_stack, sandbox)
+    interrupt(stack, existing(), "PutSecretValue")
+    stack.refresh("--clear-pending-creates", "--run-program")
+    stack.write(PLAIN)
+    refused = stack.up(check=False)
+    assert "an access key of this stack in place of what it had" in refused.text
+    follow(stack, sandbox, refused.text)
+    assert manager.get_secret_value(SecretId="team")["SecretString"] == "of the team"
+
+
 @pytest.mark.parametrize(
     ("second", "keep"),
     [
@@ -478,6 +492,28 @@ def test_what_an_adopted_group_had_before_is_never_called_left_over(new_stack: N
     sandbox.control.clear_faults()
     stack.write(with_group("prod", {"adopt": True, "policies": ["AmazonSNSFullAccess"]}))
     assert "the last update did not finish" not in stack.up().text
+
+
+@pytest.mark.parametrize("adopted", ["group", pytest.param("user", marks=pytest.mark.long)])
+def test_what_an_interrupted_update_added_to_something_that_was_adopted_before_is_named(
+    new_stack: NewStack, sandbox: Sandbox, adopted: str
+) -> None:
+    iam = sandbox.client("iam")
+    iam.create_group(GroupName="readers")
+    iam.create_user(UserName="ann")
+    before, restricted = {"adopt": True}, {"adopt": True, "allowFrom": ["203.0.113.0/24"]}
+    stack = new_stack()
+    stack.write(file(before, before))
+    stack.up()
+    changed = file(restricted, before) if adopted == "group" else file(before, restricted)
+    interrupt(stack, changed, f"Put{adopted.capitalize()}Policy")
+    stack.write(file(before, before))
+    stack.refresh("--clear-pending-creates")
+    refused = stack.up(check=False)
+    assert "IAM has an inline policy 'allow-from'" in refused.text
+    follow(stack, sandbox, refused.text)
+    stack.up()
+    assert stack.preview("--expect-no-changes").changes == {}
 
 
 def follow(stack: Stack, sandbox: Sandbox, text: str) -> None:

@@ -1,5 +1,6 @@
 """Which notices are due, from the keys and from what was sent before."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -44,6 +45,17 @@ def test_each_notice_goes_out_once_in_the_life_of_a_key() -> None:
     events, sent = run(sent)
     assert events == ["retired K3", "retired K2"] or events == ["retired K2", "retired K3"], "the user is gone"
     assert run(sent) == ([], {})
+
+
+def test_a_preview_lists_the_new_keys_of_several_users() -> None:
+    one = standing("", inactive="none", rotation="2027-03-02")
+    due, _ = notices([one, replace(one, user="bob")], {}, TODAY, 7)
+    assert sorted((notice.user, notice.event) for notice in due.values()) == [
+        ("ann", "issued"),
+        ("ann", "rotation"),
+        ("bob", "issued"),
+        ("bob", "rotation"),
+    ]
 
 
 def test_a_notice_that_was_not_sent_is_due_again() -> None:

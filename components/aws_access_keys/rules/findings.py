@@ -52,7 +52,10 @@ def overdue_findings(
     """
     found: list[Finding] = []
     if is_reactivated:
-        text = "active in IAM, although the stack left it inactive: run `pulumi refresh`, then `pulumi up`"
+        text = (
+            "active in IAM, although the stack left it inactive. If it has leaked, run `access-keys leak`; else set "
+            "status (of a previous key: previous) to inactive, and run `pulumi refresh` and `pulumi up`"
+        )
         found.append(Finding(rule="reactivated", text=text))
     if age_days is not None and age_days > limits.max_age_days:
         found.append(Finding(rule="age", text=f"{age_days} days old; the limit is {limits.max_age_days}"))

@@ -8,6 +8,13 @@ from aws_access_keys.rules.problem import Problem
 from aws_access_keys.rules.rotation import Calendar
 
 _KEY_ID = re.compile(r"AKIA[A-Z0-9]{12,124}")
+
+
+def is_key_id(text: str) -> bool:
+    """Whether a text looks like the id of a user's access key."""
+    return bool(_KEY_ID.fullmatch(text))
+
+
 CONSOLE_TAGS = "AKIA"  # prefix of the user tags in which the console keeps the descriptions of keys
 
 
@@ -40,7 +47,7 @@ def ignored_tags_problems(where: str, ignored_tags: Sequence[str]) -> Iterator[P
 
 def adoption_problems(where: str, key_id: str, pgp_key: str | None) -> Iterator[Problem]:
     """What can be checked of an adopted key without asking AWS. pgp_key: the setting, where there is one."""
-    if not _KEY_ID.fullmatch(key_id):
+    if not is_key_id(key_id):
         shown = f"'{key_id}'" if re.fullmatch("[A-Z0-9]{1,20}", key_id) else "this"  # it may be a secret
         yield Problem(
             f"{where}.id",

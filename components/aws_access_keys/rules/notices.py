@@ -84,14 +84,14 @@ def notices(
         for key in one.working:
             if key == current:
                 text = f"{one.user} has a new access key{f', {key}' if key else ''}."
-                note(f"{_WORKS}{key}", one, "issued", key, text)
+                note(f"{_WORKS}{key or one.user}", one, "issued", key, text)
             else:
                 marks[f"{_WORKS}{key}"] = {"user": one.user, "owner": one.owner}
         next_rotation = one.keys.get("nextRotation")
         day = date.fromisoformat(next_rotation) if next_rotation and current in one.working else None
         if day and day - timedelta(days=before_days) <= today:
             text = f"The access key {current} of {one.user} will be replaced on {day}."
-            note(f"rotation {current} {day}", one, "rotation", current, text, day)
+            note(f"rotation {current or one.user} {day}", one, "rotation", current, text, day)
         for key, why in one.not_retired.items():
             note(f"held {key}", one, "held", key, f"{why[0].upper()}{why[1:]}")
     for mark in sent.keys() - marks.keys():
