@@ -199,31 +199,48 @@ class DeliveryCheck:
         return None
 
     def needs(self, newest: Key, oldest: Key) -> str | None:
-        """Why a key does not make room for a new one: a store has it, in the state as well, or it is the only one that
-        works, of a user who is neither suspended nor has a leaked key. None if there is no reason."""
-        places = {kind: to for kind, to in aws_stores(self.asked.to).items() if self.asked.holds.get(kind) == oldest.id}
-        has = f"the access key {oldest.id} would make room for it, and it is active"
-        if places:
-            has = f"{in_words(places)} has the access key {oldest.id}, which would make room for it"
+        """Why a key does not make room for a new one: a store has it, in the state as well, and gets the newer key in
+        this run. None if none has it."""
+        if not (places := self._places(oldest)):
+            return None
+        has = f"{places} has the access key {oldest.id}"
         try:
             if not works(self.account, self.user, oldest):
                 return None
-            is_working = works(self.account, self.user, newest)
-            if not places and (
-                is_working or self.rules.status == "inactive" or self.account.has_leaked(self.user, newest.id)
-            ):
+        except AwsQueryError as error:
+            cure = error.cure("iam:ListAccessKeys")
+            return f"no new key is issued: {has}, which could not be listed ({error}). {cure}"
+        return (
+            f"no new key is issued yet: {has}, which would make room for it; this run puts {newest.id} there. To issue "
+            "another key, run `pulumi up` again."
+        )
+
+    def keeps_both(self, newest: Key, oldest: Key) -> str | None:
+        """Why no key of the user changes: the older one, which would make room for a new one, is the only one that
+        works. None if it is not, and where the user is suspended or the newer one has leaked, unless a store has the
+        older one."""
+        places = self._places(oldest)
+        has = f"{places} has the access key {oldest.id}" if places else f"the access key {oldest.id} works"
+        try:
+            if not works(self.account, self.user, oldest) or works(self.account, self.user, newest):
+                return None
+            if not places and (self.rules.status == "inactive" or self.account.has_leaked(self.user, newest.id)):
                 return None
         except AwsQueryError as error:
-            return f"no new key is issued: {has}, and could not be checked ({error})."
-        if is_working:
             return (
-                f"no new key is issued yet: {has}; this run puts {newest.id} there. To issue another key, run "
-                "`pulumi up` again."
+                f"no new key is issued: whether {newest.id} works or has leaked could not be checked ({error}). "
+                f"{error.cure('iam:ListAccessKeys and iam:GetUserPolicy')}"
             )
         return (
-            f"no new key is issued: {has}, and the newer key, {newest.id}, does not work. Delete that one, then run "
-            f"`pulumi refresh` and `pulumi up`: {delete_command(self.user, newest.id)}"
+            f"no new key is issued: {has} and would make room for it, but the newer key, {newest.id}, does not work. "
+            "If that may be used again, set serial back and status to active, and run `pulumi refresh` and `pulumi "
+            f"up`; otherwise delete it, and run these two: {delete_command(self.user, newest.id)}"
         )
+
+    def _places(self, key: Key) -> str:
+        """The stores that have a key, by the state, in words."""
+        places = {kind: to for kind, to in aws_stores(self.asked.to).items() if self.asked.holds.get(kind) == key.id}
+        return in_words(places) if places else ""
 
     def line(self, is_replaced: bool) -> str | None:
         """The line about a key whose secret nobody has; None if there is none."""

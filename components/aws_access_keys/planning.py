@@ -359,8 +359,8 @@ class _Planner:
         else:
             self._skip(
                 f"{stays} does not work: it is inactive, or IAM no longer has it. Run `pulumi refresh`, then `pulumi "
-                f"up`; if it is inactive, set status to active, or delete it and raise serial to "
-                f"{current.name.serial + 1} for a new key: {self._delete_command(current.id)}"
+                f"up`; if it is inactive and may be used again, set status to active; for a new key, raise serial to "
+                f"{current.name.serial + 1} and delete it: {self._delete_command(current.id)}"
             )
         return retired
 
@@ -453,6 +453,8 @@ class _Planner:
                 f"no new key is issued yet: the access key {existing[0].id} was issued by a run that failed; this run "
                 "completes it. To issue another key, run `pulumi up` again."
             )
+        elif oldest and (why := self.delivery.keeps_both(existing[0], oldest)):
+            self.keeps_all, new = True, self._skip(why)
         elif oldest and (why := self.delivery.needs(existing[0], oldest)):
             new = self._skip(why)
         elif oldest and (

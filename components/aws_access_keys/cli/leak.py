@@ -233,6 +233,8 @@ class _Answer:
                 f"everything: aws iam attach-user-policy --user-name {quote(self.user)} --policy-arn "
                 f"{rules.deny_all(self.session.region_name)}"
             )
+        if step.name == "key" and not self.request.undo:  # later sessions are denied only by another run
+            return f"Run this again with other credentials; or, where that is not possible: {self._command(step)}"
         return f"With other credentials: {self._command(step)}"
 
     def _command(self, step: rules.Step) -> str:

@@ -74,7 +74,7 @@ _QUOTAS = "checks that IAM's quotas allow a new attachment or membership"
 _USED = "the retire guard, `adopt`, the report, the inventory, and the last use in messages"
 _ATTACHED = (
     "GetLoginProfile ListMFADevices ListUserPolicies ListAttachedUserPolicies ListSigningCertificates "
-    "ListSSHPublicKeys ListServiceSpecificCredentials"
+    "ListSSHPublicKeys ListServiceSpecificCredentials ListGroupsForUser"
 )
 _HELD = "GetGroup ListAttachedGroupPolicies ListGroupPolicies"
 _STRIPPED = (
@@ -313,13 +313,14 @@ ROWS = (
         otherwise=_LESS,
     ),
     Row(
-        "`status: active`, `previous: active` of a key that was inactive: whether it has leaked",
+        "`status: active`, `previous: active` of a key that was inactive, and a new key where the current one is: "
+        "whether it has leaked",
         "ActivatedKey",
         "user:with a key",
         "iam",
         up="GetUserPolicy",
         preview="GetUserPolicy",
-        otherwise="the key stays inactive",
+        otherwise="the keys stay as they are",
     ),
     Row(
         "`access-keys leak`",
@@ -545,6 +546,7 @@ ROWS = (
         refresh="GenerateDataKey Decrypt",
         destroy="GenerateDataKey Decrypt",
         report="Decrypt",
+        takeover="GenerateDataKey Decrypt",
         inventory="Decrypt",
         only=("StringLike", "kms:ViaService", "s3"),
     ),
