@@ -40,6 +40,8 @@ async def wait_until_accepted(
     again = f"to keep waiting; for another key, delete this one first: {delete}, pulumi refresh, pulumi up."
     if not is_kept:
         again = "for another key in its place: the secret of this one is not kept."
+    if given:
+        again = "to try again. Its users may use it: only the trial failed."
     began, pause, waiting = time.monotonic(), 0.2, False
     while True:
         try:
@@ -54,10 +56,10 @@ async def wait_until_accepted(
                     "delivered, and the key was not touched. Correct the secret."
                 ) from None
             if not temporary or waited + pause > VERIFY_TIMEOUT:
+                which = f"{'adopted' if given else 'new'} access key {key_id} of user {user}"
                 raise NotAcceptedError(
-                    f"AWS does not accept the new access key {key_id} of user {user} ({code}, after {waited:.0f} "
-                    f"seconds). The key is in the state, and the key before it was not touched. Run `pulumi up` "
-                    f"again {again}"
+                    f"AWS does not accept the {which} ({code}, after {waited:.0f} seconds). The key is in the state, "
+                    f"and the key before it was not touched. Run `pulumi up` again {again}"
                 ) from None
             if not waiting:
                 pulumi.log.info(f"waiting for AWS to accept the new access key {key_id} of user {user} ...")

@@ -69,6 +69,26 @@ def aws(stack: Stack, *arguments: str, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_a_key_that_only_a_failed_update_issued_is_not_called_unmanaged(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    users = {"ann": {"groups": ["s3"]}, "bob": {"groups": ["s3"], "deliver": {"ssm": {}}}}
+    config: dict[str, Any] = {"groups": GROUPS, "deliver": {"secretsManager": {}}}
+    stack.write({**config, "users": users})
+    stack.up()
+    sandbox.control.fail("PutParameter", "AccessDeniedException", times=50)
+    stack.write({**config, "users": users, "keyDefaults": {"serial": 2}})
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    text = sandbox.client("secretsmanager").get_secret_value(SecretId="access-keys/ann")["SecretString"]
+    delivered = json.loads(text)["aws_access_key_id"]
+    done = operate(stack, "report")
+    assert f"{delivered} of ann" in done.stdout + done.stderr
+    assert "run `pulumi up`" in done.stdout + done.stderr
+    assert "not managed" not in done.stdout, "nobody is told to delete a key that a store has"
+    stack.up()
+    assert "run `pulumi up`" not in operate(stack, "report").stdout
+
+
 @pytest.mark.long
 def test_the_report_shows_every_key_as_aws_has_it(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()

@@ -341,9 +341,11 @@ def test_a_file_keeps_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "fchown", refused)
-    with pytest.raises(OSError, match="Operation not permitted"):
+    with pytest.raises(OSError, match=r"it belongs to another user \(uid 123\); run this as that user"):
         write_file(path, b"newer")
-    assert path.read_text() == "new", "nobody's file becomes somebody else's"
+    assert path.read_text() == "new", "nobody's secrets become somebody else's"
+    write_file(path, b"newest", 0o644)
+    assert path.read_text() == "newest", "a file that all may read may change its owner"
 
 
 def test_who_could_read_the_file_and_cannot_any_more_is_said(run: Run) -> None:

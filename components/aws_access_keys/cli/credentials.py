@@ -5,7 +5,7 @@ As a profile in the AWS shared credentials file, or as a CSV file for `aws confi
 
 import os
 import stat
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -82,11 +82,8 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
     key = current_key(stack, user)
     aws = stack_config(stack, "aws")
     region = aws.get("region")
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else PRIVATE
+    warnings = list(_no_longer_readable(path))
     edited, backup = put_profile(path, profile, key, force, lambda: _works(key, aws))
-    warnings: list[str] = []
-    if mode & 0o077:
-        warnings.append(f"the file had mode {mode:o} and has {PRIVATE:o} now: only its owner can read it.")
     if edited.overriding:
         names = ", ".join(edited.overriding)
         warnings.append(f"the profile also has {names}, which AWS's tools may use instead of the key.")
@@ -152,11 +149,18 @@ def write_csv(stack: str, user: str, file: str, force: bool) -> tuple[dict[str, 
         )
     key = current_key(stack, user)
     with _writing(path), locked(path.parent):
-        exists = _is_to_be_replaced(path, force)  # another run may have written it meanwhile
+        exists, warnings = _is_to_be_replaced(path, force), list(_no_longer_readable(path))  # as it is by now
         content = credentials_csv({user: key.id}, {user: key.secret}).encode()
         backup = write_with_backup(path, content, exists)
     command = f"aws configure import --csv {quote(f'file://{path}')} && rm {quote(str(path))}"
-    return _result(f"{'Replaced' if exists else 'Created'} {path}", key, path, command, backup, [])
+    return _result(f"{'Replaced' if exists else 'Created'} {path}", key, path, command, backup, warnings)
+
+
+def _no_longer_readable(path: Path) -> Iterator[str]:
+    """A warning where others than its owner can read a file that is about to be written."""
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else PRIVATE
+    if mode & 0o077:
+        yield f"the file had mode {mode:o} and has {PRIVATE:o} now: only its owner can read it."
 
 
 def _is_to_be_replaced(path: Path, force: bool) -> bool:

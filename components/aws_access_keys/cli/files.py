@@ -24,16 +24,19 @@ def locked(folder: Path) -> Generator[None]:
         os.close(descriptor)
 
 
-def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
-    """Write a file by renaming a new one over it, which has the same owner. Raises OSError and leaves the old file
-    then."""
-    had = path.stat() if path.exists() else None
+def write_file(path: Path, content: bytes, mode: int = PRIVATE, owner: Path | None = None) -> None:
+    """Write a file by renaming a new one over it. Raises OSError and leaves the old file then.
+
+    A file that only its owner can read keeps its owner, or is not written; others do where that is possible. owner:
+    the file whose owner counts, if it is not this one.
+    """
+    like = owner or path
+    had = like.stat() if like.exists() else None
     descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 600
     try:
         with os.fdopen(descriptor, "wb") as file:
-            made = os.fstat(descriptor)
-            if had and (had.st_uid, had.st_gid) != (made.st_uid, made.st_gid):  # run with sudo
-                os.fchown(descriptor, had.st_uid, had.st_gid)
+            if had:
+                _give_to(descriptor, had, mode == PRIVATE)
             file.write(content)
             os.fchmod(file.fileno(), mode)
             file.flush()
@@ -43,6 +46,19 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
         with suppress(FileNotFoundError):
             os.unlink(new)
         raise
+
+
+def _give_to(descriptor: int, had: os.stat_result, is_private: bool) -> None:
+    """Give a file to the owner and group of another one, as where sudo was used. Raises OSError if a private one cannot
+    have that owner."""
+    made = os.fstat(descriptor)
+    try:
+        if (had.st_uid, had.st_gid) != (made.st_uid, made.st_gid):
+            os.fchown(descriptor, had.st_uid, had.st_gid)
+    except OSError as error:
+        if is_private and had.st_uid != made.st_uid:
+            text = f"it belongs to another user (uid {had.st_uid}); run this as that user"
+            raise OSError(error.errno, text) from None
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -62,7 +78,7 @@ def write_with_backup(path: Path, content: bytes, is_kept: bool = True) -> Path 
         write_file(path, content)
         return None
     backup = path.with_name(f"{path.name}.{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}.bak")
-    write_file(backup, path.read_bytes())
+    write_file(backup, path.read_bytes(), owner=path)
     try:
         write_file(path, content)
     except BaseException:

@@ -124,8 +124,10 @@ def needed_for_account(stack: str | None, command: Command) -> Needed:
     place = Place(partition_of(region), region or "*", _account(aws, []) or "*")
     about = of_account(place)
     if not aws.get("assumeRoles"):
+        deployment = "{}"
         with suppress(StackError):  # without Pulumi there are no stacks to read
-            deployment = pulumi("stack", "export", "--stack", stack) if stack and command == "takeover" else "{}"
+            deployment = pulumi("stack", "export", "--stack", stack) if stack else deployment
+        with suppress(StackError):
             about |= _backend(mapping(json.loads(deployment).get("deployment")), place)
     found = statements(about, command, place)
     return Needed(command, place.account, found, document(found)[0], [], aws)

@@ -19,9 +19,10 @@ from aws_access_keys.cli.report.as_html import as_html
 from aws_access_keys.cli.report.as_text import as_text, print_listing
 from aws_access_keys.cli.report.data import Listing, Report, as_csv, as_json, report_of
 from aws_access_keys.cli.report.last_used import LastUses, fetch_keys, fetch_last_used
-from aws_access_keys.cli.stack import StackError, owned, stack_config, stack_keys
+from aws_access_keys.cli.stack import Owned, StackError, owned, stack_config, stack_keys
 from aws_access_keys.clock import today
 from aws_access_keys.rules.findings import Limits
+from aws_access_keys.rules.resource_types import COMPONENT
 from aws_access_keys.rules.takeover import Foreign, foreign_parts, parse_account
 from aws_access_keys.session import session_for
 
@@ -35,7 +36,7 @@ def make_report(stack: str, limits: Limits, is_one_of_many: bool = False) -> Rep
     is_one_of_many: whether others are made at the same time, so that no progress is shown.
     """
     day = day_of_report()
-    outputs, config = stack_keys(stack), stack_config(stack, "aws")
+    outputs, config, own = stack_keys(stack), stack_config(stack, "aws"), owned(stack)
     users = {
         part[role]["id"]: user
         for user, part in outputs["keys"].items()
@@ -49,19 +50,23 @@ def make_report(stack: str, limits: Limits, is_one_of_many: bool = False) -> Rep
         for role in ("current", "previous"):
             if key := part.get(role):  # the state does not know what somebody changed in IAM
                 key |= {"recorded": key["status"], "status": statuses.get(key["id"], key["status"])}
-    unmanaged = {user: [key for key in keys if key["id"] not in users] for user, keys in in_iam.items()}
+    # Of an update that failed: a store may have one already.
+    unfinished = {key_id for key_id, found in own.keys.items() if COMPONENT in str(found["urn"])} - users.keys()
+    listed = {user: [key for key in keys if key["id"] not in users] for user, keys in in_iam.items()}
+    unmanaged = {user: [key for key in keys if key["id"] not in unfinished] for user, keys in listed.items()}
+    left = [f"{key['id']} of {user}" for user, keys in listed.items() for key in keys if key["id"] in unfinished]
     users |= {key["id"]: user for user, keys in unmanaged.items() for key in keys}
     with progress_of(0 if is_one_of_many else len(users)) as progress:
         task = progress.add_task("asking AWS for last uses", total=len(users))
         uses = fetch_last_used(users, lambda: session_for(config), lambda: progress.advance(task))
-        foreign, unread = _foreign(stack, Account(lambda: session_for(config)), progress)
-    problems = " ".join(text for text in (_problem(uses, len(users)), problem, unread) if text)
+        foreign, unread = _foreign(own, Account(lambda: session_for(config)), progress)
+    new = f"The last update did not finish, and has issued {', '.join(left)}: run `pulumi up`." if left else None
+    problems = " ".join(text for text in (_problem(uses, len(users)), problem, unread, new) if text)
     return report_of(stack, outputs, uses.known, day, limits, problems or None, unmanaged, foreign)
 
 
-def _foreign(stack: str, account: Account, progress: Progress) -> tuple[list[Foreign], str | None]:
+def _foreign(own: Owned, account: Account, progress: Progress) -> tuple[list[Foreign], str | None]:
     """What the stack's groups and users have in IAM and the stack does not manage, or why that is not known."""
-    own = owned(stack)
     try:
         found = parse_account(authorization_details(account, ("User", "Group"), progress))
     except AwsQueryError as error:

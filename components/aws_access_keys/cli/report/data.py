@@ -32,7 +32,7 @@ KEY_LIMITS = (
 )
 UNMANAGED = (
     "Keys marked 'not managed' were created outside this stack, or their secret was lost in a failed update. If nobody "
-    "uses such a key, delete it: aws iam delete-access-key --user-name USER --access-key-id ID"
+    "uses such a key, and no store has it, delete it: aws iam delete-access-key --user-name USER --access-key-id ID"
 )
 
 FOREIGN = (
