@@ -51,6 +51,11 @@ def aws_config_problems(config: Mapping[str, str]) -> Iterator[Problem]:
         if name == key or name.partition(".")[0] in known:
             if name in ("allowedAccountIds", "forbiddenAccountIds") and not re.fullmatch(_ACCOUNT_IDS, value):
                 yield Problem(key, f'expected a list of account ids, for example ["123456789012"], got {value}.', True)
+            if name.partition(".")[0] == "assumeRoleWithWebIdentity":
+                cure = "Set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE in the environment, which both read."
+                yield Problem(
+                    key, f"the provider would use this role, but the program's own calls would not. {cure}", True
+                )
             if name == "assumeRoles":
                 try:
                     roles_of(value)

@@ -79,15 +79,17 @@ FIRST_WRITTEN = ("parameter", "existing")
 
 def facts_of_parameters(facts: Facts, wanted: Facts, state: ComponentState, account: Account) -> Facts:
     """The parameters that are to be new and are there already, though the state does not have them: none of them is
-    left over from this run or the one before. Where AWS does not tell, nobody knows that later, either. In a preview,
-    whose facts are not recorded, none."""
+    left over from this run or the one before. In a preview, whose facts are not recorded, none."""
     absent = {owner for owner, changed in state.changes.items() if not changed.get("version")}
     known = facts.keys() if state.is_written else facts.keys() | absent
     new = [owner.partition(" ")[2] for owner in wanted if owner.startswith("parameter ") and owner not in known]
     try:
         found = account.parameters([] if pulumi.runtime.is_dry_run() else new)
-    except AwsQueryError:
-        return {f"parameter {name}": {"version": "unknown"} for name in new}
+    except AwsQueryError as error:
+        raise pulumi.RunError(
+            f"whether SSM has the parameter {', '.join(new)} already could not be checked: {error}. "
+            f"{error.cure('ssm:DescribeParameters')} Nothing was changed."
+        ) from None
     return {f"parameter {name}": {"version": version_of(one["Version"])} for name, one in found.items()}
 
 

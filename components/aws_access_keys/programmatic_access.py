@@ -222,10 +222,12 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         without: users that are to have no key. left: user and id of each key that still works although it should not.
         """
         users, before = [*plans, *without], {user: self._state.user(user) for user in without}
-        # What an earlier run left open is not forgotten if this one fails before it has deleted the keys.
+        # What an earlier run left open is not forgotten if this one fails before it has deleted the keys or the users.
+        removed = {user: found.kept_tags for user, found in before.items() if user not in self._settings.users}
+        tags = {user: tags for user, tags in removed.items() if tags} | self._kept_tags
+        before = {user: found for user, found in before.items() if found.keys}
         undecided = {user: found.undecided for user, found in before.items()}
         undecided |= {user: plan.undecided for user, plan in plans.items()}
-        tags = {user: found.kept_tags for user, found in before.items() if found.kept_tags} | self._kept_tags
         planned = {user: list(found.planned) for user, found in before.items() if found.planned}
         return RunRecord(
             plans=planned | {user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
@@ -518,7 +520,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         if self._notifying:
             tags = {user: self._settings.effective_tags(user) for user in keys}
             self.notices = pulumi.Output.all(accepted, self.keys, tags).apply(lambda found: self._notify(run, *found))
-            outputs["notices"] = state.notices if pulumi.runtime.is_dry_run() else self.notices
+            is_changed = self._sends or not state.notices
+            planned = pulumi.UNKNOWN if is_changed else state.notices  # an update that is held to its plan compares
+            outputs["notices"] = planned if pulumi.runtime.is_dry_run() else self.notices
         # With --continue-on-error, those of the last finished run stay where this one fails.
         accepted.apply(lambda done: self.register_outputs(outputs) if done else None)
 

@@ -42,7 +42,7 @@ def removal_problems(
     """What keeps removed users from being deleted, and a line for each one that is deleted with what is listed."""
     found = in_parallel(lambda user: list(unmanaged_items(user, states[user], account)), removed)
     problems: list[Problem] = []
-    lines: list[str] = []
+    lines = list(filter(None, in_parallel(lambda user: _other_groups(user, states[user], account), removed)))
     for user, things in zip(removed, found, strict=True):
         listed = ", ".join(things)
         if things and states[user].force_destroy:
@@ -57,6 +57,17 @@ def removal_problems(
                 )
             )
     return problems, lines
+
+
+def _other_groups(user: str, state: UserState, account: Account) -> str | None:
+    """A line about groups of a removed user that the stack does not manage: the provider ends these memberships."""
+    try:
+        others = sorted(account.groups_of(user) - state.groups) if state.exists else []
+    except AwsQueryError:
+        return None
+    return (
+        f"the user {user} also leaves groups that this stack does not manage: {', '.join(others)}" if others else None
+    )
 
 
 def unfinished_adoptions(removed: Sequence[str], state: ComponentState, spell: Spelling) -> Iterator[Problem]:

@@ -40,9 +40,12 @@ def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack
     kept["users"]["ann"]["forceDestroy"] = True
     stack.write(kept)
     stack.up()
+    sandbox.client("iam").create_group(GroupName="theirs")
+    sandbox.client("iam").add_user_to_group(GroupName="theirs", UserName="ann")
     stack.write({"groups": GROUPS, "users": {"bob": {"groups": ["test"]}}})
     assert f"is deleted with everything that this stack does not manage: the access key {extra}" in stack.preview().text
     assert f"{extra} (active, created on " in stack.preview().text, "with its last use"
+    assert "the user ann also leaves groups that this stack does not manage: theirs" in stack.preview().text
     stack.up()
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["bob"]
 

@@ -293,6 +293,7 @@ def test_outputs_that_an_interrupted_takeover_did_not_write_are_written_by_the_s
     new_stack: NewStack, grown: dict[str, Any]
 ) -> None:
     stack = new_stack()
+    stack.write({"notify": {"command": ["true"]}})  # what was sent is an output, too
     takeover(stack, "--account", "--user", "two", "--yes")
     outputs = stack.outputs()
     stack.save_state()

@@ -77,16 +77,19 @@ def allowing_statements(document: Document) -> Iterator[Mapping[str, Any]]:
 _GRANTING = (
     "iam:AddUserToGroup",
     "iam:AttachGroupPolicy",
+    "iam:AttachRolePolicy",
     "iam:AttachUserPolicy",
     "iam:CreateAccessKey",
     "iam:CreateLoginProfile",
     "iam:CreatePolicyVersion",
     "iam:PutGroupPolicy",
+    "iam:PutRolePolicy",
     "iam:PutUserPolicy",
     "iam:SetDefaultPolicyVersion",
+    "iam:UpdateAssumeRolePolicy",
     "iam:UpdateLoginProfile",
 )
-"""Anyone who may do one of these to any user, group or policy can get every permission that a user there has."""
+"""Anyone who may do one of these to any user, group, role or policy can get every permission that one there has."""
 
 
 _NAMES = ("zq-0000-zq", "0x-wvy-wvy-0x")
@@ -114,13 +117,13 @@ def _is_administrative(statement: Mapping[str, Any]) -> bool:
 
 
 def _is_all_of_iam(resource: str) -> bool:
-    """Whether a pattern of ARNs matches all users, all groups or all policies of an account."""
+    """Whether a pattern of ARNs matches all users, groups, roles or policies of an account."""
     parts = [*resource.split(":"), *[""] * 5]
     partition = parts[1] if re.fullmatch(r"[a-z-]+", parts[1]) else "aws"
     if len(resource.split(":")) > 4 and not parts[4].isdigit():
         resource = ":".join([*parts[:4], "*", *resource.split(":")[5:]])
     account = parts[4] if parts[4].isdigit() else "123456789012"
-    arns = [f"arn:{partition}:iam::{account}:{kind}" for kind in ("user", "group", "policy")]
+    arns = [f"arn:{partition}:iam::{account}:{kind}" for kind in ("user", "group", "role", "policy")]
     return any(all(fnmatchcase(f"{arn}/{name}", resource) for name in _NAMES) for arn in arns)
 
 

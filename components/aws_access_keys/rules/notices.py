@@ -90,7 +90,8 @@ def notices(
         next_rotation = one.keys.get("nextRotation")
         day = date.fromisoformat(next_rotation) if next_rotation and current in one.working else None
         if day and day - timedelta(days=before_days) <= today:
-            text = f"The access key {current} of {one.user} will be replaced on {day}."
+            which = f"access key {current}" if current else "new access key"
+            text = f"The {which} of {one.user} will be replaced on {day}."
             note(f"rotation {current or one.user} {day}", one, "rotation", current, text, day)
         for key, why in one.not_retired.items():
             note(f"held {key}", one, "held", key, f"{why[0].upper()}{why[1:]}")

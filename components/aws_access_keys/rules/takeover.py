@@ -214,7 +214,8 @@ def _user(made: Description, user: ExistingUser, around: Surroundings) -> dict[s
 
 
 def _key_settings(keys: Sequence[ExistingKey], around: Surroundings) -> Iterator[tuple[str, Any]]:
-    """What a user's `key` needs so that no update changes any of the keys. keys: the newest first."""
+    """What a user's `key` needs so that the next update changes none of the keys, and no overlap begins with it.
+    keys: the newest first."""
     if len(keys) > 1 and around.serial < len(keys):
         yield "serial", len(keys)
     if not around.keeps_secrets:
