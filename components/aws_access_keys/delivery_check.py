@@ -216,25 +216,25 @@ class DeliveryCheck:
         )
 
     def keeps_both(self, newest: Key, oldest: Key) -> str | None:
-        """Why no key of the user changes: the older one, which would make room for a new one, is the only one that
-        works. None if it is not, and where the user is suspended or the newer one has leaked, unless a store has the
-        older one."""
+        """Why a key makes no room for a new one: it is the only one that works. None if it is not, and where the newer
+        one has leaked, unless a store has the older one."""
         places = self._places(oldest)
         has = f"{places} has the access key {oldest.id}" if places else f"the access key {oldest.id} works"
         try:
             if not works(self.account, self.user, oldest) or works(self.account, self.user, newest):
                 return None
-            if not places and (self.rules.status == "inactive" or self.account.has_leaked(self.user, newest.id)):
+            if not places and self.account.has_leaked(self.user, newest.id):
                 return None
         except AwsQueryError as error:
             return (
                 f"no new key is issued: whether {newest.id} works or has leaked could not be checked ({error}). "
                 f"{error.cure('iam:ListAccessKeys and iam:GetUserPolicy')}"
             )
+        back = "set serial back, " if self.rules.serial > newest.name.serial else ""
         return (
             f"no new key is issued: {has} and would make room for it, but the newer key, {newest.id}, does not work. "
-            "If that may be used again, set serial back and status to active, and run `pulumi refresh` and `pulumi "
-            f"up`; otherwise delete it, and run these two: {delete_command(self.user, newest.id)}"
+            f"If that may be used again, {back}set status to active, and run `pulumi refresh` and `pulumi up`; "
+            f"otherwise delete it, and run these two: {delete_command(self.user, newest.id)}"
         )
 
     def _places(self, key: Key) -> str:

@@ -131,6 +131,8 @@ class _Planner:
     not_retired: dict[str, str] = field(default_factory=dict[str, str])
     keeps_all: bool = False
     """Whether every key stays as it is."""
+    only_working: KeyName | None = None
+    """A key that makes no room for a new one because the newer one does not work."""
     blocking: KeyName | None = None
     """A key that keeps a new one from being issued: it is in use, or in a store. That was reported."""
 
@@ -153,7 +155,7 @@ class _Planner:
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
         if leaked := self._leaked(plan, keys):
             plan = plan_keys(self.rules, keys, self.today, new, replaced, leaked)
-        if keep := self._kept(plan, keys) | leaked:
+        if keep := self._kept(plan, keys) | leaked | self._kept_for_new(keys, new):
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
         self._warn(plan, [key for key in keys if key.name not in leaked])
         current = next((key for key in keys if key.name == plan.current.name), None)
@@ -315,6 +317,15 @@ class _Planner:
                 kept.add(key.name)
         return kept
 
+    def _kept_for_new(self, keys: Sequence[Key], new: KeyName | None) -> set[KeyName]:
+        """The keys that stay as they are where a new one is asked for and cannot be issued: the one that it was to
+        replace is not activated, because it may have leaked, and the only one that works is not retired."""
+        if new or self.rules.status == "inactive":
+            return set()
+        is_asked = self.rules.serial > keys[0].name.serial
+        replaced = {keys[0].name} if is_asked and not keys[0].active else set[KeyName]()
+        return replaced | ({self.only_working} if self.only_working else set())
+
     def _expired_on(self, plan: KeyPlan, keys: Sequence[Key]) -> date | None:
         if self._has_expired:
             return self.rules.expires if plan.current.status == "inactive" else None
@@ -344,7 +355,7 @@ class _Planner:
 
     def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """Previous keys that would be retired although the current one does not work and is not suspended."""
-        retired = {name for name in retirements(plan, keys) if name != plan.current.name}
+        retired = {name for name in retirements(plan, keys) if name not in (plan.current.name, self.only_working)}
         current = next(key for key in keys if key.name == plan.current.name)
         is_activated = plan.current.status == "active" and not current.active
         if not retired or plan.current.status == "inactive" or is_activated:
@@ -454,7 +465,7 @@ class _Planner:
                 "completes it. To issue another key, run `pulumi up` again."
             )
         elif oldest and (why := self.delivery.keeps_both(existing[0], oldest)):
-            self.keeps_all, new = True, self._skip(why)
+            self.only_working, new = oldest.name, self._skip(why)
         elif oldest and (why := self.delivery.needs(existing[0], oldest)):
             new = self._skip(why)
         elif oldest and (

@@ -357,7 +357,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             raise InUseError(
                 f"These keys would be deleted, but are still in use:\n{as_lines(in_use, spell)}\nNothing was changed."
             )
-        problems, lines = removal_problems(removed, state.users, spell, self._account)
+        problems, lines = removal_problems(removed, state, spell, self._account)
         refuse(problems, spell, self._name)
         copies, held = removed_copies(settings, state, run.resources)
         lines += copies
@@ -520,9 +520,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         if self._notifying:
             tags = {user: self._settings.effective_tags(user) for user in keys}
             self.notices = pulumi.Output.all(accepted, self.keys, tags).apply(lambda found: self._notify(run, *found))
-            is_changed = self._sends or not state.notices
-            planned = pulumi.UNKNOWN if is_changed else state.notices  # an update that is held to its plan compares
-            outputs["notices"] = planned if pulumi.runtime.is_dry_run() else self.notices
+            # Not known before: an update that is held to its plan compares it.
+            outputs["notices"] = pulumi.UNKNOWN if pulumi.runtime.is_dry_run() else self.notices
         # With --continue-on-error, those of the last finished run stay where this one fails.
         accepted.apply(lambda done: self.register_outputs(outputs) if done else None)
 

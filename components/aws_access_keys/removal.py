@@ -37,12 +37,13 @@ ATTACHED: dict[str, _Found] = {
 
 
 def removal_problems(
-    removed: Sequence[str], states: Mapping[str, UserState], spell: Spelling, account: Account
+    removed: Sequence[str], state: ComponentState, spell: Spelling, account: Account
 ) -> tuple[list[Problem], list[str]]:
     """What keeps removed users from being deleted, and a line for each one that is deleted with what is listed."""
+    states = state.users
     found = in_parallel(lambda user: list(unmanaged_items(user, states[user], account)), removed)
     problems: list[Problem] = []
-    lines = list(filter(None, in_parallel(lambda user: _other_groups(user, states[user], account), removed)))
+    lines = list(filter(None, in_parallel(lambda user: _other_groups(user, state, account), removed)))
     for user, things in zip(removed, found, strict=True):
         listed = ", ".join(things)
         if things and states[user].force_destroy:
@@ -59,10 +60,12 @@ def removal_problems(
     return problems, lines
 
 
-def _other_groups(user: str, state: UserState, account: Account) -> str | None:
+def _other_groups(user: str, state: ComponentState, account: Account) -> str | None:
     """A line about groups of a removed user that the stack does not manage: the provider ends these memberships."""
+    found = state.users[user]
     try:
-        others = sorted(account.groups_of(user) - state.groups) if state.exists else []
+        own = found.groups | state.given.get(("user", user), {}).keys()
+        others = sorted(account.groups_of(user) - own) if found.exists else []
     except AwsQueryError:
         return None
     return (

@@ -54,8 +54,8 @@ def read_state(component: pulumi.ComponentResource) -> tuple[ComponentState, Map
 def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     """The state of the component with a URN. resources: URN → `type` and `outputs` of each resource of the stack."""
     below = Below(urn, resources)
-    last_run = below.outputs(PLANS).get("", {})
-    record = RunRecord.of_outputs(last_run)
+    plans = below.outputs(PLANS)  # there from the beginning of the first run, its outputs a moment later
+    record = RunRecord.of_outputs(plans.get("", {}))
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     registered = mapping(own.get("keys"))
     keys, unkept, encrypted = _keys(below, record, registered)
@@ -142,7 +142,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     made = [*below.outputs(POLICY).values(), *below.outputs(GROUP, POLICY).values()]
     return ComponentState(
         urn=urn,
-        is_new=not (own or last_run or users or groups),
+        is_new=not (own or plans or users or groups),
         users=users,
         groups=groups,
         policies={str(found.get("name")): str(found.get("policy")) for found in made},

@@ -374,7 +374,7 @@ def test_a_failed_run_without_the_user_does_not_forget_that_nobody_knows_what_th
     new_stack: NewStack, sandbox: Sandbox, command: Command
 ) -> None:
     stack, settings = new_stack(), two(command.settings, ann=1)
-    settings["groups"] = settings["groups"] | {"other": {}}
+    settings["groups"] = settings["groups"] | {"other": {"policies": ["AmazonSNSFullAccess"]}}
     stack.write(settings)
     stack.up()
     settings["users"]["ann"]["key"] = {"serial": 2}

@@ -85,6 +85,8 @@ def test_a_key_that_only_a_failed_update_issued_is_not_called_unmanaged(new_stac
     assert f"{delivered} of ann" in done.stdout + done.stderr
     assert "run `pulumi up`" in done.stdout + done.stderr
     assert "not managed" not in done.stdout, "nobody is told to delete a key that a store has"
+    rows = json.loads(operate(stack, "report", "--output", "json").stdout)["keys"]
+    assert [row["name"] for row in rows if row["id"] == delivered] == ["2"], "it is judged as every other key"
     stack.up()
     assert "run `pulumi up`" not in operate(stack, "report").stdout
 

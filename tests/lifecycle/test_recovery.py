@@ -849,7 +849,8 @@ def test_a_key_that_a_store_has_again_after_a_refresh_makes_no_room_for_a_new_on
     stack.refresh()
     stack.write({**config(serial=3), **deliver})
     refused = stack.up(check=False)
-    assert f"has the access key {old[0]}, which would make room for it" in refused.text
+    assert f"has the access key {old[0]}" in refused.text
+    assert "would make room for it" in refused.text
     assert works(sandbox, old)
     if is_working:
         assert stored_keys(sandbox)[name] == current, "the store has the current one now"

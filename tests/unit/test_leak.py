@@ -70,11 +70,9 @@ def test_the_stack_file_is_changed_so_that_no_update_revives_the_key(
     assert leak.stack_settings(role, 2, settings, new_key) == changed
 
 
-def test_without_a_record_of_the_leak_no_setting_asks_for_an_active_key() -> None:
+def test_a_key_whose_leak_is_not_recorded_stays_suspended() -> None:
     changed = leak.stack_settings("current", 2, {"status": "inactive"}, True, is_recorded=False)
-    assert changed == {"serial": 3, "previous": "inactive"}, "the leaked key would become active if no new one comes"
-    changed = leak.stack_settings("current", 2, {"status": "active"}, True, is_recorded=False)
-    assert changed == {"serial": 3, "status": "inactive", "previous": "inactive"}
+    assert changed == {"serial": 3, "previous": "inactive"}
 
 
 def test_what_stands_in_the_way_of_an_undo_is_known() -> None:

@@ -553,7 +553,7 @@ def test_a_previous_key_is_not_retired_while_the_current_one_does_not_work(
     [
         ("AKIA-ann-2", KeyRules(serial=3), True),
         ("AKIA-ann-2", KeyRules(serial=2, rotation=Calendar(date(2026, 11, 1), 20, 7)), True),
-        ("AKIA-ann-2", KeyRules(serial=3, status="inactive"), False),
+        ("AKIA-ann-2", KeyRules(serial=3, status="inactive"), True),
         ("AKIA-ann-1", KeyRules(serial=3), False),
         ("", KeyRules(serial=3), False),
     ],

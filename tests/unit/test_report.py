@@ -122,7 +122,7 @@ def test_a_key_that_somebody_activated_after_the_stack_left_it_inactive_is_overd
 
 def test_a_user_without_a_managed_key_who_has_another_is_listed() -> None:
     other = {"id": "AKIA9", "status": "Active", "created": "2026-11-01T00:00:00+00:00"}
-    (row,) = report_of("dev", {"keys": {}}, {}, DAY, Limits(), unmanaged={"eve": [other]}).keys
+    (row,) = report_of("dev", {"keys": {}}, {}, DAY, Limits(), others={"eve": [other]}).keys
     assert (row.user, row.id, row.role) == ("eve", "AKIA9", "unmanaged")
 
 
@@ -233,7 +233,7 @@ def test_json_has_the_documented_shape(report: Report) -> None:
 
 def test_a_key_that_the_stack_does_not_manage_is_in_every_format() -> None:
     other = {"id": "AKIAOTHER00000000007", "status": "Active", "created": "2026-01-01T00:00:00+00:00"}
-    report = report_of("dev", OUTPUTS, {**USED, other["id"]: None}, DAY, Limits(), unmanaged={"new": [other]})
+    report = report_of("dev", OUTPUTS, {**USED, other["id"]: None}, DAY, Limits(), others={"new": [other]})
     row = next(row for row in report.keys if row.id == other["id"])
     assert (row.user, row.role, row.serial, row.name, row.age_days) == ("new", "unmanaged", None, "", 326)
     assert rules(row) == ["age", "unused"], "it is overdue as any other key"

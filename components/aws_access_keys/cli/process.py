@@ -53,7 +53,7 @@ def from_store(user: str, store: str, name: str | None, profile: str | None, reg
         if store == "ssm":
             found = session.client("ssm").get_parameter(Name=stored, WithDecryption=True)["Parameter"]["Value"]
         else:
-            found = session.client("secretsmanager").get_secret_value(SecretId=stored).get("SecretString")
+            found = session.client("secretsmanager").get_secret_value(SecretId=stored).get("SecretString") or ""
     except (*sdk_errors(), ValueError) as error:  # ValueError: AWS_ENDPOINT_URL is not a URL
         raise CredentialsError(f"'{stored}' in {store} cannot be read: {format_error(error)}.") from None
     finally:

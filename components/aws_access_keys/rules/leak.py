@@ -193,9 +193,8 @@ def stack_settings(
     if role == "current":
         if int(settings.get("serial", 1)) <= serial:
             changed["serial"] = serial + 1
-        if (status == "inactive" and is_recorded) or (status == "active" and not is_recorded):
-            # Of the new key; and of the leaked one, if no new one can be issued.
-            changed["status"] = "active" if is_recorded else "inactive"
+        if status == "inactive" and is_recorded:
+            changed["status"] = "active"  # of the new key
     # The leaked key is kept, as evidence and for `leak --undo`, unless it is about to go.
     if previous not in ("inactive", "deleted" if role == "previous" else "inactive"):
         changed["previous"] = "inactive"

@@ -51,18 +51,18 @@ def make_report(stack: str, limits: Limits, is_one_of_many: bool = False) -> Rep
             if key := part.get(role):  # the state does not know what somebody changed in IAM
                 key |= {"recorded": key["status"], "status": statuses.get(key["id"], key["status"])}
     # Of an update that failed: a store may have one already.
-    unfinished = {key_id for key_id, found in own.keys.items() if COMPONENT in str(found["urn"])} - users.keys()
-    listed = {user: [key for key in keys if key["id"] not in users] for user, keys in in_iam.items()}
-    unmanaged = {user: [key for key in keys if key["id"] not in unfinished] for user, keys in listed.items()}
-    left = [f"{key['id']} of {user}" for user, keys in listed.items() for key in keys if key["id"] in unfinished]
-    users |= {key["id"]: user for user, keys in unmanaged.items() for key in keys}
+    of_components = {key_id: str(found["urn"]) for key_id, found in own.keys.items() if COMPONENT in str(found["urn"])}
+    unfinished = {key_id: urn.rpartition("/")[2] for key_id, urn in of_components.items() if key_id not in users}
+    others = {user: [key for key in keys if key["id"] not in users] for user, keys in in_iam.items()}
+    left = [f"{key['id']} of {user}" for user, keys in others.items() for key in keys if key["id"] in unfinished]
+    users |= {key["id"]: user for user, keys in others.items() for key in keys}
     with progress_of(0 if is_one_of_many else len(users)) as progress:
         task = progress.add_task("asking AWS for last uses", total=len(users))
         uses = fetch_last_used(users, lambda: session_for(config), lambda: progress.advance(task))
         foreign, unread = _foreign(own, Account(lambda: session_for(config)), progress)
-    new = f"The last update did not finish, and has issued {', '.join(left)}: run `pulumi up`." if left else None
+    new = f"No update that finished has recorded {', '.join(left)}: run `pulumi up`." if left else None
     problems = " ".join(text for text in (_problem(uses, len(users)), problem, unread, new) if text)
-    return report_of(stack, outputs, uses.known, day, limits, problems or None, unmanaged, foreign)
+    return report_of(stack, outputs, uses.known, day, limits, problems or None, others, foreign, unfinished)
 
 
 def _foreign(own: Owned, account: Account, progress: Progress) -> tuple[list[Foreign], str | None]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from io import StringIO
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, cast
 
 from aws_access_keys.clock import moment_of
@@ -50,8 +51,8 @@ class Row:
     id: str | None
     """None in an inventory: for a user without keys, and for a key whose id AWS does not tell."""
     role: Literal["current", "previous", "managed", "unmanaged"] | None
-    """`unmanaged`: IAM has the key and the stack does not. Only in an inventory: `managed`, a key that a stack has
-    outside the component; None, where that is not known or there is no key."""
+    """`unmanaged`: IAM has the key and the stack does not. `managed`: the state has it, from an update that did not
+    finish; or, in an inventory, outside the component. None, in an inventory: that is not known, or there is no key."""
     serial: int | None
     """None for a key that is neither current nor previous."""
     name: str
@@ -98,7 +99,11 @@ class Row:
     @property
     def kind(self) -> str:
         """In the report of a stack: what the key is if it is not the current one."""
-        return {"previous": "previous key", "unmanaged": "not managed by this stack"}.get(self.role or "", "")
+        return {
+            "previous": "previous key",
+            "unmanaged": "not managed by this stack",
+            "managed": "not recorded yet",
+        }.get(self.role or "", "")
 
     @property
     def place(self) -> str:
@@ -243,22 +248,27 @@ def report_of(
     day: date,
     limits: Limits,
     problem: str | None = None,
-    unmanaged: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    others: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     foreign: Sequence[Foreign] = (),
+    unfinished: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """How the keys of a stack stand on a day.
 
     outputs: `keys`, as the component has them, and `userArns`. used: key id → last use, None if it was never used;
-    where a key is missing, its last use is unknown. unmanaged: user → other keys that IAM has. foreign: what else
-    the stack's groups and users have and it does not manage.
+    where a key is missing, its last use is unknown. others: user → other keys that IAM has. foreign: what else the
+    stack's groups and users have and it does not manage. unfinished: id → name of those of the keys that the
+    state has.
     """
     rows: list[Row] = []
     managed: Mapping[str, Mapping[str, Any]] = outputs["keys"]
-    users: list[str] = sorted(managed.keys() | (unmanaged or {}).keys())
+    users: list[str] = sorted(managed.keys() | (others or {}).keys())
     for user in users:
         part: Mapping[str, Any] = managed.get(user, {})
         parts = [(role, part) for role in ("current", "previous") if part.get(role)]
-        parts += [("unmanaged", {"unmanaged": key}) for key in (unmanaged or {}).get(user, ())]
+        for key in (others or {}).get(user, ()):
+            name = unfinished.get(key["id"])
+            role = "managed" if name else "unmanaged"
+            parts.append((role, {role: {**key, "name": name}}))
         rows += [Row(**key_facts(user, role, part, used, day, limits)) for role, part in parts]
     summary = Summary(
         users=len({row.user for row in rows}),
