@@ -216,25 +216,21 @@ class DeliveryCheck:
         )
 
     def keeps_both(self, newest: Key, oldest: Key) -> str | None:
-        """Why a key makes no room for a new one: it is the only one that works. None if it is not, and where the newer
-        one has leaked, unless a store has the older one."""
+        """Why a key makes no room for a new one: it is the only one that works. None if it is not."""
         places = self._places(oldest)
         has = f"{places} has the access key {oldest.id}" if places else f"the access key {oldest.id} works"
         try:
             if not works(self.account, self.user, oldest) or works(self.account, self.user, newest):
                 return None
-            if not places and self.account.has_leaked(self.user, newest.id):
-                return None
         except AwsQueryError as error:
-            return (
-                f"no new key is issued: whether {newest.id} works or has leaked could not be checked ({error}). "
-                f"{error.cure('iam:ListAccessKeys and iam:GetUserPolicy')}"
-            )
-        back = "set serial back, " if self.rules.serial > newest.name.serial else ""
+            cure = error.cure("iam:ListAccessKeys")
+            return f"no new key is issued: whether {newest.id} works could not be checked ({error}). {cure}"
+        delete = delete_command(self.user, newest.id)
         return (
             f"no new key is issued: {has} and would make room for it, but the newer key, {newest.id}, does not work. "
-            f"If that may be used again, {back}set status to active, and run `pulumi refresh` and `pulumi up`; "
-            f"otherwise delete it, and run these two: {delete_command(self.user, newest.id)}"
+            f"Delete that one: {delete}; or, if it has not leaked and may be used again, activate it: aws iam "
+            f"update-access-key --user-name {self.user} --access-key-id {newest.id} --status Active. Then run `pulumi "
+            "refresh` and `pulumi up`."
         )
 
     def _places(self, key: Key) -> str:

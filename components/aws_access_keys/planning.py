@@ -289,7 +289,9 @@ class _Planner:
 
     def _kept(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """The keys that stay as they are, whatever the plan is; each is reported."""
-        retired = retirements(plan, keys)
+        retired = dict(retirements(plan, keys))
+        if self.only_working:
+            retired.pop(self.only_working, None)
         if retired and self._renamed and not self.keeps_all:
             self._skip(self._renamed)
             return {key.name for key in keys}
@@ -320,11 +322,12 @@ class _Planner:
     def _kept_for_new(self, keys: Sequence[Key], new: KeyName | None) -> set[KeyName]:
         """The keys that stay as they are where a new one is asked for and cannot be issued: the one that it was to
         replace is not activated, because it may have leaked, and the only one that works is not retired."""
-        if new or self.rules.status == "inactive":
+        if new or self._has_expired:
             return set()
-        is_asked = self.rules.serial > keys[0].name.serial
-        replaced = {keys[0].name} if is_asked and not keys[0].active else set[KeyName]()
-        return replaced | ({self.only_working} if self.only_working else set())
+        if self.only_working:
+            return {self.only_working, keys[0].name}
+        is_replaced = self.rules.serial > keys[0].name.serial and self.rules.status == "active" and not keys[0].active
+        return {keys[0].name} if is_replaced else set()
 
     def _expired_on(self, plan: KeyPlan, keys: Sequence[Key]) -> date | None:
         if self._has_expired:

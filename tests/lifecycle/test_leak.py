@@ -310,6 +310,37 @@ def test_a_leaked_current_key_does_not_cost_the_previous_one(sandbox: Sandbox, s
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("is_recorded", [True, False])
+@pytest.mark.parametrize("status", ["active", "inactive"])
+def test_a_new_key_in_place_of_a_leaked_one_leaves_the_previous_one_alone(
+    sandbox: Sandbox, stack: Stack, is_recorded: bool, status: str
+) -> None:
+    first = stack.key("test-user")
+    settings: dict[str, Any] = {**config(serial=2, status="active"), "groups": {"test": {"inline": {"own": ALLOW}}}}
+    stack.write(settings)
+    stack.up()
+    leaked = stack.key("test-user")
+    settings["users"]["test-user"]["key"]["status"] = status
+    stack.write(settings)
+    if not is_recorded:
+        sandbox.control.fail("PutUserPolicy", "AccessDenied", times=9)
+    done = leak(sandbox, stack.folder, leaked[0], "--new-key")
+    sandbox.control.clear_faults()
+    assert (done.returncode == 0) is is_recorded
+    assert f"The previous key, {first[0]}, works." in done.stdout
+    for _ in range(2):
+        refused = stack.up(check=False)
+        assert "but the newer key" in refused.text
+        assert keys_in_iam(sandbox) == {first[0]: "Active", leaked[0]: "Inactive"}
+        stack.refresh()
+    sandbox.client("iam").delete_access_key(UserName="test-user", AccessKeyId=leaked[0])
+    stack.refresh()
+    stack.up()
+    assert works(sandbox, first)
+    assert works(sandbox, stack.key("test-user"))
+
+
+@pytest.mark.long
 def test_the_record_of_one_leaked_key_outlives_the_leak_of_another(
     sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path
 ) -> None:

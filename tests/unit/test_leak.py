@@ -54,11 +54,13 @@ def test_a_deny_that_somebody_changed_counts_as_none_and_is_written_again(condit
     ("role", "settings", "new_key", "changed"),
     [
         ("current", {}, False, {}),
-        ("current", {"status": "active"}, False, {"status": "inactive"}),
+        ("current", {"status": "active"}, False, {"status": None}),
+        ("current", {"status": "inactive"}, False, {}),
         ("current", {}, True, {"serial": 3, "previous": "inactive"}),
         ("current", {"serial": 3, "previous": "inactive"}, True, {}),
         ("current", {"serial": 2, "previous": "deleted"}, True, {"serial": 3, "previous": "inactive"}),
-        ("current", {"status": "Inactive"}, True, {"serial": 3, "status": "active", "previous": "inactive"}),
+        ("current", {"status": "Inactive"}, True, {"serial": 3, "status": None, "previous": "inactive"}),
+        ("current", {"status": "active"}, True, {"serial": 3, "status": None, "previous": "inactive"}),
         ("previous", {"previous": "active"}, True, {"previous": "inactive"}),
         ("previous", {}, False, {"previous": "inactive"}),
         ("previous", {"previous": "deleted"}, False, {}),
@@ -70,9 +72,9 @@ def test_the_stack_file_is_changed_so_that_no_update_revives_the_key(
     assert leak.stack_settings(role, 2, settings, new_key) == changed
 
 
-def test_a_key_whose_leak_is_not_recorded_stays_suspended() -> None:
-    changed = leak.stack_settings("current", 2, {"status": "inactive"}, True, is_recorded=False)
-    assert changed == {"serial": 3, "previous": "inactive"}
+def test_a_previous_key_that_works_is_not_retired_for_the_leaked_one() -> None:
+    changed = leak.stack_settings("current", 2, {"status": "active"}, True, has_other=True)
+    assert changed == {"serial": 3, "status": None}
 
 
 def test_what_stands_in_the_way_of_an_undo_is_known() -> None:

@@ -568,17 +568,22 @@ def test_the_only_key_that_works_makes_no_room_for_a_new_one(
     if is_held:
         assert names(plan) == ("2", "1"), "nothing is deleted"
         assert "but the newer key, AKIA-ann-2, does not work" in plan.skipped[0]
-        aws.attached["get_user_policy"] = {"PolicyDocument": {}}
-        assert ann(aws, MadeUpState().user("ann", "2", "1"), rules, guard=False).plan.is_new, "a leak does not wait"
 
 
-def test_a_key_that_is_to_be_replaced_is_not_activated_where_no_new_one_can_be_issued(aws: FakeAws) -> None:
+@pytest.mark.parametrize("status", ["active", "inactive", None])
+@pytest.mark.parametrize("previous", ["active", "inactive", "deleted"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_key_that_is_to_be_replaced_is_not_activated_where_no_new_one_can_be_issued(
+    aws: FakeAws, status: Any, previous: Any, is_known: bool
+) -> None:
     aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-2"}
-    rules = KeyRules(serial=3, status="active", previous="inactive")
-    plan = ann(aws, MadeUpState().user("ann", "2", "1", inactive=["2"]), rules, guard=False)
+    rules = KeyRules(serial=3, status=status, previous=previous)
+    plan = ann(aws, MadeUpState().user("ann", "2", "1", inactive=["2"] if is_known else []), rules, guard=False)
     assert [key.status for key in plan.plan.keys] == [None, None], "it may have leaked, and the other one is in use"
     assert len(plan.skipped) == 1
-    assert not plan.warnings
+    assert not plan.retired
+    expired = ann(aws, MadeUpState().user("ann", "2", "1"), replace(rules, expires=TODAY), guard=False)
+    assert [key.status for key in expired.plan.keys] == ["inactive", "inactive"], "expired keys are not kept"
 
 
 def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:

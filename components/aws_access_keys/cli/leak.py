@@ -13,7 +13,7 @@ from shlex import quote
 from typing import Any, Literal, NamedTuple
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.cli.rotate import edit, entry_of, in_project, update_warnings
+from aws_access_keys.cli.rotate import edit, entry_of, in_project, update_warnings, yaml_of
 from aws_access_keys.cli.stack import (
     StackError,
     keys_in_state,
@@ -104,8 +104,6 @@ class _Answer:
         """Of the policy that denies sessions."""
         self.is_read = True
         """Whether that policy could be read."""
-        self.is_recorded = True
-        """Whether that policy records the leak."""
         self.owner: Owner | None = None
         self._behind = timedelta()
         self.unfinished = ""
@@ -192,7 +190,6 @@ class _Answer:
                     {"key": self._switch_key, "sessions": self._deny_sessions}[step.name]()
                 except AwsQueryError as error:
                     self.failed, goes_on = True, not undo and is_owner
-                    self.is_recorded &= is_owner and step.name != "sessions"
                     text = f"{step.what}: {error}. {self._remedy(step, error)}"
                     self._step(step.name, "FAILED", text)
                 else:
@@ -308,7 +305,9 @@ class _Answer:
                 self.data["next"] = f"pulumi refresh --stack {quote(owner.stack)}; {up}"
                 self.say(f"  Next: {self.data['next']}")
                 return
-            values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key, self.is_recorded)
+            previous = owner.keys.get("previous") if owner.role == "current" else None
+            has_other = bool(previous and previous["status"] == "Active")
+            values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key, has_other)
             diff = edit(owner.stack, entry, values, request.dry_run)
         except (StackError, ValueError) as error:
             text = getattr(error, "message", str(error))
@@ -317,13 +316,19 @@ class _Answer:
             self.failed |= not request.undo
             self._problem(text)
             return
-        what = ", ".join(f"{name}: {value}" for name, value in values.items()) or "nothing in it revives the key"
+        what = ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
+        what = what or "nothing in it revives the key"
         status = "would" if request.dry_run and diff else "done" if diff else "already done"
         self._step("file", status, f"{entry.path}: {what}", f"git restore {entry.path}" if diff else None)
         self.data["diff"] = diff
         for line in diff:
             self.say(f"      {line}")
-        if "serial" in values and not request.dry_run:
+        if request.new_key and previous and has_other:
+            self.say(
+                f"  The previous key, {previous['id']}, works. `pulumi up` issues a new key only once the leaked one "
+                f"is deleted: aws iam delete-access-key --user-name {quote(self.user)} --access-key-id {self.key_id}"
+            )
+        elif "serial" in values and not request.dry_run:
             for warning in update_warnings(owner.keys, {}):
                 self.say(f"  Warning: {warning}")
         if request.new_key and owner.role == "previous":

@@ -82,17 +82,16 @@ def entry_of(stack: str, user: str) -> Entry:
     return Entry(path, text, data, user, prefix + user, settings)
 
 
-def edit(stack: str, entry: Entry, values: Mapping[str, int | str], dry_run: bool) -> list[str]:
+def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_run: bool) -> list[str]:
     """Set settings of a user's key in the stack file. Returns the difference. Raises StackError."""
     path, edited, data = entry.path, entry.text, entry.data
     for setting, value in values.items():
         changed = with_setting(edited, data, entry.user, setting, value)
         if changed is None:
             key = f'{NAMESPACE}:users["{entry.user}"].key'
-            commands = [
-                f"\n  pulumi config set --path {quote(f'{key}.{setting}')} {value} --stack {quote(stack)}"
-                for setting, value in values.items()
-            ]
+            set_to = {name: f"set --path {quote(f'{key}.{name}')} {value}" for name, value in values.items()}
+            set_to |= {name: f"rm --path {quote(f'{key}.{name}')}" for name, value in values.items() if value is None}
+            commands = [f"\n  pulumi config {one} --stack {quote(stack)}" for one in set_to.values()]
             raise StackError(
                 f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more lines (an "
                 f"alias, a merge key or an unusual layout). Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
@@ -167,7 +166,7 @@ def in_project() -> bool:
     return True
 
 
-def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value: int | str) -> str | None:
+def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value: int | str | None) -> str | None:
     """The text of a stack file with a setting of a user's key set, all else as it is; None where that cannot be done.
 
     data: what YAML reads in the text.
@@ -180,9 +179,10 @@ def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value
             break
         name, node = found
         missing.pop(0)
-    entry = f"key: {{{setting}: {value}}}" if len(missing) == 2 else f"{setting}: {value}"
+    written = yaml_of(value)
+    entry = f"key: {{{setting}: {written}}}" if len(missing) == 2 else f"{setting}: {written}"
     if not missing:
-        start, end, new = node.start_mark.index, node.end_mark.index, str(value)
+        start, end, new = node.start_mark.index, node.end_mark.index, written
     elif not isinstance(node, yaml.MappingNode) or len(missing) > 2 or name is None:
         return None
     elif not node.value:  # {}
@@ -199,7 +199,12 @@ def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value
     return edited if _differ_in_setting_only(edited, data, user, {setting: value}) else None
 
 
-def _differ_in_setting_only(edited: str, data: dict[str, Any], user: str, setting: dict[str, int | str]) -> bool:
+def yaml_of(value: int | str | None) -> str:
+    """A setting as a stack file has it."""
+    return "null" if value is None else str(value)
+
+
+def _differ_in_setting_only(edited: str, data: dict[str, Any], user: str, setting: dict[str, int | str | None]) -> bool:
     users = data["config"][f"{NAMESPACE}:users"]
     entry = mapping(users.get(user))
     entry = {**entry, "key": {**mapping(entry.get("key")), **setting}}

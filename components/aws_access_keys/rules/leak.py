@@ -179,22 +179,22 @@ def stack_settings(
     serial: int,
     settings: Mapping[str, Any],
     new_key: bool,
-    is_recorded: bool = True,
-) -> dict[str, int | str]:
+    has_other: bool = False,
+) -> "dict[str, int | str | None]":
     """The settings under `users.NAME.key` to change, so that no update makes the leaked key active again.
 
     role, serial: of the leaked key. settings: those in force for the user's key. new_key: whether to ask for another.
-    is_recorded: whether the key's policy records the leak, so that no update activates the key.
+    has_other: whether the user has a previous key that works, beside a leaked current one.
     """
     status, previous = (str(settings.get(name)).lower() for name in ("status", "previous"))
-    changed: dict[str, int | str] = {}
-    if role == "current" and not new_key:
-        return {"status": "inactive"} if status == "active" else {}
+    changed: dict[str, int | str | None] = {}
     if role == "current":
-        if int(settings.get("serial", 1)) <= serial:
+        if new_key and int(settings.get("serial", 1)) <= serial:
             changed["serial"] = serial + 1
-        if status == "inactive" and is_recorded:
-            changed["status"] = "active"  # of the new key
+        if status == "active" or (new_key and status == "inactive"):
+            changed["status"] = None  # an inactive key stays so, and a new one is active
+        if not new_key or has_other:
+            return changed
     # The leaked key is kept, as evidence and for `leak --undo`, unless it is about to go.
     if previous not in ("inactive", "deleted" if role == "previous" else "inactive"):
         changed["previous"] = "inactive"

@@ -313,14 +313,13 @@ ROWS = (
         otherwise=_LESS,
     ),
     Row(
-        "`status: active`, `previous: active` of a key that was inactive, and a new key where the current one is: "
-        "whether it has leaked",
+        "`status: active`, `previous: active` of a key that was inactive: whether it has leaked",
         "ActivatedKey",
         "user:with a key",
         "iam",
         up="GetUserPolicy",
         preview="GetUserPolicy",
-        otherwise="the keys stay as they are",
+        otherwise="the key stays inactive",
     ),
     Row(
         "`access-keys leak`",
