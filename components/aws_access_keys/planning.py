@@ -241,8 +241,10 @@ class _Planner:
         ]
         if self.rules.previous == "active" and plan.previous and plan.previous.status is None:
             self.warnings += [
-                f"the previous access key {key.id} is inactive and stays inactive, although previous is active: only "
-                "keys that this stack deactivated become active again."
+                f"the previous access key {key.id} is inactive and stays inactive, although previous is active: no "
+                "update that finished has recorded that this stack deactivated it. If it has not leaked and may be "
+                f"used again, run `aws iam update-access-key --user-name {self.user} --access-key-id {key.id} --status "
+                "Active` and `pulumi refresh`."
                 for key in keys
                 if key.name == plan.previous.name and not key.active
             ]

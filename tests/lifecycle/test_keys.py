@@ -291,7 +291,7 @@ def test_a_previous_key_is_not_retired_while_the_current_one_does_not_work(
     stack.write(config(rotation=rotation, serial=2))
     refused = stack.up(check=False)
     assert f"the newer key, {second}, does not work" in refused.text, "the key that works makes no room"
-    (command,) = re.findall(r"otherwise delete it, and run these two: (aws iam .*)", refused.text)
+    (command,) = re.findall(r"Delete that one: (aws iam delete-access-key [^;]+);", refused.text)
     by_hand(sandbox, command)
     stack.refresh()
     stack.up()

@@ -38,6 +38,7 @@ def test_undone_is_what_is_recorded_and_the_record_goes_last() -> None:
     assert due(leak.undo_steps(True, DENIED)) == ["sessions"]
     assert due(leak.undo_steps(False, leak.deny_document(NOW, was_active=False))) == ["sessions"]
     assert due(leak.undo_steps(False, None)) == [], "nobody knows that the key was active"
+    assert leak.undo_steps(False, None)[0].past.startswith("nothing records whether the key was active")
     assert due(leak.undo_steps(True, None)) == []
 
 
@@ -75,6 +76,8 @@ def test_the_stack_file_is_changed_so_that_no_update_revives_the_key(
 def test_a_previous_key_that_works_is_not_retired_for_the_leaked_one() -> None:
     changed = leak.stack_settings("current", 2, {"status": "active"}, True, has_other=True)
     assert changed == {"serial": 3, "status": None}
+    changed = leak.stack_settings("current", 2, {"previous": "deleted"}, True, has_other=True)
+    assert changed == {"serial": 3, "previous": "active"}, "once the leaked one is deleted, it would be"
 
 
 def test_what_stands_in_the_way_of_an_undo_is_known() -> None:

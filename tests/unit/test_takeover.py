@@ -147,7 +147,8 @@ def test_a_user_has_what_the_stack_does_not_give_it_already() -> None:
         (True, True, {"previous": "inactive"}, {"serial": 2, "previous": "active"}),
         (True, True, {"previous": "deleted"}, {"serial": 2, "previous": "active"}),
         (True, True, {"previous": "whenidle", "status": "active"}, {"serial": 2}),
-        (True, False, {"previous": "deleted"}, {"serial": 2}),
+        (True, False, {"previous": "deleted"}, {"serial": 2, "previous": "inactive"}),
+        (True, False, {"previous": "inactive"}, {"serial": 2}),
     ],
 )
 def test_defaults_of_the_stack_change_no_key_that_is_taken_over(

@@ -171,7 +171,7 @@ class _Answer:
         is_owner = self.active is not None or not self.request.user
         undo = self.request.undo
         self.before = rules.denied_before(self.document)
-        goes_on = True
+        goes_on = is_recorded = True
         known = self.active, self.document
         for step in rules.undo_steps(*known) if undo else rules.steps(*known, is_owner):
             if undo and not self.is_read:
@@ -189,12 +189,21 @@ class _Answer:
                 try:
                     {"key": self._switch_key, "sessions": self._deny_sessions}[step.name]()
                 except AwsQueryError as error:
-                    self.failed, goes_on = True, not undo and is_owner
+                    self.failed, goes_on, is_recorded = True, not undo and is_owner, False
                     text = f"{step.what}: {error}. {self._remedy(step, error)}"
                     self._step(step.name, "FAILED", text)
                 else:
-                    way_back = None if undo else f"access-keys leak {self.key_id} --undo"
+                    way_back = f"access-keys leak {self.key_id} --undo"
+                    if step.name == "key" and not is_recorded:
+                        way_back = self._activation
+                    way_back = None if undo else way_back
                     self._step(step.name, "done", self._past(step), way_back)
+
+    def _works(self, key: Mapping[str, Any]) -> bool:
+        """Whether another key of the user works: in IAM, or by the last update where IAM does not tell."""
+        with suppress(AwsQueryError):
+            return any(one.id == key["id"] and one.active for one in self.account.list_access_keys(self.user))
+        return key["status"] == "Active"
 
     def _past(self, step: rules.Step) -> str:
         if step.name == "key" or self.request.undo or not self.before:
@@ -234,13 +243,13 @@ class _Answer:
             return f"Run this again with other credentials; or, where that is not possible: {self._command(step)}"
         return f"With other credentials: {self._command(step)}"
 
+    @property
+    def _activation(self) -> str:
+        return f"aws iam update-access-key --user-name {quote(self.user)} --access-key-id {self.key_id} --status Active"
+
     def _command(self, step: rules.Step) -> str:
         if step.name == "key":
-            status = "Active" if self.request.undo else "Inactive"
-            return (
-                f"aws iam update-access-key --user-name {quote(self.user)} --access-key-id {self.key_id} "
-                f"--status {status}"
-            )
+            return self._activation if self.request.undo else f"{self._activation.removesuffix('Active')}Inactive"
         command = "delete-user-policy" if self.request.undo else "put-user-policy"
         text = f"aws iam {command} --user-name {quote(self.user)} --policy-name {rules.deny_name(self.key_id)}"
         if self.request.undo or not self.before:
@@ -306,7 +315,7 @@ class _Answer:
                 self.say(f"  Next: {self.data['next']}")
                 return
             previous = owner.keys.get("previous") if owner.role == "current" else None
-            has_other = bool(previous and previous["status"] == "Active")
+            has_other = bool(previous) and self._works(previous)
             values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key, has_other)
             diff = edit(owner.stack, entry, values, request.dry_run)
         except (StackError, ValueError) as error:

@@ -112,6 +112,8 @@ def undo_steps(active: bool | None, document: Mapping[str, Any] | None) -> list[
     """How they are undone; the record of what the key was goes last. A key that was inactive before stays so."""
     was = was_active(document)
     past = "activated the key" if active or was else "the key was inactive when its sessions were denied, and stays so"
+    if document is None and not active:
+        past = "nothing records whether the key was active, so it stays inactive"
     return [
         Step("key", was and active is not True, "activate the key", past),
         Step("sessions", document is not None, f"allow {_SESSIONS}", f"allowed {_SESSIONS}"),
@@ -193,6 +195,8 @@ def stack_settings(
             changed["serial"] = serial + 1
         if status == "active" or (new_key and status == "inactive"):
             changed["status"] = None  # an inactive key stays so, and a new one is active
+        if new_key and has_other and previous in ("inactive", "deleted"):
+            changed["previous"] = "active"  # once the leaked one is deleted, the other one would be retired
         if not new_key or has_other:
             return changed
     # The leaked key is kept, as evidence and for `leak --undo`, unless it is about to go.

@@ -222,8 +222,9 @@ def _key_settings(keys: Sequence[ExistingKey], around: Surroundings) -> Iterator
         yield "keepSecret", True
     if around.status in ("active", "inactive") and (around.status == "active") != keys[0].active:
         yield "status", "active" if keys[0].active else "inactive"
-    if around.previous in ("deleted", "inactive") and any(older.active for older in keys[1:]):
-        yield "previous", "active"
+    for older in keys[1:]:
+        if around.previous == "deleted" or (around.previous == "inactive" and older.active):
+            yield "previous", "active" if older.active else "inactive"
 
 
 def _permissions(made: Description, kind: str, holder: Existing, around: Surroundings) -> dict[str, Any]:
