@@ -225,12 +225,14 @@ class DeliveryCheck:
         except AwsQueryError as error:
             cure = error.cure("iam:ListAccessKeys")
             return f"no new key is issued: whether {newest.id} works could not be checked ({error}). {cure}"
-        delete = delete_command(self.user, newest.id)
+        delete, is_raised = delete_command(self.user, newest.id), self.rules.serial > newest.name.serial
+        back = "set serial back, and " if is_raised else ""
+        then = "" if is_raised else f" The new key then takes the place of {oldest.id}."
         return (
             f"no new key is issued: {has} and would make room for it, but the newer key, {newest.id}, does not work. "
-            f"Delete that one: {delete}; or, if it has not leaked and may be used again, activate it: aws iam "
-            f"update-access-key --user-name {self.user} --access-key-id {newest.id} --status Active. Then run `pulumi "
-            "refresh` and `pulumi up`."
+            f"Delete that one: {delete}; or, if it has not leaked and may be used again, {back}activate it: aws iam "
+            f"update-access-key --user-name {self.user} --access-key-id {newest.id} --status Active.{then} Run `pulumi "
+            "refresh` and `pulumi up` after that."
         )
 
     def _places(self, key: Key) -> str:

@@ -105,6 +105,8 @@ class _Answer:
         self.is_read = True
         """Whether that policy could be read."""
         self.owner: Owner | None = None
+        self.is_off = True
+        """Whether the key is inactive by now."""
         self._behind = timedelta()
         self.unfinished = ""
         """The stack whose state has the key from an update that failed."""
@@ -171,7 +173,7 @@ class _Answer:
         is_owner = self.active is not None or not self.request.user
         undo = self.request.undo
         self.before = rules.denied_before(self.document)
-        goes_on = is_recorded = True
+        goes_on, is_recorded = True, is_owner
         known = self.active, self.document
         for step in rules.undo_steps(*known) if undo else rules.steps(*known, is_owner):
             if undo and not self.is_read:
@@ -190,6 +192,7 @@ class _Answer:
                     {"key": self._switch_key, "sessions": self._deny_sessions}[step.name]()
                 except AwsQueryError as error:
                     self.failed, goes_on, is_recorded = True, not undo and is_owner, False
+                    self.is_off &= step.name != "key"
                     text = f"{step.what}: {error}. {self._remedy(step, error)}"
                     self._step(step.name, "FAILED", text)
                 else:
@@ -315,7 +318,7 @@ class _Answer:
                 self.say(f"  Next: {self.data['next']}")
                 return
             previous = owner.keys.get("previous") if owner.role == "current" else None
-            has_other = bool(previous) and self._works(previous)
+            has_other = bool(previous) and self.is_off and self._works(previous)
             values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key, has_other)
             diff = edit(owner.stack, entry, values, request.dry_run)
         except (StackError, ValueError) as error:

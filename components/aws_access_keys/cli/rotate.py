@@ -89,12 +89,17 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_r
         changed = with_setting(edited, data, entry.user, setting, value)
         if changed is None:
             key = f'{NAMESPACE}:users["{entry.user}"].key'
-            set_to = {name: f"set --path {quote(f'{key}.{name}')} {value}" for name, value in values.items()}
-            set_to |= {name: f"rm --path {quote(f'{key}.{name}')}" for name, value in values.items() if value is None}
-            commands = [f"\n  pulumi config {one} --stack {quote(stack)}" for one in set_to.values()]
+            commands = [
+                f"\n  pulumi config set --path {quote(f'{key}.{name}')} {value} --stack {quote(stack)}"
+                for name, value in values.items()
+            ]
+            cure = f"Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
+            if None in values.values():  # Pulumi would write it as text
+                listed = ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
+                cure = f"Write there: key: {{{listed}}}"
             raise StackError(
                 f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more lines (an "
-                f"alias, a merge key or an unusual layout). Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
+                f"alias, a merge key or an unusual layout). {cure}"
             )
         edited, data = changed, mapping(yaml.safe_load(changed))
     if edited != entry.text and not dry_run:
