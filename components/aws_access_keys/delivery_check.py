@@ -19,8 +19,8 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.credentials import stored_id
 from aws_access_keys.direct_delivery import key_in_store, stored_secret, text_in_store
 from aws_access_keys.iam import use_by_others
-from aws_access_keys.key_endings import delete_command
 from aws_access_keys.renamed import renamed
+from aws_access_keys.rules.keys import delete_command, status_command
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.rotation import Key, KeyRules, due_key
@@ -225,14 +225,14 @@ class DeliveryCheck:
         except AwsQueryError as error:
             cure = error.cure("iam:ListAccessKeys")
             return f"no new key is issued: whether {newest.id} works could not be checked ({error}). {cure}"
-        delete, is_raised = delete_command(self.user, newest.id), self.rules.serial > newest.name.serial
+        delete, activate = (delete_command(self.user, newest.id), status_command(self.user, newest.id, "Active"))
+        is_raised = self.rules.serial > newest.name.serial
         back = "set serial back, and " if is_raised else ""
         then = "" if is_raised else f" The new key then takes the place of {oldest.id}."
         return (
             f"no new key is issued: {has} and would make room for it, but the newer key, {newest.id}, does not work. "
-            f"Delete that one: {delete}; or, if it has not leaked and may be used again, {back}activate it: aws iam "
-            f"update-access-key --user-name {self.user} --access-key-id {newest.id} --status Active.{then} Run `pulumi "
-            "refresh` and `pulumi up` after that."
+            f"Delete that one: {delete}; or, if it has not leaked and may be used again, {back}activate it: {activate}."
+            f"{then} Run `pulumi refresh` and `pulumi up` after that."
         )
 
     def _places(self, key: Key) -> str:

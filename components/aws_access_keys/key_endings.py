@@ -12,6 +12,7 @@ from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, Aws
 from aws_access_keys.direct_delivery import key_in_store
 from aws_access_keys.iam import was_trial
 from aws_access_keys.retire_guard import RetireGuard
+from aws_access_keys.rules.keys import delete_command, status_command
 from aws_access_keys.rules.problem import PYTHON, Problem, Spelling
 from aws_access_keys.rules.rotation import Key, KeyRules, Retirement
 from aws_access_keys.state import UserState
@@ -179,7 +180,7 @@ def still_active(
         for key in found:
             if key.id in handed_over:
                 text = f"the access key {key.id} of {user} still works, although {why}: the state lost it. Deactivate"
-                command = f"aws iam update-access-key --user-name {user} --access-key-id {key.id} --status Inactive"
+                command = status_command(user, key.id, "Inactive")
                 problems[user, key.id] = Problem(spell("users.{}.key", user), f"{text} it: {command}")
             else:
                 warnings.append(unmanaged_key(user, key, account))
@@ -230,8 +231,3 @@ def _use(key_id: str, created: datetime | None, account: Account) -> str:
     if used and created and was_trial(created, used):
         return "not used since its verification"
     return used.text if used else "never used"
-
-
-def delete_command(user: str, key_id: str) -> str:
-    """The command that deletes an access key."""
-    return f"aws iam delete-access-key --user-name {user} --access-key-id {key_id}"

@@ -16,7 +16,6 @@ from aws_access_keys.account import AccessKeyMetadata, Account, AwsQueryError
 from aws_access_keys.delivery_check import DeliveryCheck, Handling, KeyLimitError, works
 from aws_access_keys.key_endings import (
     UNKNOWN_KEY,
-    delete_command,
     described,
     expiry,
     in_parallel,
@@ -26,6 +25,7 @@ from aws_access_keys.key_endings import (
 )
 from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import RetireGuard
+from aws_access_keys.rules.keys import delete_command, status_command
 from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.problem import PYTHON, Spelling
 from aws_access_keys.rules.rotation import (
@@ -243,8 +243,7 @@ class _Planner:
             self.warnings += [
                 f"the previous access key {key.id} is inactive and stays inactive, although previous is active: no "
                 "update that finished has recorded that this stack deactivated it. If it has not leaked and may be "
-                f"used again, run `aws iam update-access-key --user-name {self.user} --access-key-id {key.id} --status "
-                "Active` and `pulumi refresh`."
+                f"used again, run `{status_command(self.user, key.id, 'Active')}` and `pulumi refresh`."
                 for key in keys
                 if key.name == plan.previous.name and not key.active
             ]
@@ -310,7 +309,7 @@ class _Planner:
             self.delivery.is_withheld = True
             return in_use.keys() | in_stores
         kept = set(in_use) | self._held(plan, keys)
-        kept |= set() if plan.is_new else self._kept_for_current(plan, keys)
+        kept |= set() if plan.is_new else self._kept_for_current(plan, keys, retired.keys() - {plan.current.name})
         left = retired.keys() - kept - {plan.current.name, plan.replaced}
         for key in (key for key in keys if key.name in left):
             if key.name == self.blocking:
@@ -358,9 +357,8 @@ class _Planner:
     def _has_expired(self) -> bool:
         return self.rules.have_expired(self.today)
 
-    def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
+    def _kept_for_current(self, plan: KeyPlan, keys: Sequence[Key], retired: set[KeyName]) -> set[KeyName]:
         """Previous keys that would be retired although the current one does not work and is not suspended."""
-        retired = {name for name in retirements(plan, keys) if name not in (plan.current.name, self.only_working)}
         current = next(key for key in keys if key.name == plan.current.name)
         is_activated = plan.current.status == "active" and not current.active
         if not retired or plan.current.status == "inactive" or is_activated:

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.key_endings import delete_command, described, in_parallel, take_back
+from aws_access_keys.key_endings import described, in_parallel, take_back
 from aws_access_keys.renamed import renamed, renamed_text
+from aws_access_keys.rules.keys import delete_command
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER

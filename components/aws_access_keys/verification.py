@@ -8,6 +8,7 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.iam import error_code, format_error, sdk_errors
+from aws_access_keys.rules.keys import delete_command
 
 PROPAGATION_ERRORS = {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
 TRANSIENT_ERRORS = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceFailure", "InternalFailure",
@@ -36,7 +37,7 @@ async def wait_until_accepted(
             f"the new access key {key_id} of user {user} could not be verified ({error}). The key is in the state, and "
             "the key before it was not touched. Fix the credentials with which Pulumi runs, and run `pulumi up` again."
         ) from None
-    delete = f"aws iam delete-access-key --user-name {user} --access-key-id {key_id}"
+    delete = delete_command(user, key_id)
     again = f"to keep waiting; for another key, delete this one first: {delete}, pulumi refresh, pulumi up."
     if not is_kept:
         again = "for another key in its place: the secret of this one is not kept."

@@ -25,6 +25,7 @@ from aws_access_keys.cli.stack import (
 from aws_access_keys.cli.usage import Looked, as_data, as_text, look_up
 from aws_access_keys.iam import format_error, sdk_errors
 from aws_access_keys.rules import leak as rules
+from aws_access_keys.rules.keys import delete_command, status_command
 from aws_access_keys.session import session_for
 
 Say = Callable[[str], None]
@@ -198,9 +199,8 @@ class _Answer:
                 else:
                     way_back = f"access-keys leak {self.key_id} --undo"
                     if step.name == "key" and not is_recorded:
-                        way_back = self._activation
-                    way_back = None if undo else way_back
-                    self._step(step.name, "done", self._past(step), way_back)
+                        way_back = status_command(self.user, self.key_id, "Active")
+                    self._step(step.name, "done", self._past(step), None if undo else way_back)
 
     def _works(self, key: Mapping[str, Any]) -> bool:
         """Whether another key of the user works: in IAM, or by the last update where IAM does not tell."""
@@ -246,13 +246,9 @@ class _Answer:
             return f"Run this again with other credentials; or, where that is not possible: {self._command(step)}"
         return f"With other credentials: {self._command(step)}"
 
-    @property
-    def _activation(self) -> str:
-        return f"aws iam update-access-key --user-name {quote(self.user)} --access-key-id {self.key_id} --status Active"
-
     def _command(self, step: rules.Step) -> str:
         if step.name == "key":
-            return self._activation if self.request.undo else f"{self._activation.removesuffix('Active')}Inactive"
+            return status_command(self.user, self.key_id, "Active" if self.request.undo else "Inactive")
         command = "delete-user-policy" if self.request.undo else "put-user-policy"
         text = f"aws iam {command} --user-name {quote(self.user)} --policy-name {rules.deny_name(self.key_id)}"
         if self.request.undo or not self.before:
@@ -290,8 +286,8 @@ class _Answer:
             self._problem(
                 f"Stack {self.unfinished} has the key, and no update has finished since. After `access-keys takeover`, "
                 "run `pulumi up` and this command again. If an update that was to issue the key failed, the next one "
-                "would complete it: delete the key first; then `pulumi refresh` and `pulumi up` issue another one: aws "
-                f"iam delete-access-key --user-name {quote(self.user)} --access-key-id {self.key_id}"
+                "would complete it: delete the key first; then `pulumi refresh` and `pulumi up` issue another one: "
+                f"{delete_command(self.user, self.key_id)}"
             )
             return
         if owner is None:
@@ -338,7 +334,7 @@ class _Answer:
         if request.new_key and previous and has_other:
             self.say(
                 f"  The previous key, {previous['id']}, works. `pulumi up` issues a new key only once the leaked one "
-                f"is deleted: aws iam delete-access-key --user-name {quote(self.user)} --access-key-id {self.key_id}"
+                f"is deleted: {delete_command(self.user, self.key_id)}"
             )
         elif "serial" in values and not request.dry_run:
             for warning in update_warnings(owner.keys, {}):

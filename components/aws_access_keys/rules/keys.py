@@ -57,3 +57,13 @@ def adoption_problems(where: str, key_id: str, pgp_key: str | None) -> Iterator[
     if pgp_key:
         text = "AWS cannot encrypt the secret of an existing key to an OpenPGP key"
         yield Problem(where, f"{text}. Remove {where} or {pgp_key}.")
+
+
+def delete_command(user: str, key_id: str) -> str:
+    """The command that deletes an access key. IAM's names need no quotes in a shell."""
+    return f"aws iam delete-access-key --user-name {user} --access-key-id {key_id}"
+
+
+def status_command(user: str, key_id: str, status: str) -> str:
+    """The command that makes an access key `Active` or `Inactive`."""
+    return f"aws iam update-access-key --user-name {user} --access-key-id {key_id} --status {status}"
