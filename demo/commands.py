@@ -109,6 +109,7 @@ def _down(name: str, paths: SandboxPaths) -> int:
         code = _run(stack, "destroy", "--yes", "--skip-preview", *flags)
         code = code or _run(stack, "stack", "rm", "--yes", "--preserve-config")
         if code:
+            print("To discard the sandbox instead, with all its stacks: make clean", file=sys.stderr)
             return code
     else:
         print(f"No stack '{name}' in the sandbox. Existing stacks: {', '.join(stacks) or 'none'}.")

@@ -256,11 +256,12 @@ class UserKeys:
         """
         plan = self.plan.plan
         delivered = {"deliveredTo": self.direct.destinations} if self.direct.without_copy else {}
+        late = {"handedOver": plan.handed_over_on.isoformat()} if plan.handed_over_on else {}
 
         def shown(values: "list[Any]") -> dict[str, Any]:
             guard = self.settings.retire_guard if self.settings.previous == "whenIdle" else None
             return {
-                "current": values[0],
+                "current": {**values[0], **late},
                 "previous": values[1],
                 **({"whenIdle": guard.idle_days} if guard else {}),
                 "nextRotation": plan.next_rotation.isoformat() if plan.next_rotation else None,

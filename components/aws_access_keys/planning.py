@@ -6,7 +6,7 @@ must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from types import MappingProxyType
@@ -153,9 +153,10 @@ class _Planner:
         if not keys and not new:
             raise KeyLimitError(f"{self.delivery.place}: {' '.join(self.skipped)} Nothing was changed.")
         plan = plan_keys(self.rules, keys, self.today, new, replaced)
-        if leaked := self._leaked(plan, keys):
-            plan = plan_keys(self.rules, keys, self.today, new, replaced, leaked)
-        if keep := self._kept(plan, keys) | leaked | self._kept_for_new(keys, new):
+        leaked = self._leaked(plan, keys)
+        if stays := leaked | self._kept_for_new(keys, new):  # a key that stays inactive retires no other one
+            plan = plan_keys(self.rules, keys, self.today, new, replaced, stays)
+        if keep := self._kept(plan, keys) | stays:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
         self._warn(plan, [key for key in keys if key.name not in leaked])
         current = next((key for key in keys if key.name == plan.current.name), None)
@@ -225,11 +226,21 @@ class _Planner:
     @property
     def _usable_keys(self) -> tuple[Key, ...]:
         """The keys in the state, without one whose secret nobody has."""
-        return tuple(key for key in self.state.keys if key != self.delivery.undelivered)
+        return tuple(
+            key if self.state.was_handed_over(key) else replace(key, handed_over_on=self.today)
+            for key in self.state.keys
+            if key != self.delivery.undelivered
+        )
 
     def _warn(self, plan: KeyPlan, keys: Sequence[Key]) -> None:
         """Settings that do less, or more, than they seem to."""
         self.warnings += notes(self.rules, keys, self.today)
+        if keys and self.rules.serial < keys[0].name.serial and not self.state.was_handed_over(keys[0]):
+            self.warnings.append(
+                f"the access key {keys[0].id}, issued by an update that failed, becomes the current one, although "
+                f"serial was lowered since. To go back to the previous one, delete it, and run `pulumi refresh` and "
+                f"`pulumi up`: {self._delete_command(keys[0].id)}"
+            )
         if plan.is_new and self.rules.status == "inactive":
             self.warnings.append("status is inactive, so the new key is created inactive, and nobody can use it yet.")
         wanted = {key.name: key.status for key in plan.keys}
@@ -291,8 +302,6 @@ class _Planner:
     def _kept(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """The keys that stay as they are, whatever the plan is; each is reported."""
         retired = dict(retirements(plan, keys))
-        if self.only_working:
-            retired.pop(self.only_working, None)
         if retired and self._renamed and not self.keeps_all:
             self._skip(self._renamed)
             return {key.name for key in keys}
@@ -373,7 +382,8 @@ class _Planner:
         else:
             self._skip(
                 f"{stays} does not work: it is inactive, or IAM no longer has it. Run `pulumi refresh`, then `pulumi "
-                f"up`; if it is inactive and may be used again, set status to active; for a new key, raise serial to "
+                f"up`; if it is inactive and may be used again, set status to active (the same update then retires the "
+                f"previous one, unless previous is active); for a new key, raise serial to "
                 f"{current.name.serial + 1} and delete it: {self._delete_command(current.id)}"
             )
         return retired

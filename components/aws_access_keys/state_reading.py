@@ -218,7 +218,9 @@ def _keys(
         seen = mapping(mapping(registered.get(user)).get("previous"))
         was_retired = seen.get("id") == found["id"] and seen.get("status") == "Inactive"
         is_retired = not is_active and was_retired and record.retired.get(user) == name
-        keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired))
+        now = mapping(mapping(registered.get(user)).get("current"))
+        late = date.fromisoformat(now["handedOver"]) if now.get("id") == found["id"] and "handedOver" in now else None
+        keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired, late))
     newest_first = {user: tuple(sorted(found, key=lambda key: key.name, reverse=True)) for user, found in keys.items()}
     return newest_first, unkept, encrypted
 

@@ -112,11 +112,15 @@ def test_after_it_neither_key_nor_session_opens_s3_and_no_update_revives_them(sa
 
     hint = leak(sandbox, stack.folder, key[0], "--undo", "--dry-run").stdout
     assert f"It has serial: 2, with which `pulumi up --stack {stack.name}` replaces" in hint
+    assert f"Undo: in the key of test-user in {stack.file.name}: remove serial, remove previous" in done.stdout
     settings = yaml.safe_load(stack.file.read_text())["config"]["aws-access-keys:users"]["test-user"]["key"]
     assert settings == {"serial": 2, "previous": "inactive"}
     stack.up()
     assert keys_in_iam(sandbox)[key[0]] == "Inactive"
     assert works(sandbox, stack.key("test-user")), "the new key works, the deny is about sessions only"
+    hint = leak(sandbox, stack.folder, key[0], "--undo", "--dry-run").stdout
+    assert "It has previous: inactive, with which" in hint
+    assert "Set previous to active, and keep the serial" in hint, "the file as it was would ask for the former key"
     assert not works(sandbox, key)
     assert stack.up().changes == {}
 

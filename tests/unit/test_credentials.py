@@ -117,6 +117,26 @@ def test_a_key_that_the_stack_did_not_issue_is_replaced_only_when_forced_and_kep
     assert sorted(os.listdir(run.file.parent)) == ["credentials", backup.name]
 
 
+@pytest.mark.parametrize("key_id", ["AKIACID0000000000003", "AKIABOBOLD"])
+def test_another_users_key_without_a_secret_in_the_stack_is_replaced_only_when_forced(run: Run, key_id: str) -> None:
+    content = f"[default]\naws_access_key_id = {key_id}\naws_secret_access_key = precious\n"
+    run.have(content)
+    code, text = run("d,e", "--profile", "default")
+    assert code == 1
+    assert (
+        f"the access key {key_id}, which stack 'dev' has for another user, but without its secret: here may be" in text
+    )
+    assert run.file.read_text() == content, "an adopted key's secret may be nowhere else"
+    code, text = run("d,e", "--profile", "default", "--force", "--output", "json")
+    assert code == 0
+    assert Path(json.loads(text)["backup"]).read_text() == content
+
+
+def test_another_users_key_whose_secret_the_stack_has_is_replaced(run: Run) -> None:
+    run.have("[default]\naws_access_key_id = AKIABOB0000000000002\naws_secret_access_key = x\n")
+    assert run("d,e", "--profile", "default")[0] == 0
+
+
 def test_a_key_of_the_state_is_known_where_the_program_exports_no_keys(run: Run) -> None:
     run.have("[bob]\naws_access_key_id = AKIAOLD\naws_secret_access_key = old\n")
     exported = {name: value for name, value in run.outputs.items() if name != "keys"}
@@ -174,7 +194,7 @@ def test_an_inactive_key_takes_another_keys_place_only_when_forced(run: Run) -> 
 def test_a_key_that_somebody_deactivated_takes_no_other_keys_place(run: Run) -> None:
     content = "[bob]\naws_access_key_id = AKIABOBOLD\naws_secret_access_key = old\n"
     run.have(content)
-    key = CurrentKey("bob", "dev", "AKIABOB0000000000002", SECRET, True, frozenset({"AKIABOBOLD"}))
+    key = CurrentKey("bob", "dev", "AKIABOB0000000000002", SECRET, True, {"AKIABOBOLD"}, {})
     with pytest.raises(CredentialsError, match="bob's current key AKIABOB0000000000002 is inactive or gone"):
         put_profile(run.file, "bob", key, works=lambda: False)
     assert run.file.read_text() == content
@@ -363,7 +383,7 @@ def test_profiles_written_at_the_same_time_are_all_there(tmp_path: Path) -> None
     path = tmp_path / "new" / "credentials"
 
     def put(number: int) -> None:
-        put_profile(path, f"p{number}", CurrentKey("bob", "dev", f"AKIA{number}", SECRET, True, frozenset()))
+        put_profile(path, f"p{number}", CurrentKey("bob", "dev", f"AKIA{number}", SECRET, True, (), {}))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, range(24)))
@@ -371,4 +391,4 @@ def test_profiles_written_at_the_same_time_are_all_there(tmp_path: Path) -> None
 
 
 def test_a_traceback_would_show_no_secret() -> None:
-    assert SECRET not in f"{CurrentKey('bob', 'dev', 'AKIABOB', SECRET, True, frozenset())!r}"
+    assert SECRET not in f"{CurrentKey('bob', 'dev', 'AKIABOB', SECRET, True, (), {})!r}"

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 from aws_access_keys.account import Account
 from aws_access_keys.clock import moment_of
-from aws_access_keys.delivery_check import KeyLimitError
+from aws_access_keys.delivery_check import Handling, KeyLimitError
 from aws_access_keys.key_endings import removed_in_use, still_active
 from aws_access_keys.planning import UserPlan, plan_users
 from aws_access_keys.retire_guard import RetireGuard, UserGuard
@@ -35,11 +35,12 @@ def planned(
     rules: Mapping[str, KeyRules],
     adopted: Mapping[str, str] | None = None,
     guard: bool = True,
+    handling: Mapping[str, Handling] | None = None,
 ) -> dict[str, UserPlan]:
     account = Account(session(aws))
     guards = dict.fromkeys(rules, GUARD) if guard else {}
     retire_guard = RetireGuard(TODAY, account, guards)
-    return plan_users(rules, adopted or {}, state.parsed.users, TODAY, retire_guard, account)
+    return plan_users(rules, adopted or {}, state.parsed.users, TODAY, retire_guard, account, handling=handling or {})
 
 
 def ann(aws: FakeAws, state: MadeUpState, rules: KeyRules, adopted: str | None = None, guard: bool = True) -> UserPlan:
@@ -584,6 +585,54 @@ def test_a_key_that_is_to_be_replaced_is_not_activated_where_no_new_one_can_be_i
     assert not plan.retired
     expired = ann(aws, MadeUpState().user("ann", "2", "1"), replace(rules, expires=TODAY), guard=False)
     assert [key.status for key in expired.plan.keys] == ["inactive", "inactive"], "expired keys are not kept"
+
+
+@pytest.mark.parametrize("previous", ["inactive", "deleted"])
+def test_a_key_of_a_failed_run_that_is_inactive_and_not_activated_retires_no_other(aws: FakeAws, previous: Any) -> None:
+    aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-2"}
+    state = MadeUpState().user("ann", "2", "1", handed_over=["1"], inactive=["2"])
+    plan = ann(aws, state, KeyRules(serial=3, status="active", previous=previous), guard=False)
+    assert [key.status for key in plan.plan.keys] == [None, None], "the older one is the only one that works"
+    assert "AKIA-ann-2 was issued by a run that failed" in plan.skipped[0]
+    assert "the previous access key is not retired, because the current one, AKIA-ann-2," in plan.skipped[1]
+
+
+@pytest.mark.parametrize("previous", ["inactive", "deleted"])
+@pytest.mark.parametrize("handling", [Handling(parameter="urn"), Handling(missing="vault")])
+def test_an_inactive_key_that_cannot_be_replaced_retires_no_other(
+    aws: FakeAws, previous: Any, handling: Handling
+) -> None:
+    aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-2"}
+    state = MadeUpState().user("ann", "2", "1", inactive=["2"])
+    rules = {"ann": KeyRules(serial=3, status="active", previous=previous)}
+    plan = planned(aws, state, rules, guard=False, handling={"ann": handling})["ann"]
+    assert [key.status for key in plan.plan.keys] == [None, None]
+    assert not plan.retired
+
+
+def test_the_overlap_counts_from_the_run_that_hands_a_key_over(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-1.2026-10-30"]}
+    rules = KeyRules(rotation=Calendar(date(2026, 8, 1), 90, 7))
+    keys = ("1.2026-10-30", "1")
+    late = ann(aws, MadeUpState().user("ann", *keys, handed_over=["1"]), rules, guard=False)
+    assert (late.plan.handed_over_on, late.plan.previous_until) == (TODAY, TODAY + timedelta(days=7))
+    assert late.plan.previous is not None
+    assert late.plan.previous.status is None, "nobody had the new key until now"
+    state = MadeUpState().user("ann", *keys)
+    state.outputs["keys"]["ann"]["current"]["handedOver"] = str(TODAY - timedelta(days=6))
+    assert ann(aws, state, rules, guard=False).plan.previous_until == TODAY + timedelta(days=1)
+    state.outputs["keys"]["ann"]["current"]["handedOver"] = str(TODAY - timedelta(days=7))
+    ended = ann(aws, state, rules, guard=False)
+    assert ended.plan.previous is not None
+    assert ended.plan.previous.status == "inactive"
+
+
+def test_a_lowered_serial_does_not_undo_what_a_failed_run_began_and_the_way_back_is_named(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1", handed_over=["1"]), KeyRules(serial=1), guard=False)
+    assert "AKIA-ann-2, issued by an update that failed, becomes the current one, although serial" in plan.warnings[1]
+    assert f"{DELETE} AKIA-ann-2" in plan.warnings[1]
+    assert len(ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=1), guard=False).warnings) == 1
 
 
 def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:

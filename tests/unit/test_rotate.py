@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from aws_access_keys.cli.files import locked
-from aws_access_keys.cli.rotate import with_setting
+from aws_access_keys.cli.rotate import entry_of, with_setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,6 +196,18 @@ def test_a_name_with_dots_is_found_and_what_the_update_takes_away_is_told(run: R
     )
 
 
+def test_a_schedule_gives_time_to_change_over_whatever_becomes_of_the_previous_key(run: Run) -> None:
+    rotation = "{start: 2027-01-01, everyDays: 90, overlapDays: 7}"
+    run.have(f"{USERS}    ann: {{key: {{previous: deleted, rotation: {rotation}}}}}\n")
+    assert "Warning" not in run("ann")[1]
+
+
+def test_an_edit_is_taken_back_setting_by_setting(run: Run) -> None:
+    run.have(f"{USERS}    ann: {{key: {{serial: 1, status: active}}}}\n")
+    found = entry_of("dev", "ann").way_back({"serial": 2, "status": None, "previous": "inactive"})
+    assert found == "in the key of ann in Pulumi.dev.yaml: set serial to 1, set status to active, remove previous"
+
+
 def test_the_serial_becomes_higher_than_the_current_keys_and_starts_from_the_defaults(run: Run) -> None:
     defaults = "  aws-access-keys:keyDefaults: {serial: 5}\n"
     run.have(f"{USERS}    ann: {{groups: [x]}}\n{defaults}")
@@ -281,6 +293,7 @@ def test_the_file_is_found_from_a_folder_below_and_in_the_projects_folder_for_st
             "new has no access key in stack 'dev' yet. `pulumi up --stack dev` creates",
         ),
         (["ann"], "    ann: {key: {serial: two}}\n", "the serial of ann is 'two'. Use a whole number."),
+        (["ann"], "    ann: {key: {serial: }}\n", "the serial of ann is None. Use a whole number."),
         (["ann"], "    ann: {key: [\n", "Pulumi.dev.yaml is not valid YAML: line 4, column 1: "),
         (["ann"], "    ann: {start: 2027-02-30}\n", "is not valid YAML: day is out of range for month"),
         (["ann"], "  other: {}\n", "Pulumi.dev.yaml has no user 'ann'. It has no users."),

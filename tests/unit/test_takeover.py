@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from aws_access_keys.cli import stack
 from aws_access_keys.cli.takeover.stack_text import with_entries
 from aws_access_keys.rules.resource_types import (
     GROUP_POLICY,
@@ -139,6 +140,17 @@ def test_a_user_has_what_the_stack_does_not_give_it_already() -> None:
     assert users["ann"]["key"] == {"keepSecret": True}, "somebody has it already: not keeping it begins with the next"
 
 
+def test_groups_and_users_of_another_account_have_other_owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resource(kind: str, account: str) -> dict[str, Any]:
+        arn = f"arn:aws:iam::{account}:{kind}/deploy"
+        return {"urn": arn, "type": f"aws:iam/{kind}:{kind.title()}", "id": "deploy", "outputs": {"arn": arn}}
+
+    resources = [resource("user", "111111111111"), resource("group", "222222222222")]
+    monkeypatch.setattr(stack, "_resources", lambda _: resources)
+    assert stack.owned("dev").entities.keys() == {("user", "deploy"), ("group", "deploy")}
+    assert stack.owned("dev", "111111111111").entities.keys() == {("user", "deploy")}
+
+
 @pytest.mark.parametrize(
     ("newest", "oldest", "defaults", "key"),
     [
@@ -146,7 +158,7 @@ def test_a_user_has_what_the_stack_does_not_give_it_already() -> None:
         (True, True, {"status": "inactive"}, {"serial": 2, "status": "active"}),
         (True, True, {"previous": "inactive"}, {"serial": 2, "previous": "active"}),
         (True, True, {"previous": "deleted"}, {"serial": 2, "previous": "active"}),
-        (True, True, {"previous": "whenidle", "status": "active"}, {"serial": 2}),
+        (True, True, {"previous": "whenidle", "status": "active"}, {"serial": 2, "previous": "active"}),
         (True, False, {"previous": "deleted"}, {"serial": 2, "previous": "inactive"}),
         (True, False, {"previous": "inactive"}, {"serial": 2}),
     ],

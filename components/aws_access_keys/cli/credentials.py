@@ -5,7 +5,7 @@ As a profile in the AWS shared credentials file, or as a CSV file for `aws confi
 
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -33,8 +33,10 @@ class CurrentKey(NamedTuple):
     id: str
     secret: str
     active: bool
-    issued: frozenset[str]
-    """Ids of all current and previous keys of the stack."""
+    own: Collection[str]
+    """Ids of the user's current and previous key."""
+    kept: Mapping[str, bool]
+    """Id of each current or previous key of the stack → whether its secret is in the stack's outputs."""
 
     def __repr__(self) -> str:
         return f"CurrentKey({self.user}, {self.id})"  # a traceback shows no secret
@@ -66,9 +68,11 @@ def current_key(stack: str, user: str) -> CurrentKey:
             f"For a key with a secret: access-keys rotate {quote(user)} --stack {quote(stack)}"
         )
     keys: dict[str, dict[str, Any]] = outputs["keys"] if "keys" in outputs else stack_keys(stack)["keys"]
-    issued = {key["id"] for part in keys.values() for role in ("current", "previous") if (key := part.get(role))}
+    older = {key["id"]: name for name, part in keys.items() if (key := part.get("previous"))}
+    own = {ids[user], *(key_id for key_id, name in older.items() if name == user)}
+    kept = dict.fromkeys(older, False) | {key_id: name in outputs["secretAccessKeys"] for name, key_id in ids.items()}
     active = keys.get(user, {}).get("current", {}).get("status") != "Inactive"
-    return CurrentKey(user, stack, ids[user], secret, active, frozenset({*ids.values(), *issued}))
+    return CurrentKey(user, stack, ids[user], secret, active, own, kept)
 
 
 def write_profile(stack: str, user: str, profile: str, file: str | None, force: bool) -> tuple[dict[str, Any], str]:
@@ -114,7 +118,8 @@ def put_profile(
     """Put the key into the credentials file, which may not be there yet; return also the backup, if one was needed.
 
     works: whether the key is active in IAM; asked where it is to replace another one. Raises CredentialsError, also
-    where the profile has a key that the stack did not issue and force is not set.
+    where the profile has a key that could not be had again (nobody but this user's replaces it, and the stack does not
+    have its secret) and force is not set.
     """
     with _writing(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -128,11 +133,15 @@ def put_profile(
                     f"Rotate the key or, unless it has leaked, set users.{key.user}.key.status to active; choose "
                     "another profile with --profile; or replace the key with --force."
                 )
-            foreign = edited.replaced is not None and edited.replaced not in key.issued
+            replaced = edited.replaced
+            foreign = replaced is not None and replaced not in key.own and not key.kept.get(replaced)
             if foreign and not force:
+                why = "does not know: somebody else issued it, or the stack has deleted it since"
+                if replaced in key.kept:
+                    why = "has for another user, but without its secret: here may be the only copy"
                 raise ProfileError(
-                    f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, which "
-                    f"stack '{key.stack}' does not know: somebody else issued it, or the stack has deleted it since. "
+                    f"its profile '{profile}' has the access key {replaced or '(without an id)'}, which stack "
+                    f"'{key.stack}' {why}. "
                     "Choose another profile with --profile, or replace the key with --force (make credentials "
                     "FORCE=1), which keeps a backup of the file."
                 )

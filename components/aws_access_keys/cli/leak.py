@@ -93,10 +93,15 @@ class _Answer:
             self._is_session = bool(credentials and credentials.token)
         except (*sdk_errors(), ValueError) as error:
             raise StackError(f"AWS cannot be asked: {format_error(error)}.") from None
+        self._others = "AWS_PROFILE=NAME"
+        if any((config or {}).get(name) for name in ("profile", "accessKey", "assumeRoles")):
+            self._others = (
+                f"those of another stack (--stack NAME), or {self._others} outside the project's folder; here, the "
+                f"aws: config of stack {self.stack} decides"
+            )
         if own == self.key_id:
             raise StackError(
-                f"{self.key_id} is the key that this command would use itself. Use other credentials, for example "
-                "AWS_PROFILE=admin."
+                f"{self.key_id} is the key that this command would use itself. Use other credentials: {self._others}."
             )
         self.account = Account(lambda: self.session)
         self.user: str = request.user or ""
@@ -125,7 +130,7 @@ class _Answer:
         found = self._ask("sts", "get_access_key_info", AccessKeyId=self.key_id)
         account = found["Account"] if found else caller["Account"]
         if account != caller["Account"]:
-            raise StackError(rules.elsewhere(self.key_id, account, caller["Account"], caller["Arn"]))
+            raise StackError(rules.elsewhere(self.key_id, account, caller["Account"], caller["Arn"], self._others))
         reason = "IAM does not have it"
         if not self.user:
             try:
@@ -141,8 +146,8 @@ class _Answer:
             raise StackError(rules.of_nobody(self.key_id, account, reason, has_keys))
         if self._is_session and ":user/" in caller["Arn"] and caller["Arn"].rpartition("/")[2] == self.user:
             raise StackError(
-                f"You are signed in as {self.user}, whose sessions are about to be denied. Use other credentials, for "
-                "example AWS_PROFILE=admin."
+                f"You are signed in as {self.user}, whose sessions are about to be denied. Use other credentials: "
+                f"{self._others}."
             )
         self.active = self._is_active()
         self.document = self._deny_policy()
@@ -302,17 +307,11 @@ class _Answer:
         self.data["stack"] = {"name": owner.stack, "role": owner.role}
         self.say(f"  It is the {owner.role} key of {owner.user} in stack {owner.stack}.")
         try:
+            if request.undo:
+                self._after_undo(owner, up)
+                return
             entry = entry_of(owner.stack, owner.user)
             serial = int(owner.keys["current"]["serial"])
-            if request.undo:
-                if against := rules.settings_against(owner.role, serial, entry.settings, owner.keys, str(date.today())):
-                    self.say(
-                        f"  {entry.path} was not changed. It has {', '.join(against)}, with which `{up}` replaces or "
-                        f"deactivates the key: git restore {entry.path}"
-                    )
-                self.data["next"] = f"pulumi refresh --stack {quote(owner.stack)}; {up}"
-                self.say(f"  Next: {self.data['next']}")
-                return
             previous = owner.keys.get("previous") if owner.role == "current" else None
             has_other = bool(previous) and self.is_off and self._works(previous)
             values = rules.stack_settings(owner.role, serial, entry.settings, request.new_key, has_other)
@@ -321,13 +320,12 @@ class _Answer:
             text = getattr(error, "message", str(error))
             if not request.new_key:
                 text = f"{text.partition('Set the serial')[0]} See that no setting makes the key active again."
-            self.failed |= not request.undo
             self._problem(text)
             return
         what = ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
         what = what or "nothing in it revives the key"
         status = "would" if request.dry_run and diff else "done" if diff else "already done"
-        self._step("file", status, f"{entry.path}: {what}", f"git restore {entry.path}" if diff else None)
+        self._step("file", status, f"{entry.path}: {what}", entry.way_back(values) if diff else None)
         self.data["diff"] = diff
         for line in diff:
             self.say(f"      {line}")
@@ -343,6 +341,27 @@ class _Answer:
             self.say("  The current key is another one, so no new one was asked for.")
         self.data["next"] = up
         self.say(f"  Next: {up}")
+
+    def _after_undo(self, owner: Owner, up: str) -> None:
+        """What else a false alarm needs."""
+        try:
+            entry = entry_of(owner.stack, owner.user)
+            serial = int(owner.keys["current"]["serial"])
+            against = rules.settings_against(owner.role, serial, entry.settings, owner.keys, str(date.today()))
+        except StackError as error:
+            why = error.message.partition("Set the serial")[0]
+            self.say(f"  See that no setting replaces or deactivates the key again. {why}")
+        else:
+            cure = "Take back what was changed for the leak"
+            if owner.role == "previous":
+                cure = "Set previous to active, and keep the serial, which is that of the current key"
+            if against:
+                self.say(
+                    f"  {entry.path} was not changed. It has {', '.join(against)}, with which `{up}` replaces, "
+                    f"deactivates or deletes the key. {cure}."
+                )
+        self.data["next"] = f"pulumi refresh --stack {quote(owner.stack)}; {up}"
+        self.say(f"  Next: {self.data['next']}")
 
     # ---- what it did
 

@@ -35,6 +35,12 @@ class Entry(NamedTuple):
     settings: dict[str, Any]
     """Those in force for the user's key."""
 
+    def way_back(self, values: Mapping[str, int | str | None]) -> str:
+        """How an edit of these settings is undone, in the imperative: what else is in the file may not be committed."""
+        own = mapping(mapping(self.data["config"][f"{NAMESPACE}:users"].get(self.user)).get("key"))
+        old = [f"set {name} to {yaml_of(own[name])}" if name in own else f"remove {name}" for name in values]
+        return f"in the key of {self.user} in {self.path}: {', '.join(old)}"
+
 
 def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     """Raise a user's serial in the stack file above that of the current key. Raises StackError.
@@ -44,12 +50,12 @@ def rotate(stack: str, user: str, dry_run: bool) -> tuple[dict[str, Any], str]:
     """
     entry, command = entry_of(stack, user), f"pulumi up --stack {quote(stack)}"
     path, user, settings = entry.path, entry.user, entry.settings
-    old = settings.get("serial", 1)
-    if not isinstance(old, int):
-        raise StackError(f"{path}: the serial of {user} is {old!r}. Use a whole number.")
+    old: int = settings.get("serial", 1)
     keys: dict[str, Any] = stack_keys(stack)["keys"].get(entry.name) or {}
     if not keys.get("current"):
-        raise StackError(f"{user} has no access key in stack '{stack}' yet. `{command}` creates the first one.")
+        raise StackError(
+            f"{user} has no access key in stack '{stack}' yet. `{command}` creates the first one, unless `key` is null."
+        )
     new = max(old, int(keys["current"]["serial"]) + 1)
     diff = edit(stack, entry, {"serial": new} if new != old else {}, dry_run)
     warnings = list(update_warnings(keys, settings))
@@ -79,6 +85,8 @@ def entry_of(stack: str, user: str) -> Entry:
     user = user if user in users else unprefixed
     require_user(user, users, str(path))
     settings = mapping(config.get(f"{NAMESPACE}:keyDefaults")) | mapping(mapping(users[user]).get("key"))
+    if not isinstance(serial := settings.get("serial", 1), int):
+        raise StackError(f"{path}: the serial of {user} is {serial!r}. Use a whole number.")
     return Entry(path, text, data, user, prefix + user, settings)
 
 
@@ -96,7 +104,7 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_r
             cure = f"Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
             if None in values.values():  # Pulumi would write it as text
                 listed = ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
-                cure = f"Write there: key: {{{listed}}}"
+                cure = f"Set there, in addition to what the key has: {listed}"
             raise StackError(
                 f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more lines (an "
                 f"alias, a merge key or an unusual layout). {cure}"
@@ -143,7 +151,7 @@ def update_warnings(keys: dict[str, Any], settings: dict[str, Any]) -> Generator
         which = f"the previous access key {previous['id']} ({previous['status']})"
         yield f"`pulumi up` deletes {which}, because IAM allows two keys per user."
     wanted = str(settings.get("previous")).lower()
-    if wanted in ("deleted", "inactive"):
+    if wanted in ("deleted", "inactive") and not mapping(settings.get("rotation")).get("overlapDays"):
         which = f"the current access key {keys['current']['id']}"
         verb = "deletes" if wanted == "deleted" else "deactivates"
         yield (

@@ -198,12 +198,16 @@ class Owned(NamedTuple):
     """See resource_types.held."""
 
 
-def owned(stack: str) -> Owned:
-    """The groups, users and keys in the state of a stack. Raises StackError."""
+def owned(stack: str, account: str | None = None) -> Owned:
+    """The groups, users and keys in the state of a stack. account: the only one whose groups and users count: others
+    have the same names. Raises StackError.
+    """
     found = Owned({}, {}, set())
     for resource in _resources(stack):
         kind, has = resource["type"], mapping(resource.get("outputs"))
         if kind in _OWNERS:
+            if account and f":{account}:" not in str(has.get("arn", f":{account}:")):
+                continue
             found.entities[_OWNERS[kind].removesuffix("s"), str(resource.get("id"))] = resource["urn"]
         elif kind == KEY:
             found.keys[str(resource.get("id"))] = resource

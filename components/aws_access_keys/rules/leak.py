@@ -67,12 +67,11 @@ def key_problem(key_id: str) -> str | None:
     )
 
 
-def elsewhere(key_id: str, account: str, caller_account: str, caller: str) -> str:
-    """What to do with a key of another account."""
+def elsewhere(key_id: str, account: str, caller_account: str, caller: str, others: str) -> str:
+    """What to do with a key of another account. others: how to use other credentials, in the imperative."""
     return (
         f"{key_id} belongs to the AWS account {account}; these credentials ({caller}) are of {caller_account}. Nothing "
-        f"was changed. If {account} is yours, run this again with credentials of it, for example AWS_PROFILE=NAME. If "
-        f"not, tell its owner. {_ELSEWHERE}"
+        f"was changed. If {account} is yours, use credentials of it: {others}. If not, tell its owner. {_ELSEWHERE}"
     )
 
 
@@ -208,12 +207,13 @@ def stack_settings(
 def settings_against(
     role: Literal["current", "previous"], serial: int, settings: Mapping[str, Any], keys: Mapping[str, Any], today: str
 ) -> list[str]:
-    """The settings with which an update deactivates a key again that was a false alarm: `status: inactive`.
+    """The settings with which an update deactivates or deletes a key that was a false alarm: `status: inactive`.
 
     keys: the user's part of the output `keys`. today: ISO 8601.
     """
     name = {"current": "status", "previous": "previous"}[role]
-    found = [f"{name}: inactive"] if str(settings.get(name)).lower() == "inactive" else []
+    value = str(settings.get(name)).lower()
+    found = [f"{name}: {value}"] if value == "inactive" or (role, value) == ("previous", "deleted") else []
     if role == "current" and int(settings.get("serial", 1)) > serial:
         found.append(f"serial: {settings['serial']}")
     until = keys.get("previousUntil") if role == "previous" else None

@@ -8,7 +8,7 @@ Everything is decided from three things: the settings (KeyRules), the keys that 
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
 
@@ -53,10 +53,12 @@ class Key:
     created: date
     is_retired: bool = False
     """Whether it is inactive because an earlier run retired it."""
+    handed_over_on: date | None = field(default=None, compare=False)
+    """The day on which it was handed over, if the run that issued it failed before that."""
 
     @property
     def issued_on(self) -> date:
-        """The day from which its age and the overlap count. An adopted key is older than the period it serves."""
+        """The day from which its age counts. An adopted key is older than the period it serves."""
         return max(self.created, self.name.period)
 
 
@@ -67,7 +69,8 @@ class Calendar:
     start: date
     every_days: int
     overlap_days: int
-    """Days for which the previous key stays active, counted from the day on which the new key was issued."""
+    """Days for which the previous key stays active, counted from the day on which the new key was issued, or handed
+    over if an update failed in between."""
 
     def first_after(self, day: date) -> date:
         """The first rotation date after `day`."""
@@ -119,6 +122,8 @@ class KeyPlan:
     next_rotation: date | None = None
     previous_until: date | None = None
     """The day on which the previous key's overlap ends."""
+    handed_over_on: date | None = None
+    """That of the current key, see Key."""
 
     @property
     def is_reissue(self) -> bool:
@@ -166,12 +171,13 @@ def plan_keys(
         rules = replace(rules, status="inactive", previous="inactive", rotation=None)
     remaining = [key for key in keys if key.name != replaced]
     if new:
-        current, issued_on = PlannedKey(new, rules.status or "active"), today
+        current, issued_on, handed_over_on = PlannedKey(new, rules.status or "active"), today, None
     else:
         newest = remaining.pop(0)
-        current, issued_on = PlannedKey(newest.name, None if newest.name in keep else rules.status), newest.issued_on
+        current = PlannedKey(newest.name, None if newest.name in keep else rules.status)
+        issued_on, handed_over_on = newest.issued_on, newest.handed_over_on
     calendar = rules.rotation
-    overlap_ends = issued_on + timedelta(days=calendar.overlap_days) if calendar else None
+    overlap_ends = (handed_over_on or issued_on) + timedelta(days=calendar.overlap_days) if calendar else None
     previous = _previous(rules, remaining[0], new, overlap_ends, today, keep) if remaining else None
     return KeyPlan(
         current,
@@ -180,6 +186,7 @@ def plan_keys(
         replaced=replaced,
         next_rotation=calendar.first_after(issued_on) if calendar else None,
         previous_until=overlap_ends if previous else None,
+        handed_over_on=handed_over_on,
     )
 
 

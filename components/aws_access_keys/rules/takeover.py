@@ -223,7 +223,7 @@ def _key_settings(keys: Sequence[ExistingKey], around: Surroundings) -> Iterator
     if around.status in ("active", "inactive") and (around.status == "active") != keys[0].active:
         yield "status", "active" if keys[0].active else "inactive"
     for older in keys[1:]:
-        if around.previous == "deleted" or (around.previous == "inactive" and older.active):
+        if around.previous == "deleted" or (around.previous in ("inactive", "whenidle") and older.active):
             yield "previous", "active" if older.active else "inactive"
 
 

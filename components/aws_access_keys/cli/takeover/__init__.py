@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
@@ -139,7 +140,7 @@ def _plan(stack: str, choice: Choice, terraform: TerraformState | None, write: b
         because = reason_for(error, "sts:GetCallerIdentity")
         raise StackError(f"AWS does not answer{because} Nothing was changed.") from None
     reading = progress.add_task("reading the stacks", total=None)
-    owners, problems = _owners(stack)
+    owners, problems = _owners(stack, caller["Account"])
     state = owned(stack)
     progress.update(reading, total=1, completed=1)
     found = read_account(account, progress)
@@ -220,11 +221,12 @@ def _surroundings(config: Mapping[str, Any], aws: Mapping[str, Any]) -> Surround
     )
 
 
-def _owners(stack: str) -> tuple[dict[Entity, str], list[str]]:
-    """Groups and users in the states of this project's stacks → the stack; and which could not be read."""
+def _owners(stack: str, account: str) -> tuple[dict[Entity, str], list[str]]:
+    """Groups and users of an account in the states of this project's other stacks → the stack; and which could not be
+    read."""
     owners, problems = dict[Entity, str](), list[str]()
-
-    for name, found in each_stack([name for name in list_stacks() if name != stack], owned).items():
+    others = [name for name in list_stacks() if name != stack]
+    for name, found in each_stack(others, partial(owned, account=account)).items():
         if isinstance(found, StackError):
             problems.append(f"Stack '{name}' could not be read, but may manage some of this: {found.line}.")
         else:
