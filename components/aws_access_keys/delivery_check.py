@@ -229,9 +229,8 @@ class DeliveryCheck:
         is_raised = self.rules.serial > newest.name.serial
         back = "set serial back, and " if is_raised else ""
         then = "" if is_raised else f" The new key then takes the place of {oldest.id}."
-        if is_raised and (
-            self.rules.previous in ("inactive", "deleted") or (self.rules.rotation and not self.rules.previous)
-        ):
+        overlap = self.rules.rotation.overlap_days if self.rules.rotation else 0
+        if is_raised and not overlap and (self.rules.previous in ("inactive", "deleted") or self.rules.rotation):
             then = f" To keep {oldest.id} for a while, set previous to active first: `pulumi up` retires it otherwise."
         return (
             f"no new key is issued: {has} and would make room for it, but the newer key, {newest.id}, does not work. "

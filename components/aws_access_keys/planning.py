@@ -227,7 +227,7 @@ class _Planner:
     def _usable_keys(self) -> tuple[Key, ...]:
         """The keys in the state, without one whose secret nobody has."""
         return tuple(
-            key if self.state.was_handed_over(key) else replace(key, handed_over_on=self.today)
+            key if key.id in self.state.handed_over_ids else replace(key, handed_over_on=self.today)
             for key in self.state.keys
             if key != self.delivery.undelivered
         )
@@ -235,7 +235,9 @@ class _Planner:
     def _warn(self, plan: KeyPlan, keys: Sequence[Key]) -> None:
         """Settings that do less, or more, than they seem to."""
         self.warnings += notes(self.rules, keys, self.today)
-        if keys and self.rules.serial < keys[0].name.serial and not self.state.was_handed_over(keys[0]):
+        is_pending = len(keys) > 1 and not self.state.was_handed_over(keys[0])
+        is_issued = keys and keys[0].id not in (self.adopted, self.state.adopted)
+        if is_pending and is_issued and self.rules.serial < keys[0].name.serial:
             self.warnings.append(
                 f"the access key {keys[0].id}, issued by an update that failed, becomes the current one, although "
                 f"serial was lowered since. To go back to the previous one, delete it, and run `pulumi refresh` and "

@@ -132,6 +132,18 @@ def test_another_users_key_without_a_secret_in_the_stack_is_replaced_only_when_f
     assert Path(json.loads(text)["backup"]).read_text() == content
 
 
+def test_of_two_users_of_one_name_the_previous_key_is_found_by_the_current_one(run: Run) -> None:
+    run.have("[bob]\naws_access_key_id = AKIABOBOLD\naws_secret_access_key = old\n")
+    run.state = {"keys": {f"a/{user}": part for user, part in OUTPUTS["keys"].items()}}
+    run.outputs = {name: value for name, value in OUTPUTS.items() if name != "keys"}
+    assert run("bob")[0] == 0
+
+
+def test_what_the_program_does_not_export_is_not_called_adopted(run: Run) -> None:
+    run.outputs = {name: value for name, value in OUTPUTS.items() if name != "secretAccessKeys"}
+    assert "The program of stack 'dev' does not export secretAccessKeys." in run("bob")[1]
+
+
 def test_another_users_key_whose_secret_the_stack_has_is_replaced(run: Run) -> None:
     run.have("[default]\naws_access_key_id = AKIABOB0000000000002\naws_secret_access_key = x\n")
     assert run("d,e", "--profile", "default")[0] == 0

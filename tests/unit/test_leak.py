@@ -89,6 +89,8 @@ def test_what_stands_in_the_way_of_an_undo_is_known() -> None:
     assert against("previous", 2, {"serial": 2, "previous": "inactive"}) == ["previous: inactive"]
     assert against("current", 1, {}, expires="2026-11-26") == ["expires 2026-11-26"]
     assert against("previous", 2, {}, previousUntil="2026-11-25") == ["an overlap that ended on 2026-11-25"]
+    assert against("previous", 2, {"previous": "active"}, previousUntil="2026-11-25") == []
+    assert against("previous", 2, {"previous": "deleted"}) == ["previous: deleted"]
     assert against("current", 1, {}, expires="2026-11-27", previousUntil="2026-11-25") == []
 
 

@@ -633,6 +633,8 @@ def test_a_lowered_serial_does_not_undo_what_a_failed_run_began_and_the_way_back
     assert "AKIA-ann-2, issued by an update that failed, becomes the current one, although serial" in plan.warnings[1]
     assert f"{DELETE} AKIA-ann-2" in plan.warnings[1]
     assert len(ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=1), guard=False).warnings) == 1
+    taken_over = MadeUpState().user("ann", "2", "1", handed_over=["1"], adopts="AKIA-ann-2")
+    assert len(ann(aws, taken_over, KeyRules(serial=1), guard=False).warnings) == 1, "nobody asked for another key"
 
 
 def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:

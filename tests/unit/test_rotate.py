@@ -200,6 +200,9 @@ def test_a_schedule_gives_time_to_change_over_whatever_becomes_of_the_previous_k
     rotation = "{start: 2027-01-01, everyDays: 90, overlapDays: 7}"
     run.have(f"{USERS}    ann: {{key: {{previous: deleted, rotation: {rotation}}}}}\n")
     assert "Warning" not in run("ann")[1]
+    defaults = f"  aws-access-keys:keyDefaults: {{previous: deleted, rotation: {rotation}}}\n"
+    run.have(f"{USERS}    ann: {{key: {{without: [rotation]}}}}\n{defaults}")
+    assert "deletes the current access key AKIA1" in run("ann")[1], "this user has no schedule"
 
 
 def test_an_edit_is_taken_back_setting_by_setting(run: Run) -> None:

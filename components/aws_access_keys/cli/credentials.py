@@ -62,15 +62,20 @@ def current_key(stack: str, user: str) -> CurrentKey:
             f"The stack does not keep the secret of {user}'s access key {ids[user]} (keepSecret: false). It was "
             f"delivered to {in_words(to)}, and is nowhere else."
         )
+    if not secret and "secretAccessKeys" not in outputs:
+        raise CredentialsError(
+            f"The program of stack '{stack}' does not export secretAccessKeys. Export it, and run `pulumi up`."
+        )
     if not secret:
         raise CredentialsError(
             f"The stack does not have the secret of {user}'s access key {ids[user]}: the key was adopted without it. "
             f"For a key with a secret: access-keys rotate {quote(user)} --stack {quote(stack)}"
         )
     keys: dict[str, dict[str, Any]] = outputs["keys"] if "keys" in outputs else stack_keys(stack)["keys"]
-    older = {key["id"]: name for name, part in keys.items() if (key := part.get("previous"))}
-    own = {ids[user], *(key_id for key_id, name in older.items() if name == user)}
-    kept = dict.fromkeys(older, False) | {key_id: name in outputs["secretAccessKeys"] for name, key_id in ids.items()}
+    of_users = [[key["id"] for role in ("current", "previous") if (key := part.get(role))] for part in keys.values()]
+    own = {ids[user], *(key_id for of_user in of_users if ids[user] in of_user for key_id in of_user)}
+    known = {key_id for of_user in of_users for key_id in of_user}
+    kept = dict.fromkeys(known, False) | {key_id: name in outputs["secretAccessKeys"] for name, key_id in ids.items()}
     active = keys.get(user, {}).get("current", {}).get("status") != "Inactive"
     return CurrentKey(user, stack, ids[user], secret, active, own, kept)
 

@@ -287,6 +287,10 @@ class _Answer:
     def edit_file(self) -> None:
         """Change the stack file so that no update makes the key active again."""
         owner, request = self.owner, self.request
+        if owner is None and self.unfinished and request.undo:
+            self.say(f"  Stack {self.unfinished} has the key, from an update that did not finish: `pulumi refresh` and")
+            self.say("  `pulumi up` complete it.")
+            return
         if owner is None and self.unfinished:
             self._problem(
                 f"Stack {self.unfinished} has the key, and no update has finished since. After `access-keys takeover`, "
@@ -352,7 +356,7 @@ class _Answer:
             why = error.message.partition("Set the serial")[0]
             self.say(f"  See that no setting replaces or deactivates the key again. {why}")
         else:
-            cure = "Take back what was changed for the leak"
+            cure = "Correct that first"
             if owner.role == "previous":
                 cure = "Set previous to active, and keep the serial, which is that of the current key"
             if against:

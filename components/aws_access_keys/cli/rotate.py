@@ -84,7 +84,9 @@ def entry_of(stack: str, user: str) -> Entry:
         )
     user = user if user in users else unprefixed
     require_user(user, users, str(path))
-    settings = mapping(config.get(f"{NAMESPACE}:keyDefaults")) | mapping(mapping(users[user]).get("key"))
+    own = mapping(mapping(users[user]).get("key"))
+    off = cast("list[Any]", without) if isinstance(without := own.get("without"), list) else ()
+    settings = mapping(config.get(f"{NAMESPACE}:keyDefaults")) | own | dict.fromkeys(map(str, off))
     if not isinstance(serial := settings.get("serial", 1), int):
         raise StackError(f"{path}: the serial of {user} is {serial!r}. Use a whole number.")
     return Entry(path, text, data, user, prefix + user, settings)
