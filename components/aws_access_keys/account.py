@@ -1,6 +1,7 @@
 """The operator's view of AWS for one run: questions that the Pulumi provider cannot answer, asked with AWS's SDK."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -272,19 +273,35 @@ class Account:
                 return None
             raise AwsQueryError(error) from None
 
+    @property
+    def caller_account(self) -> str | None:
+        """The account of the credentials, asked once; None if STS, which needs no permission, does not answer."""
+        with self._caller_lock:
+            if self._caller is None:
+                with suppress(AwsQueryError):
+                    self._caller = self.ask("sts", "get_caller_identity")["Account"]
+            return self._caller
+
+    def check_region(self, of_stores: Collection[str]) -> None:
+        """Raise RunError if these calls go to none of the regions of the stack's secrets and parameters: there are none
+        of them there, which counts as deleted."""
+        here = self.client("sts").meta.region_name
+        if of_stores and here not in of_stores:
+            import pulumi  # not needed, and slow to load, for the operators' commands
+
+            raise pulumi.RunError(
+                f"the secrets and parameters of this stack are in {' and '.join(sorted(of_stores))}, but the component "
+                f"reads and writes them in {here}. Set aws:region in the stack file, or give the component a session "
+                "for that region. Nothing was changed."
+            )
+
     def check_account(self, expected: str) -> None:
         """Raise RunError if the credentials are for another account than that of the stack's users. There, IAM has none
         of them, which counts as deleted, and the provider would change what has the same names.
 
-        Asked once; if STS does not answer, which needs no permission, nothing is raised.
+        If STS does not answer, nothing is raised.
         """
-        with self._caller_lock:
-            if self._caller is None:
-                try:
-                    self._caller = self.ask("sts", "get_caller_identity")["Account"]
-                except AwsQueryError:
-                    return
-        if self._caller != expected:
+        if self.caller_account not in (None, expected):
             import pulumi  # not needed, and slow to load, for the operators' commands
 
             raise pulumi.RunError(

@@ -48,6 +48,13 @@ def existing_secret_problems(
                 actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
                 yield Problem(where, f"the secret '{store.existing}' could not be read: {error}. {cure} {actions}.")
                 continue
+            if (owner := str(found["ARN"]).split(":")[4]) != (account.caller_account or owner):
+                yield Problem(
+                    where,
+                    f"the secret '{store.existing}' is in the account {owner}. Name one of this account, "
+                    f"{account.caller_account}, or deliver the key by a command.",
+                )
+                continue
             if (urn := state.in_stack.get(str(found["ARN"]))) and not component_of(urn, state.components):
                 pulumi.log.warn(
                     f"{spell.prefix}{where}: the secret '{name}' is the resource '{urn}' of the same program. Protect "

@@ -111,6 +111,8 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
                 if namespace in (NAMESPACE, "") and setting in given:
                     yield from _number_problems(setting, settings, given[setting])
                     yield from _empty_settings(setting, settings, given[setting])
+                    if setting == "users":
+                        yield from _clear_text_beside_encrypted(settings)
         elif name in _NAMES or ":" in name:
             yield Problem(
                 f"line {key.start_mark.line + 1}",
@@ -190,15 +192,30 @@ def _clear_text_secrets(given: Mapping[str, Any]) -> list[Problem]:
     if pulumi.runtime.is_config_secret(f"{NAMESPACE}:users") or not isinstance(users, dict):
         return []  # the engine knows of `users` as a whole that it has a secret
     return [
-        Problem(
-            f"users.{name}.key.adopt.secret",
-            "the secret is in this file in clear text. Remove it, and treat it as known to everyone who can read the "
-            "file; then set it encrypted: pulumi config set --secret --path "
-            f"'{NAMESPACE}:users.{name}.key.adopt.secret'",
-        )
+        _clear_text(name)
         for name, user in cast("dict[str, Any]", users).items()
         if _below(user, "key", "adopt", "secret") is not None
     ]
+
+
+def _clear_text_beside_encrypted(users: "yaml.Node") -> Iterator[Problem]:
+    """The same where the engine knows that something in `users` is encrypted, but not what."""
+    if not pulumi.runtime.is_config_secret(f"{NAMESPACE}:users"):
+        return
+    for user, settings in _pairs(users):
+        found = [settings]
+        for name in ("key", "adopt", "secret"):
+            found = [value for node in found for key, value in _pairs(node) if key.value == name]
+        if any(isinstance(node, yaml.ScalarNode) and node.value for node in found):
+            yield _clear_text(user.value)
+
+
+def _clear_text(user: str) -> Problem:
+    return Problem(
+        f"users.{user}.key.adopt.secret",
+        "the secret is in this file in clear text. Remove it, and treat it as known to everyone who can read the file; "
+        f"then set it encrypted: pulumi config set --secret --path '{NAMESPACE}:users.{user}.key.adopt.secret'",
+    )
 
 
 def _below(value: Any, *names: str) -> Any:

@@ -306,6 +306,22 @@ def test_credentials_of_another_account_are_named_before_a_refresh_drops_everyth
     Account(session(aws)).check_account("222222222222")
 
 
+def test_calls_into_another_region_than_that_of_the_stores_are_refused(aws: FakeAws) -> None:
+    account = Account(session(aws))
+    here = account.client("sts").meta.region_name
+    account.check_region(frozenset())
+    account.check_region({here, "eu-west-3"})
+    with pytest.raises(pulumi.RunError, match="in eu-west-3, but the component reads and writes them in"):
+        account.check_region({"eu-west-3"})
+    state = MadeUpState().user("ann", "1")
+    parameter = "aws:iam/user:User$aws:ssm/parameter:Parameter"
+    state.add(parameter, "access//ann", {"arn": "arn:aws:ssm:eu-west-3:123456789012:parameter/ann"})
+    state.add(
+        "aws:iam/user:User$pulumi:index:Stash", "access/ann/delivery", {"input": {"to": {}, "region": "us-west-1"}}
+    )
+    assert state.parsed.regions == {"eu-west-3", "us-west-1"}
+
+
 # ---- runs that did not finish
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 from aws_access_keys.account import Account
+from aws_access_keys.existing_secrets import existing_secret_problems
 from aws_access_keys.preflight import missing_buckets, policy_places, preflight
 from aws_access_keys.rules.policies import policy_key
 from aws_access_keys.rules.problem import PYTHON
@@ -44,6 +45,20 @@ def test_where_nothing_is_new_aws_is_asked_nothing(aws: FakeAws) -> None:
     adopted = {"key": {"adopt": {"id": "AKIA-ann-1"}}}
     assert problems(aws, {"ann": adopted}, MadeUpState().group("g").user("ann", "1")) == {}
     assert not aws.asked
+
+
+@pytest.mark.parametrize("owner", ["123456789012", "222222222222"])
+def test_a_secret_of_another_account_is_refused(aws: FakeAws, owner: str) -> None:
+    arn = f"arn:aws:secretsmanager:eu-west-1:{owner}:secret:team-AbCdEf"
+    users = {"ann": {"groups": ["g"], "deliver": {"secrets_manager": {"existing": arn}}}}
+    settings, none = read_section(ComponentSettings, {"groups": {"g": {}}, "users": users}, PYTHON)
+    assert settings is not None, none
+    account: Any = SimpleNamespace(caller_account="123456789012", ask=lambda *_, **__: {"ARN": arn, "Name": "team"})
+    found = list(existing_secret_problems(settings, PYTHON, MadeUpState().parsed, account))
+    if owner == "123456789012":
+        assert "in the account" not in str(found)
+    else:
+        assert f"the secret '{arn}' is in the account 222222222222. Name one of this account" in found[0].message
 
 
 def test_new_names_cost_one_question_for_users_and_one_for_groups(aws: FakeAws) -> None:

@@ -3,6 +3,7 @@
 import json
 import runpy
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -143,6 +144,25 @@ def test_a_secret_in_clear_text_is_refused_and_not_shown() -> None:
         assert stack_settings().effective_key("test-user").adopt
 
     deploy(encrypted)
+
+
+def test_a_secret_in_clear_text_beside_an_encrypted_one_is_refused(tmp_path: Path) -> None:
+    def user(secret: Any) -> dict[str, Any]:
+        return {"groups": ["test"], "key": {"adopt": {"id": "AKIAIOSFODNN7EXAMPLE", "secret": secret}}}
+
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    written = {"config": {"aws-access-keys:users": {"ann": user({"secure": "v1:x"}), "bob": user(secret)}}}
+    (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump(written))
+
+    def decrypted() -> None:
+        both = {"ann": user(secret), "bob": user(secret)}
+        pulumi.runtime.set_all_config(config(users=both), ["aws-access-keys:users"])
+        stack_settings()
+
+    with pytest.raises(SettingsError, match="the secret is in this file in clear text") as refused:
+        deploy(decrypted, folder=str(tmp_path))
+    assert "users.bob.key.adopt.secret" in str(refused.value)
+    assert "users.ann" not in str(refused.value)
 
 
 @pytest.mark.parametrize("misplaced", ["SECRET", {"id": "SECRET"}, {"id": ["SECRET"]}, {"secret": ["SECRET"]}])
