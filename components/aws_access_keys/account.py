@@ -1,6 +1,6 @@
 """The operator's view of AWS for one run: questions that the Pulumi provider cannot answer, asked with AWS's SDK."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from threading import Lock
@@ -71,14 +71,18 @@ class Account:
         self._no_users: set[str] = set()
         self._caller_lock = Lock()
         self._caller: str | None = None
+        self.store_region: str | None = None
+        """That of the stores, where it is known; else the session's."""
 
     @property
     def region(self) -> str:
-        """The region of the session. Raises AwsQueryError."""
+        """The region of the stores. Raises AwsQueryError."""
         return self.client("ssm").meta.region_name
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """A boto3 client of a service, made once. region: None for the session's."""
+        """A boto3 client of a service, made once. region: None for that of the stores or of the session."""
+        if service in ("secretsmanager", "ssm", "kms"):
+            region = region or self.store_region
         with self._lock:
             if service not in self._clients:
                 retries = {"mode": "adaptive", "total_max_attempts": 8}
@@ -281,19 +285,6 @@ class Account:
                 with suppress(AwsQueryError):
                     self._caller = self.ask("sts", "get_caller_identity")["Account"]
             return self._caller
-
-    def check_region(self, of_stores: Collection[str]) -> None:
-        """Raise RunError if these calls go to none of the regions of the stack's secrets and parameters: there are none
-        of them there, which counts as deleted."""
-        here = self.client("sts").meta.region_name
-        if of_stores and here not in of_stores:
-            import pulumi  # not needed, and slow to load, for the operators' commands
-
-            raise pulumi.RunError(
-                f"the secrets and parameters of this stack are in {' and '.join(sorted(of_stores))}, but the component "
-                f"reads and writes them in {here}. Set aws:region in the stack file, or give the component a session "
-                "for that region. Nothing was changed."
-            )
 
     def check_account(self, expected: str) -> None:
         """Raise RunError if the credentials are for another account than that of the stack's users. There, IAM has none

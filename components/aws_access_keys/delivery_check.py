@@ -230,7 +230,8 @@ class DeliveryCheck:
         back = "set serial back, and " if is_raised else ""
         then = "" if is_raised else f" The new key then takes the place of {oldest.id}."
         overlap = self.rules.rotation.overlap_days if self.rules.rotation else 0
-        if is_raised and not overlap and (self.rules.previous in ("inactive", "deleted") or self.rules.rotation):
+        is_retired = self.rules.previous in ("inactive", "deleted") or (self.rules.rotation and not self.rules.previous)
+        if is_raised and not overlap and is_retired:
             then = f" To keep {oldest.id} for a while, set previous to active first: `pulumi up` retires it otherwise."
         return (
             f"no new key is issued: {has} and would make room for it, but the newer key, {newest.id}, does not work. "

@@ -158,7 +158,7 @@ class DirectDelivery:
         def delivered(to: Mapping[str, Any]) -> dict[str, Any]:
             if not to:
                 return _record(replace(before, failed=failed))
-            is_new = missing and aws_stores(to) and not pulumi.runtime.is_dry_run()
+            is_new = aws_stores(missing).keys() & to.keys() and not pulumi.runtime.is_dry_run()
             region = self.account.region if is_new else before.region
             return _record(Delivered(name, to, fields, failed, kms_key, region, before.writes + bool(missing)))
 

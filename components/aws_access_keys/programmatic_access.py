@@ -135,8 +135,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             # The provider could tell without boto3, but to ask it would put it, with these credentials, into the state,
             # and `pulumi refresh` would use it.
             self._account.check_account(account_id)
-        if self._has_provider and state.regions:
-            self._account.check_region(state.regions)
+        if len(state.regions) == 1:  # the session may be for another one than the provider
+            self._account.store_region = next(iter(state.regions))
         self._state, self._is_listing = state, is_listing()
         if self._is_listing:
             state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())

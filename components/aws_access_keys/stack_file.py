@@ -112,7 +112,7 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
                     yield from _number_problems(setting, settings, given[setting])
                     yield from _empty_settings(setting, settings, given[setting])
                     if setting == "users":
-                        yield from _clear_text_beside_encrypted(settings)
+                        yield from _clear_text_beside_encrypted(settings, given[setting])
         elif name in _NAMES or ":" in name:
             yield Problem(
                 f"line {key.start_mark.line + 1}",
@@ -198,15 +198,16 @@ def _clear_text_secrets(given: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def _clear_text_beside_encrypted(users: "yaml.Node") -> Iterator[Problem]:
-    """The same where the engine knows that something in `users` is encrypted, but not what."""
+def _clear_text_beside_encrypted(users: "yaml.Node", given: Any) -> Iterator[Problem]:
+    """The same where the engine knows that something in `users` is encrypted, but not what. given: what arrived."""
     if not pulumi.runtime.is_config_secret(f"{NAMESPACE}:users"):
         return
     for user, settings in _pairs(users):
         found = [settings]
         for name in ("key", "adopt", "secret"):
             found = [value for node in found for key, value in _pairs(node) if key.value == name]
-        if any(isinstance(node, yaml.ScalarNode) and node.value for node in found):
+        arrived = _below(given, user.value, "key", "adopt", "secret")
+        if any(isinstance(node, yaml.ScalarNode) and arrived and node.value == arrived for node in found):
             yield _clear_text(user.value)
 
 

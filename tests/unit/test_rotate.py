@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from aws_access_keys.cli.files import locked
-from aws_access_keys.cli.rotate import entry_of, with_setting
+from aws_access_keys.cli.rotate import edit, entry_of, with_setting
+from aws_access_keys.cli.stack import StackError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -203,6 +204,12 @@ def test_a_schedule_gives_time_to_change_over_whatever_becomes_of_the_previous_k
     defaults = f"  aws-access-keys:keyDefaults: {{previous: deleted, rotation: {rotation}}}\n"
     run.have(f"{USERS}    ann: {{key: {{without: [rotation]}}}}\n{defaults}")
     assert "deletes the current access key AKIA1" in run("ann")[1], "this user has no schedule"
+
+
+def test_a_setting_in_without_is_not_set_beside_it(run: Run) -> None:
+    run.have(f"{USERS}    ann: {{key: {{without: [previous]}}}}\n")
+    with pytest.raises(StackError, match="an entry in `without`"):
+        edit("dev", entry_of("dev", "ann"), {"previous": "inactive"}, False)
 
 
 def test_an_edit_is_taken_back_setting_by_setting(run: Run) -> None:

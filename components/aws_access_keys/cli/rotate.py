@@ -6,7 +6,7 @@ and some comments; it is the advice where the one place cannot be changed alone.
 
 import os
 import stat
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from difflib import unified_diff
 from pathlib import Path
 from shlex import quote
@@ -34,6 +34,8 @@ class Entry(NamedTuple):
     """The name in IAM."""
     settings: dict[str, Any]
     """Those in force for the user's key."""
+    off: Collection[str]
+    """Those in `without`."""
 
     def way_back(self, values: Mapping[str, int | str | None]) -> str:
         """How an edit of these settings is undone, in the imperative: what else is in the file may not be committed."""
@@ -85,18 +87,19 @@ def entry_of(stack: str, user: str) -> Entry:
     user = user if user in users else unprefixed
     require_user(user, users, str(path))
     own = mapping(mapping(users[user]).get("key"))
-    off = cast("list[Any]", without) if isinstance(without := own.get("without"), list) else ()
-    settings = mapping(config.get(f"{NAMESPACE}:keyDefaults")) | own | dict.fromkeys(map(str, off))
+    off = [str(one) for one in cast("list[Any]", without)] if isinstance(without := own.get("without"), list) else []
+    settings = mapping(config.get(f"{NAMESPACE}:keyDefaults")) | own | dict.fromkeys(off)
     if not isinstance(serial := settings.get("serial", 1), int):
         raise StackError(f"{path}: the serial of {user} is {serial!r}. Use a whole number.")
-    return Entry(path, text, data, user, prefix + user, settings)
+    return Entry(path, text, data, user, prefix + user, settings, off)
 
 
 def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_run: bool) -> list[str]:
     """Set settings of a user's key in the stack file. Returns the difference. Raises StackError."""
     path, edited, data = entry.path, entry.text, entry.data
     for setting, value in values.items():
-        changed = with_setting(edited, data, entry.user, setting, value)
+        is_off = value is not None and setting in entry.off
+        changed = None if is_off else with_setting(edited, data, entry.user, setting, value)
         if changed is None:
             key = f'{NAMESPACE}:users["{entry.user}"].key'
             commands = [
@@ -109,7 +112,7 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_r
                 cure = f"Set there, in addition to what the key has: {listed}"
             raise StackError(
                 f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more lines (an "
-                f"alias, a merge key or an unusual layout). {cure}"
+                f"alias, a merge key, an entry in `without` or an unusual layout). {cure}"
             )
         edited, data = changed, mapping(yaml.safe_load(changed))
     if edited != entry.text and not dry_run:
