@@ -71,18 +71,24 @@ class Account:
         self._no_users: set[str] = set()
         self._caller_lock = Lock()
         self._caller: str | None = None
-        self.store_region: str | None = None
-        """That of the stores, where it is known; else the session's."""
+        self.regions: Mapping[str, str] = {}
+        """Service → region, where that is not the session's."""
 
     @property
     def region(self) -> str:
-        """The region of the stores. Raises AwsQueryError."""
+        """The region of parameters. Raises AwsQueryError."""
         return self.client("ssm").meta.region_name
 
+    @property
+    def session_region(self) -> str | None:
+        """The region of the session; None where there is no session."""
+        with suppress(AwsQueryError):
+            return self.client("sts").meta.region_name
+        return None
+
     def client(self, service: str, region: str | None = None) -> Any:
-        """A boto3 client of a service, made once. region: None for that of the stores or of the session."""
-        if service in ("secretsmanager", "ssm", "kms"):
-            region = region or self.store_region
+        """A boto3 client of a service, made once. region: None for the one in `regions`, or of the session."""
+        region = region or self.regions.get(service)
         with self._lock:
             if service not in self._clients:
                 retries = {"mode": "adaptive", "total_max_attempts": 8}

@@ -30,7 +30,7 @@ from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, STASH, USER
 from aws_access_keys.settings import DeliverSettings
-from aws_access_keys.state import Delivered, UserState, aws_stores
+from aws_access_keys.state import Delivered, UserState
 from aws_access_keys.urns import urn_below
 
 _GONE = ("ResourceNotFoundException", "ParameterNotFound")
@@ -158,7 +158,7 @@ class DirectDelivery:
         def delivered(to: Mapping[str, Any]) -> dict[str, Any]:
             if not to:
                 return _record(replace(before, failed=failed))
-            is_new = aws_stores(missing).keys() & to.keys() and not pulumi.runtime.is_dry_run()
+            is_new = "ssm" in missing.keys() & to.keys() and not pulumi.runtime.is_dry_run()
             region = self.account.region if is_new else before.region
             return _record(Delivered(name, to, fields, failed, kms_key, region, before.writes + bool(missing)))
 
@@ -244,7 +244,7 @@ def _record(delivered: Delivered) -> dict[str, Any]:
     of_stores = {kind: names for kind, names in delivered.fields.items() if kind in to}
     kms_key = delivered.kms_key if "ssm" in to else None
     more = {"fields": of_stores, "failed": delivered.failed, "kmsKey": kms_key, "writes": delivered.writes}
-    more["region"] = delivered.region if aws_stores(to) else None
+    more["region"] = delivered.region if "ssm" in to else None
     return {"content": delivered.content, "to": to, **{name: value for name, value in more.items() if value}}
 
 

@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any
 
 import pulumi
-from pulumi_aws import ProviderArgs
+from pulumi_aws import ProviderArgs, get_region
 
 from aws_access_keys.rules.problem import OTHER_LANGUAGES, Problem
 from aws_access_keys.session import region_or_default, roles_of
@@ -38,6 +38,16 @@ def region_problems(resources: Mapping[str, Any]) -> Iterator[Problem]:
             f"key. Restore aws:region: {old}; for another region, create another stack.",
             is_absolute=True,
         )
+
+
+def provider_region(component: pulumi.Resource) -> str | None:
+    """The region of a component's own provider, which asks nobody; None where it has none, or is not known yet."""
+    if component.get_provider("aws:index/getRegion:getRegion") is None:
+        return None
+    try:
+        return get_region(opts=pulumi.InvokeOptions(parent=component)).region
+    except Exception:  # the SDK raises nothing more specific
+        return None
 
 
 def aws_config_problems(config: Mapping[str, str]) -> Iterator[Problem]:

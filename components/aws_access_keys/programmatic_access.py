@@ -17,7 +17,7 @@ from aws_access_keys.args import ProgrammaticAccessArgs
 from aws_access_keys.credentials import credentials_csv, credentials_file
 from aws_access_keys.delivery import Deliveries
 from aws_access_keys.descriptions import KeyDescriptions
-from aws_access_keys.environment import ignored_tags, region, region_problems
+from aws_access_keys.environment import ignored_tags, provider_region, region, region_problems
 from aws_access_keys.existing_secrets import existing_facts
 from aws_access_keys.expectations import Expectations
 from aws_access_keys.facts import FIRST_WRITTEN, facts_in_state, facts_of_parameters, facts_wanted
@@ -135,8 +135,13 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             # The provider could tell without boto3, but to ask it would put it, with these credentials, into the state,
             # and `pulumi refresh` would use it.
             self._account.check_account(account_id)
-        if len(state.regions) == 1:  # the session may be for another one than the provider
-            self._account.store_region = next(iter(state.regions))
+        if own := provider_region(self):  # the session may be for another one
+            # Parameters that are not kept stay where they were written; older records do not name the region.
+            written = [
+                found.delivered_directly for found in state.users.values() if "ssm" in found.delivered_directly.to
+            ]
+            regions = {found.region or self._account.session_region or own for found in written}
+            self._account.regions = {"secretsmanager": own, "kms": own, "ssm": min(regions, default=own)}
         self._state, self._is_listing = state, is_listing()
         if self._is_listing:
             state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())

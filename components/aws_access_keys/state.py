@@ -68,7 +68,7 @@ class Delivered:
     kms_key: str | None = None
     """What encrypts the parameter; None where that is not recorded."""
     region: str | None = None
-    """That of the stores; None where that is not recorded."""
+    """That of the parameter; None where that is not recorded."""
     writes: int = 0
     """How often this program has delivered something."""
     is_uncertain: bool = False
@@ -269,8 +269,6 @@ class ComponentState:
     """The names of the secrets into which the stack has written something."""
     attached: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Group → name of an attachment of the stack → ARN of the policy."""
-    regions: frozenset[str] = frozenset()
-    """Those of the secrets and parameters."""
     copies: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """Type of a store and name of its resource below the component → id of the key in it."""
     in_stack: Mapping[str, str] = field(default_factory=dict[str, str])

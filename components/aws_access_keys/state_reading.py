@@ -130,8 +130,6 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     for path, found in below.outputs(GROUP, GROUP_POLICY_ATTACHMENT).items():
         group, _, attachment = path.partition("/")
         attached.setdefault(group, {})[attachment] = str(found.get("policyArn"))
-    stores = [*secrets.values(), *below.outputs(USER, PARAMETER).values()]
-    regions = [*(one.region for one in direct.values()), *(_region(found.get("arn")) for found in stores)]
     in_stack: dict[str, list[str]] = {}
     for resource, found in resources.items():
         kind = found.get("type")
@@ -151,7 +149,6 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         policy_arns={str(found.get("name")): str(found.get("arn")) for found in made},
         changes=record.changes,
         attached=attached,
-        regions=frozenset(filter(None, regions)),
         copies=copies,
         in_stack={known: urns[-1] for known, urns in in_stack.items()},
         twice=tuple(pair for urns in in_stack.values() for pair in _twice(below, urns)),
@@ -284,11 +281,6 @@ def _twice(below: Below, urns: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _is_name(text: str) -> bool:
     """Whether this is the name of a user or group: other components can have names with a `/`."""
     return bool(text) and "/" not in text
-
-
-def _region(arn: Any) -> str | None:
-    parts = str(arn).split(":")
-    return parts[3] if len(parts) > 3 else None
 
 
 def _day(key: Mapping[str, Any]) -> date:

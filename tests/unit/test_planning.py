@@ -306,16 +306,6 @@ def test_credentials_of_another_account_are_named_before_a_refresh_drops_everyth
     Account(session(aws)).check_account("222222222222")
 
 
-def test_the_region_of_the_stores_is_known_from_what_was_written() -> None:
-    state = MadeUpState().user("ann", "1")
-    parameter = "aws:iam/user:User$aws:ssm/parameter:Parameter"
-    state.add(parameter, "access//ann", {"arn": "arn:aws:ssm:eu-west-3:123456789012:parameter/ann"})
-    state.add(
-        "aws:iam/user:User$pulumi:index:Stash", "access/ann/delivery", {"input": {"to": {}, "region": "us-west-1"}}
-    )
-    assert state.parsed.regions == {"eu-west-3", "us-west-1"}
-
-
 # ---- runs that did not finish
 
 

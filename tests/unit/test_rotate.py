@@ -208,7 +208,7 @@ def test_a_schedule_gives_time_to_change_over_whatever_becomes_of_the_previous_k
 
 def test_a_setting_in_without_is_not_set_beside_it(run: Run) -> None:
     run.have(f"{USERS}    ann: {{key: {{without: [previous]}}}}\n")
-    with pytest.raises(StackError, match="an entry in `without`"):
+    with pytest.raises(StackError, match="previous is in `without` of ann"):
         edit("dev", entry_of("dev", "ann"), {"previous": "inactive"}, False)
 
 

@@ -98,8 +98,13 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_r
     """Set settings of a user's key in the stack file. Returns the difference. Raises StackError."""
     path, edited, data = entry.path, entry.text, entry.data
     for setting, value in values.items():
-        is_off = value is not None and setting in entry.off
-        changed = None if is_off else with_setting(edited, data, entry.user, setting, value)
+        if value is not None and setting in entry.off:
+            listed = ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
+            raise StackError(
+                f"{path} was not changed: {setting} is in `without` of {entry.user}. Remove it there, and set in the "
+                f"key, in addition to what it has: {listed}"
+            )
+        changed = with_setting(edited, data, entry.user, setting, value)
         if changed is None:
             key = f'{NAMESPACE}:users["{entry.user}"].key'
             commands = [
@@ -112,7 +117,7 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_r
                 cure = f"Set there, in addition to what the key has: {listed}"
             raise StackError(
                 f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more lines (an "
-                f"alias, a merge key, an entry in `without` or an unusual layout). {cure}"
+                f"alias, a merge key or an unusual layout). {cure}"
             )
         edited, data = changed, mapping(yaml.safe_load(changed))
     if edited != entry.text and not dry_run:
