@@ -41,9 +41,9 @@ def region_problems(resources: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def provider_region(component: pulumi.Resource) -> str | None:
-    """The region of a component's own provider, which asks nobody; None where it has none, or is not known yet."""
+    """The region of a component's provider, which nobody is asked for; None where it is not known yet."""
     if component.get_provider("aws:index/getRegion:getRegion") is None:
-        return None
+        return region() or None
     try:
         return get_region(opts=pulumi.InvokeOptions(parent=component)).region
     except Exception:  # the SDK raises nothing more specific

@@ -135,7 +135,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             # The provider could tell without boto3, but to ask it would put it, with these credentials, into the state,
             # and `pulumi refresh` would use it.
             self._account.check_account(account_id)
-        if own := provider_region(self):  # the session may be for another one
+        if own := provider_region(self):  # a session of the program's own may be for another one
             # Parameters that are not kept stay where they were written; older records do not name the region.
             written = [
                 found.delivered_directly for found in state.users.values() if "ssm" in found.delivered_directly.to

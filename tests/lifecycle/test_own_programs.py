@@ -52,6 +52,33 @@ def test_a_program_that_exports_nothing_never_loses_a_key_in_use(new_stack: NewS
     assert len(keys_in_iam(sandbox, "ann")) == 2
 
 
+def test_a_component_looks_for_its_stores_in_the_region_of_its_own_provider(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+
+    def write_with(serial: int, previous: str) -> None:
+        args = component(ann={"keep_secret": False}, bob={"serial": serial, "previous": previous})
+        args["users"]["ann"]["deliver"], args["users"]["bob"]["deliver"] = {"ssm": {}}, {"secrets_manager": {}}
+        stack.write({"own:components": {"one": args}, "own:region": "eu-west-3"})
+
+    write_with(1, "active")
+    stack.up()
+    parameters, secrets = (sandbox.client(service, region="eu-west-3") for service in ("ssm", "secretsmanager"))
+    assert parameters.get_parameter(Name="/access-keys/ann")["Parameter"]["Name"] == "/access-keys/ann"
+    old = secrets.get_secret_value(SecretId="access-keys/bob")["SecretString"]
+    write_with(2, "active")
+    stack.up()
+    secrets.put_secret_value(SecretId="access-keys/bob", SecretString=old)
+    write_with(2, "deleted")
+    refused = stack.up(check=False)
+    assert "is not retired, because the secret 'access-keys/bob' in Secrets Manager has it" in refused.text
+    assert len(keys_in_iam(sandbox, "bob")) == 2
+    write_with(2, "active")
+    stack.destroy("--run-program")
+    assert parameters.describe_parameters()["Parameters"] == [], "nothing is left behind in the other region"
+
+
 @pytest.mark.long
 def test_the_retire_guard_holds_without_exports_in_the_run_that_introduces_it(
     new_stack: NewStack, sandbox: Sandbox
