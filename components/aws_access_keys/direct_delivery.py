@@ -158,7 +158,7 @@ class DirectDelivery:
         def delivered(to: Mapping[str, Any]) -> dict[str, Any]:
             if not to:
                 return _record(replace(before, failed=failed))
-            is_new = "ssm" in missing.keys() & to.keys() and not pulumi.runtime.is_dry_run()
+            is_new = missing.keys() & to.keys() & {"ssm", "existingSecret"} and not pulumi.runtime.is_dry_run()
             region = self.account.region if is_new else before.region
             return _record(Delivered(name, to, fields, failed, kms_key, region, before.writes + bool(missing)))
 
@@ -244,7 +244,7 @@ def _record(delivered: Delivered) -> dict[str, Any]:
     of_stores = {kind: names for kind, names in delivered.fields.items() if kind in to}
     kms_key = delivered.kms_key if "ssm" in to else None
     more = {"fields": of_stores, "failed": delivered.failed, "kmsKey": kms_key, "writes": delivered.writes}
-    more["region"] = delivered.region if "ssm" in to else None
+    more["region"] = delivered.region
     return {"content": delivered.content, "to": to, **{name: value for name, value in more.items() if value}}
 
 

@@ -117,14 +117,16 @@ class Notifying:
 
     def _fetch(self, user: str) -> tuple[str, ...]:
         deliver = self._settings.effective_deliver(user) if user in self._settings.users else None
-        where = f" --region {region()}" if region() else ""
+        regions = self._account.regions
+        places = {service: regions.get(service) or region() for service in ("secretsmanager", "ssm")}
+        where = {service: f" --region {place}" if place else "" for service, place in places.items()}
         commands: list[str] = []
         if deliver and (store := deliver.secrets_manager):
             name = store.existing or store.stored_name(user, "secrets_manager")
-            commands.append(f"aws secretsmanager get-secret-value --secret-id {name}{where}")
+            commands.append(f"aws secretsmanager get-secret-value --secret-id {name}{where['secretsmanager']}")
         if deliver and (store := deliver.ssm):
             name = store.stored_name(user, "ssm")
-            commands.append(f"aws ssm get-parameter --name {name} --with-decryption{where}")
+            commands.append(f"aws ssm get-parameter --name {name} --with-decryption{where['ssm']}")
         if deliver and deliver.command and not commands:
             return ()  # it is where the command put it
         return tuple(commands or [f"access-keys credentials {user} --stack {pulumi.get_stack()}"])

@@ -52,7 +52,7 @@ from aws_access_keys.settings import (
     KeySettings,
     StackSettings,
 )
-from aws_access_keys.state import THIS_RUN, ComponentState, KeyPlans, RunRecord, UserState
+from aws_access_keys.state import THIS_RUN, ComponentState, KeyPlans, RunRecord, UserState, regions_of_stores
 from aws_access_keys.state_reading import read_state
 from aws_access_keys.takeover import is_listing
 from aws_access_keys.unfinished import changes, unfinished
@@ -136,12 +136,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             # and `pulumi refresh` would use it.
             self._account.check_account(account_id)
         if own := provider_region(self):  # a session of the program's own may be for another one
-            # Parameters that are not kept stay where they were written; older records do not name the region.
-            written = [
-                found.delivered_directly for found in state.users.values() if "ssm" in found.delivered_directly.to
-            ]
-            regions = {found.region or self._account.session_region or own for found in written}
-            self._account.regions = {"secretsmanager": own, "kms": own, "ssm": min(regions, default=own)}
+            delivered = [found.delivered_directly for found in state.users.values()]
+            self._account.regions = regions_of_stores(delivered, own, self._account.session_region or own)
         self._state, self._is_listing = state, is_listing()
         if self._is_listing:
             state = ComponentState(state.urn, is_new=True, users={}, groups=frozenset())

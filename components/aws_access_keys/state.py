@@ -13,7 +13,7 @@ things stand in outputs:
   then.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
@@ -68,7 +68,7 @@ class Delivered:
     kms_key: str | None = None
     """What encrypts the parameter; None where that is not recorded."""
     region: str | None = None
-    """That of the parameter; None where that is not recorded."""
+    """That of the stores; None where that is not recorded."""
     writes: int = 0
     """How often this program has delivered something."""
     is_uncertain: bool = False
@@ -93,6 +93,17 @@ class Delivered:
     def key_id(self) -> str | None:
         """The id of the key."""
         return self.content if self.content and not self.content.startswith("expired ") else None
+
+
+def regions_of_stores(delivered: Iterable[Delivered], own: str, session: str) -> dict[str, str]:
+    """Service → region. own: that of the provider, in which stores are created. session: that of the program's calls.
+
+    What the program delivered itself stays where it is; an older record does not name the region: it was the session's.
+    """
+    direct = [one for one in delivered if one.region or one.to.keys() & {"ssm", "existingSecret"}]
+    where = min({one.region for one in direct if one.region} or {session for _ in direct}, default=own)
+    is_existing = any("existingSecret" in one.to for one in direct)
+    return {"secretsmanager": where if is_existing else own, "ssm": where, "kms": own}
 
 
 class RunRecord(NamedTuple):

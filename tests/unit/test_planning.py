@@ -15,6 +15,7 @@ from aws_access_keys.planning import UserPlan, plan_users
 from aws_access_keys.retire_guard import RetireGuard, UserGuard
 from aws_access_keys.rules.problem import PYTHON
 from aws_access_keys.rules.rotation import Calendar, KeyName, KeyRules, Retired
+from aws_access_keys.state import Delivered, regions_of_stores
 from botocore.exceptions import NoCredentialsError
 
 from tests.unit.fake_aws import CREATED, USED, FakeAws, aws_error
@@ -304,6 +305,18 @@ def test_credentials_of_another_account_are_named_before_a_refresh_drops_everyth
     assert aws.asked == {"get_caller_identity": 1}
     aws.errors = {"get_caller_identity": aws_error("Throttling")}
     Account(session(aws)).check_account("222222222222")
+
+
+def test_stores_are_in_the_region_of_the_provider_except_what_was_written_elsewhere() -> None:
+    def found(*delivered: Delivered) -> tuple[str, str]:
+        regions = regions_of_stores(delivered, "own", "session")
+        return regions["secretsmanager"], regions["ssm"]
+
+    assert found(Delivered()) == ("own", "own")
+    assert found(Delivered(to={"command": ["vault"]}), Delivered(to={"secretsManager": "s"})) == ("own", "own")
+    assert found(Delivered(to={"ssm": "/p"})) == ("own", "session"), "an older record"
+    assert found(Delivered(to={"ssm": "/p"}), Delivered(to={"ssm": "/q"}, region="there")) == ("own", "there")
+    assert found(Delivered(to={"existingSecret": "s"}, region="there")) == ("there", "there")
 
 
 # ---- runs that did not finish
