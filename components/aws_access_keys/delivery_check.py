@@ -148,6 +148,22 @@ class DeliveryCheck:
             "used again, run `pulumi refresh`, set status to active, and run `pulumi up`."
         )
 
+    def takes_anothers_place(self, key: Key) -> str | None:
+        """Why readers of a store that comes from another user should know of a key that does not work; None if they
+        need not."""
+        own = {key.id for key in self.state.keys} | self.state.handed_over_ids
+        stores = {kind: self.asked.to[kind] for kind, held in self.asked.holds.items() if held and held not in own}
+        if not stores or self.rules.status == "inactive" or self.is_withheld:
+            return None
+        with suppress(AwsQueryError):
+            if key.active and works(self.account, self.user, key):
+                return None
+        return (
+            f"{in_words(stores)} gets the access key {key.id} in place of another user's, and that key is inactive, or "
+            f"IAM no longer has it: whoever reads it there is refused. Raise serial to {key.name.serial + 1} for a key "
+            "that works."
+        )
+
     def holding(self, ids: Collection[str]) -> dict[str, str]:
         """The stores, in words, that are asked for and have one of these keys → its id. A preview reads none."""
         found: dict[str, str] = {}

@@ -161,8 +161,9 @@ class _Planner:
         self._warn(plan, [key for key in keys if key.name not in leaked])
         current = next((key for key in keys if key.name == plan.current.name), None)
         is_activated = current and not current.active and plan.current.status == "active"
-        if current and self.asked.new and not plan.is_new and not is_activated and not self._has_expired:
-            self.warnings += filter(None, [self.delivery.withhold(current, self.asked.new)])
+        if current and not plan.is_new and not is_activated and not self._has_expired:
+            withheld = self.delivery.withhold(current, self.asked.new) if self.asked.new else None
+            self.warnings += filter(None, [withheld, self.delivery.takes_anothers_place(current)])
         actions = retirements(plan, keys)
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
         lines.append(self.delivery.line(plan.is_new))

@@ -149,7 +149,7 @@ def used_outside() -> State:
             "Stack 'b' already has group 'readers'. It is the very same in AWS: a move was interrupted, and 'b' has "
             "been updated since. Run `pulumi refresh --stack a`, then this command again.",
         ),
-        (unfinished(), [], "The last update of user 'ann' did not finish. Run `pulumi up` first."),
+        (unfinished(), [], "The last update of user 'ann' did not finish. Put its settings back"),
         (stack_with("ann"), elsewhere(), "The stacks are in different AWS accounts: 123456789012, 222222222222."),
         (used_outside(), [], "The user 'ann' cannot move: other:index:Thing 'thing' uses it and would stay."),
         (

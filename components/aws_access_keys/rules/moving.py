@@ -198,7 +198,10 @@ class _Source:
     def check(self, moved: Collection[str]) -> None:
         """Raise MoveError where something that stays needs what moves, or an update of that is not finished."""
         for urn in sorted(self._unfinished.intersection(moved)):
-            raise MoveError(f"The last update of {self.describe(urn)} did not finish. Run `pulumi up` first.")
+            raise MoveError(
+                f"The last update of {self.describe(urn)} did not finish. Put its settings back "
+                "where they were, run `pulumi up`, and move them again."
+            )
         for urn, one in self.by_urn.items():
             needed = _dependencies(one).intersection(moved) if urn not in moved else set[str]()
             for other in sorted(needed):
