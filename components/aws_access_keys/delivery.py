@@ -102,7 +102,18 @@ class Deliveries:
         direct = self._state.user(user).delivered_directly
         holds = {kind: self._state.copies.get(stored_in({kind: name})[0]) for kind, name in aws_stores(to).items()}
         holds |= {"command": direct.key_id} if "command" in direct.to.keys() & to.keys() else {}
-        return Handling(to, deliver.fields if deliver else {}, parameter, missing, self._new(user, to), holds)
+        return Handling(
+            to,
+            deliver.fields if deliver else {},
+            parameter,
+            missing,
+            self._new(user, to),
+            holds,
+            self._held_by_others(user, to),
+        )
+
+    def _held_by_others(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
+        return {kind: to[kind] for kind, _, _ in self._state.held_by(user, to)}
 
     def _new(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the destinations in which the state has nothing, if the secret of the user's current key is kept."""
@@ -197,7 +208,7 @@ class Deliveries:
         """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         is_asked = self._settings.effective_deliver(user) is not None
         # The key of another user, who leaves or has other stores now, does not stay in what was that user's store.
-        holds_anothers = is_asked and any(self._state.held_by(user, direct.settings.destinations(user)))
+        holds_anothers = is_asked and bool(self._held_by_others(user, direct.settings.destinations(user)))
 
         def put(content: Content, after: list[pulumi.Resource], keeps: bool) -> list[pulumi.Resource]:
             if not is_asked and not direct.without_copy:

@@ -47,6 +47,8 @@ class Handling(NamedTuple):
     """Those of the destinations that get a key for the first time, if the current key's secret is kept."""
     holds: Mapping[str, str | None] = MappingProxyType({})
     """Destination → id of the key that it has."""
+    others: Mapping[str, Any] = MappingProxyType({})
+    """Those of the destinations that have another user's key."""
 
 
 @dataclass
@@ -151,17 +153,15 @@ class DeliveryCheck:
     def takes_anothers_place(self, key: Key) -> str | None:
         """Why readers of a store that comes from another user should know of a key that does not work; None if they
         need not."""
-        own = {key.id for key in self.state.keys} | self.state.handed_over_ids
-        stores = {kind: self.asked.to[kind] for kind, held in self.asked.holds.items() if held and held not in own}
-        if not stores or self.rules.status == "inactive" or self.is_withheld:
+        if not self.asked.others or self.rules.status == "inactive" or self.is_withheld:
             return None
         with suppress(AwsQueryError):
             if key.active and works(self.account, self.user, key):
                 return None
         return (
-            f"{in_words(stores)} gets the access key {key.id} in place of another user's, and that key is inactive, or "
-            f"IAM no longer has it: whoever reads it there is refused. Raise serial to {key.name.serial + 1} for a key "
-            "that works."
+            f"{in_words(self.asked.others)} gets the access key {key.id} in place of another user's, and that key is "
+            "inactive, or IAM no longer has it: whoever reads it there is refused. Raise serial to "
+            f"{key.name.serial + 1} for a key that works."
         )
 
     def holding(self, ids: Collection[str]) -> dict[str, str]:
@@ -241,7 +241,7 @@ class DeliveryCheck:
         except AwsQueryError as error:
             cure = error.cure("iam:ListAccessKeys")
             return f"no new key is issued: whether {newest.id} works could not be checked ({error}). {cure}"
-        delete, activate = (delete_command(self.user, newest.id), status_command(self.user, newest.id, "Active"))
+        delete, activate = delete_command(self.user, newest.id), status_command(self.user, newest.id, "Active")
         is_raised = self.rules.serial > newest.name.serial
         back = "set serial back, and " if is_raised else ""
         then = "" if is_raised else f" The new key then takes the place of {oldest.id}."

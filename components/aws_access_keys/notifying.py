@@ -9,7 +9,6 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import CommandError, project_folder, run
-from aws_access_keys.environment import region
 from aws_access_keys.key_endings import in_parallel
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.notices import Marks, Notice, Standing, after, notices
@@ -117,19 +116,20 @@ class Notifying:
 
     def _fetch(self, user: str) -> tuple[str, ...]:
         deliver = self._settings.effective_deliver(user) if user in self._settings.users else None
-        regions = self._account.regions
-        places = {service: regions.get(service) or region() for service in ("secretsmanager", "ssm")}
-        where = {service: f" --region {place}" if place else "" for service, place in places.items()}
         commands: list[str] = []
         if deliver and (store := deliver.secrets_manager):
             name = store.existing or store.stored_name(user, "secrets_manager")
-            commands.append(f"aws secretsmanager get-secret-value --secret-id {name}{where['secretsmanager']}")
+            commands.append(f"aws secretsmanager get-secret-value --secret-id {name}{self._where('secretsmanager')}")
         if deliver and (store := deliver.ssm):
             name = store.stored_name(user, "ssm")
-            commands.append(f"aws ssm get-parameter --name {name} --with-decryption{where['ssm']}")
+            commands.append(f"aws ssm get-parameter --name {name} --with-decryption{self._where('ssm')}")
         if deliver and deliver.command and not commands:
             return ()  # it is where the command put it
         return tuple(commands or [f"access-keys credentials {user} --stack {pulumi.get_stack()}"])
+
+    def _where(self, service: str) -> str:
+        region = self._account.regions.get(service)
+        return f" --region {region}" if region else ""
 
     def _publish(self, notice: Notice) -> None:
         assert self._notify.sns

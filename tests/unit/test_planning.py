@@ -653,7 +653,7 @@ def test_a_lowered_serial_does_not_undo_what_a_failed_run_began_and_the_way_back
 @pytest.mark.parametrize("is_active", [True, False])
 def test_a_key_that_does_not_work_and_takes_anothers_place_in_a_store_is_named(aws: FakeAws, is_active: bool) -> None:
     aws.keys, aws.inactive = {"ann": ["AKIA-ann-1"]}, set() if is_active else {"AKIA-ann-1"}
-    handling = {"ann": Handling(to={"ssm": "/own/bob"}, holds={"ssm": "AKIA-bob-1"})}
+    handling = {"ann": Handling(to={"ssm": "/own/bob"}, others={"ssm": "/own/bob"})}
     plan = planned(aws, MadeUpState().user("ann", "1"), {"ann": KeyRules()}, handling=handling)["ann"]
     text = "the parameter '/own/bob' in SSM gets the access key AKIA-ann-1 in place of another user's"
     assert any(text in warning for warning in plan.warnings) is not is_active

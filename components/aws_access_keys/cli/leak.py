@@ -13,7 +13,7 @@ from shlex import quote
 from typing import Any, Literal, NamedTuple
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.cli.rotate import edit, entry_of, in_project, update_warnings, yaml_of
+from aws_access_keys.cli.rotate import as_listed, edit, entry_of, in_project, update_warnings
 from aws_access_keys.cli.stack import (
     StackError,
     keys_in_state,
@@ -326,8 +326,7 @@ class _Answer:
                 text = f"{text.partition('Set the serial')[0]} See that no setting makes the key active again."
             self._problem(text)
             return
-        what = ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
-        what = what or "nothing in it revives the key"
+        what = as_listed(values) or "nothing in it revives the key"
         status = "would" if request.dry_run and diff else "done" if diff else "already done"
         self._step("file", status, f"{entry.path}: {what}", entry.way_back(values) if diff else None)
         self.data["diff"] = diff

@@ -99,10 +99,9 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_r
     path, edited, data = entry.path, entry.text, entry.data
     for setting, value in values.items():
         if value is not None and setting in entry.off:
-            listed = ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
             raise StackError(
                 f"{path} was not changed: {setting} is in `without` of {entry.user}. Remove it there, and set in the "
-                f"key, in addition to what it has: {listed}"
+                f"key, in addition to what it has: {as_listed(values)}"
             )
         changed = with_setting(edited, data, entry.user, setting, value)
         if changed is None:
@@ -113,8 +112,7 @@ def edit(stack: str, entry: Entry, values: Mapping[str, int | str | None], dry_r
             ]
             cure = f"Edit the file, or let Pulumi rewrite it:{''.join(commands)}"
             if None in values.values():  # Pulumi would write it as text
-                listed = ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
-                cure = f"Set there, in addition to what the key has: {listed}"
+                cure = f"Set there, in addition to what the key has: {as_listed(values)}"
             raise StackError(
                 f"{path} was not changed: the {setting} of {entry.user} cannot be set without changing more lines (an "
                 f"alias, a merge key or an unusual layout). {cure}"
@@ -220,6 +218,11 @@ def with_setting(text: str, data: dict[str, Any], user: str, setting: str, value
         new = f"{' ' * node.value[0][0].start_mark.column}{entry}{line_end}"
     edited = text[:start] + new + text[end:]
     return edited if _differ_in_setting_only(edited, data, user, {setting: value}) else None
+
+
+def as_listed(values: Mapping[str, int | str | None]) -> str:
+    """Settings in a line."""
+    return ", ".join(f"{name}: {yaml_of(value)}" for name, value in values.items())
 
 
 def yaml_of(value: int | str | None) -> str:
