@@ -208,16 +208,24 @@ class Deliveries:
         """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         is_asked = self._settings.effective_deliver(user) is not None
         # The key of another user, who leaves or has other stores now, does not stay in what was that user's store.
-        holds_anothers = is_asked and bool(self._held_by_others(user, direct.settings.destinations(user)))
+        others = self._held_by_others(user, direct.settings.destinations(user)) if is_asked else {}
 
         def put(content: Content, after: list[pulumi.Resource], keeps: bool) -> list[pulumi.Resource]:
             if not is_asked and not direct.without_copy:
                 self._run.copied.add((self._state.urn, user))
                 return []
-            keeps = plan.is_withheld or (keeps and not holds_anothers)
-            is_guarded = bool(self._guard.idle_days(user))
             return Stores(
-                self._name, direct, self._state, self._run, parent, content, after, keeps, plan.is_withheld, is_guarded
+                self._name,
+                direct,
+                self._state,
+                self._run,
+                parent,
+                content,
+                after,
+                keeps=keeps or plan.is_withheld,
+                others=others.keys(),
+                is_withheld=plan.is_withheld,
+                is_guarded=bool(self._guard.idle_days(user)),
             ).put()
 
         return put
@@ -262,7 +270,7 @@ class Deliveries:
         for user, plan in plans.items():
             deliver = self._settings.effective_deliver(user)
             wanted = deliver.destinations(user) if deliver else {}
-            lost = (*self._lost(user, plan, wanted), *self._overwritten(user, wanted))
+            lost = (*self._lost(user, plan, wanted), *self._overwritten(user, wanted), *self._left(user, plan, wanted))
             for text in (*lost, *self._undeliverable(user, plan, wanted)):
                 yield Problem(self._spell("users.{}.deliver", user), text)
 
@@ -286,7 +294,8 @@ class Deliveries:
         """A current key that stays and is to be delivered, although nobody here knows its secret."""
         state, adopt = self._state.user(user), self._settings.effective_key(user).adopt
         current = state.key(plan.plan.current.name)
-        is_unneeded = not wanted or plan.expired_on or plan.is_withheld or (adopt and adopt.secret is not None)
+        is_withheld = plan.is_withheld and not self._held_by_others(user, wanted)
+        is_unneeded = not wanted or plan.expired_on or is_withheld or (adopt and adopt.secret is not None)
         if current is None or is_unneeded or current.id in state.unkept:
             return
         if not self._run.outputs(self._state.key_urn(user, current.name)).get("secret"):
@@ -300,6 +309,17 @@ class Deliveries:
                     f"{in_words({kind: wanted[kind]})} has the only copy of the secret of {owner}'s access key "
                     f"{key_id}. Choose another name; or give {owner} another store first, run `pulumi up`, and then "
                     "change this one."
+                )
+
+    def _left(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
+        """The keys of other users, in stores that this user is to have, whose place nothing can take."""
+        current = self._state.user(user).key(plan.plan.current.name)
+        if plan.is_withheld and current and current.id in self._state.user(user).unkept:
+            for kind, owner, key_id in self._state.held_by(user, wanted):
+                yield (
+                    f"{in_words({kind: wanted[kind]})} has {owner}'s access key {key_id}, and {current.id}, which is "
+                    f"to take its place, does not work. Raise serial to {current.name.serial + 1} for one that does, "
+                    "or choose another name."
                 )
 
     def _have(self, to: Mapping[str, Any], key_id: str) -> bool:

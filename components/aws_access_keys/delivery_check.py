@@ -153,15 +153,17 @@ class DeliveryCheck:
     def takes_anothers_place(self, key: Key) -> str | None:
         """Why readers of a store that comes from another user should know of a key that does not work; None if they
         need not."""
-        if not self.asked.others or self.rules.status == "inactive" or self.is_withheld:
+        if not self.asked.others or self.rules.status == "inactive":
             return None
-        with suppress(AwsQueryError):
+        gets = f"{in_words(self.asked.others)} gets the access key {key.id} in place of another user's"
+        try:
             if key.active and works(self.account, self.user, key):
                 return None
+        except AwsQueryError as error:
+            return f"{gets}. Whether it works could not be checked ({error}). {error.cure('iam:ListAccessKeys')}"
         return (
-            f"{in_words(self.asked.others)} gets the access key {key.id} in place of another user's, and that key is "
-            "inactive, or IAM no longer has it: whoever reads it there is refused. Raise serial to "
-            f"{key.name.serial + 1} for a key that works."
+            f"{gets}, and that key is inactive, or IAM no longer has it: whoever reads it there is refused. Raise "
+            f"serial to {key.name.serial + 1} for a key that works."
         )
 
     def holding(self, ids: Collection[str]) -> dict[str, str]:

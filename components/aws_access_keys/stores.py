@@ -3,7 +3,7 @@
 They are named after their names in the store, so a name that moves from one user to another is an update.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,9 @@ class Stores:
     after: Sequence[pulumi.Resource]
     """What is deleted after the stores."""
     keeps: bool
-    """Whether a store that exists keeps its value."""
+    """Whether a store that exists keeps its value, unless that is another user's key."""
+    others: Collection[str]
+    """Kinds of the stores that have another user's key."""
     is_withheld: bool
     """Whether no store is created."""
     is_guarded: bool
@@ -96,6 +98,7 @@ class Stores:
         stored = store.stored_name(self.direct.user, "secrets_manager")
         if not self._is_made(SECRET_VERSION, stored):
             return []
+        kind = "secretsManager" if store.existing is None else "existingSecret"
         version = secretsmanager.SecretVersion(
             f"{self.name}/{stored}",
             secret_id=secret_id,
@@ -105,7 +108,7 @@ class Stores:
             opts=pulumi.ResourceOptions(
                 parent=self.parent,
                 delete_before_replace=True,
-                ignore_changes=["secretString"] if self.keeps else None,
+                ignore_changes=["secretString"] if self._keeps(kind) else None,
             ),
         )
         self._copied(version)
@@ -124,7 +127,9 @@ class Stores:
             value=self.content(store),
             overwrite=True if self.direct.state.delivered_directly.to.get("ssm") == stored else None,
             opts=pulumi.ResourceOptions(
-                parent=self.parent, hooks=self._hooks, ignore_changes=["overwrite", *(["value"] if self.keeps else [])]
+                parent=self.parent,
+                hooks=self._hooks,
+                ignore_changes=["overwrite", *(["value"] if self._keeps("ssm") else [])],
             ),
         )
         self._copied(parameter)
@@ -155,7 +160,8 @@ class Stores:
         user = self.direct.user
         if not self._is_made(STASH, f"{user}/delivery"):
             return []
-        is_kept = self.is_withheld or (self.keeps and self.direct.state.delivered_directly.content)
+        is_recorded = self.direct.state.delivered_directly.content
+        is_kept = self.is_withheld or (self.keeps and not self.others and is_recorded)
         # Under the usual names; the stores get them under their own.
         given = pulumi.Output.from_input(None) if is_kept else self.content(StoreSettings())
         opts = pulumi.ResourceOptions(
@@ -179,6 +185,9 @@ class Stores:
     @property
     def _hooks(self) -> pulumi.ResourceHookBinding:
         return pulumi.ResourceHookBinding(before_update=[self.run.state_hook], before_delete=self._guard)
+
+    def _keeps(self, kind: str) -> bool:
+        return self.keeps and kind not in self.others
 
     def _is_made(self, kind: str, name: str) -> bool:
         return not self.is_withheld or self.state.store_urn(kind, name) in self.run.resources

@@ -254,6 +254,51 @@ def test_a_key_that_somebody_deactivated_goes_into_no_new_store(
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.parametrize("is_kept", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_a_store_that_comes_from_another_user_does_not_keep_that_users_key(
+    new_stack: NewStack, sandbox: Sandbox, is_kept: bool
+) -> None:
+    """Although the key that takes its place does not work, and goes to no other new store."""
+
+    def settings(ann: dict[str, Any], bob: str) -> dict[str, Any]:
+        users: dict[str, Any] = {"ann": {"deliver": ann}, "bob": {"deliver": {"secretsManager": {"name": bob}}}}
+        users["ann"]["key"] = {"keepSecret": is_kept}
+        return {"groups": config()["groups"], "users": {name: {"groups": ["test"], **users[name]} for name in users}}
+
+    def content(name: str) -> str:
+        return json.loads(secrets.get_secret_value(SecretId=name)["SecretString"])["aws_access_key_id"]
+
+    secrets, stack, shared = sandbox.client("secretsmanager"), new_stack(), {"secretsManager": {"name": "shared"}}
+    parameter = {"ssm": {"name": "/ann"}}
+    stack.write(settings({"secretsManager": {"name": "own/ann"}} if is_kept else parameter, "shared"))
+    stack.up()
+    ann, bob = (stack.outputs()["accessKeyIds"][user] for user in ("ann", "bob"))
+    assert content("shared") == bob
+    sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=ann, Status="Inactive")
+    stack.refresh()
+    stack.write(settings(shared | parameter, "own/bob"))
+    done = stack.up(check=is_kept)
+    if is_kept:
+        assert f"the access key {ann} is not delivered to the parameter '/ann' in SSM" in done.text
+        assert (
+            f"the secret 'shared' in Secrets Manager gets the access key {ann} in place of another user's" in done.text
+        )
+        assert content("shared") == ann, "ann's consumers do not read bob's key"
+        assert content("own/bob") == bob
+        assert stack.preview("--expect-no-changes").changes == {}
+        return
+    refused = f"has bob's access key {bob}, and {ann}, which is to take its place, does not work. Raise serial to 2"
+    assert refused in done.text
+    assert content("shared") == bob, "nothing was changed"
+    asked = settings(shared | parameter, "own/bob")
+    asked["users"]["ann"]["key"]["serial"] = 2
+    stack.write(asked)
+    stack.up()
+    assert content("shared") == stack.outputs()["accessKeyIds"]["ann"], "as the message advises"
+    assert content("own/bob") == bob
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("store", "keep", "option", "what"),

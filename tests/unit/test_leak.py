@@ -84,7 +84,9 @@ def test_what_stands_in_the_way_of_an_undo_is_known() -> None:
     def against(role: Any, serial: int, settings: dict[str, Any], **keys: str) -> list[str]:
         return leak.settings_against(role, serial, settings, keys, "2026-11-26")
 
-    assert against("current", 1, {"serial": 2, "previous": "inactive"}) == ["serial: 2"]
+    assert against("current", 1, {"serial": 2}) == ["serial: 2"]
+    assert against("current", 1, {"serial": 2, "previous": "inactive"}) == ["serial: 2", "previous: inactive"]
+    assert against("current", 2, {"serial": 2, "previous": "inactive"}) == [], "it retires another key"
     assert against("current", 2, {"serial": 2, "status": "Inactive"}) == ["status: inactive"]
     assert against("previous", 2, {"serial": 2, "previous": "inactive"}) == ["previous: inactive"]
     assert against("current", 1, {}, expires="2026-11-26") == ["expires 2026-11-26"]

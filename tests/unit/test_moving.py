@@ -1,6 +1,7 @@
 """What a move makes of two states, and what it refuses. tests/lifecycle/test_move.py moves real ones."""
 
 import json
+import re
 from collections import Counter
 from copy import deepcopy
 from typing import Any
@@ -205,6 +206,8 @@ class Engine:
         self.fail: dict[int, BaseException] = {}
         """Number of an import → what it raises."""
         self.target_changes = target_changes
+        self.interrupted = ""
+        """The stack whose last update was interrupted."""
         monkeypatch.setattr(cli, "pulumi", self.pulumi)
         monkeypatch.setattr(cli, "stack_config", self.config)
 
@@ -224,6 +227,7 @@ class Engine:
             "resources": self.states[stack],
             "secrets_providers": {"type": "passphrase"},
             "manifest": manifest,
+            "pending_operations": [{"type": "deleting"}] if stack == self.interrupted else [],
         }
         return json.dumps({"deployment": deployment})
 
@@ -237,6 +241,18 @@ def test_nothing_is_written_over_an_update_that_ends_meanwhile(monkeypatch: pyte
     with pytest.raises(StackError, match=r"Stack 'b' is being updated\. .* Nothing was moved\."):
         cli.move(["ann"], "a", "b", dry_run=False)
     assert engine.exports["b"] == 2
+    assert engine.imports == []
+
+
+@pytest.mark.parametrize("stack", ["a", "b"])
+def test_after_an_interrupted_update_the_settings_are_put_back_before_the_stack_is_updated(
+    monkeypatch: pytest.MonkeyPatch, stack: str
+) -> None:
+    engine = Engine(monkeypatch)
+    engine.interrupted = stack
+    advice = f"back where they were, run `pulumi refresh --clear-pending-creates --stack {stack}` and `pulumi up"
+    with pytest.raises(StackError, match=re.escape(advice)):  # an update would delete who is not in the file any more
+        cli.move(["ann"], "a", "b", dry_run=False)
     assert engine.imports == []
 
 

@@ -657,6 +657,9 @@ def test_a_key_that_does_not_work_and_takes_anothers_place_in_a_store_is_named(a
     plan = planned(aws, MadeUpState().user("ann", "1"), {"ann": KeyRules()}, handling=handling)["ann"]
     text = "the parameter '/own/bob' in SSM gets the access key AKIA-ann-1 in place of another user's"
     assert any(text in warning for warning in plan.warnings) is not is_active
+    aws.errors = {"list_access_keys": aws_error("AccessDenied")}
+    plan = planned(aws, MadeUpState().user("ann", "1"), {"ann": KeyRules()}, handling=handling)["ann"]
+    assert any("Whether it works could not be checked" in warning for warning in plan.warnings)
 
 
 def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:

@@ -37,7 +37,11 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
                 f"The state of stack '{stack}' has no secrets provider yet: run `pulumi up --stack {stack}` first."
             )
         if deployment.get("pending_operations"):
-            raise StackError(f"An update of stack '{stack}' was interrupted: run `pulumi up --stack {stack}` first.")
+            raise StackError(
+                f"An update of stack '{stack}' was interrupted. Put the settings of the users back where they were, "
+                f"run `pulumi refresh --clear-pending-creates --stack {stack}` and `pulumi up --stack {stack}`, and "
+                "move them again."
+            )
     old, new = (states[stack]["deployment"] for stack in (source, target))
     try:
         moved = move_users(old.get("resources") or [], new.get("resources") or [], target, users)

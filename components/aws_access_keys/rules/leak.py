@@ -216,6 +216,8 @@ def settings_against(
     found = [f"{name}: {value}"] if value == "inactive" or (role, value) == ("previous", "deleted") else []
     if role == "current" and int(settings.get("serial", 1)) > serial:
         found.append(f"serial: {settings['serial']}")
+        if (previous := str(settings.get("previous")).lower()) in ("inactive", "deleted"):
+            found.append(f"previous: {previous}")  # also later, when the serial is raised for another reason
     until = keys.get("previousUntil") if role == "previous" and value != "active" else None
     days = {"expires": keys.get("expires"), "an overlap that ended on": until}
     return found + [f"{what} {day}" for what, day in days.items() if day and day <= today]
