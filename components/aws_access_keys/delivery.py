@@ -17,8 +17,9 @@ from aws_access_keys.planning import UserPlan
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER
+from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET_POLICY
 from aws_access_keys.rules.rotation import due_key
+from aws_access_keys.rules.secrets import readers_in
 from aws_access_keys.run import Run
 from aws_access_keys.settings import USUAL_FIELDS, AccessSettings, DeliverSettings, StoreSettings
 from aws_access_keys.state import KINDS, ComponentState, aws_stores, stored_in
@@ -98,7 +99,8 @@ class Deliveries:
         program = deliver.command[0] if deliver and deliver.command else None
         missing = program if program and not exists(program, project_folder()) else None
         urn = self._state.store_urn(PARAMETER, to.get("ssm", ""))
-        parameter = urn if not self.keeps(user) and urn in self._run.resources else None
+        others = self._held_by_others(user, to)
+        parameter = urn if not self.keeps(user) and urn in self._run.resources and "ssm" not in others else None
         direct = self._state.user(user).delivered_directly
         holds = {kind: self._state.copies.get(stored_in({kind: name})[0]) for kind, name in aws_stores(to).items()}
         holds |= {"command": direct.key_id} if "command" in direct.to.keys() & to.keys() else {}
@@ -109,7 +111,7 @@ class Deliveries:
             missing,
             self._new(user, to),
             holds,
-            self._held_by_others(user, to),
+            others,
         )
 
     def _held_by_others(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +126,10 @@ class Deliveries:
         def is_new(kind: str, where: Any) -> bool:
             if kind == "command":
                 return state.delivered_directly.to.get(kind) != where
-            return self._state.store_urn(STORED[KINDS[kind]][0], where) not in self._run.resources
+            if self._state.store_urn(STORED[KINDS[kind]][0], where) not in self._run.resources:
+                return True
+            # That of another user, whose key has expired.
+            return not state.expired_on and stored_in({kind: where})[0] not in self._state.copies
 
         return {kind: where for kind, where in to.items() if is_new(kind, where)}
 
@@ -270,7 +275,7 @@ class Deliveries:
         for user, plan in plans.items():
             deliver = self._settings.effective_deliver(user)
             wanted = deliver.destinations(user) if deliver else {}
-            lost = (*self._lost(user, plan, wanted), *self._overwritten(user, wanted), *self._left(user, plan, wanted))
+            lost = (*self._lost(user, plan, wanted), *self._of_others(user, plan, wanted))
             for text in (*lost, *self._undeliverable(user, plan, wanted)):
                 yield Problem(self._spell("users.{}.deliver", user), text)
 
@@ -279,7 +284,8 @@ class Deliveries:
         state = self._state.user(user)
         current = state.key(plan.plan.current.name)
         lost = state.delivered_directly.gone(wanted)
-        if not lost or current is None or current.id not in state.unkept or plan.is_moved or plan.expired_on:
+        is_replaced = plan.plan.is_new or plan.is_moved or plan.expired_on
+        if not lost or current is None or current.id not in state.unkept or is_replaced:
             return
         left = {kind: to for kind, to in state.delivered_directly.to.items() if wanted.get(kind) == to}
         if not self._have(left, current.id):
@@ -301,26 +307,36 @@ class Deliveries:
         if not self._run.outputs(self._state.key_urn(user, current.name)).get("secret"):
             yield " ".join((_unknown(current.id, self._spell), *plan.skipped))
 
-    def _overwritten(self, user: str, wanted: Mapping[str, Any]) -> Iterator[str]:
-        """The only copies of the secrets of other users' keys, in stores that this user is to have."""
-        for kind, owner, key_id in self._state.held_by(user, wanted):
-            if key_id in self._state.user(owner).unkept:
-                yield (
-                    f"{in_words({kind: wanted[kind]})} has the only copy of the secret of {owner}'s access key "
-                    f"{key_id}. Choose another name; or give {owner} another store first, run `pulumi up`, and then "
-                    "change this one."
-                )
-
-    def _left(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
-        """The keys of other users, in stores that this user is to have, whose place nothing can take."""
+    def _of_others(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
+        """Other users' keys, in stores that this user is to have, where this user's cannot take their place at once."""
         current = self._state.user(user).key(plan.plan.current.name)
-        if plan.is_withheld and current and current.id in self._state.user(user).unkept:
-            for kind, owner, key_id in self._state.held_by(user, wanted):
-                yield (
-                    f"{in_words({kind: wanted[kind]})} has {owner}'s access key {key_id}, and {current.id}, which is "
-                    f"to take its place, does not work. Raise serial to {current.name.serial + 1} for one that does, "
-                    "or choose another name."
-                )
+        is_unkept = self.direct(user, plan).without_copy
+        is_written = not is_unkept or plan.plan.is_new or plan.is_moved or plan.expired_on
+        for kind, owner, key_id in self._state.held_by(user, wanted):
+            place = in_words({kind: wanted[kind]})
+            has = f"{place} has {owner}'s access key {key_id}"
+            if key_id in self._state.user(owner).unkept:
+                why = f"{place} has the only copy of the secret of {owner}'s access key {key_id}."
+            elif is_unkept and kind == "ssm" and self._state.store_urn(PARAMETER, wanted[kind]) in self._run.resources:
+                why = f"{has}. It is in the state with its value, where the secret of {user}'s key must not be."
+            elif current and not is_written:
+                cause = "it does not work" if plan.is_withheld else "its secret is not kept"
+                cause = f"{cause}. Raise serial to {current.name.serial + 1} for a key that can."
+                why = f"{has}, and {current.id} cannot take its place: {' '.join(plan.skipped) or cause}"
+            elif kind == "secretsManager" and self._has_other_readers(user, wanted[kind]):
+                why = f"{has}, and other readers than {user}'s: some could read a key that is not for them."
+            else:
+                continue
+            yield (
+                f"{why} Choose another name; or take this one away from {owner}, run `pulumi up`, and then give it to "
+                f"{user}."
+            )
+
+    def _has_other_readers(self, user: str, name: str) -> bool:
+        deliver = self._settings.effective_deliver(user)
+        asked = deliver.secrets_manager.readers if deliver and deliver.secrets_manager else None
+        has = self._run.outputs(self._state.store_urn(SECRET_POLICY, name)).get("policy")
+        return readers_in(has) != set(asked or ())
 
     def _have(self, to: Mapping[str, Any], key_id: str) -> bool:
         """Whether destinations have a key that was delivered to them. A preview reads no store, and a command's store

@@ -52,6 +52,7 @@ def stack_settings() -> StackSettings:
             "config:\n"
             f"  {NAMESPACE}:groups: {{test: {{policies: [AmazonS3FullAccess]}}}}\n"
             f"  {NAMESPACE}:users: {{test-user: {{groups: [test]}}}}\n"
+            f"If all its users have moved to another stack: {NAMESPACE}:allowNoUsers: true\n"
             "Nothing was created or changed."
         )
     settings, type_problems = read_section(StackSettings, given, STACK_FILE)

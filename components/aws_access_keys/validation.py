@@ -68,6 +68,7 @@ def rule_problems(
         list(settings.policy_documents),
         {name: user.policies for name, user in settings.users.items()},
         [name for name, user in settings.users.items() if user.inline or user.adopt],
+        settings.allow_no_users,
     )
     yield from _own_policy_problems(settings, spell, partition)
     if settings.name_prefix is not None:

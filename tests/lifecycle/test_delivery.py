@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
+from tests.lifecycle.helpers import NewStack, config, in_days, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox
+
+COMMAND = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+"""What delivers a key to nobody."""
 
 
 def read(sandbox: Sandbox, store: str) -> tuple[str, str]:
@@ -287,7 +290,7 @@ def test_a_store_that_comes_from_another_user_does_not_keep_that_users_key(
         assert content("own/bob") == bob
         assert stack.preview("--expect-no-changes").changes == {}
         return
-    refused = f"has bob's access key {bob}, and {ann}, which is to take its place, does not work. Raise serial to 2"
+    refused = f"has bob's access key {bob}, and {ann} cannot take its place: it does not work. Raise serial to 2"
     assert refused in done.text
     assert content("shared") == bob, "nothing was changed"
     asked = settings(shared | parameter, "own/bob")
@@ -296,6 +299,88 @@ def test_a_store_that_comes_from_another_user_does_not_keep_that_users_key(
     stack.up()
     assert content("shared") == stack.outputs()["accessKeyIds"]["ann"], "as the message advises"
     assert content("own/bob") == bob
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+def held_names(**stores: "dict[str, Any] | None") -> dict[str, Any]:
+    """Settings in which each user has a store."""
+    users = {user: {"groups": ["test"], "deliver": deliver} for user, deliver in stores.items()}
+    return {"groups": config()["groups"], "users": users}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "bobs", "why"),
+    [
+        ("secretsManager", {"keepSecret": False}, {"command": COMMAND}, "cannot take its place"),
+        pytest.param(
+            "ssm",
+            {"keepSecret": False, "serial": 2},
+            {"ssm": {"name": "/bob"}},
+            "where the secret",
+            marks=pytest.mark.long,
+        ),
+        pytest.param("secretsManager", {}, {"ssm": {}}, "and other readers than bob's", marks=pytest.mark.long),
+    ],
+)
+def test_a_store_whose_key_cannot_be_replaced_at_once_is_not_given_to_another_user(
+    new_stack: NewStack, sandbox: Sandbox, kind: str, key: dict[str, Any], bobs: dict[str, Any], why: str
+) -> None:
+    reader = {"readers": ["arn:aws:iam::123456789012:root"]} if "readers" in why else {}
+    stack, shared = new_stack(), {kind: {"name": "/shared"}}
+
+    def settings(ann: dict[str, Any], bob: dict[str, Any], **of_bob: Any) -> dict[str, Any]:
+        asked = held_names(ann=ann, bob=bob)
+        asked["users"]["bob"]["key"] = of_bob
+        return asked
+
+    def content() -> str:
+        if kind == "ssm":
+            answer = sandbox.client("ssm").get_parameter(Name="/shared", WithDecryption=True)["Parameter"]["Value"]
+        else:
+            answer = sandbox.client("secretsmanager").get_secret_value(SecretId="/shared")["SecretString"]
+        return json.loads(answer)["aws_access_key_id"]
+
+    stack.write(settings(shared, bobs, **key | ({"serial": 1} if "serial" in key else {})))
+    stack.up()
+    ann = stack.outputs()["accessKeyIds"]["ann"]
+    other = {kind: {"name": "/ann"}}
+    both = bobs | {kind: {"name": "/shared", **reader}}
+    for run in (stack.preview, stack.up):
+        stack.write(settings(other, both, **key))
+        refused = run(check=False)
+        assert f"has ann's access key {ann}" in refused.text
+        assert why in refused.text
+        assert refused.code != 0
+    assert content() == ann, "nothing was changed"
+    stack.write(settings(other, bobs, **key))
+    stack.up()
+    stack.write(settings(other, both, **key | {"serial": 3}))
+    stack.up()
+    assert content() == stack.outputs()["accessKeyIds"]["bob"], "as the message advises"
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_a_key_that_does_not_work_does_not_go_into_a_store_in_which_another_users_key_has_expired(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    def settings(ann: str, bob: str, **of_ann: Any) -> dict[str, Any]:
+        stores = {user: {"secretsManager": {"name": name}} for user, name in (("ann", ann), ("bob", bob))}
+        asked = held_names(**stores)
+        asked["users"]["ann"]["key"] = of_ann
+        return asked
+
+    stack = new_stack()
+    stack.write(settings("shared", "bob"))
+    stack.up()
+    stack.write(settings("shared", "bob", expires=in_days(-1)))
+    stack.up()
+    bob = stack.outputs()["accessKeyIds"]["bob"]
+    sandbox.client("iam").update_access_key(UserName="bob", AccessKeyId=bob, Status="Inactive")
+    stack.write(settings("ann", "shared", expires=in_days(-1)))
+    done = stack.up()
+    assert f"the access key {bob} is not delivered to the secret 'shared' in Secrets Manager" in done.text
+    assert "expired" in sandbox.client("secretsmanager").get_secret_value(SecretId="shared")["SecretString"]
     assert stack.preview("--expect-no-changes").changes == {}
 
 

@@ -906,6 +906,25 @@ def test_a_parameter_with_the_only_copy_is_not_replaced(new_stack: NewStack, san
 
 
 @pytest.mark.long
+def test_a_rotation_into_a_renamed_store_that_refused_once_goes_on(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept(1, {"ssm": {"name": "/old"}}))
+    stack.up()
+    first = stored_keys(sandbox)["/old"]
+    stack.write(unkept(2, {"ssm": {"name": "/new"}}))
+    sandbox.control.fail("ssm:PutParameter", "AccessDeniedException")
+    refused = stack.up(check=False)
+    sandbox.control.clear_faults()
+    assert refused.code != 0
+    assert stored_keys(sandbox) == {"/old": first}
+    assert works(sandbox, first)
+    stack.up()
+    assert stored_keys(sandbox).keys() == {"/new"}, "as the message says"
+    assert works(sandbox, stored_keys(sandbox)["/new"])
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
 def test_a_store_with_the_only_copy_is_not_given_to_another_user(new_stack: NewStack, sandbox: Sandbox) -> None:
     def settings(ann: str, bob: str) -> dict[str, Any]:
         asked = two(ann=1, bob=1)

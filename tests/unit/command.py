@@ -8,6 +8,7 @@ import pytest
 from aws_access_keys.cli import stack
 from aws_access_keys.cli.commands import access_keys
 from aws_access_keys.cli.stack import StackError
+from aws_access_keys.rules.untyped import mapping
 from click.testing import CliRunner
 
 COMPONENT = "urn:pulumi:dev::p::aws-access-keys:index:ProgrammaticAccess::access"
@@ -56,6 +57,9 @@ class Command:
                 for user, arn in state.get("userArns", {}).items():
                     outputs = {"name": user, "arn": arn}
                     resources.append({"type": "aws:iam/user:User", "parent": COMPONENT, "outputs": outputs})
+                for user, key_id in mapping(state.get("accessKeyIds")).items():
+                    outputs = {"user": user}
+                    resources.append({"type": "aws:iam/accessKey:AccessKey", "id": key_id, "outputs": outputs})
                 return json.dumps({"deployment": {**self.deployment, "resources": resources}})
             case _:
                 raise AssertionError(f"nobody asks {arguments} of the engine")

@@ -1,5 +1,6 @@
 """The command as a process: how it starts, ends and helps."""
 
+import json
 import os
 import signal
 import subprocess
@@ -98,10 +99,13 @@ def test_pulumis_own_words_are_passed_on(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "Error: no stack selected; please use `pulumi stack select`\n")
 
 
+STATE = {"resources": [{"type": "aws:iam/accessKey:AccessKey", "id": "A"}]}
+ONE_KEY = json.dumps({"accessKeyIds": {"ann": "A"}, "secretAccessKeys": {"ann": "s"}, "keys": {}, "deployment": STATE})
+"""What the engine answers to everything: the outputs of a stack, and its state."""
+
+
 def test_a_name_that_the_terminals_encoding_lacks_is_shown_with_question_marks(tmp_path: Path) -> None:
-    path = fake_pulumi(
-        tmp_path, 'echo \'{"accessKeyIds": {"ann": "A"}, "secretAccessKeys": {"ann": "s"}, "keys": {}}\''
-    )
+    path = fake_pulumi(tmp_path, f"echo '{ONE_KEY}'")
     done = run("credentials", "ann", "--file", str(tmp_path / "열쇠"), PATH=path, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
     assert f"Created profile 'ann' in {tmp_path}/??" in done.stdout
@@ -123,8 +127,7 @@ STOP = (
 
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGHUP"])
 def test_a_signal_while_a_profile_is_written_leaves_no_file_with_a_secret(tmp_path: Path, stop: str) -> None:
-    outputs = '{"accessKeyIds": {"ann": "A"}, "secretAccessKeys": {"ann": "s"}, "keys": {}}'
-    path, folder = fake_pulumi(tmp_path, f"echo '{outputs}'"), tmp_path / "home"
+    path, folder = fake_pulumi(tmp_path, f"echo '{ONE_KEY}'"), tmp_path / "home"
     done = subprocess.run(
         [sys.executable, "-c", STOP.format(stop), "credentials", "ann", "--file", folder / "credentials"],
         env=os.environ | {"PATH": path},

@@ -75,6 +75,14 @@ def test_a_profile_is_made_in_a_home_that_has_none(run: Run) -> None:
     )
 
 
+def test_a_key_that_only_the_outputs_still_have_is_not_handed_over(run: Run) -> None:
+    run.state = {"keys": OUTPUTS["keys"]}
+    code, text = run("bob")
+    assert code == 1
+    assert "Stack 'dev' no longer has the access key AKIABOB0000000000002 of bob, though its outputs do" in text
+    assert not run.file.exists()
+
+
 def test_a_key_of_the_stack_in_the_profile_is_replaced_and_the_rest_stays(run: Run) -> None:
     others = "# mine\n[default]\naws_access_key_id = D\n\n[zoe]\nregion=x\n"
     run.have(others + "[bob]\nrole_arn = r\naws_access_key_id = AKIABOBOLD\naws_secret_access_key = old\n")
@@ -134,7 +142,8 @@ def test_another_users_key_without_a_secret_in_the_stack_is_replaced_only_when_f
 
 def test_of_two_users_of_one_name_the_previous_key_is_found_by_the_current_one(run: Run) -> None:
     run.have("[bob]\naws_access_key_id = AKIABOBOLD\naws_secret_access_key = old\n")
-    run.state = {"keys": {f"a/{user}": part for user, part in OUTPUTS["keys"].items()}}
+    keys = {f"a/{user}": part for user, part in OUTPUTS["keys"].items()}
+    run.state = {"keys": keys, "accessKeyIds": OUTPUTS["accessKeyIds"]}
     run.outputs = {name: value for name, value in OUTPUTS.items() if name != "keys"}
     assert run("bob")[0] == 0
 
@@ -152,7 +161,8 @@ def test_another_users_key_whose_secret_the_stack_has_is_replaced(run: Run) -> N
 def test_a_key_of_the_state_is_known_where_the_program_exports_no_keys(run: Run) -> None:
     run.have("[bob]\naws_access_key_id = AKIAOLD\naws_secret_access_key = old\n")
     exported = {name: value for name, value in run.outputs.items() if name != "keys"}
-    run.state = {"keys": {"bob": {"current": {"id": "AKIABOB0000000000002"}, "previous": {"id": "AKIAOLD"}}}}
+    keys = {"bob": {"current": {"id": "AKIABOB0000000000002"}, "previous": {"id": "AKIAOLD"}}}
+    run.state = {"keys": keys, "accessKeyIds": OUTPUTS["accessKeyIds"]}
     run.outputs = exported
     assert run("bob")[0] == 0
 

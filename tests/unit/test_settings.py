@@ -100,7 +100,7 @@ def test_a_date_needs_no_quotes(start: str) -> None:
 def test_a_stack_without_configuration_is_shown_the_smallest_one(settings: dict[str, str]) -> None:
     message = refusal(settings)
     assert "Pulumi.dev.yaml is missing or has no aws-access-keys: keys" in message
-    example = message[message.index("config:\n") : message.index("Nothing was")]
+    example = message[message.index("config:\n") : message.index("If all its users have moved")]
     found: dict[str, Any] = yaml.safe_load(example)["config"]
     assert read(**{key.removeprefix("aws-access-keys:"): value for key, value in found.items()}).users
 
@@ -128,6 +128,9 @@ def test_a_lost_users_block_does_not_delete_the_users() -> None:
     for settings in (lost, config(users={})):
         assert refused in refusal(settings, state=state)
     recording = deploy(program, config(users={}, allowNoUsers=True), state=state)
+    assert read(allowNoUsers=True, groups={}, users={}).groups == {}, (
+        "a stack whose users have moved to another one has no groups either"
+    )
     assert not recording.keys
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from aws_access_keys.cli.files import PRIVATE, locked, write_with_backup
 from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_problem, with_profile
-from aws_access_keys.cli.stack import StackError, name_in_iam, stack_config, stack_keys, stack_outputs
+from aws_access_keys.cli.stack import StackError, keys_in_state, name_in_iam, stack_config, stack_keys, stack_outputs
 from aws_access_keys.credentials import credentials_csv
 from aws_access_keys.rules.names import in_words
 from aws_access_keys.session import session_for
@@ -70,6 +70,11 @@ def current_key(stack: str, user: str) -> CurrentKey:
         raise CredentialsError(
             f"The stack does not have the secret of {user}'s access key {ids[user]}: the key was adopted without it. "
             f"For a key with a secret: access-keys rotate {quote(user)} --stack {quote(stack)}"
+        )
+    if ids[user] not in keys_in_state(stack):  # the outputs are those of the last update that finished
+        raise CredentialsError(
+            f"Stack '{stack}' no longer has the access key {ids[user]} of {user}, though its outputs do: {user} has "
+            f"moved to another stack, or an update failed. Use that stack, or run `pulumi up --stack {quote(stack)}`."
         )
     keys: dict[str, dict[str, Any]] = outputs["keys"] if "keys" in outputs else stack_keys(stack)["keys"]
     of_users = [[key["id"] for role in ("current", "previous") if (key := part.get(role))] for part in keys.values()]

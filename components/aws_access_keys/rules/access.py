@@ -22,15 +22,18 @@ def access_problems(
     own: Sequence[str] = (),
     of_users: Mapping[str, Sequence[str]] | None = None,
     others: Collection[str] = (),
+    may_be_empty: bool = False,
 ) -> Iterator[Problem]:
     """Everything that is wrong with a set of groups and users.
 
     policies: group name → its managed policies, by name or ARN. own: names of policies that the stack creates.
     of_users: user name → its own managed policies.
     groups: user name → the names of the user's groups. others: users who need neither groups nor managed policies.
+    may_be_empty: whether there may be no users, and then no groups.
     """
     of_users = of_users or {}
-    if not policies and not any(of_users.values()) and not others:
+    is_meant = may_be_empty and not groups
+    if not policies and not any(of_users.values()) and not others and not is_meant:
         yield Problem(
             "groups", "no groups. Define at least one, for example: groups: {test: {policies: [AmazonS3FullAccess]}}"
         )
