@@ -185,10 +185,19 @@ class UserKeys:
         is_adopted = adopt is not None and any(
             of_state.id == adopt.id and of_state.name == self.plan.plan.current.name for of_state in self.state.keys
         )
+        if self.state.adopted_secret and not self.plan.plan.is_new and not (adopt and adopt.secret is not None):
+            self._warn_of_removed_secret()
         given = key.encrypted_secret if self.direct.without_copy else key.secret
         issued = pulumi.Output.from_input(None) if is_adopted else given
         secret = pulumi.Output.all(self.user.name, key.id, issued, key.status, self._given_secret).apply(start)
         return pulumi.Output.secret(secret)
+
+    def _warn_of_removed_secret(self) -> None:
+        where = f"{self.spell.prefix}{self.spell('users.{}.key.adopt.secret', self.user_name)}"
+        pulumi.log.warn(
+            f"{where} is gone, and with it the secret of the access key {self.state.adopted} goes from the outputs. "
+            "Put it back, or raise the key's serial for a key whose secret the stack has."
+        )
 
     @property
     def _given_secret(self) -> "pulumi.Output[str | None]":

@@ -207,6 +207,14 @@ def test_an_adopted_key_with_its_secret_is_handed_on(new_stack: NewStack, sandbo
     assert stack.key("by-hand") == (made["AccessKeyId"], made["SecretAccessKey"])
     assert made["SecretAccessKey"] not in stack.run("stack", "export").text
 
+    gone = f"users.by-hand.key.adopt.secret is gone, and with it the secret of the access key {made['AccessKeyId']} goes"
+    assert "is gone" not in stack.preview().text
+    stack.write(config("by-hand", adopt={"id": made["AccessKeyId"]}))
+    for run in (stack.preview, stack.up):
+        assert gone in run().text, "its last copy in the stack is not removed without a word"
+    assert stack.outputs()["secretAccessKeys"] == {}
+    assert "is gone" not in stack.preview().text, "nothing changes any more"
+
 
 @pytest.mark.long
 def test_adopting_says_what_it_would_change(new_stack: NewStack, sandbox: Sandbox) -> None:
