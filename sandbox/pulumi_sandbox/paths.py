@@ -7,13 +7,16 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_letters, ascii_uppercase, digits
-from typing import Any
 
 FOLDER = "PULUMI_SANDBOX_FOLDER"
 """The environment variable that names another folder than `.sandbox`."""
 
 IN_SANDBOX = "PULUMI_SANDBOX"
 """The environment variable that is `1` for every command in a sandbox, and set nowhere else."""
+
+
+class SandboxError(Exception):
+    """Something the user can act on; shown without a traceback."""
 
 
 class SandboxPaths:
@@ -57,7 +60,7 @@ def project_folder(folder: Path) -> Path | None:
 
 
 def prepare(paths: SandboxPaths) -> Secrets:
-    """Make the folder and its secrets where they are missing."""
+    """Make the folder and its secrets where they are missing. Raises SandboxError where they cannot be read."""
     for path in (paths.root, paths.account, paths.pulumi_home, paths.state, paths.projects, paths.aws):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.root.chmod(0o700)
@@ -70,7 +73,13 @@ def prepare(paths: SandboxPaths) -> Secrets:
     ):
         if not path.exists():
             write_private(path, content)
-    return Secrets(**json.loads(paths.secrets.read_text()))
+    try:
+        return Secrets(**json.loads(paths.secrets.read_text()))
+    except (ValueError, TypeError):
+        raise SandboxError(
+            f"{paths.secrets} is damaged, and nothing can read the account without it. Restore it; or, for an empty "
+            f"sandbox, run `pulumi-sandbox stop` and delete {paths.root}."
+        ) from None
 
 
 def _new_secrets() -> Secrets:
@@ -98,11 +107,3 @@ def write_private(path: Path, content: str | bytes) -> None:
     except OSError:
         new.unlink()
         raise
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A small JSON file, or None where it is missing or broken."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None

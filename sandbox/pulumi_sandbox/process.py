@@ -1,6 +1,7 @@
 """Start, find and stop the one background process of a sandbox."""
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -13,14 +14,10 @@ from pathlib import Path
 
 from pulumi_sandbox.aws.control import Control
 from pulumi_sandbox.isolation import isolated_environment
-from pulumi_sandbox.paths import SandboxPaths, prepare, read_json
+from pulumi_sandbox.paths import SandboxError, SandboxPaths, prepare
 
 START_TIMEOUT = 30.0  # seconds; a slow disk at the very first start, not the usual 1-3
 STOP_TIMEOUT = 15.0  # seconds
-
-
-class SandboxError(Exception):
-    """Something the user can act on; shown without a traceback."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +40,19 @@ def find(paths: SandboxPaths) -> ServerInfo | None:
     """The running server of this folder, or None."""
     if not _is_held(paths.lock):
         return None
-    found = read_json(paths.server)
-    if not found:
-        return None
+    pid = paths.lock.read_text()
     try:
-        return ServerInfo(**found)
-    except TypeError:
-        raise SandboxError(
-            f"The sandbox in {paths.root} was started by another version of this tool. End its process "
-            f"(kill {found.get('pid')}), then run the command again; the account is kept."
-        ) from None
+        server = ServerInfo(**json.loads(paths.server.read_text()))
+        if str(server.pid) == pid:
+            return server
+    except FileNotFoundError:
+        return None  # it is starting or stopping
+    except (ValueError, TypeError):
+        pass
+    raise SandboxError(
+        f"{paths.server} is damaged, or from another version of this tool; the sandbox itself is running (process "
+        f"{pid}). End it (kill {pid}), then run the command again; the account is kept."
+    )
 
 
 def start(paths: SandboxPaths, options: Sequence[str] = ()) -> ServerInfo:

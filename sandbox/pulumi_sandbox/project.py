@@ -7,6 +7,7 @@ at once; `pulumi config set` in the sandbox changes the copy, until the project'
 """
 
 import json
+import math
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ from pulumi_sandbox.process import SandboxError
 PROJECT = "PULUMI_SANDBOX_PROJECT"
 """The project's own folder, for programs that run something in it."""
 _SECRETS_PROVIDER = re.compile(r"^(?:encryptionsalt|secretsprovider|encryptedkey):.*\n?", re.MULTILINE)
+_SECRET = re.compile(r"""[^#]*\bsecure["']?:\s*["']?([^\s"'}]+)""")
 # Flags whose value is a path, which would otherwise be read from the project folder in the sandbox.
 _PATH_FLAGS = {"--file", "--policy-pack", "--policy-pack-config", "--config-file", "--save-plan", "--plan",
                "--event-log", "--import-file", "--out", "--save-update-plan", "--output-file"}  # fmt: skip
@@ -148,9 +150,21 @@ def _copy_stack_file(source: Path, copy: Path) -> None:
             f"pulumi-sandbox: {source.name} was edited and replaces the sandbox's own modified copy of it, "
             f"which is kept as {copy.name}.bak in {copy.parent}.\n"
         )
+    encrypted = [str(n) for n, line in enumerate(text.splitlines(), 1) if _is_foreign(line, current)]
+    if encrypted:
+        sys.stderr.write(
+            f"pulumi-sandbox: {source.name}, line {', '.join(encrypted)}: encrypted outside of the sandbox, which "
+            "cannot read it. To use this stack, set the value in the sandbox: pulumi config set --secret --path 'KEY'\n"
+        )
     own = "".join(line if line.endswith("\n") else line + "\n" for line in _SECRETS_PROVIDER.findall(current))
     write_private(copy, _SECRETS_PROVIDER.sub("", text).strip() + "\n" + own)
     write_private(taken_over, "\n".join(digests))
+
+
+def _is_foreign(line: str, current: str) -> bool:
+    """Whether a line of a stack file has a secret that the sandbox's copy does not have."""
+    found = _SECRET.match(line)
+    return found is not None and found[1] not in current
 
 
 def _digest(text: str) -> str:
@@ -176,7 +190,7 @@ def _config(settings: "dict[str, Any]") -> "dict[str, Any]":
 def _parsed(file: Path) -> "dict[str, Any]":
     try:
         text = file.read_text("utf-8")
-        _refuse_duplicates(file, yaml.compose(text, yaml.SafeLoader))
+        _refuse_unreadable(file, yaml.compose(text, yaml.SafeLoader))
         found = yaml.safe_load(text)
     except RecursionError:
         sys.exit(f"{file.name}: nested too deeply.")
@@ -184,7 +198,7 @@ def _parsed(file: Path) -> "dict[str, Any]":
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         sys.exit(f"{file.name}{place}: invalid YAML: {getattr(error, 'problem', None) or error}. Fix it there.")
-    except ValueError as error:  # not UTF-8, or a date such as 2027-02-30
+    except ValueError as error:  # not UTF-8
         sys.exit(f"{file.name}: invalid YAML: {error}. Fix it there.")
     if not isinstance(found, dict | None):
         sys.exit(
@@ -193,8 +207,12 @@ def _parsed(file: Path) -> "dict[str, Any]":
     return cast("dict[str, Any]", found or {})
 
 
-def _refuse_duplicates(file: Path, node: "yaml.Node | None") -> None:
-    """A key that a mapping has twice: PyYAML takes the last one, and the engine refuses it without naming the file."""
+def _refuse_unreadable(file: Path, node: "yaml.Node | None") -> None:
+    """What the engine refuses without naming the file. A key that a mapping has twice: PyYAML takes the last one."""
+    if isinstance(node, yaml.ScalarNode):
+        if why := _unreadable(node):
+            sys.exit(f"{file.name}, line {node.start_mark.line + 1}: {why}")
+        return
     lines: dict[str, int] = {}
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         line = key.start_mark.line + 1
@@ -202,6 +220,23 @@ def _refuse_duplicates(file: Path, node: "yaml.Node | None") -> None:
             sys.exit(
                 f"{file.name}, line {line}: '{key.value}' is already on line {lines[key.value]}. Remove one of them."
             )
-        _refuse_duplicates(file, value)
+        _refuse_unreadable(file, key)
+        _refuse_unreadable(file, value)
     for value in node.value if isinstance(node, yaml.SequenceNode) else ():
-        _refuse_duplicates(file, value)
+        _refuse_unreadable(file, value)
+
+
+def _unreadable(node: yaml.ScalarNode) -> str | None:
+    """Why the engine, or Python, cannot read a value, and what to do."""
+    if re.search("[\ud800-\udfff]", node.value):
+        return "an escape such as \\ud83d is only half a character. Write the character itself."
+    kind = node.tag.rpartition(":")[2]
+    if kind not in ("float", "int", "timestamp"):
+        return None
+    try:
+        value: Any = yaml.SafeLoader("").construct_object(node)  # pyright: ignore[reportUnknownMemberType]
+    except ValueError as error:  # a date such as 2027-02-30
+        return f"{node.value}: {error}. Correct the value, or put a text in quotes."
+    if kind == "float" and not math.isfinite(value):
+        return f"{node.value} is not a number that Pulumi can read. Correct the value, or put a text in quotes."
+    return None

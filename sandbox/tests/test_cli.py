@@ -116,10 +116,26 @@ def test_a_folder_whose_server_file_is_damaged_names_the_process(cli: Cli) -> No
     cli("start")
     whole = cli.paths.server.read_text()
     cli.paths.server.write_text(whole[:20])
-    refused = cli("start")
+    refused = {command: cli(command) for command in ("start", "status", "stop")}
+    cli.paths.server.write_text('{"pid": 1}')
+    refused["of another version"] = cli("stop")
+    cli.paths.server.write_text(whole.replace(f'"pid": {json.loads(whole)["pid"]}', '"pid": 1'))
+    refused["with another process"] = cli("status")
     cli.paths.server.write_text(whole)
-    assert refused.returncode == 1
-    assert f"Another sandbox uses this folder. To end it: kill {json.loads(whole)['pid']}" in refused.stderr
+    for command, done in refused.items():
+        assert done.returncode == 1, command
+        assert f"End it (kill {json.loads(whole)['pid']}), then run the command again" in done.stderr, command
+        assert "Traceback" not in done.stderr, command
+
+
+def test_a_sandbox_whose_secrets_are_damaged_says_what_to_do(cli: Cli) -> None:
+    prepare(cli.paths)
+    for content in (cli.paths.secrets.read_text()[:20], "[]", "{}"):
+        cli.paths.secrets.write_text(content)
+        refused = cli("start")
+        assert refused.returncode == 1, content
+        assert refused.stderr.startswith(f"pulumi-sandbox: {cli.paths.secrets} is damaged"), refused.stderr
+        assert refused.stderr.count("\n") == 1, "it is one line"
 
 
 @pytest.mark.long
@@ -365,7 +381,10 @@ def test_a_broken_stack_file_is_named_with_the_place(project: Path) -> None:
     [
         ("Pulumi.dev.yaml", b"- a\n", r"Pulumi\.dev\.yaml: expected names with values, such as config:, got a list"),
         ("Pulumi.dev.yaml", b"\xff\xfe\x00config", r"Pulumi\.dev\.yaml: invalid YAML: 'utf-8' codec can't decode"),
-        ("Pulumi.dev.yaml", b"config: {a: 2027-02-30}\n", r"Pulumi\.dev\.yaml: invalid YAML: day is out of range"),
+        ("Pulumi.dev.yaml", b"config:\n  a: [2027-02-30]\n", r"line 2: 2027-02-30: day is out of range.*\. Correct"),
+        ("Pulumi.dev.yaml", b"config: {a: -.inf}\n", r"line 1: -\.inf is not a number that Pulumi can read\."),
+        ("Pulumi.dev.yaml", b"a:\n  .nan: 1\n", r"line 2: \.nan is not a number that Pulumi can read\."),
+        ("Pulumi.dev.yaml", b'a: "\\ud83d"\n', r"dev\.yaml, line 1: an escape such as \\ud83d is only half a"),
         ("Pulumi.yaml", b"- a\n", r"Pulumi\.yaml: expected names with values, such as config:, got a list"),
     ],
 )
@@ -379,6 +398,20 @@ def test_a_key_that_is_written_twice_is_named_with_the_file_and_both_lines(proje
     (project / "Pulumi.dev.yaml").write_text("config:\n  a: [{b: 1}]\n  c: 2\n  a: 3\n")
     with pytest.raises(SystemExit, match=r"Pulumi\.dev\.yaml, line 4: 'a' is already on line 2\. Remove one of them\."):
         redirected(["up"], project)
+
+
+def test_a_secret_of_a_real_stack_is_named_because_the_sandbox_cannot_read_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = project / "Pulumi.dev.yaml"
+    source.write_text("config:\n  # secure: v1:old\n  a:\n    secure: v1:real\n")
+    redirected(["up"], project)
+    assert "Pulumi.dev.yaml, line 4: encrypted outside of the sandbox" in capsys.readouterr().err
+    copy = copy_of(project) / "Pulumi.dev.yaml"
+    copy.write_text("config: {a: {secure: 'v1:sandbox'}}\n")
+    source.write_text("config: {a: {secure: 'v1:sandbox'}}\n")
+    redirected(["up"], project)
+    assert "encrypted outside" not in capsys.readouterr().err, "it is the sandbox's own, and it can read it"
 
 
 def test_a_state_that_a_full_disk_cut_off_is_restored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

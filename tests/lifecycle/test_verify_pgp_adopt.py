@@ -207,7 +207,7 @@ def test_an_adopted_key_with_its_secret_is_handed_on(new_stack: NewStack, sandbo
     assert stack.key("by-hand") == (made["AccessKeyId"], made["SecretAccessKey"])
     assert made["SecretAccessKey"] not in stack.run("stack", "export").text
 
-    gone = f"users.by-hand.key.adopt.secret is gone, and with it the secret of the access key {made['AccessKeyId']} goes"
+    gone = f"key.adopt.secret is gone, and with it the secret of the access key {made['AccessKeyId']} goes"
     assert "is gone" not in stack.preview().text
     stack.write(config("by-hand", adopt={"id": made["AccessKeyId"]}))
     for run in (stack.preview, stack.up):
