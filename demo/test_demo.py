@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 from pulumi_sandbox import process
 from pulumi_sandbox.aws.settings import Faults
+from pulumi_sandbox.environment import enter
 from pulumi_sandbox.paths import FOLDER, SandboxPaths
 
 CHECKOUT = Path(__file__).parent.parent
@@ -39,7 +41,7 @@ def demo(paths: SandboxPaths) -> Demo:
 
 
 @pytest.mark.long
-def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo) -> None:
+def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo, paths: SandboxPaths) -> None:
     first = demo("up", "dev")
     assert "│ test-user │ test   │ AmazonS3FullAccess │" in first
     assert "and read it back" in first
@@ -48,6 +50,21 @@ def test_make_up_shows_what_was_made_and_tries_the_key(demo: Demo) -> None:
     again = demo("up", "dev")
     assert "9 unchanged" in again
     assert "created" not in again.split("Resources:")[1].split("Duration")[0], "nothing is left to do"
+
+    environment = enter(paths)
+    iam = boto3.client(
+        "iam",
+        region_name="us-east-1",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
+    admin = {"GroupName": "test", "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}
+    iam.attach_group_policy(**admin)
+    failed = demo("up", "dev", code=1)
+    assert "FAILED test-user: EC2 allows DescribeInstances" in failed
+    assert "If that changes nothing, somebody added a policy" in failed, "a refresh does not see what was added"
+    iam.detach_group_policy(**admin)
     assert "The sandbox is stopped" in demo("down", "dev")
 
 

@@ -125,6 +125,11 @@ def _status(_arguments: argparse.Namespace, _rest: Sequence[str]) -> int:
     print(f"  aws provider   {provider}")
     print(f"  options        {' '.join(server.options) or 'none'}")
     print(f"  folder         {paths.root}")
+    faults = process.control(paths).faults().to_json()
+    failures = len(faults.pop("failures"))
+    active = [f"{name.replace('_', '-')} {value:g}" for name, value in faults.items() if value]
+    active += [f"{failures} of fail or drop-response (pulumi-sandbox faults --show)"] if failures else []
+    print(f"  faults         {', '.join(active) or 'none'}")
     return 0
 
 

@@ -202,7 +202,11 @@ def test_faults_are_switched_while_it_runs(cli: Cli) -> None:
     cli("start")
     assert json.loads(cli("faults", "--latency", "0.5").stdout)["latency"] == 0.5
     assert json.loads(cli("faults", "--show").stdout)["latency"] == 0.5
+    assert "  faults         latency 0.5\n" in cli("status").stdout, "the status shows what is on now"
+    cli("faults", "--key-delay", "8", "--fail", "iam:CreateUser=ServiceFailure")
+    assert "  faults         key-delay 8, 1 of fail or drop-response" in cli("status").stdout
     assert json.loads(cli("faults").stdout)["latency"] == 0, "what is not given is off"
+    assert "  faults         none\n" in cli("status").stdout
 
 
 def test_calls_are_listed_and_counted_and_reset_empties_the_account(cli: Cli) -> None:
