@@ -81,7 +81,7 @@ def _show_and_try(stack: Stack) -> int:
             console.print(f"  [yellow]-[/]      {user.name}: not tried, the stack's outputs do not contain the secret")
     if failed:
         console.print(
-            "\nThe sandbox's account is not as the stack has it, as after `pulumi-sandbox reset` or a change by hand. Let "
+            "\nThe account is not as the stack has it, as after `pulumi-sandbox reset` or a change by hand. Let "
             f"the engine compare them, then run make up again:\n  {PREFIX}pulumi refresh --yes --stack {stack.name}\n"
             "If that changes nothing, somebody added a policy or a membership, which the stack does not know. Find and "
             "remove it in\nmake shell: aws iam list-groups-for-user, list-attached-user-policies, list-user-policies, "

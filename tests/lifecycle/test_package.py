@@ -223,6 +223,7 @@ def test_pulumi_new_makes_a_project_from_the_template(sandbox: Sandbox, tmp_path
     template = str(CHECKOUT / "components/template")
     program.run("pulumi", "new", template, "--force", "--yes", "--name", "backup-keys", "--stack", "dev")
     assert yaml.safe_load((tmp_path / "Pulumi.yaml").read_text())["name"] == "backup-keys"
+    assert "123456789012" in program.run("pulumi", "config", "get", "aws:allowedAccountIds"), "no other account is used"
     program.up()
     assert works(sandbox, program.key())
     program.run("pulumi", "destroy", "--yes", "--skip-preview")
