@@ -45,8 +45,14 @@ class RetireGuard:
 
     def of_removed(self, component: str, idle_days: Mapping[str, int]) -> "RetireGuard":
         """The guard of a component that was removed from the program. idle_days: what it asked for, by user."""
-        override = f"put the component '{component}' back, run pulumi up with its retire guard off, and remove it again"
-        users = {user: UserGuard(days, override) for user, days in idle_days.items()}
+
+        def override(user: str) -> str:
+            return (
+                f"put the component '{component}' back, switch the retire guard off in the key of {user} alone, run "
+                "`pulumi up`, and remove the component again"
+            )
+
+        users = {user: UserGuard(days, override(user)) for user, days in idle_days.items()}
         return RetireGuard(self._today, self._account, users, must_exist=True)
 
     def idle_days(self, user: str) -> int:

@@ -365,7 +365,7 @@ def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewSt
     refused = stack.up(check=False)
     assert refused.code != 0
     assert f"the access key {bobs[0]} of user bob is still in use and is not deleted" in refused.text
-    assert "put the component 'two' back" in refused.text
+    assert "put the component 'two' back, switch the retire guard off in the key of bob alone" in refused.text
     assert works(sandbox, bobs), "with all its permissions"
     write(stack, one=component(ann={}), two=component("others", bob=guard), three=component("thirds", eve=guard))
     stack.up()
@@ -376,6 +376,13 @@ def test_a_component_with_a_guard_can_be_taken_out_of_a_program(new_stack: NewSt
     stack.up()
     users = {user["UserName"] for user in sandbox.client("iam").list_users()["Users"]}
     assert users == {"ann", "bob"}, "a component whose keys are idle goes"
+    write(stack, one=component(ann={}), two=component("others", bob={**guard, "retire_guard": None}))
+    stack.up()
+    write(stack, one=component(ann={}))
+    stack.up()
+    assert keys_in_iam(sandbox, "ann"), "nobody else was affected"
+    users = {user["UserName"] for user in sandbox.client("iam").list_users()["Users"]}
+    assert users == {"ann"}, "the way that the message names lets the user go"
 
 
 @pytest.mark.long

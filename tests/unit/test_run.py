@@ -224,7 +224,7 @@ def test_a_component_that_was_removed_from_the_program_is_still_guarded(aws: Fak
     del aws.keys["bob"]
     run = guarded(aws, removed)
     aws.used = {"AKIA-bob-1": USED}
-    with pytest.raises(InUseError, match=r"AKIA-bob-1 of user bob is still in use.* put the component 'old' back, run"):
+    with pytest.raises(InUseError, match=r"AKIA-bob-1 of user bob is still in use.* in the key of bob alone, run"):
         run._check(deletion(removed, "bob"))
     run = guarded(aws, removed)
     aws.keys = {}
