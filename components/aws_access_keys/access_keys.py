@@ -185,7 +185,7 @@ class UserKeys:
         is_adopted = adopt is not None and any(
             of_state.id == adopt.id and of_state.name == self.plan.plan.current.name for of_state in self.state.keys
         )
-        if self.state.adopted_secret and not self.plan.plan.is_new and not (adopt and adopt.secret is not None):
+        if self.state.adopted_secret and not (adopt and adopt.secret is not None):
             self._warn_of_removed_secret()
         given = key.encrypted_secret if self.direct.without_copy else key.secret
         issued = pulumi.Output.from_input(None) if is_adopted else given
@@ -193,9 +193,13 @@ class UserKeys:
         return pulumi.Output.secret(secret)
 
     def _warn_of_removed_secret(self) -> None:
+        """Unless another key is the current one now."""
+        current = next((key.id for key in self.state.keys if key.name == self.plan.plan.current.name), None)
+        if current not in {key.id for key in self.state.handed_over[:1]}:
+            return
         where = f"{self.spell.prefix}{self.spell('users.{}.key.adopt.secret', self.user_name)}"
         pulumi.log.warn(
-            f"{where} is gone, and with it the secret of the access key {self.state.adopted} goes from the outputs. "
+            f"{where} is gone, and with it the secret of the access key {current} goes from the outputs. "
             "Put it back, or raise the key's serial for a key whose secret the stack has."
         )
 

@@ -209,6 +209,8 @@ def test_an_adopted_key_with_its_secret_is_handed_on(new_stack: NewStack, sandbo
 
     gone = f"key.adopt.secret is gone, and with it the secret of the access key {made['AccessKeyId']} goes"
     assert "is gone" not in stack.preview().text
+    stack.write(config("by-hand", serial=2))
+    assert "is gone" not in stack.preview().text, "the stack has the secret of the key that takes its place"
     stack.write(config("by-hand", adopt={"id": made["AccessKeyId"]}))
     for run in (stack.preview, stack.up):
         assert gone in run().text, "its last copy in the stack is not removed without a word"
