@@ -1,9 +1,12 @@
 """`make up` and `make down` as a newcomer runs them, on the examples of this checkout."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,3 +108,49 @@ def test_make_down_works_after_keys_were_issued_on_a_later_day(demo: Demo, paths
     demo("up", "prod")
     process.stop(paths)  # the clock is right again
     assert " deleted" in demo("down", "prod")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("demo", "up", "dev"),
+        pytest.param(
+            ("pulumi_sandbox", "run", "--", "pulumi", "up", "--yes", "--skip-preview", "--stack", "dev"),
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+def test_ctrl_c_lets_the_engine_finish_and_leaves_neither_a_lock_nor_an_unknown_key(
+    demo: Demo, paths: SandboxPaths, command: tuple[str, ...]
+) -> None:
+    demo("preview", "dev")
+    control = process.control(paths)
+    control.set_faults(Faults(latency=0.5))
+    update = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=CHECKOUT,
+        env=os.environ | {FOLDER: str(paths.root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    (state,) = (paths.state / ".pulumi" / "stacks").rglob("dev.json")
+    while not is_creating_a_key(state):
+        assert update.poll() is None, "the update creates the key"
+        time.sleep(0.02)
+    os.killpg(update.pid, signal.SIGINT)
+    text = update.communicate(timeout=60)[0]
+    control.set_faults(Faults())
+    assert update.returncode != 0
+    assert "Traceback" not in text, text
+    assert not list((paths.state / ".pulumi" / "locks").rglob("*.json")), "no lock is left behind"
+    assert "created" in demo("up", "dev"), "the next update does the rest"
+    created = [call for call in control.calls() if call.action == "CreateAccessKey"]
+    assert len(created) == 1, "the key is in the state, so no other is issued"
+
+
+def is_creating_a_key(state: Path) -> bool:
+    latest = json.loads(state.read_text())["checkpoint"].get("latest") or {}
+    pending = latest.get("pending_operations") or []
+    return any(":AccessKey::" in found["resource"]["urn"] for found in pending)
