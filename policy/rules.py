@@ -138,7 +138,7 @@ def no_administrator(resource: Resource, stack: Stack, _: Settings) -> Iterator[
     Prowler iam_{aws_attached,customer_attached,inline}_policy_no_administrative_privileges).
     """
     document = _document_of(resource, stack)
-    if document is None and administrator_warning([resource.props["policyArn"]]):
+    if document is None and administrator_warning({resource.props["policyArn"]: None}):
         yield (
             "This attaches AdministratorAccess, IAMFullAccess or PowerUserAccess. Attach policies that allow only what"
             " is needed."

@@ -261,11 +261,15 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
             pulumi.log.warn(f"{self._spell.prefix}{self._spell('retire_unguarded')}: {what}")
         if pulumi.runtime.is_dry_run():
-            holders = {("groups", name): group.policies for name, group in self._settings.groups.items()}
-            holders |= {("users", name): user.policies for name, user in self._settings.users.items()}
-            for (kind, name), policies in holders.items():
-                if warning := administrator_warning(policies):
-                    pulumi.log.warn(f"{self._spell.prefix}{self._spell(f'{kind}.{{}}.policies', name)}: {warning}")
+            documents = self._settings.policy_documents
+            holders = [("groups", *group) for group in self._settings.groups.items()]
+            holders += [("users", *user) for user in self._settings.users.items()]
+            for kind, name, holder in holders:
+                attached = {policy: documents.get(policy) for policy in holder.policies}
+                for setting, policies in (("policies", attached), ("inline", holder.inline)):
+                    if warning := administrator_warning(policies):
+                        place = self._spell(f"{kind}.{{}}.{setting}", name)
+                        pulumi.log.warn(f"{self._spell.prefix}{place}: {warning}")
 
     def _user_guards(self, state: ComponentState, removed: list[str]) -> dict[str, UserGuard]:
         """User → what the retire guard asks for; where keys are removed, as in `key_defaults`, else as it was.

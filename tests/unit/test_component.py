@@ -508,6 +508,31 @@ def test_a_key_that_was_left_behind_by_a_removed_user_is_named(aws: FakeAws, cap
     assert "aws iam delete-access-key --user-name eve2 --access-key-id AKIA-eve-1" in caplog.text
 
 
+def test_a_preview_warns_of_each_policy_that_is_as_strong_as_an_administrators(
+    aws: FakeAws, caplog: pytest.LogCaptureFixture
+) -> None:
+    def document(action: str) -> dict[str, Any]:
+        return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
+
+    policies = ["arn:aws:iam::aws:policy/PowerUserAccess", "AmazonS3FullAccess", "own", "IAMFullAccess"]
+    args: Any = with_user(
+        {"g": {"policies": policies}, "h": {"inline": {"all": document("*"), "s3": document("s3:*")}}}
+    )
+    args["users"]["ann"]["policies"] = ["own-s3"]
+    args["policy_documents"] = {"own": document("*"), "own-s3": document("s3:*")}
+    made(args, preview=True)
+    nearly = "allows nearly everything, or lets its holder grant any permission"
+    assert [message for message in caplog.messages if "leaked" in message] == [
+        "groups.g.policies: PowerUserAccess allows everything except IAM and Organizations; "
+        f"own {nearly}; IAMFullAccess lets its holder grant any permission, so it is as strong as AdministratorAccess. "
+        "Anyone with a leaked key could do all of this.",
+        f"groups.h.inline: all {nearly}. Anyone with a leaked key could do all of this.",
+    ]
+    caplog.clear()
+    made(args)
+    assert not caplog.messages, "an update does not repeat it"
+
+
 def test_a_copy_in_a_store_is_named_before_it_is_deleted(aws: FakeAws, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     state = MadeUpState().user("ann", "1").user("bob", "1")

@@ -138,6 +138,14 @@ def test_the_verification_of_a_new_key_is_not_taken_for_a_use(aws: FakeAws) -> N
     assert "(used on 2026-11-01 00:03 UTC for sts" in line
 
 
+def test_a_key_whose_last_use_aws_does_not_tell_is_named_all_the_same(aws: FakeAws) -> None:
+    aws.keys = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}
+    aws.errors = {"get_access_key_last_used": aws_error("AccessDenied")}
+    plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=3), guard=False)
+    (line,) = plan.retired
+    assert line == "the access key AKIA-ann-1 of ann (last use unknown) is deleted: it makes room for key 3"
+
+
 @pytest.mark.parametrize(
     ("rules", "why"),
     [

@@ -49,7 +49,7 @@ class Authorization(NamedTuple):
         """ARNs of managed policies that users have or that limit them, and whose documents are not there."""
         held = {policy.arn for user in self.users for policy in user.policies if policy.arn}
         held |= {user.boundary for user in self.users if user.boundary}
-        named = (arn for arn in held if administrator_warning([arn]) or only_denies(arn))
+        named = (arn for arn in held if administrator_warning({arn: None}) or only_denies(arn))
         return held - set(self.documents) - set(named)
 
 
@@ -115,7 +115,7 @@ _ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 def _is_administrative(arn: str | None, document: Document) -> bool:
     """By the document, or by the name of one of AWS's policies."""
-    by_name = arn is not None and ":iam::aws:" in arn and administrator_warning([arn]) is not None
+    by_name = arn is not None and ":iam::aws:" in arn and administrator_warning({arn: None}) is not None
     return by_name or is_administrative(document)
 
 

@@ -6,10 +6,11 @@ and paths) and https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.h
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
+from aws_access_keys.rules.documents import Document, is_administrative
 from aws_access_keys.rules.problem import did_you_mean
 
 _ARN = re.compile(
@@ -95,10 +96,18 @@ _ADMINISTRATOR = {
 }
 
 
-def administrator_warning(policies: Sequence[str]) -> str | None:
-    """Why policies, given by name or ARN, amount to an administrator's; None where none does."""
-    names = [policy.rsplit("/", 1)[-1] for policy in policies]
-    found = [f"{name} {_ADMINISTRATOR[name]}" for name in names if name in _ADMINISTRATOR]
+def administrator_warning(policies: Mapping[str, Document | None]) -> str | None:
+    """Why policies amount to an administrator's; None where none does.
+
+    policies: name or ARN → document, None where only the name is known.
+    """
+    found: list[str] = []
+    for policy, document in policies.items():
+        name = policy.rsplit("/", 1)[-1]
+        if document is None and name in _ADMINISTRATOR:
+            found.append(f"{name} {_ADMINISTRATOR[name]}")
+        elif document is not None and is_administrative(document):
+            found.append(f"{name} allows nearly everything, or lets its holder grant any permission")
     return f"{'; '.join(found)}. Anyone with a leaked key could do all of this." if found else None
 
 
