@@ -10,6 +10,7 @@ import subprocess
 import time
 from typing import Any
 
+import pysequoia
 import pytest
 from pulumi_sandbox.aws.settings import Faults
 
@@ -310,13 +311,24 @@ def test_a_first_run_that_failed_does_not_forget_whom_it_gave_a_key(new_stack: N
 
 
 @pytest.mark.long
-def test_an_unknown_key_of_a_new_user_is_told_at_once(new_stack: NewStack, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    "settings", [{}, {"verify": False}, {"status": "inactive"}, {"pgpKey": "CERTIFICATE"}], ids=str
+)
+def test_a_first_key_whose_response_got_lost_is_named_at_once(
+    new_stack: NewStack, sandbox: Sandbox, settings: "dict[str, Any]"
+) -> None:
     stack = new_stack()
-    stack.write(config())
+    if "pgpKey" in settings:
+        settings = {"pgpKey": str(pysequoia.Tsk.generate("ann <ann@example.org>").extract_certificate())}
+    stack.write(config(**settings))
     sandbox.control.drop_response("iam:CreateAccessKey")
-    text = stack.up(check=False).text + stack.up().text
-    (unmanaged,) = keys_in_iam(sandbox).keys() - {stack.key("test-user")[0]}
-    assert f"aws iam delete-access-key --user-name test-user --access-key-id {unmanaged}" in text
+    lost = stack.up(check=False)
+    again = stack.up()
+    current = stack.outputs()["accessKeyIds"]["test-user"]
+    (unmanaged,) = keys_in_iam(sandbox).keys() - {current}
+    assert f"aws iam delete-access-key --user-name test-user --access-key-id {unmanaged}" in lost.text + again.text
+    assert keys_in_iam(sandbox)[current] == ("Inactive" if "status" in settings else "Active")
+    assert stack.preview("--expect-no-changes").changes == {}
 
 
 @pytest.mark.long
