@@ -1,16 +1,18 @@
 """One sandbox per process for all tests with an engine, and the search for leaked secrets when they have ended."""
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.scenarios import FAILED, POINT
+from tests.faults.scenarios import FAILED, MISSED, POINT
 from tests.leaks import Search
 from tests.lifecycle.stack import Sandbox
 
 LEAKS = pytest.StashKey[str]()
+COUNTED = "counted"
 
 
 @pytest.hookimpl(trylast=True)  # after -m
@@ -46,23 +48,31 @@ def _asked_for(path: Path) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: "pytest.CallInfo[None]"
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Hand the result of the search to the process that prints it."""
+    """Hand the result of the search, and what is counted, to the process that prints it."""
     report = yield
     if call.when == "teardown" and LEAKS in item.config.stash:
         report.user_properties.append(("leaks", item.config.stash[LEAKS]))
+    if call.when == "call" and (counted := item.get_closest_marker("counted")):
+        report.user_properties.append((COUNTED, counted.args[0]))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the searches of all processes looked at, how many fault points were tried, and which failed."""
-    found: dict[str, list[str]] = {"leaks": [], POINT: [], FAILED: []}
+    """Print what the searches of all processes looked at, how much was tried, and which fault points failed."""
+    found: dict[str, list[str]] = {"leaks": [], "summary": [], COUNTED: [], POINT: [], MISSED: [], FAILED: []}
+    failed: Counter[str] = Counter()
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
         for name, value in getattr(report, "user_properties", []):
             if name == "leaks" or (name in found and report.when == "call"):
                 found[name].append(value)
-    for line in found["leaks"]:
+            if name == COUNTED and report.when == "call":
+                failed[value] += report.failed
+    for line in (*found["leaks"], *found["summary"]):
         terminalreporter.write_line(line)
-    if found[POINT]:
-        terminalreporter.write_line(f"fault matrix: {len(found[POINT])} points tried, {len(found[FAILED])} failed")
+    for what, count in sorted(Counter(found[COUNTED]).items()):
+        terminalreporter.write_line(f"{what}: {count} tried, {failed[what]} failed")
+    if found[POINT] or found[MISSED]:
+        text = f"fault matrix: {len(found[POINT])} points tried, {len(found[FAILED])} failed"
+        terminalreporter.write_line(f"{text}; the fault of {len(found[MISSED])} others did not come")
         for point in found[FAILED]:
             terminalreporter.write_line(f"  {point}")

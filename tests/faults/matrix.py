@@ -130,9 +130,12 @@ def _begin(prepared: Prepared) -> None:
         prepared.stack.environment["ACCESS_KEYS_TODAY"] = in_days(prepared.scenario.in_days)
 
 
-def try_point(prepared: Prepared, point: Point) -> None:
-    """Try one point. Raises PointError where something is not as it must be."""
-    _Attempt(prepared, point).run()
+def try_point(prepared: Prepared, point: Point) -> bool:
+    """Try one point. Returns whether its fault came; the calls of a run may come in another order, and fewer of them.
+    Raises PointError where something is not as it must be."""
+    attempt = _Attempt(prepared, point)
+    attempt.run()
+    return attempt.came
 
 
 @dataclass
@@ -144,6 +147,8 @@ class _Attempt:
     finished: bool = False
     """Whether the run with the fault succeeded, for instance because the provider tried again."""
     reverted: bool = False
+    came: bool = True
+    """Whether the fault came."""
 
     @property
     def scenario(self) -> Scenario:
@@ -186,17 +191,20 @@ class _Attempt:
 
     def _faulty_run(self) -> None:
         """Run the command under test with the fault."""
-        self.sandbox.control.set_faults(Faults(failures=self.point.failures()))
+        control, call = self.sandbox.control, self.point.call
+        control.clear_calls()
+        control.set_faults(Faults(failures=self.point.failures()))
         command = self.scenario.command
         if not self.point.fault.startswith("kill"):
             done = self.prepared.command(*command, check=False)
             self.said.append(done.text)
             self.finished = done.code == 0
-            self.sandbox.control.clear_faults()
-            return
-        if (output := run_until_held(self.stack, *command)) is not None:
-            # The calls of this run came in another order, and the one in question did not come.
+            control.clear_faults()
+            actions = [f"{found.service}:{found.action}" for found in control.calls()]
+            self.came = actions.count(call.action) >= call.number
+        elif (output := run_until_held(self.stack, *command)) is not None:
             self.said.append(output)
+            self.came = False
 
     def _converge(self, command: tuple[str, ...]) -> None:
         """Run again, and do what the messages say, until a run succeeds."""

@@ -14,6 +14,7 @@ Then = Literal["same", "reverted"]
 Config = Mapping[str, Any]
 
 POINT = "fault point"
+MISSED = "fault point whose fault did not come"
 FAILED = "failed fault point"
 """What tests record, for the count in tests/conftest.py."""
 

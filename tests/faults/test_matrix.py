@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.matrix import Prepared, try_point
-from tests.faults.scenarios import FAILED, FAULTS, FOLLOW_UPS, POINT, SCENARIOS, Fault, Point, Then, points
+from tests.faults.scenarios import FAILED, FAULTS, FOLLOW_UPS, MISSED, POINT, SCENARIOS, Fault, Point, Then, points
 
 Record = Callable[[str, object], None]
 
@@ -29,8 +29,10 @@ def test_a_sample_of_faults_costs_no_key(
     every = list(points(scenario, found.calls))
     chosen: list[Point] = []
     for index, fault in enumerate(FAULTS):
-        of_kind = [point for point in every if point.fault == fault] or every  # where the guard lets nothing be written
+        left = [point for point in every if point not in chosen]
+        of_kind = [point for point in left if point.fault == fault] or left  # where the guard lets nothing be written
         chosen.append(of_kind[(SPREAD.index(scenario) + 3 * index) % len(of_kind)])
+    assert len({*chosen}) == 4, "20 different points in the five scenarios"
     _try(found, chosen, record_property)
 
 
@@ -47,6 +49,11 @@ def test_a_fault_at_any_call_costs_no_key(
 
 
 @pytest.mark.long
+def test_the_matrix_is_as_long_as_it_promises(prepared: Callable[[str], Prepared]) -> None:
+    assert sum(len([*points(name, prepared(name).calls)]) for name in SCENARIOS) >= 400
+
+
+@pytest.mark.long
 def test_the_matrix_detects_a_lost_key(prepared: Callable[[str], Prepared]) -> None:
     found = prepared("previous deleted")
     harmless = next(point for point in points("previous deleted", found.calls) if point.fault == "error")
@@ -59,10 +66,11 @@ def _try(prepared: Prepared, chosen: Iterable[Point], record_property: Record) -
     """Try points, all of them before the first failure is reported."""
     failed: list[str] = []
     for point in chosen:
-        record_property(POINT, str(point))
+        came = True
         try:
-            try_point(prepared, point)
+            came = try_point(prepared, point)
         except AssertionError as error:
             record_property(FAILED, str(point))
             failed.append(f"{point}\n{error}")
+        record_property(POINT if came else MISSED, str(point))
     assert not failed, "\n\n".join(failed)

@@ -11,6 +11,8 @@ from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
 from tests.lifecycle.stack import Sandbox, Stack
 from tests.lifecycle.test_operations import operate
 
+pytestmark = pytest.mark.counted("several commands at once")
+
 DELIVERED = {"deliver": {"ssm": {}, "secretsManager": {}}}
 UP = ("up", "--yes", "--skip-preview")
 

@@ -207,7 +207,11 @@ def fill(sandbox: Sandbox, *buckets: str, kms_key: str | None = None) -> None:
     ],
 )
 def test_each_access_level_opens_its_bucket_or_prefix_and_nothing_else(
-    new_stack: NewStack, sandbox: Sandbox, capsys: pytest.CaptureFixture[str], levels: list[str], cells: int
+    new_stack: NewStack,
+    sandbox: Sandbox,
+    record_property: Callable[[str, object], None],
+    levels: list[str],
+    cells: int,
 ) -> None:
     kms = sandbox.client("kms")
     keys = [kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
@@ -258,9 +262,8 @@ def test_each_access_level_opens_its_bucket_or_prefix_and_nothing_else(
                 address = OTHER_NETWORK if client is elsewhere else "127.0.0.1"
                 if simulator.allows(name, what, bucket, prefix, client is not plain, address) != works_really:
                     simulated_otherwise.append(f"{name}: {what} in {where}")
-    with capsys.disabled():
-        print(f"\npermissions: {tried} calls with issued keys, {len(wrong)} decided otherwise than granted, ", end="")
-        print(f"{len(simulated_otherwise)} otherwise than simulated")
+    text = f"permissions: {tried} calls with issued keys, {len(wrong)} decided otherwise than granted"
+    record_property("summary", f"{text}, {len(simulated_otherwise)} otherwise than simulated")
     assert wrong == []
     assert simulated_otherwise == []
     assert tried >= cells

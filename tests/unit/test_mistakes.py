@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pulumi
 import pytest
@@ -16,6 +16,7 @@ from aws_access_keys.validation import SettingsError
 from tests.unit.recording import PROJECT, deploy
 
 GROUPS = {"test": {"policies": ["AmazonS3FullAccess"]}}
+Test = TypeVar("Test", bound=Callable[..., None])
 FOLDER = Path(__file__).parent
 USERS = {"test-user": {"groups": ["test"]}}
 ARGS = {"groups": {"g": {"policies": ["IAMFullAccess"]}}, "users": {"u": {"groups": ["g"]}}}
@@ -43,10 +44,11 @@ Loader.add_constructor("!output", _output)
 TABLE: dict[str, list[list[Any]]] = yaml.load((FOLDER / "mistakes.yaml").read_text(), Loader)
 
 
-def rows(kind: str) -> pytest.MarkDecorator:
+def rows(kind: str) -> Callable[[Test], Test]:
     """One test for each row of a part of the table."""
     found = TABLE[kind]
-    return pytest.mark.parametrize("row", found, ids=[" ".join(str(row[0]).split())[:70] for row in found])
+    each = pytest.mark.parametrize("row", found, ids=[" ".join(str(row[0]).split())[:70] for row in found])
+    return lambda test: pytest.mark.counted(f"mistakes in {kind}")(each(test))
 
 
 @rows("settings")
@@ -69,10 +71,8 @@ def test_a_mistake_in_the_arguments_is_refused(row: list[Any]) -> None:
     assert problems(lambda: deploy(lambda: ProgrammaticAccess("access", args))) == row[1:]
 
 
-def test_the_table_is_as_long_as_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_is_as_long_as_it_promises() -> None:
     counts = {kind: len(found) for kind, found in TABLE.items()}
-    with capsys.disabled():
-        print(f"\nmistakes tried: {', '.join(f'{count} in {kind}' for kind, count in counts.items())}")
     assert counts["settings"] + counts["files"] >= 120
     assert counts["arguments"] >= 40
 
