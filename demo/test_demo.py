@@ -134,6 +134,7 @@ def test_ctrl_c_lets_the_engine_finish_and_leaves_neither_a_lock_nor_an_unknown_
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     (state,) = (paths.state / ".pulumi" / "stacks").rglob("dev.json")
     while not is_creating_a_key(state):
@@ -148,6 +149,11 @@ def test_ctrl_c_lets_the_engine_finish_and_leaves_neither_a_lock_nor_an_unknown_
     assert "created" in demo("up", "dev"), "the next update does the rest"
     created = [call for call in control.calls() if call.action == "CreateAccessKey"]
     assert len(created) == 1, "the key is in the state, so no other is issued"
+
+
+def hear_ctrl_c() -> None:
+    """A shell's background job is deaf to it, and so is what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_creating_a_key(state: Path) -> bool:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from pulumi_sandbox import cli as command_line
 from pulumi_sandbox import process
-from pulumi_sandbox.environment import sandbox_environment
+from pulumi_sandbox.environment import BIN, PYTHON, sandbox_environment
 from pulumi_sandbox.paths import FOLDER, SandboxPaths, prepare, write_private
 from pulumi_sandbox.project import redirected, restore_cut_states
 
@@ -447,3 +447,16 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path, monkeypatch: py
     with pytest.raises(OSError, match="No space left"):
         write_private(tmp_path / "file", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_ctrl_c_while_pulumi_in_the_sandbox_starts_shows_no_traceback(tmp_path: Path) -> None:
+    interrupted = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    (tmp_path / "yaml.py").write_text(interrupted)  # which it imports first
+    done = subprocess.run(
+        [BIN / "pulumi", "version"],
+        env={**os.environ, PYTHON: sys.executable, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
