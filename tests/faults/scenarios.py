@@ -77,13 +77,14 @@ def _undelivered(user: str, **key: Any) -> Config:
 _CALENDAR = {"rotation": {"start": in_days(0), "everyDays": 30, "overlapDays": 3}}
 _GUARD = {"retireGuard": {"idleDays": 30}}
 _ONE = config({}, {})
+_TWO_STORES = {**_ONE, "users": {name: {**_ONE["users"]["ann"]} for name in _ONE["users"]}}
 _UNKEPT = {"keepSecret": False}
 
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario("first up of one user", (), config({})),
-        Scenario("first up of two users", (), _ONE),
+        Scenario("first up of two users", (), _TWO_STORES),
         Scenario("rotation into the empty slot", (_ONE,), config({"serial": 2}, {})),
         Scenario("rotation into a taken slot", (_ONE, config({"serial": 2}, {})), config({"serial": 3}, {}),
                  takes_slot=True),
@@ -91,6 +92,7 @@ SCENARIOS = {
                  retires=frozenset({"ann"})),
         Scenario("previous deleted", (_ONE,), config({"serial": 2, "previous": "deleted"}, {}),
                  retires=frozenset({"ann"})),
+        Scenario("previous whenIdle", (_ONE,), config({"serial": 2, "previous": "whenIdle"}, {})),
         Scenario("rotation of two users", (_ONE,), config({"serial": 2}, {"serial": 2})),
         Scenario("scheduled rotation", (config(_CALENDAR, {}),), config(_CALENDAR, {}), in_days=30),
         Scenario("suspended", (_ONE,), config({"status": "inactive"}, {}), retires=frozenset({"ann"}), suspends=True),

@@ -111,7 +111,7 @@ def test_after_it_neither_key_nor_session_opens_s3_and_no_update_revives_them(sa
     assert not assumed.opens_s3(), "the command that is printed revokes it"
 
     hint = leak(sandbox, stack.folder, key[0], "--undo", "--dry-run").stdout
-    assert f"It has serial: 2, with which `pulumi up --stack {stack.name}` replaces" in hint
+    assert f"It has serial: 2, previous: inactive, with which `pulumi up --stack {stack.name}` replaces" in hint
     assert f"Undo: in the key of test-user in {stack.file.name}: remove serial, set previous to active" in done.stdout
     settings = yaml.safe_load(stack.file.read_text())["config"]["aws-access-keys:users"]["test-user"]["key"]
     assert settings == {"serial": 2, "previous": "inactive"}
