@@ -199,8 +199,8 @@ class UserKeys:
             return
         where = f"{self.spell.prefix}{self.spell('users.{}.key.adopt.secret', self.user_name)}"
         pulumi.log.warn(
-            f"{where} is gone, and with it the secret of the access key {current} goes from the outputs. "
-            "Put it back, or raise the key's serial for a key whose secret the stack has."
+            f"{where} was removed, so the secret of the access key {current} disappears from the outputs. Put it back, "
+            "or raise the key's serial for a new key."
         )
 
     @property

@@ -15,9 +15,9 @@ from aws_access_keys.delivery_check import Handling
 from aws_access_keys.direct_delivery import DirectDelivery, stored_secret
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.retire_guard import RetireGuard
-from aws_access_keys.rules.names import in_words
+from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET_POLICY
+from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_POLICY
 from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.rules.secrets import readers_in
 from aws_access_keys.run import Run
@@ -112,6 +112,9 @@ class Deliveries:
             self._new(user, to),
             holds,
             others,
+            sorted(self._has_readers(to["secretsManager"]) - self._wants_readers(user))
+            if "secretsManager" in to
+            else (),
         )
 
     def _held_by_others(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +278,7 @@ class Deliveries:
         for user, plan in plans.items():
             deliver = self._settings.effective_deliver(user)
             wanted = deliver.destinations(user) if deliver else {}
-            lost = (*self._lost(user, plan, wanted), *self._of_others(user, plan, wanted))
+            lost = (*self._lost(user, plan, wanted), *self._of_others(user, plans, wanted))
             for text in (*lost, *self._undeliverable(user, plan, wanted)):
                 yield Problem(self._spell("users.{}.deliver", user), text)
 
@@ -307,36 +310,59 @@ class Deliveries:
         if not self._run.outputs(self._state.key_urn(user, current.name)).get("secret"):
             yield " ".join((_unknown(current.id, self._spell), *plan.skipped))
 
-    def _of_others(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
-        """Other users' keys, in stores that this user is to have, where this user's cannot take their place at once."""
-        current = self._state.user(user).key(plan.plan.current.name)
+    def _of_others(self, user: str, plans: Mapping[str, UserPlan], wanted: Mapping[str, Any]) -> Iterator[str]:
+        """Stores that another user has, and that this user cannot have in one update."""
+        plan, state, secret = plans[user], self._state.user(user), wanted.get("secretsManager")
+        current = state.key(plan.plan.current.name)
         is_unkept = self.direct(user, plan).without_copy
         is_written = not is_unkept or plan.plan.is_new or plan.is_moved or plan.expired_on
         for kind, owner, key_id in self._state.held_by(user, wanted):
             place = in_words({kind: wanted[kind]})
             has = f"{place} has {owner}'s access key {key_id}"
+            of_owner = plans[owner].plan.keys if owner in plans else ()
+            kept = {
+                key.id for key in self._state.user(owner).keys if key.name in {planned.name for planned in of_owner}
+            }
             if key_id in self._state.user(owner).unkept:
                 why = f"{place} has the only copy of the secret of {owner}'s access key {key_id}."
+            elif key_id in kept and kind != "existingSecret":
+                why = f"{has}. That key stays, and older versions would still have it, for whoever reads {user}'s key."
             elif is_unkept and kind == "ssm" and self._state.store_urn(PARAMETER, wanted[kind]) in self._run.resources:
                 why = f"{has}. It is in the state with its value, where the secret of {user}'s key must not be."
             elif current and not is_written:
                 cause = "it does not work" if plan.is_withheld else "its secret is not kept"
                 cause = f"{cause}. Raise serial to {current.name.serial + 1} for a key that can."
-                why = f"{has}, and {current.id} cannot take its place: {' '.join(plan.skipped) or cause}"
-            elif kind == "secretsManager" and self._has_other_readers(user, wanted[kind]):
-                why = f"{has}, and other readers than {user}'s: some could read a key that is not for them."
+                skipped = "" if plan.is_withheld else " ".join(plan.skipped)
+                why = f"{has}, and {current.id} cannot take its place: {skipped or cause}"
             else:
                 continue
-            yield (
-                f"{why} Choose another name; or take this one away from {owner}, run `pulumi up`, and then give it to "
-                f"{user}."
-            )
+            secret = None if kind == "secretsManager" else secret
+            yield f"{why} {self._in_two_updates(user, owner if owner in self._settings.users else None)}"
+        if secret and self._has_other_readers(user, secret):
+            place = in_words({"secretsManager": secret})
+            why = f"{place} is another user's, with other readers: some could read a key that is not for them."
+            yield f"{why} {self._in_two_updates(user, None)}"
+
+    def _in_two_updates(self, user: str, owner: str | None) -> str:
+        """How a store passes to a user. owner: who has it, and stays."""
+        if owner:
+            first = f"give {owner} another one first, run `pulumi up`, and then give this one to {user}"
+        else:
+            first = f"leave it out for {user} in this update, and add it in the next one"
+        return f"Choose another name; or {first}. That deletes it and creates it again."
 
     def _has_other_readers(self, user: str, name: str) -> bool:
+        """Whether a secret in the state is another user's, whose readers are not those that this user's is to have."""
+        former = self._run.outputs(self._state.store_urn(SECRET, name)).get("description")
+        return former not in (None, DESCRIPTION.format(user)) and self._has_readers(name) != self._wants_readers(user)
+
+    def _has_readers(self, name: str) -> set[str]:
+        """Who may read a secret, by its policy in the state."""
+        return readers_in(self._run.outputs(self._state.store_urn(SECRET_POLICY, name)).get("policy"))
+
+    def _wants_readers(self, user: str) -> set[str]:
         deliver = self._settings.effective_deliver(user)
-        asked = deliver.secrets_manager.readers if deliver and deliver.secrets_manager else None
-        has = self._run.outputs(self._state.store_urn(SECRET_POLICY, name)).get("policy")
-        return readers_in(has) != set(asked or ())
+        return set((deliver.secrets_manager.readers if deliver and deliver.secrets_manager else None) or ())
 
     def _have(self, to: Mapping[str, Any], key_id: str) -> bool:
         """Whether destinations have a key that was delivered to them. A preview reads no store, and a command's store

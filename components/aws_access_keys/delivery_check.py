@@ -49,6 +49,8 @@ class Handling(NamedTuple):
     """Destination → id of the key that it has."""
     others: Mapping[str, Any] = MappingProxyType({})
     """Those of the destinations that have another user's key."""
+    leaving: Sequence[str] = ()
+    """Who may read the secret, and is not to any more."""
 
 
 @dataclass
@@ -155,15 +157,15 @@ class DeliveryCheck:
         need not."""
         if not self.asked.others or self.rules.status == "inactive":
             return None
-        gets = f"{in_words(self.asked.others)} gets the access key {key.id} in place of another user's"
+        gets = f"the access key {key.id} takes the place of another user's in {in_words(self.asked.others)}"
         try:
             if key.active and works(self.account, self.user, key):
                 return None
         except AwsQueryError as error:
             return f"{gets}. Whether it works could not be checked ({error}). {error.cure('iam:ListAccessKeys')}"
         return (
-            f"{gets}, and that key is inactive, or IAM no longer has it: whoever reads it there is refused. Raise "
-            f"serial to {key.name.serial + 1} for a key that works."
+            f"{gets}, but it is inactive, or IAM no longer has it: whoever reads it there is refused. Raise serial to "
+            f"{key.name.serial + 1} for a key that works."
         )
 
     def holding(self, ids: Collection[str]) -> dict[str, str]:

@@ -34,6 +34,10 @@ def existing_secret_problems(
             # In the state, a previous key depends on what the current one is delivered to, and would go with it.
             more = f"write name: {name}, retire the previous key ({RETIRE}), write existing again, and "
             first = more if len(state.user(user).keys) > 1 else ""
+            owner = state.owner_of(state.copies.get((SECRET, name), ""))
+            if owner not in (None, user):
+                yield Problem(where, f"this stack created the secret '{name}' for {owner}'s key. Choose another one.")
+                continue
             yield Problem(
                 where,
                 f"this stack created the secret '{name}', and would delete it. Write name: {name} instead; or, to keep "

@@ -205,6 +205,11 @@ class _Planner:
                 f"no new key is issued: the program '{self.asked.missing}', which delivers it, is neither on PATH nor "
                 "in the project's folder. Install it, or correct deliver.command."
             )
+        if self.asked.leaving and keys and not takes_over:  # the new key could be there before they have gone
+            return self._skip(
+                f"no new key is issued yet: this run first takes {', '.join(self.asked.leaving)} off the readers of "
+                "the secret. For the new key, run `pulumi up` again."
+            )
         return new
 
     def _list_and_compare(

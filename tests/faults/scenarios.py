@@ -92,7 +92,7 @@ SCENARIOS = {
                  retires=frozenset({"ann"})),
         Scenario("previous deleted", (_ONE,), config({"serial": 2, "previous": "deleted"}, {}),
                  retires=frozenset({"ann"})),
-        Scenario("previous whenIdle", (_ONE,), config({"serial": 2, "previous": "whenIdle"}, {})),
+        Scenario("previous whenIdle", (_ONE,), config({"serial": 2, "previous": "whenIdle", **_GUARD}, {})),
         Scenario("rotation of two users", (_ONE,), config({"serial": 2}, {"serial": 2})),
         Scenario("scheduled rotation", (config(_CALENDAR, {}),), config(_CALENDAR, {}), in_days=30),
         Scenario("suspended", (_ONE,), config({"status": "inactive"}, {}), retires=frozenset({"ann"}), suspends=True),

@@ -257,80 +257,60 @@ def test_a_key_that_somebody_deactivated_goes_into_no_new_store(
     assert stack.preview("--expect-no-changes").changes == {}
 
 
-@pytest.mark.parametrize("is_kept", [True, pytest.param(False, marks=pytest.mark.long)])
-def test_a_store_that_comes_from_another_user_does_not_keep_that_users_key(
-    new_stack: NewStack, sandbox: Sandbox, is_kept: bool
-) -> None:
-    """Although the key that takes its place does not work, and goes to no other new store."""
-
-    def settings(ann: dict[str, Any], bob: str) -> dict[str, Any]:
-        users: dict[str, Any] = {"ann": {"deliver": ann}, "bob": {"deliver": {"secretsManager": {"name": bob}}}}
-        users["ann"]["key"] = {"keepSecret": is_kept}
-        return {"groups": config()["groups"], "users": {name: {"groups": ["test"], **users[name]} for name in users}}
-
-    def content(name: str) -> str:
-        return json.loads(secrets.get_secret_value(SecretId=name)["SecretString"])["aws_access_key_id"]
-
-    secrets, stack, shared = sandbox.client("secretsmanager"), new_stack(), {"secretsManager": {"name": "shared"}}
-    parameter = {"ssm": {"name": "/ann"}}
-    stack.write(settings({"secretsManager": {"name": "own/ann"}} if is_kept else parameter, "shared"))
-    stack.up()
-    ann, bob = (stack.outputs()["accessKeyIds"][user] for user in ("ann", "bob"))
-    assert content("shared") == bob
-    sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=ann, Status="Inactive")
-    stack.refresh()
-    stack.write(settings(shared | parameter, "own/bob"))
-    done = stack.up(check=is_kept)
-    if is_kept:
-        assert f"the access key {ann} is not delivered to the parameter '/ann' in SSM" in done.text
-        assert (
-            f"the secret 'shared' in Secrets Manager gets the access key {ann} in place of another user's" in done.text
-        )
-        assert content("shared") == ann, "ann's consumers do not read bob's key"
-        assert content("own/bob") == bob
-        assert stack.preview("--expect-no-changes").changes == {}
-        return
-    refused = f"has bob's access key {bob}, and {ann} cannot take its place: it does not work. Raise serial to 2"
-    assert refused in done.text
-    assert content("shared") == bob, "nothing was changed"
-    asked = settings(shared | parameter, "own/bob")
-    asked["users"]["ann"]["key"]["serial"] = 2
-    stack.write(asked)
-    stack.up()
-    assert content("shared") == stack.outputs()["accessKeyIds"]["ann"], "as the message advises"
-    assert content("own/bob") == bob
-    assert stack.preview("--expect-no-changes").changes == {}
-
-
 def held_names(**stores: "dict[str, Any] | None") -> dict[str, Any]:
-    """Settings in which each user has a store."""
-    users = {user: {"groups": ["test"], "deliver": deliver} for user, deliver in stores.items()}
+    """Settings in which each user has a store; None for one who leaves."""
+    users = {name: {"groups": ["test"], "deliver": store, "key": {}} for name, store in stores.items() if store}
     return {"groups": config()["groups"], "users": users}
 
 
+def test_the_store_of_a_user_who_leaves_does_not_keep_that_users_key(new_stack: NewStack, sandbox: Sandbox) -> None:
+    """Although the key that takes its place does not work, and goes to no other new store."""
+    secrets, stack, shared = sandbox.client("secretsmanager"), new_stack(), {"secretsManager": {"name": "shared"}}
+    stack.write(held_names(ann={"secretsManager": {"name": "ann"}}, bob=shared))
+    stack.up()
+    ann = stack.outputs()["accessKeyIds"]["ann"]
+    sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=ann, Status="Inactive")
+    stack.refresh()
+    stack.write(held_names(ann=shared | {"ssm": {"name": "/ann"}}, bob=None))
+    done = stack.up()
+    assert f"the access key {ann} is not delivered to the parameter '/ann' in SSM" in done.text
+    assert f"the access key {ann} takes the place of another user's in the secret 'shared' in Secrets" in done.text
+    assert ann in secrets.get_secret_value(SecretId="shared")["SecretString"], "nobody finds bob's key there"
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+ROOT = ["arn:aws:iam::123456789012:root"]
+
+
 @pytest.mark.parametrize(
-    ("kind", "key", "bobs", "why"),
+    ("kind", "key", "bobs", "stays", "why"),
     [
-        ("secretsManager", {"keepSecret": False}, {"command": COMMAND}, "cannot take its place"),
-        pytest.param(
-            "ssm",
-            {"keepSecret": False, "serial": 2},
-            {"ssm": {"name": "/bob"}},
-            "where the secret",
-            marks=pytest.mark.long,
-        ),
-        pytest.param("secretsManager", {}, {"ssm": {}}, "and other readers than bob's", marks=pytest.mark.long),
+        ("secretsManager", {}, {"ssm": {}}, True, "That key stays, and older versions would still have it"),
+        ("secretsManager", {"keepSecret": False}, {"command": COMMAND}, False, "cannot take its place"),
+        ("ssm", {"keepSecret": False, "serial": 2}, {"ssm": {"name": "/bob"}}, False, "where the secret of bob's"),
+        ("secretsManager", {}, {"ssm": {}}, False, "with other readers"),
+        ("secretsManager", {}, {"ssm": {}}, None, "with other readers"),
     ],
 )
-def test_a_store_whose_key_cannot_be_replaced_at_once_is_not_given_to_another_user(
-    new_stack: NewStack, sandbox: Sandbox, kind: str, key: dict[str, Any], bobs: dict[str, Any], why: str
+@pytest.mark.long
+def test_a_store_passes_to_another_user_in_two_updates_where_somebody_could_read_what_is_not_theirs(
+    new_stack: NewStack,
+    sandbox: Sandbox,
+    kind: str,
+    key: dict[str, Any],
+    bobs: dict[str, Any],
+    stays: bool | None,
+    why: str,
 ) -> None:
-    reader = {"readers": ["arn:aws:iam::123456789012:root"]} if "readers" in why else {}
-    stack, shared = new_stack(), {kind: {"name": "/shared"}}
+    """stays: None for a user whose key has expired."""
+    readers = {"readers": ROOT} if "readers" in why else {}
+    stack, shared = new_stack(), {kind: {"name": "/shared", **readers}}
 
-    def settings(ann: dict[str, Any], bob: dict[str, Any], **of_bob: Any) -> dict[str, Any]:
-        asked = held_names(ann=ann, bob=bob)
+    def settings(ann: "dict[str, Any] | None", bob: dict[str, Any], **of_bob: Any) -> dict[str, Any]:
+        asked = held_names(ann=ann, bob=bob, cid={"command": COMMAND})  # a stack without users would be refused
         asked["users"]["bob"]["key"] = of_bob
+        if ann and stays is None:
+            asked["users"]["ann"]["key"]["expires"] = in_days(-1 if is_expired else 9)
         return asked
 
     def content() -> str:
@@ -338,25 +318,56 @@ def test_a_store_whose_key_cannot_be_replaced_at_once_is_not_given_to_another_us
             answer = sandbox.client("ssm").get_parameter(Name="/shared", WithDecryption=True)["Parameter"]["Value"]
         else:
             answer = sandbox.client("secretsmanager").get_secret_value(SecretId="/shared")["SecretString"]
-        return json.loads(answer)["aws_access_key_id"]
+        return answer
 
+    is_expired = False
     stack.write(settings(shared, bobs, **key | ({"serial": 1} if "serial" in key else {})))
     stack.up()
-    ann = stack.outputs()["accessKeyIds"]["ann"]
-    other = {kind: {"name": "/ann"}}
-    both = bobs | {kind: {"name": "/shared", **reader}}
+    held, is_expired = stack.outputs()["accessKeyIds"]["ann"], stays is None
+    if is_expired:
+        stack.write(settings(shared, bobs, **key))
+        stack.up()
+        held = "expired"
+    anns = {kind: {"name": "/ann"}} if stays or is_expired else None
+    both = bobs | {kind: {"name": "/shared"}}
     for run in (stack.preview, stack.up):
-        stack.write(settings(other, both, **key))
+        stack.write(settings(anns, both, **key))
         refused = run(check=False)
-        assert f"has ann's access key {ann}" in refused.text
         assert why in refused.text
         assert refused.code != 0
-    assert content() == ann, "nothing was changed"
-    stack.write(settings(other, bobs, **key))
+    assert held in content(), "nothing was changed"
+    stack.write(settings(anns, bobs, **key))
     stack.up()
-    stack.write(settings(other, both, **key | {"serial": 3}))
+    stack.write(settings(anns, both, **key | ({"serial": 3} if "keepSecret" in key else {})))
     stack.up()
-    assert content() == stack.outputs()["accessKeyIds"]["bob"], "as the message advises"
+    assert stack.outputs()["accessKeyIds"]["bob"] in content(), "as the message advises"
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_new_key_does_not_go_into_a_secret_before_those_have_gone_who_are_not_to_read_it_any_more(
+    new_stack: NewStack, sandbox: Sandbox, is_kept: bool
+) -> None:
+    secrets, stack = sandbox.client("secretsmanager"), new_stack()
+
+    def settings(serial: int, **store: Any) -> dict[str, Any]:
+        return {**config(serial=serial, keepSecret=is_kept), "deliver": {"secretsManager": store}}
+
+    def readable() -> bool:
+        return "ResourcePolicy" in secrets.get_resource_policy(SecretId="access-keys/test-user")
+
+    stack.write(settings(1, readers=ROOT))
+    stack.up()
+    first = read(sandbox, "secretsManager")
+    stack.write(settings(2))
+    done = stack.up(check=False)
+    assert f"no new key is issued yet: this run first takes {ROOT[0]} off the readers of the secret" in done.text
+    assert not readable()
+    assert read(sandbox, "secretsManager") == first
+    assert keys_in_iam(sandbox) == {first[0]: "Active"}
+    stack.up()
+    assert read(sandbox, "secretsManager") != first, "as the message advises"
     assert stack.preview("--expect-no-changes").changes == {}
 
 

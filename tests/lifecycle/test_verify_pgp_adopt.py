@@ -207,7 +207,7 @@ def test_an_adopted_key_with_its_secret_is_handed_on(new_stack: NewStack, sandbo
     assert stack.key("by-hand") == (made["AccessKeyId"], made["SecretAccessKey"])
     assert made["SecretAccessKey"] not in stack.run("stack", "export").text
 
-    gone = f"key.adopt.secret is gone, and with it the secret of the access key {made['AccessKeyId']} goes"
+    gone = f"key.adopt.secret was removed, so the secret of the access key {made['AccessKeyId']} disappears"
     assert "is gone" not in stack.preview().text
     stack.write(config("by-hand", serial=2))
     assert "is gone" not in stack.preview().text, "the stack has the secret of the key that takes its place"

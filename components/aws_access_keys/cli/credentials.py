@@ -74,7 +74,8 @@ def current_key(stack: str, user: str) -> CurrentKey:
     if ids[user] not in keys_in_state(stack):  # the outputs are those of the last update that finished
         raise CredentialsError(
             f"Stack '{stack}' no longer has the access key {ids[user]} of {user}, though its outputs do: {user} has "
-            f"moved to another stack, or an update failed. Use that stack, or run `pulumi up --stack {quote(stack)}`."
+            f"moved to another stack, an update failed, or the key was deleted in IAM. Use that other stack, or run "
+            f"`pulumi up --stack {quote(stack)}`."
         )
     keys: dict[str, dict[str, Any]] = outputs["keys"] if "keys" in outputs else stack_keys(stack)["keys"]
     of_users = [[key["id"] for role in ("current", "previous") if (key := part.get(role))] for part in keys.values()]
