@@ -1,7 +1,7 @@
 """Delivery of a user's current key into a secret store, from which its consumers read it after each rotation."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -112,10 +112,13 @@ class Deliveries:
             self._new(user, to),
             holds,
             others,
-            sorted(self._has_readers(to["secretsManager"]) - self._wants_readers(user))
-            if "secretsManager" in to
-            else (),
+            self._leaving(user, to.get("secretsManager")),
         )
+
+    def _leaving(self, user: str, name: str | None) -> Sequence[str]:
+        if name is None or self._has_other_readers(user, name):
+            return ()
+        return sorted(self._has_readers(name) - self._wants_readers(user))
 
     def _held_by_others(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
         return {kind: to[kind] for kind, _, _ in self._state.held_by(user, to)}
@@ -325,7 +328,7 @@ class Deliveries:
             }
             if key_id in self._state.user(owner).unkept:
                 why = f"{place} has the only copy of the secret of {owner}'s access key {key_id}."
-            elif key_id in kept and kind != "existingSecret":
+            elif key_id in kept:
                 why = f"{has}. That key stays, and older versions would still have it, for whoever reads {user}'s key."
             elif is_unkept and kind == "ssm" and self._state.store_urn(PARAMETER, wanted[kind]) in self._run.resources:
                 why = f"{has}. It is in the state with its value, where the secret of {user}'s key must not be."
@@ -337,24 +340,28 @@ class Deliveries:
             else:
                 continue
             secret = None if kind == "secretsManager" else secret
-            yield f"{why} {self._in_two_updates(user, owner if owner in self._settings.users else None)}"
+            yield f"{why} {self._in_two_updates(kind, user, owner if owner in self._settings.users else None)}"
         if secret and self._has_other_readers(user, secret):
             place = in_words({"secretsManager": secret})
             why = f"{place} is another user's, with other readers: some could read a key that is not for them."
-            yield f"{why} {self._in_two_updates(user, None)}"
+            yield f"{why} {self._in_two_updates('secretsManager', user, None)}"
 
-    def _in_two_updates(self, user: str, owner: str | None) -> str:
+    def _in_two_updates(self, kind: str, user: str, owner: str | None) -> str:
         """How a store passes to a user. owner: who has it, and stays."""
         if owner:
-            first = f"give {owner} another one first, run `pulumi up`, and then give this one to {user}"
-        else:
+            first = f"take this one away from {owner} first, run `pulumi up`, and then give it to {user}"
+        elif self._state.user(user).exists:
             first = f"leave it out for {user} in this update, and add it in the next one"
-        return f"Choose another name; or {first}. That deletes it and creates it again."
+        else:
+            first = f"leave {user} out of this update, and add {user} in the next one"
+        between = "" if kind == "existingSecret" else " The store is deleted and created again in between."
+        return f"Choose another name; or {first}.{between}"
 
     def _has_other_readers(self, user: str, name: str) -> bool:
         """Whether a secret in the state is another user's, whose readers are not those that this user's is to have."""
         former = self._run.outputs(self._state.store_urn(SECRET, name)).get("description")
-        return former not in (None, DESCRIPTION.format(user)) and self._has_readers(name) != self._wants_readers(user)
+        is_anothers = former in {DESCRIPTION.format(other) for other in self._state.users if other != user}
+        return is_anothers and self._has_readers(name) != self._wants_readers(user)
 
     def _has_readers(self, name: str) -> set[str]:
         """Who may read a secret, by its policy in the state."""

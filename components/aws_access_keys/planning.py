@@ -131,6 +131,8 @@ class _Planner:
     not_retired: dict[str, str] = field(default_factory=dict[str, str])
     keeps_all: bool = False
     """Whether every key stays as it is."""
+    cannot_issue: bool = False
+    """Whether no new key may be issued, also not in place of one that is gone."""
     only_working: KeyName | None = None
     """A key that makes no room for a new one because the newer one does not work."""
     blocking: KeyName | None = None
@@ -191,6 +193,8 @@ class _Planner:
         new = self._adopted_name() if takes_over or self.is_listing else due
         if not new or self.is_listing:
             return new
+        if self.asked.parameter or self.asked.missing:
+            self.cannot_issue = True
         if self.asked.parameter:
             # In the state, a previous key depends on what the current one is delivered to, and would go with it.
             first = f"Retire the previous key first: {RETIRE}. Then remove"
@@ -205,10 +209,16 @@ class _Planner:
                 f"no new key is issued: the program '{self.asked.missing}', which delivers it, is neither on PATH nor "
                 "in the project's folder. Install it, or correct deliver.command."
             )
-        if self.asked.leaving and keys and not takes_over:  # the new key could be there before they have gone
-            return self._skip(
-                f"no new key is issued yet: this run first takes {', '.join(self.asked.leaving)} off the readers of "
-                "the secret. For the new key, run `pulumi up` again."
+        if self.asked.leaving:  # the new key could be there before they have gone
+            leaving, before = ", ".join(self.asked.leaving), self.state.handed_over[:1]
+            if not takes_over and any(key.name >= before[0].name if before else True for key in keys):
+                return self._skip(
+                    f"no new key is issued yet: this run first takes {leaving} off the readers of the secret. For the "
+                    "new key, run `pulumi up` again."
+                )
+            self.warnings.append(
+                f"{leaving} can read the key that this run puts into the secret until the run has ended, or longer if "
+                "it fails: that is when they go from the readers."
             )
         return new
 
@@ -545,7 +555,7 @@ class _Planner:
         gone = f"IAM no longer has the current access key {current.id} of {self.user}"
         if all(key.name != current.name for key in self.state.keys):
             self.warnings.append(f"{gone}; another one is due.")
-            return new or current.name
+            return new or (None if self.cannot_issue else current.name)
         return new or self._skip(f"{gone}. Run `pulumi refresh`, then `pulumi up` for another one.")
 
     def _skip(self, why: str) -> None:

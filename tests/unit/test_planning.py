@@ -670,6 +670,30 @@ def test_a_key_that_does_not_work_and_takes_anothers_place_in_a_store_is_named(a
     assert any("Whether it works could not be checked" in warning for warning in plan.warnings)
 
 
+def test_a_new_key_waits_until_readers_who_leave_have_gone_unless_the_current_key_is_gone(aws: FakeAws) -> None:
+    handling = {"ann": Handling(leaving=["arn:aws:iam::111122223333:role/former"])}
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    waits = planned(aws, MadeUpState().user("ann", "1"), {"ann": KeyRules(serial=2)}, handling=handling)["ann"]
+    assert not waits.plan.is_new
+    assert "this run first takes arn:aws:iam::111122223333:role/former off the readers" in waits.skipped[0]
+    aws.keys = {"ann": []}
+    gone = MadeUpState().user("ann", handed_over=["1"])
+    at_once = planned(aws, gone, {"ann": KeyRules(serial=2)}, handling=handling)["ann"]
+    assert at_once.plan.is_new
+    assert not at_once.skipped
+    assert "can read the key that this run puts into the secret until the run has ended" in at_once.warnings[0]
+
+
+@pytest.mark.parametrize("asked", [{"missing": "deliver.sh"}, {"parameter": "urn:of-a-parameter"}])
+def test_what_keeps_a_new_key_from_being_issued_does_so_where_the_current_one_is_gone(
+    aws: FakeAws, asked: dict[str, Any]
+) -> None:
+    aws.keys = {"ann": []}
+    state = MadeUpState().user("ann", handed_over=["1"])
+    with pytest.raises(KeyLimitError, match="no new key is issued: "):
+        planned(aws, state, {"ann": KeyRules(serial=1)}, handling={"ann": Handling(**asked)})
+
+
 def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:
     aws.keys, aws.inactive = {"ann": ["AKIA-ann-1", "AKIA-ann-2"]}, {"AKIA-ann-1"}
     plan = ann(aws, MadeUpState().user("ann", "2", "1"), KeyRules(serial=2, previous="inactive"), guard=False)

@@ -11,6 +11,7 @@ from typing import cast
 
 from aws_access_keys.rules.documents import VERSION, allowing_statements, listed
 from aws_access_keys.rules.problem import Problem
+from aws_access_keys.rules.untyped import mapping
 
 _ARN = re.compile(r"arn:([\w-]+):secretsmanager:[a-z0-9-]+:\d{12}:secret:([A-Za-z0-9/_+=.@-]+)-[A-Za-z0-9]{6}")
 _PRINCIPAL = re.compile(r"arn:([\w-]+):(iam::\d{12}:(root|(user|role)/[!-~]+)|sts::\d{12}:assumed-role/[!-~]+/[!-~]+)")
@@ -69,8 +70,8 @@ def readers_policy(readers: Sequence[str]) -> str:
 def readers_in(policy: str | None) -> set[str]:
     """Whom a resource policy allows something, also one that somebody changed; nobody without one."""
     found: set[str] = set()
-    for statement in allowing_statements(json.loads(policy or "{}")):
-        principal = statement.get("Principal")
+    for statement in allowing_statements(mapping(json.loads(policy or "{}"))):
+        principal = statement.get("Principal", "everybody")  # it has NotPrincipal then
         named = cast("Mapping[str, object]", principal) if isinstance(principal, Mapping) else {"": principal}
         found |= {str(reader) for readers in named.values() for reader in listed(readers)}
     return found
