@@ -340,7 +340,7 @@ class Deliveries:
             else:
                 continue
             secret = None if kind == "secretsManager" else secret
-            yield f"{why} {self._in_two_updates(kind, user, owner if owner in self._settings.users else None)}"
+            yield f"{why} {self._in_two_updates(kind, user, owner if owner in plans else None)}"
         if secret and self._has_other_readers(user, secret):
             place = in_words({"secretsManager": secret})
             why = f"{place} is another user's, with other readers: some could read a key that is not for them."
@@ -354,13 +354,16 @@ class Deliveries:
             first = f"leave it out for {user} in this update, and add it in the next one"
         else:
             first = f"leave {user} out of this update, and add {user} in the next one"
-        between = "" if kind == "existingSecret" else " The store is deleted and created again in between."
+        between = (
+            "" if kind == "existingSecret" else " The first update deletes the store, the second creates it again."
+        )
         return f"Choose another name; or {first}.{between}"
 
     def _has_other_readers(self, user: str, name: str) -> bool:
         """Whether a secret in the state is another user's, whose readers are not those that this user's is to have."""
         former = self._run.outputs(self._state.store_urn(SECRET, name)).get("description")
         is_anothers = former in {DESCRIPTION.format(other) for other in self._state.users if other != user}
+        is_anothers |= any(True for _ in self._state.held_by(user, {"secretsManager": name}))
         return is_anothers and self._has_readers(name) != self._wants_readers(user)
 
     def _has_readers(self, name: str) -> set[str]:

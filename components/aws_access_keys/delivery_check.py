@@ -97,7 +97,8 @@ class DeliveryCheck:
         # Where the older key would make room, those that still have it get this one first.
         is_complete = was_handed_over or len(self.state.keys) < KEYS_PER_USER
         is_somewhere = is_recorded or was_delivered
-        if is_somewhere and (not missing or (is_complete and due_key(self.rules, self.state.keys, self.today))):
+        is_next = is_complete and not self.asked.leaving and due_key(self.rules, self.state.keys, self.today)
+        if is_somewhere and (not missing or is_next):
             return  # the next one goes everywhere
         is_activated = not newest.active and self.rules.status == "active"
         if is_somewhere and not is_activated and (why := self.withhold(newest, missing)):

@@ -131,8 +131,6 @@ class _Planner:
     not_retired: dict[str, str] = field(default_factory=dict[str, str])
     keeps_all: bool = False
     """Whether every key stays as it is."""
-    cannot_issue: bool = False
-    """Whether no new key may be issued, also not in place of one that is gone."""
     only_working: KeyName | None = None
     """A key that makes no room for a new one because the newer one does not work."""
     blocking: KeyName | None = None
@@ -166,6 +164,11 @@ class _Planner:
         if current and not plan.is_new and not is_activated and not self._has_expired:
             withheld = self.delivery.withhold(current, self.asked.new) if self.asked.new else None
             self.warnings += filter(None, [withheld, self.delivery.takes_anothers_place(current)])
+        if plan.is_new and self.asked.leaving:
+            self.warnings.append(
+                f"{', '.join(self.asked.leaving)} can read the new key until this run takes them off the readers of "
+                "the secret, which may be as late as its end, or later if it fails."
+            )
         actions = retirements(plan, keys)
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
         lines.append(self.delivery.line(plan.is_new))
@@ -193,34 +196,44 @@ class _Planner:
         new = self._adopted_name() if takes_over or self.is_listing else due
         if not new or self.is_listing:
             return new
-        if self.asked.parameter or self.asked.missing:
-            self.cannot_issue = True
+        if why := self._obstacle(keys):
+            return self._skip(why)
+        if self.asked.leaving and not takes_over and not self._lacks_current(keys):  # they could read the new key
+            return self._skip(
+                f"no new key is issued yet: this run first takes {', '.join(self.asked.leaving)} off the readers of "
+                "the secret. For the new key, run `pulumi up` again."
+            )
+        return new
+
+    def _lacks_current(self, keys: Sequence[Key]) -> bool:
+        """Whether the key that was handed over last is not among the keys, and no newer one is."""
+        return all(key.name < before.name for before in self.state.handed_over[:1] for key in keys)
+
+    def _obstacle(self, keys: Sequence[Key]) -> str | None:
+        """Why no new key can be delivered; None if it can."""
         if self.asked.parameter:
             # In the state, a previous key depends on what the current one is delivered to, and would go with it.
-            first = f"Retire the previous key first: {RETIRE}. Then remove"
-            return self._skip(
+            remove = (
+                f"the parameter from the state, which leaves it unchanged in SSM: `pulumi state delete "
+                f"'{self.asked.parameter}' --target-dependents`. Then run `pulumi up` again."
+            )
+            if keys and self._lacks_current(keys):
+                keep = self.spell("users.{}.key.keep_secret", self.user)
+                cure = f"Set {keep} to true for this key; before the next one, retire the previous key: {RETIRE}."
+            elif len(keys) > 1:
+                cure = f"Retire the previous key first: {RETIRE}. Then remove {remove}"
+            else:
+                cure = f"Remove {remove}"
+            return (
                 "no new key is issued: its secret must not be in the state, but the state has the SSM parameter with "
-                f"its value. {first if len(keys) > 1 else 'Remove'} the parameter from the state, which leaves it "
-                f"unchanged in SSM: `pulumi state delete '{self.asked.parameter}' --target-dependents`. Then run "
-                "`pulumi up` again."
+                f"its value. {cure}"
             )
         if self.asked.missing:
-            return self._skip(
+            return (
                 f"no new key is issued: the program '{self.asked.missing}', which delivers it, is neither on PATH nor "
                 "in the project's folder. Install it, or correct deliver.command."
             )
-        if self.asked.leaving:  # the new key could be there before they have gone
-            leaving, before = ", ".join(self.asked.leaving), self.state.handed_over[:1]
-            if not takes_over and any(key.name >= before[0].name if before else True for key in keys):
-                return self._skip(
-                    f"no new key is issued yet: this run first takes {leaving} off the readers of the secret. For the "
-                    "new key, run `pulumi up` again."
-                )
-            self.warnings.append(
-                f"{leaving} can read the key that this run puts into the secret until the run has ended, or longer if "
-                "it fails: that is when they go from the readers."
-            )
-        return new
+        return None
 
     def _list_and_compare(
         self, keys: tuple[Key, ...], new: KeyName | None
@@ -555,7 +568,9 @@ class _Planner:
         gone = f"IAM no longer has the current access key {current.id} of {self.user}"
         if all(key.name != current.name for key in self.state.keys):
             self.warnings.append(f"{gone}; another one is due.")
-            return new or (None if self.cannot_issue else current.name)
+            if new is None and (why := self._obstacle(self.state.keys)):
+                return None if why in self.skipped else self._skip(why)
+            return new or current.name
         return new or self._skip(f"{gone}. Run `pulumi refresh`, then `pulumi up` for another one.")
 
     def _skip(self, why: str) -> None:

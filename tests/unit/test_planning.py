@@ -681,7 +681,7 @@ def test_a_new_key_waits_until_readers_who_leave_have_gone_unless_the_current_ke
     at_once = planned(aws, gone, {"ann": KeyRules(serial=2)}, handling=handling)["ann"]
     assert at_once.plan.is_new
     assert not at_once.skipped
-    assert "can read the key that this run puts into the secret until the run has ended" in at_once.warnings[0]
+    assert "role/former can read the new key until this run takes them off" in at_once.warnings[1]
 
 
 @pytest.mark.parametrize("asked", [{"missing": "deliver.sh"}, {"parameter": "urn:of-a-parameter"}])
@@ -692,6 +692,13 @@ def test_what_keeps_a_new_key_from_being_issued_does_so_where_the_current_one_is
     state = MadeUpState().user("ann", handed_over=["1"])
     with pytest.raises(KeyLimitError, match="no new key is issued: "):
         planned(aws, state, {"ann": KeyRules(serial=1)}, handling={"ann": Handling(**asked)})
+    aws.keys = {"ann": ["AKIA-ann-1"]}
+    state = MadeUpState().user("ann", "1", handed_over=["2", "1"])
+    for serial in (1, 2):
+        with pytest.raises(
+            KeyLimitError, match=r"no new key is issued: .* (correct deliver|Set .*keep_secret to true)"
+        ):
+            planned(aws, state, {"ann": KeyRules(serial=serial)}, handling={"ann": Handling(**asked)})
 
 
 def test_a_key_that_somebody_deactivated_since_the_last_refresh_is_not_taken_for_a_retired_one(aws: FakeAws) -> None:
