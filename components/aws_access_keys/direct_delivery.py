@@ -30,7 +30,7 @@ from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, STASH, USER
 from aws_access_keys.settings import DeliverSettings
-from aws_access_keys.state import Delivered, UserState
+from aws_access_keys.state import ComponentState, Delivered, UserState
 from aws_access_keys.urns import urn_below
 
 _GONE = ("ResourceNotFoundException", "ParameterNotFound")
@@ -279,14 +279,24 @@ def text_in_store(account: Account, kind: str, name: str) -> str | None:
         raise
 
 
+def has_written(state: ComponentState, account: Account, parameter: str) -> bool:
+    """Whether a component has put something into a parameter that is no resource. Its Stash is there before that, also
+    where the name turned out to be somebody else's. Raises AwsQueryError."""
+    if parameter in state.recorded_parameters:
+        return True
+    text = text_in_store(account, "ssm", parameter)
+    known = {key.id for of_user in state.users.values() for key in (*of_user.keys, *of_user.handed_over)}
+    return text is None or stored_id(text) in known
+
+
 def parameter_hook(
-    accounts: Mapping[str, Account], kept: Container[tuple[str, str]]
+    accounts: Mapping[str, Account], kept: Container[tuple[str, str]], state_of: Callable[[str], ComponentState]
 ) -> Callable[[pulumi.ResourceHookArgs], None]:
     """The hook that deletes a parameter which is no resource, before the Stash in its place goes. A preview finds out
     whether it could.
 
     accounts: URN of each component → its account. kept: URN of the component and name of each parameter that is a
-    resource in this run.
+    resource in this run. state_of: URN of a component → what the state had of it when the run began.
     """
 
     def delete(args: pulumi.ResourceHookArgs) -> None:
@@ -302,6 +312,12 @@ def parameter_hook(
         if (owner, name) in kept or pulumi.runtime.is_dry_run():
             return
         try:
+            if not has_written(state_of(owner), accounts[owner], name):
+                pulumi.log.warn(
+                    f"the parameter '{name}' in SSM stays as it is: it has no key of this stack, and no update has "
+                    "recorded that the stack wrote it. Delete it if nobody needs it."
+                )
+                return
             accounts[owner].ask("ssm", "delete_parameter", Name=name)
         except AwsQueryError as error:
             if error.code not in _GONE:

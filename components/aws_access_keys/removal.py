@@ -179,9 +179,15 @@ def removed_copies(
         kept = {store.stored_name(user, field) for user, store in stores.items() if store}
         begin = f"{urn_below(state.urn, USER, token)}/"
         found = {str(had["outputs"].get("name")) for urn, had in resources.items() if urn.startswith(begin)}
-        found |= unkept if token == PARAMETER else set()
+        found |= unkept & state.recorded_parameters if token == PARAMETER else set()
         why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
+        if token == PARAMETER:
+            lines += [
+                f"the parameter '{stored}' is deleted from SSM Parameter Store if it has a key of this stack, which no "
+                "update has recorded"
+                for stored in sorted(unkept - found - kept)
+            ]
         held |= {key for stored in found - kept if (key := state.copies.get((token, name_below(token, stored))))}
         if token == SECRET:
             secrets = {store.stored_name(user, field): store for user, store in stores.items() if store}

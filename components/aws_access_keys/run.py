@@ -75,7 +75,7 @@ class Run:
         self.issue_hook = _hook(ISSUE_HOOK, self._check_issue)
         self.state_hook = _hook(STATE_HOOK, self._check_state)
         self.new_parameter_hook = _hook(NEW_PARAMETER_HOOK, self._check_new_parameter)
-        self.parameter_hook = _hook(PARAMETER_HOOK, parameter_hook(self.accounts, self.parameters))
+        self.parameter_hook = _hook(PARAMETER_HOOK, parameter_hook(self.accounts, self.parameters, self._state_of))
 
     @classmethod
     def current(cls) -> "Run":
@@ -290,6 +290,9 @@ class Run:
         for key in self._known(component, user).keys:
             if refusal := guard.refusal(user, key.id, "deleted"):
                 raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")
+
+    def _state_of(self, component: str) -> ComponentState:
+        return parse_state(component, self.resources)
 
     def _known(self, component: str, user: str) -> UserState:
         """What the state has of a user, who may no longer be in the program."""

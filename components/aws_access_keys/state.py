@@ -332,6 +332,12 @@ class ComponentState:
         """The URN of a resource of a store. kind: its type. name: in the store."""
         return f"{urn_below(self.urn, USER, kind)}/{name_below(kind, name)}"
 
+    @property
+    def recorded_parameters(self) -> set[str]:
+        """The names of the parameters that are no resources, and into which something was put by what is recorded."""
+        found = (of_user.delivered_directly.to.get("ssm") for of_user in self.users.values())
+        return {name for name in found if name}
+
     def held_by(self, user: str, to: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """Kind of each destination that holds the key of another user, that user, and the id of the key."""
         for kind in aws_stores(to):

@@ -924,6 +924,35 @@ def test_a_rotation_into_a_renamed_store_that_refused_once_goes_on(new_stack: Ne
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.parametrize(
+    "then",
+    [
+        {"ssm": {"name": "/own"}},
+        pytest.param({"secretsManager": {}}, marks=pytest.mark.long),
+        pytest.param(None, marks=pytest.mark.long),
+    ],
+)
+def test_a_parameter_that_somebody_else_has_is_not_deleted_after_a_delivery_that_it_refused(
+    new_stack: NewStack, sandbox: Sandbox, then: "dict[str, Any] | None"
+) -> None:
+    """then: where the key goes after that; None where the stack is destroyed."""
+    ssm, stack = sandbox.client("ssm"), new_stack()
+    ssm.put_parameter(Name="/app/password", Value="theirs", Type="SecureString")
+    stack.write(unkept(1, {"ssm": {"name": "/app/password"}}))
+    refused = stack.up(check=False)
+    assert "was not delivered to the parameter '/app/password' in SSM: ParameterAlreadyExists" in refused.text
+    if then is None:
+        done = stack.run("destroy", "--run-program", "--yes")
+    else:
+        stack.write(unkept(1, then))
+        assert "is deleted from SSM Parameter Store if it has a key of this stack" in stack.preview().text
+        done = stack.up()
+    assert "the parameter '/app/password' in SSM stays as it is" in done.text
+    assert ssm.get_parameter(Name="/app/password", WithDecryption=True)["Parameter"]["Value"] == "theirs"
+    if then:
+        assert stack.preview("--expect-no-changes").changes == {}
+
+
 @pytest.mark.long
 def test_a_store_with_the_only_copy_is_not_given_to_another_user(new_stack: NewStack, sandbox: Sandbox) -> None:
     def settings(ann: str, bob: str) -> dict[str, Any]:
