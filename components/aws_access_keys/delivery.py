@@ -18,7 +18,7 @@ from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_POLICY
-from aws_access_keys.rules.rotation import due_key
+from aws_access_keys.rules.rotation import KeyName, due_key
 from aws_access_keys.rules.secrets import readers_in
 from aws_access_keys.run import Run
 from aws_access_keys.settings import USUAL_FIELDS, AccessSettings, DeliverSettings, StoreSettings
@@ -322,13 +322,11 @@ class Deliveries:
         for kind, owner, key_id in self._state.held_by(user, wanted):
             place = in_words({kind: wanted[kind]})
             has = f"{place} has {owner}'s access key {key_id}"
-            of_owner = plans[owner].plan.keys if owner in plans else ()
-            kept = {
-                key.id for key in self._state.user(owner).keys if key.name in {planned.name for planned in of_owner}
-            }
+            planned = {key.name for key in plans[owner].plan.keys} if owner in plans else set[KeyName]()
+            stays = any(key.id == key_id and key.name in planned for key in self._state.user(owner).keys)
             if key_id in self._state.user(owner).unkept:
                 why = f"{place} has the only copy of the secret of {owner}'s access key {key_id}."
-            elif key_id in kept:
+            elif stays:
                 why = f"{has}. That key stays, and older versions would still have it, for whoever reads {user}'s key."
             elif is_unkept and kind == "ssm" and self._state.store_urn(PARAMETER, wanted[kind]) in self._run.resources:
                 why = f"{has}. It is in the state with its value, where the secret of {user}'s key must not be."

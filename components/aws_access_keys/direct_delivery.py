@@ -218,7 +218,7 @@ class DirectDelivery:
             return True
         if (held := stored_id(found)) is None:
             return False
-        if held in {key.id for key in (*self.state.keys, *self.state.handed_over)}:
+        if held in self.state.known_ids:
             return True
         is_ours = self.account.parameters([name]).get(name, {}).get("Description") == DESCRIPTION.format(self.user)
         listed = {key.id for key in self.account.list_access_keys_now(self.user)}
@@ -285,8 +285,7 @@ def has_written(state: ComponentState, account: Account, parameter: str) -> bool
     if parameter in state.recorded_parameters:
         return True
     text = text_in_store(account, "ssm", parameter)
-    known = {key.id for of_user in state.users.values() for key in (*of_user.keys, *of_user.handed_over)}
-    return text is None or stored_id(text) in known
+    return text is None or any(stored_id(text) in of_user.known_ids for of_user in state.users.values())
 
 
 def parameter_hook(

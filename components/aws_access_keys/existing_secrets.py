@@ -140,7 +140,7 @@ def interrupted(
             )
             return
         held, _ = key_in_store(account, "secretsmanager", name)
-        ids = {key.id for user in state.users.values() for key in (*user.keys, *user.handed_over)}
+        ids = {key_id for user in state.users.values() for key_id in user.known_ids}
         if held is None or (held not in ids and not (is_key_id(held) and account.owner(held) in state.users)):
             return
     except AwsQueryError as error:

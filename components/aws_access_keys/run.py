@@ -296,12 +296,12 @@ class Run:
 
     def _known(self, component: str, user: str) -> UserState:
         """What the state has of a user, who may no longer be in the program."""
-        return self.users.get((component, user)) or parse_state(component, self.resources).user(user)
+        return self.users.get((component, user)) or self._state_of(component).user(user)
 
     def _former_user(self, urn: str) -> tuple[str, str] | None:
         """The URN of the component, and the user, whose key the state has in a secret or parameter."""
         components = {urn for urn in self.resources if urn.split("::", 3)[2].endswith(COMPONENT)} | self.guards.keys()
-        owners = ((component, parse_state(component, self.resources).owner_of_store(urn)) for component in components)
+        owners = ((component, self._state_of(component).owner_of_store(urn)) for component in components)
         return next(((component, user) for component, user in owners if user), None)
 
     def _guard_of_removed(self, component: str) -> RetireGuard:
@@ -309,7 +309,7 @@ class Run:
 
         It asks in the account of one that is; a key that this account does not have is not deleted.
         """
-        state = parse_state(component, self.resources)
+        state = self._state_of(component)
         name = component_name(component)
         other = next(iter(self.guards.values()))
         return other.of_removed(name, {user: found.idle_days for user, found in state.users.items()})

@@ -235,7 +235,7 @@ class UserState:
 
     def has_adopted(self, adopted: str) -> bool:
         """Whether an earlier run has taken over a key, which may be gone since."""
-        return adopted == self.adopted or adopted in {key.id for key in (*self.keys, *self.handed_over)}
+        return adopted == self.adopted or adopted in self.known_ids
 
     @property
     def lacks_copy(self) -> bool:
@@ -251,6 +251,11 @@ class UserState:
         """Whether an earlier run knows that AWS accepts a key, which is active. One that is only delivered is from a
         run that failed; and AWS takes a moment to activate one that was inactive, which may never have been tried."""
         return key_id in self.handed_over_ids and any(key.id == key_id and key.active for key in self.keys)
+
+    @property
+    def known_ids(self) -> set[str]:
+        """The ids of the keys in the state, and of those that the last finished run handed over."""
+        return {key.id for key in (*self.keys, *self.handed_over)}
 
     def was_handed_over(self, key: Key) -> bool:
         """Whether somebody may use a key: it is delivered, or the run that issued it finished."""
