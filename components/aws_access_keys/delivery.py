@@ -1,7 +1,7 @@
 """Delivery of a user's current key into a secret store, from which its consumers read it after each rotation."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -13,13 +13,13 @@ from aws_access_keys.command import exists, project_folder
 from aws_access_keys.credentials import expired_text
 from aws_access_keys.delivery_check import Handling
 from aws_access_keys.direct_delivery import DirectDelivery, stored_secret
+from aws_access_keys.passing_stores import PassingStores
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.retire_guard import RetireGuard
-from aws_access_keys.rules.names import DESCRIPTION, in_words
+from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_POLICY
-from aws_access_keys.rules.rotation import KeyName, due_key
-from aws_access_keys.rules.secrets import readers_in
+from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER
+from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.run import Run
 from aws_access_keys.settings import USUAL_FIELDS, AccessSettings, DeliverSettings, StoreSettings
 from aws_access_keys.state import KINDS, ComponentState, aws_stores, stored_in
@@ -84,6 +84,7 @@ class Deliveries:
         """name: of the component."""
         self._name, self._settings, self._spell, self._state = name, settings, spell, state
         self._account, self._run, self._guard = account, run, guard
+        self._passing = PassingStores(settings, state, run)
         self.failures: list[str] = []
         """What was not delivered, and why. Nothing older is retired then, and the run fails."""
         self._ready: list[pulumi.Output[Any]] = []
@@ -99,7 +100,7 @@ class Deliveries:
         program = deliver.command[0] if deliver and deliver.command else None
         missing = program if program and not exists(program, project_folder()) else None
         urn = self._state.store_urn(PARAMETER, to.get("ssm", ""))
-        others = self._held_by_others(user, to)
+        others = self._passing.held_by_others(user, to)
         parameter = urn if not self.keeps(user) and urn in self._run.resources and "ssm" not in others else None
         direct = self._state.user(user).delivered_directly
         holds = {kind: self._state.copies.get(stored_in({kind: name})[0]) for kind, name in aws_stores(to).items()}
@@ -112,16 +113,8 @@ class Deliveries:
             self._new(user, to),
             holds,
             others,
-            self._leaving(user, to.get("secretsManager")),
+            self._passing.leaving(user),
         )
-
-    def _leaving(self, user: str, name: str | None) -> Sequence[str]:
-        if name is None or self._has_other_readers(user, name):
-            return ()
-        return sorted(self._has_readers(name) - self._wants_readers(user))
-
-    def _held_by_others(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
-        return {kind: to[kind] for kind, _, _ in self._state.held_by(user, to)}
 
     def _new(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the destinations in which the state has nothing, if the secret of the user's current key is kept."""
@@ -197,16 +190,13 @@ class Deliveries:
 
     def direct(self, user: str, plan: UserPlan, is_update: "pulumi.Input[bool]" = True) -> DirectDelivery:
         """What this program delivers itself of a user's keys. is_update: see updating.py."""
-        state = self._state.user(user)
-        current = state.key(plan.plan.current.name)
-        without_copy = not self.keeps(user) if plan.plan.is_new else bool(current and current.id in state.unkept)
         deliver = self._settings.effective_deliver(user) or DeliverSettings()
         return DirectDelivery(
             self._state.urn,
             user,
             deliver,
-            without_copy,
-            state,
+            self._is_unkept(user, plan),
+            self._state.user(user),
             self._account,
             self._spell,
             self.failures,
@@ -215,11 +205,19 @@ class Deliveries:
             self._ready,
         )
 
+    def _is_unkept(self, user: str, plan: UserPlan) -> bool:
+        """Whether the secret of the user's current key, as planned, is not kept."""
+        if plan.plan.is_new:
+            return not self.keeps(user)
+        state = self._state.user(user)
+        current = state.key(plan.plan.current.name)
+        return current is not None and current.id in state.unkept
+
     def into_stores(self, user: str, plan: UserPlan, direct: DirectDelivery, parent: iam.User) -> Delivery:
         """Puts a user's current key, or what replaces it, into the user's stores; does nothing without stores."""
         is_asked = self._settings.effective_deliver(user) is not None
         # The key of another user, who leaves or has other stores now, does not stay in what was that user's store.
-        others = self._held_by_others(user, direct.settings.destinations(user)) if is_asked else {}
+        others = self._passing.held_by_others(user, direct.settings.destinations(user)) if is_asked else {}
 
         def put(content: Content, after: list[pulumi.Resource], keeps: bool) -> list[pulumi.Resource]:
             if not is_asked and not direct.without_copy:
@@ -281,7 +279,7 @@ class Deliveries:
         for user, plan in plans.items():
             deliver = self._settings.effective_deliver(user)
             wanted = deliver.destinations(user) if deliver else {}
-            lost = (*self._lost(user, plan, wanted), *self._of_others(user, plans, wanted))
+            lost = (*self._lost(user, plan, wanted), *self._passing.problems(user, plans, self._is_unkept(user, plan)))
             for text in (*lost, *self._undeliverable(user, plan, wanted)):
                 yield Problem(self._spell("users.{}.deliver", user), text)
 
@@ -306,71 +304,12 @@ class Deliveries:
         """A current key that stays and is to be delivered, although nobody here knows its secret."""
         state, adopt = self._state.user(user), self._settings.effective_key(user).adopt
         current = state.key(plan.plan.current.name)
-        is_withheld = plan.is_withheld and not self._held_by_others(user, wanted)
+        is_withheld = plan.is_withheld and not self._passing.held_by_others(user, wanted)
         is_unneeded = not wanted or plan.expired_on or is_withheld or (adopt and adopt.secret is not None)
         if current is None or is_unneeded or current.id in state.unkept:
             return
         if not self._run.outputs(self._state.key_urn(user, current.name)).get("secret"):
             yield " ".join((_unknown(current.id, self._spell), *plan.skipped))
-
-    def _of_others(self, user: str, plans: Mapping[str, UserPlan], wanted: Mapping[str, Any]) -> Iterator[str]:
-        """Stores that another user has, and that this user cannot have in one update."""
-        plan, state, secret = plans[user], self._state.user(user), wanted.get("secretsManager")
-        current = state.key(plan.plan.current.name)
-        is_unkept = self.direct(user, plan).without_copy
-        is_written = not is_unkept or plan.plan.is_new or plan.is_moved or plan.expired_on
-        for kind, owner, key_id in self._state.held_by(user, wanted):
-            place = in_words({kind: wanted[kind]})
-            has = f"{place} has {owner}'s access key {key_id}"
-            planned = {key.name for key in plans[owner].plan.keys} if owner in plans else set[KeyName]()
-            stays = any(key.id == key_id and key.name in planned for key in self._state.user(owner).keys)
-            if key_id in self._state.user(owner).unkept:
-                why = f"{place} has the only copy of the secret of {owner}'s access key {key_id}."
-            elif stays:
-                why = f"{has}. That key stays, and older versions would still have it, for whoever reads {user}'s key."
-            elif is_unkept and kind == "ssm" and self._state.store_urn(PARAMETER, wanted[kind]) in self._run.resources:
-                why = f"{has}. It is in the state with its value, where the secret of {user}'s key must not be."
-            elif current and not is_written:
-                cause = "it does not work" if plan.is_withheld else "its secret is not kept"
-                cause = f"{cause}. Raise serial to {current.name.serial + 1} for a key that can."
-                skipped = "" if plan.is_withheld else " ".join(plan.skipped)
-                why = f"{has}, and {current.id} cannot take its place: {skipped or cause}"
-            else:
-                continue
-            secret = None if kind == "secretsManager" else secret
-            yield f"{why} {self._in_two_updates(kind, user, owner if owner in plans else None)}"
-        if secret and self._has_other_readers(user, secret):
-            place = in_words({"secretsManager": secret})
-            why = f"{place} is another user's, with other readers: some could read a key that is not for them."
-            yield f"{why} {self._in_two_updates('secretsManager', user, None)}"
-
-    def _in_two_updates(self, kind: str, user: str, owner: str | None) -> str:
-        """How a store passes to a user. owner: who has it, and stays."""
-        if owner:
-            first = f"take this one away from {owner} first, run `pulumi up`, and then give it to {user}"
-        elif self._state.user(user).exists:
-            first = f"leave it out for {user} in this update, and add it in the next one"
-        else:
-            first = f"leave {user} out of this update, and add {user} in the next one"
-        between = (
-            "" if kind == "existingSecret" else " The first update deletes the store, the second creates it again."
-        )
-        return f"Choose another name; or {first}.{between}"
-
-    def _has_other_readers(self, user: str, name: str) -> bool:
-        """Whether a secret in the state is another user's, whose readers are not those that this user's is to have."""
-        former = self._run.outputs(self._state.store_urn(SECRET, name)).get("description")
-        is_anothers = former in {DESCRIPTION.format(other) for other in self._state.users if other != user}
-        is_anothers |= any(True for _ in self._state.held_by(user, {"secretsManager": name}))
-        return is_anothers and self._has_readers(name) != self._wants_readers(user)
-
-    def _has_readers(self, name: str) -> set[str]:
-        """Who may read a secret, by its policy in the state."""
-        return readers_in(self._run.outputs(self._state.store_urn(SECRET_POLICY, name)).get("policy"))
-
-    def _wants_readers(self, user: str) -> set[str]:
-        deliver = self._settings.effective_deliver(user)
-        return set((deliver.secrets_manager.readers if deliver and deliver.secrets_manager else None) or ())
 
     def _have(self, to: Mapping[str, Any], key_id: str) -> bool:
         """Whether destinations have a key that was delivered to them. A preview reads no store, and a command's store
