@@ -8,6 +8,7 @@ without a traceback; and what was skipped makes the update fail, once everything
 import importlib.metadata
 import json
 import sys
+from functools import cache
 from typing import Any, cast
 
 import pulumi
@@ -56,7 +57,8 @@ class AccessKeysProvider(ComponentProvider):
         except pulumi.RunError as error:
             raise _for_users(error) from None
         if made.skipped and not pulumi.runtime.is_dry_run():
-            _fail(name, made, skipped_message(made.skipped, OTHER_LANGUAGES))
+            waits = "Deletions wait for an update that skips nothing, or for --continue-on-error."
+            _fail(name, made, f"{skipped_message(made.skipped, OTHER_LANGUAGES)}\n{waits}")
         urn = await made.urn.future()
         assert urn
         return urn
@@ -122,4 +124,7 @@ def schema() -> str:
 def main() -> None:
     """Serve the package to the engine, whose address is the first argument."""
     server.ProviderServicer = _Servicer  # main() takes none
+    # One object for each provider of the program: by it, components of one account are recognized (Run.claim).
+    name = "_create_provider_resource"
+    setattr(server, name, cache(getattr(server, name)))
     server.main(AccessKeysProvider(), sys.argv[1:])

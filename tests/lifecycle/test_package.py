@@ -1,5 +1,6 @@
 """The component as a package: added to a program in another language, made from the template, installed by pip."""
 
+import copy
 import json
 import os
 import re
@@ -195,11 +196,32 @@ def test_what_is_to_be_deleted_waits_for_what_was_refused_unless_the_update_cont
     assert works(sandbox, first)
     example.write(bob, "")
     example.write(FIRST, GUARDED)
-    assert "is still in use" in example.up(check=False)
+    refused = example.up(check=False)
+    assert "is still in use" in refused
+    assert "Deletions wait for an update that skips nothing, or for --continue-on-error." in refused
     assert keys_in_iam(sandbox, "bob"), "the engine does not come to its deletions"
     assert "is still in use" in example.up("--continue-on-error", check=False), "the update fails again"
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["ann"], "but bob is gone"
     assert example.key() != first, "and the outputs of the stack have the new key"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("example", ["yaml"], indirect=True)
+def test_two_components_with_one_provider_are_kept_from_one_secret(example: Program, sandbox: Sandbox) -> None:
+    sandbox.client("secretsmanager", region="us-east-1").create_secret(Name="shared", SecretString="{}")
+    project = yaml.safe_load((example.folder / example.source).read_text())
+    one = project["resources"]["access"]
+    one["options"] = {"provider": "${account}"}
+    one["properties"]["deliver"] = {"secretsManager": {"existing": "shared"}}
+    two = copy.deepcopy(one)
+    two["properties"]["groups"]["others"] = two["properties"]["groups"].pop("readers")
+    two["properties"]["users"] = {"bob": {"groups": ["others"]}}
+    account = {"type": "pulumi:providers:aws"}
+    project["resources"] |= {"two": two, "account": account}
+    (example.folder / example.source).write_text(yaml.safe_dump(project))
+    refused = example.up(check=False)
+    assert "has a secret of this name in the same account. Rename or remove one" in refused
+    assert len(sandbox.client("iam").list_users()["Users"]) < 2, "nothing is made of the second one"
 
 
 @pytest.mark.long
