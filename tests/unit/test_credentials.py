@@ -196,6 +196,16 @@ def test_a_file_of_ones_own_is_named_in_the_next_command_so_that_a_shell_reads_i
     assert f"Next: AWS_SHARED_CREDENTIALS_FILE='{path}' aws sts get-caller-identity --profile bob" in text
 
 
+def test_settings_of_the_profile_in_the_config_file_are_named(run: Run) -> None:
+    config = run.home / ".aws/config"
+    config.parent.mkdir()
+    config.write_text("[profile bob]\nregion = eu-west-1\nsso_session = corp\n[profile eve]\nrole_arn = r\n")
+    text = run("bob")[1]
+    assert "Warning: in AWS's config file, the profile has sso_session, which AWS's tools may use instead" in text
+    config.write_text("[profile bob\n")
+    assert "Warning" not in run("bob")[1]
+
+
 def test_an_inactive_key_is_handed_over_with_a_warning(run: Run) -> None:
     assert "the key is inactive: AWS refuses it until users.eve.key.status is active again." in run("eve")[1]
 
@@ -210,7 +220,9 @@ def test_an_inactive_key_takes_another_keys_place_only_when_forced(run: Run) -> 
         in text
     )
     assert run.file.read_text() == content
-    assert run("eve", "--force")[0] == 0
+    code, text = run("eve", "--force", "--output", "json")
+    assert code == 0
+    assert Path(json.loads(text)["backup"]).read_text() == content, "that key may work, and its secret be nowhere else"
 
 
 def test_a_key_that_somebody_deactivated_takes_no_other_keys_place(run: Run) -> None:

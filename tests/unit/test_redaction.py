@@ -1,9 +1,12 @@
 """What a command printed is shown without the secret."""
 
 import base64
+import os
 import textwrap
+from pathlib import Path
 
 import pytest
+from aws_access_keys.cli.stack import StackError, pulumi
 from aws_access_keys.rules.redaction import SHOWN, redacted
 
 from tests.leaks import FORMS, Search
@@ -32,3 +35,12 @@ def test_a_document_in_lines_of_base64_is_shown_without_the_secret(width: int, o
 def test_other_text_stays() -> None:
     text = "saved version 3\nof the secret\n"
     assert redacted(text, SECRET) == text
+
+
+def test_what_pulumi_printed_before_it_was_killed_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "pulumi"
+    program.write_text(f"#!/bin/sh\necho '{DOCUMENT}'\nkill -9 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(StackError, match=r"^`pulumi stack` ended with exit code -9\.$"):
+        pulumi("stack", "export", "--show-secrets")

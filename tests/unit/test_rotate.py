@@ -197,6 +197,11 @@ def test_a_name_with_dots_is_found_and_what_the_update_takes_away_is_told(run: R
     )
 
 
+def test_a_schedule_without_an_overlap_deactivates_the_current_key_also_where_previous_is_not_set(run: Run) -> None:
+    run.have(f"{USERS}    ann: {{key: {{rotation: {{start: 2027-01-01, everyDays: 90, overlapDays: 0}}}}}}\n")
+    assert "Warning: `pulumi up` deactivates the current access key AKIA1 once the new one works" in run("ann")[1]
+
+
 def test_a_schedule_gives_time_to_change_over_whatever_becomes_of_the_previous_key(run: Run) -> None:
     rotation = "{start: 2027-01-01, everyDays: 90, overlapDays: 7}"
     run.have(f"{USERS}    ann: {{key: {{previous: deleted, rotation: {rotation}}}}}\n")

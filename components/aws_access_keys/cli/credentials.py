@@ -12,7 +12,13 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from aws_access_keys.cli.files import PRIVATE, locked, write_with_backup
-from aws_access_keys.cli.profiles import EditResult, ProfileError, profile_name_problem, with_profile
+from aws_access_keys.cli.profiles import (
+    OVERRIDING_SETTINGS,
+    EditResult,
+    ProfileError,
+    profile_name_problem,
+    with_profile,
+)
 from aws_access_keys.cli.stack import StackError, keys_in_state, name_in_iam, stack_config, stack_keys, stack_outputs
 from aws_access_keys.credentials import credentials_csv
 from aws_access_keys.rules.names import in_words
@@ -102,6 +108,8 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
     if edited.overriding:
         names = ", ".join(edited.overriding)
         warnings.append(f"the profile also has {names}, which AWS's tools may use instead of the key.")
+    if names := ", ".join(_configured(profile) & set(OVERRIDING_SETTINGS)):
+        warnings.append(f"in AWS's config file, the profile has {names}, which AWS's tools may use instead of the key.")
     command = f"aws sts get-caller-identity --profile {quote(profile)}" + (
         f" --region {quote(region)}" if region else ""
     )
@@ -112,13 +120,25 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
     return _result(what, key, path, command, backup, warnings, profile=profile, replacedAccessKeyId=replaced)
 
 
+def _configured(profile: str) -> set[str]:
+    """The settings of a profile in the config file of AWS's tools, as they read it."""
+    from botocore import configloader, exceptions
+
+    loader: Any = configloader
+    try:
+        found: dict[str, Any] = loader.load_config(os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
+    except exceptions.BotoCoreError:  # there is none, or AWS's tools cannot read it either
+        return set()
+    return set(found["profiles"].get(profile, {}))
+
+
 def _works(key: CurrentKey, aws: Mapping[str, Any]) -> bool:
     """Whether a key is active in IAM, too, as far as the caller may know. aws: the stack's configuration of AWS."""
     from aws_access_keys.account import Account, AwsQueryError
 
     try:
         account = Account(lambda: session_for(aws))
-        return account.is_active(key.user, key.id) or not account.list_access_keys(key.user)
+        return account.is_active(key.user, key.id) or not account.has_user(key.user)
     except (AwsQueryError, ValueError):
         return True
 
@@ -137,7 +157,8 @@ def put_profile(
         with locked(path.parent):
             text = path.read_bytes().decode() if path.exists() else ""
             edited = with_profile(text, profile, key.id, key.secret)
-            if edited.replaced not in (None, key.id) and not force and not (key.active and works()):
+            is_worse = edited.replaced not in (None, key.id) and not (key.active and works())
+            if is_worse and not force:
                 raise ProfileError(
                     f"its profile '{profile}' has the access key {edited.replaced or '(without an id)'}, and "
                     f"{key.user}'s current key {key.id} is inactive or gone, so AWS refuses it. "
@@ -156,7 +177,7 @@ def put_profile(
                     "Choose another profile with --profile, or replace the key with --force (make credentials "
                     "FORCE=1), which keeps a backup of the file."
                 )
-            return edited, write_with_backup(path, edited.text.encode(), foreign)
+            return edited, write_with_backup(path, edited.text.encode(), foreign or is_worse)
 
 
 def write_csv(stack: str, user: str, file: str, force: bool) -> tuple[dict[str, Any], str]:

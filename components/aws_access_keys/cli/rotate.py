@@ -158,8 +158,9 @@ def update_warnings(keys: dict[str, Any], settings: dict[str, Any]) -> Generator
     if previous := keys.get("previous"):
         which = f"the previous access key {previous['id']} ({previous['status']})"
         yield f"`pulumi up` deletes {which}, because IAM allows two keys per user."
-    wanted = str(settings.get("previous")).lower()
-    if wanted in ("deleted", "inactive") and not mapping(settings.get("rotation")).get("overlapDays"):
+    rotation = mapping(settings.get("rotation"))
+    wanted = str(settings.get("previous") or ("inactive" if rotation else None)).lower()
+    if wanted in ("deleted", "inactive") and not rotation.get("overlapDays"):
         which = f"the current access key {keys['current']['id']}"
         verb = "deletes" if wanted == "deleted" else "deactivates"
         yield (

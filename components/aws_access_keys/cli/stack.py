@@ -54,7 +54,9 @@ def pulumi(*arguments: str, stdin: str | None = None) -> str:
             "checkout, run make report, make credentials or make rotate."
         ) from None
     if done.returncode:
-        text = (done.stderr or done.stdout).strip().removeprefix("error: ")
+        # What it printed may have secrets in it, also where it was interrupted.
+        text = (done.stderr or f"`pulumi {arguments[0]}` ended with exit code {done.returncode}.").strip()
+        text = text.removeprefix("error: ")
         is_unknown = re.fullmatch("no stack named '.*' found", text)
         raise StackError(f"{text}. `pulumi stack ls` lists the stacks of this backend." if is_unknown else text)
     return done.stdout
