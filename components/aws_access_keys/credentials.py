@@ -8,6 +8,8 @@ from datetime import date
 from io import StringIO
 from typing import Any
 
+from aws_access_keys.rules.untyped import mapping
+
 
 def credentials_file(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> str:
     """An AWS shared-credentials file with one profile per user whose secret is known.
@@ -43,6 +45,14 @@ def stored_id(content: Any) -> str | None:
 def expired_text(day: date) -> str:
     """What a store holds in place of a key that has expired."""
     return json.dumps({"expired": day.isoformat()})
+
+
+def is_expired(text: str) -> bool:
+    """Whether this is what a store holds in place of a key that has expired."""
+    try:
+        return "expired" in mapping(json.loads(text))
+    except (ValueError, RecursionError):
+        return False
 
 
 def credentials_csv(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> str:

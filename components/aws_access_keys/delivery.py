@@ -113,7 +113,6 @@ class Deliveries:
             self._new(user, to),
             holds,
             others,
-            self._passing.leaving(user),
         )
 
     def _new(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:

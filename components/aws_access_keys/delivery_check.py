@@ -49,8 +49,6 @@ class Handling(NamedTuple):
     """Destination → id of the key that it has."""
     others: Mapping[str, Any] = MappingProxyType({})
     """Those of the destinations that have another user's key."""
-    leaving: Sequence[str] = ()
-    """Who may read the secret, and is not to any more."""
 
 
 @dataclass
@@ -79,6 +77,8 @@ class DeliveryCheck:
     """Whether an interrupted run may have overwritten what is recorded of the older key, and has not."""
     is_decided: bool = False
     """Whether the settings decide that it was delivered, which is not recorded."""
+    is_held_back: bool = False
+    """Whether it stays until another key can be issued in its place: the command failed with it."""
     skipped: tuple[str, ...] = ()
     """What is not done, with the reason and the cure."""
     warnings: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class DeliveryCheck:
         # Where the older key would make room, those that still have it get this one first.
         is_complete = was_handed_over or len(self.state.keys) < KEYS_PER_USER
         is_somewhere = is_recorded or was_delivered
-        is_next = is_complete and not self.asked.leaving and due_key(self.rules, self.state.keys, self.today)
+        is_next = is_complete and due_key(self.rules, self.state.keys, self.today)
         if is_somewhere and (not missing or is_next):
             return  # the next one goes everywhere
         is_activated = not newest.active and self.rules.status == "active"
@@ -320,13 +320,18 @@ class DeliveryCheck:
         if why:
             cure = f"If all its users have this key, raise serial to {key.name.serial + 1}; otherwise {delete}"
             return f"{why}, and its secret is not kept. {cure}"
+        if not has_failed:
+            return None
         others = tuple(other for other in self.state.keys if other != key)
-        if has_failed and not due_key(self.rules, others, self.today):  # else the command runs again, with another key
+        begin = f"the command failed with the access key {key.id}, and your store may have it"
+        if not due_key(self.rules, others, self.today):
             return (
-                f"the command failed with the access key {key.id}, and your store may have it. For another key in its "
-                f"place, set serial to {key.name.serial + 1}; if your store does not have it, {delete}"
+                f"{begin}. For another key in its place, set serial to {key.name.serial + 1}; if your store does not "
+                f"have it, {delete}"
             )
-        return None
+        # The command runs again, with another key.
+        self.is_held_back = bool(self.asked.parameter or self.asked.missing)
+        return f"{begin}, so it stays until another key can be issued in its place." if self.is_held_back else None
 
     def _was_used(self, key: Key) -> bool:
         """Whether somebody has used a key. Raises AwsQueryError."""

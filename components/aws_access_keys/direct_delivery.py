@@ -24,7 +24,7 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import CommandError, project_folder, run_command
-from aws_access_keys.credentials import stored_id, stored_key
+from aws_access_keys.credentials import is_expired, stored_id, stored_key
 from aws_access_keys.rules.keys import is_key_id
 from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
@@ -174,7 +174,9 @@ class DirectDelivery:
                 await asyncio.to_thread(self._put, kind, where, text, secret_id, kms_key)
             except (AwsQueryError, CommandError, pulumi.RunError) as error:
                 self.failures.append(self._failure(kind, where, name, error))
-                failed = name if kind == "command" and self.without_copy else None
+                # Where a store failed, the command did not get the key that this run has recorded for it.
+                is_known = kind == "command" or (attempted == (name,) and self.state.attempted != name)
+                failed = name if self.without_copy and is_known else None
                 break
             done[kind] = where
         else:
@@ -200,31 +202,23 @@ class DirectDelivery:
         """Write a parameter: a new one, or one that this stack wrote before."""
         put = {"Name": name, "Value": text, "Type": "SecureString", **key}
         put["Description"] = DESCRIPTION.format(self.user)
-        if self.state.delivered_directly.to.get("ssm") != name:
+        if self.state.delivered_directly.to.get("ssm") == name:
+            found = text_in_store(self.account, "ssm", name)
+            if other := key_of_another(self.account, found, {self.user: self.state}):
+                raise pulumi.RunError(
+                    f"it has {other} by now, maybe the only copy. Name another parameter, or take that key out of it."
+                )
+        else:
             try:
                 self.account.ask("ssm", "put_parameter", **put)
             except AwsQueryError as error:
-                if error.code != "ParameterAlreadyExists" or not self._is_own(name, text):
+                found = text_in_store(self.account, "ssm", name) if error.code == "ParameterAlreadyExists" else None
+                # AWS's response may have got lost.
+                if found is None or not (found == text or is_own(self.account, name, found, {self.user: self.state})):
                     raise
             else:
                 return
         self.account.ask("ssm", "put_parameter", **put, Overwrite=True)
-
-    def _is_own(self, name: str, text: str) -> bool:
-        """Whether a parameter that the state does not have has what is to be written (AWS's response got lost), a key
-        of the user's that the state knows, or one that this program wrote and that IAM no longer has."""
-        found = text_in_store(self.account, "ssm", name)
-        if found == text:
-            return True
-        if (held := stored_id(found)) is None:
-            return False
-        if held in self.state.known_ids:
-            return True
-        is_ours = self.account.parameters([name]).get(name, {}).get("Description") == DESCRIPTION.format(self.user)
-        listed = {key.id for key in self.account.list_access_keys_now(self.user)}
-        if not is_ours or not is_key_id(held) or held in listed or self.account.is_unlisted(self.user, held):
-            return False
-        return self.account.owner(held) is None  # the user may have been renamed
 
     def _failure(self, kind: str, where: Any, name: str, error: Exception) -> str:
         place = f"{self.spell.prefix}{self.spell('users.{}.deliver', self.user)}"
@@ -279,13 +273,45 @@ def text_in_store(account: Account, kind: str, name: str) -> str | None:
         raise
 
 
-def has_written(state: ComponentState, account: Account, parameter: str) -> bool:
-    """Whether a component has put something into a parameter that is no resource. Its Stash is there before that, also
-    where the name turned out to be somebody else's. Raises AwsQueryError."""
-    if parameter in state.recorded_parameters:
+def key_of_another(account: Account, text: str | None, users: Mapping[str, UserState]) -> str | None:
+    """The access key of somebody else in the account that a store holds, in words, as far as the caller may ask. text:
+    its content. users: those to whom it belongs."""
+    held = stored_id(text)
+    if held is None or not is_key_id(held) or any(held in user.known_ids for user in users.values()):
+        return None  # AWS learns nothing else from a store
+    owner = account.owner(held)
+    return None if owner is None or owner in users else f"the access key {held} of {owner}"
+
+
+def is_own(account: Account, parameter: str, text: str, users: Mapping[str, UserState]) -> bool:
+    """Whether a parameter has a key of these users that the state knows, or something that this program wrote and that
+    works no more. text: its content. Raises AwsQueryError."""
+    held = stored_id(text)
+    if any(held in user.known_ids for user in users.values()):
         return True
+    description = account.parameters([parameter]).get(parameter, {}).get("Description")
+    user = next((user for user in users if DESCRIPTION.format(user) == description), None)
+    if user is None:
+        return False
+    if held is None:
+        return is_expired(text)
+    listed = {key.id for key in account.list_access_keys_now(user)}
+    if not is_key_id(held) or held in listed or account.is_unlisted(user, held):
+        return False
+    return account.owner(held) is None  # the user may have been renamed
+
+
+def _whose(state: ComponentState, account: Account, parameter: str) -> str | None:
+    """Why a parameter that is no resource is not the component's to delete, as a clause; None if it is. Its Stash is
+    there before it, also where the name turned out to be somebody else's. Raises AwsQueryError."""
     text = text_in_store(account, "ssm", parameter)
-    return text is None or any(stored_id(text) in of_user.known_ids for of_user in state.users.values())
+    if text is None:
+        return None
+    if other := key_of_another(account, text, state.users):
+        return f"it has {other}"
+    if parameter in state.recorded_parameters or is_own(account, parameter, text, state.users):
+        return None
+    return "it has no key of this stack, and no update has recorded that the stack wrote it"
 
 
 def parameter_hook(
@@ -311,11 +337,8 @@ def parameter_hook(
         if (owner, name) in kept or pulumi.runtime.is_dry_run():
             return
         try:
-            if not has_written(state_of(owner), accounts[owner], name):
-                pulumi.log.warn(
-                    f"the parameter '{name}' in SSM stays as it is: it has no key of this stack, and no update has "
-                    "recorded that the stack wrote it. Delete it if nobody needs it."
-                )
+            if why := _whose(state_of(owner), accounts[owner], name):
+                pulumi.log.warn(f"the parameter '{name}' in SSM stays as it is: {why}. Delete it if nobody needs it.")
                 return
             accounts[owner].ask("ssm", "delete_parameter", Name=name)
         except AwsQueryError as error:

@@ -204,7 +204,8 @@ def _stores_wanted(
             wanted[owner] = {"version": facts[owner]["version"] if is_same else "new", "kms": kms(owner, store)}
         if deliver and (store := deliver.secrets_manager) and store.existing is None:
             owner = f"secret {store.stored_name(user, 'secrets_manager')}"
-            readers = digest(readers_policy(store.readers)) if store.readers else ""
+            has_policy = store.readers or facts.get(owner, {}).get("readers")
+            readers = digest(readers_policy(store.readers or ())) if has_policy else ""
             wanted[owner] = {"readers": readers, "kms": kms(owner, store), "replicas": regions_of(store.replicas)}
     return wanted
 

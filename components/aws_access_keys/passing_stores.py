@@ -1,6 +1,6 @@
 """Stores that pass from one user to another: the former user's key must not stay in them for the new one's readers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aws_access_keys.planning import UserPlan
@@ -22,13 +22,6 @@ class PassingStores:
     def held_by_others(self, user: str, to: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the destinations that have another user's key."""
         return {kind: to[kind] for kind, _, _ in self._state.held_by(user, to)}
-
-    def leaving(self, user: str) -> Sequence[str]:
-        """The readers that this update takes off the user's secret."""
-        name = self._wanted(user).get("secretsManager")
-        if name is None or self._has_other_readers(user, name):
-            return ()
-        return sorted(self._has_readers(name) - self._wants_readers(user))
 
     def problems(self, user: str, plans: Mapping[str, UserPlan], is_unkept: bool) -> Iterator[str]:
         """Stores that another user has, and that this user cannot have in one update. is_unkept: whether the secret of
@@ -80,15 +73,10 @@ class PassingStores:
         former = self._run.outputs(self._state.store_urn(SECRET, name)).get("description")
         is_anothers = former in {DESCRIPTION.format(other) for other in self._state.users if other != user}
         is_anothers |= any(True for _ in self._state.held_by(user, {"secretsManager": name}))
-        return is_anothers and self._has_readers(name) != self._wants_readers(user)
-
-    def _has_readers(self, name: str) -> set[str]:
-        """Who may read a secret, by its policy in the state."""
-        return readers_in(self._run.outputs(self._state.store_urn(SECRET_POLICY, name)).get("policy"))
-
-    def _wants_readers(self, user: str) -> set[str]:
+        has = readers_in(self._run.outputs(self._state.store_urn(SECRET_POLICY, name)).get("policy"))
         deliver = self._settings.effective_deliver(user)
-        return set((deliver.secrets_manager.readers if deliver and deliver.secrets_manager else None) or ())
+        wants = (deliver.secrets_manager.readers if deliver and deliver.secrets_manager else None) or ()
+        return is_anothers and has != set(wants)
 
     def _wanted(self, user: str) -> Mapping[str, Any]:
         deliver = self._settings.effective_deliver(user)

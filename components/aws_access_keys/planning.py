@@ -131,6 +131,8 @@ class _Planner:
     not_retired: dict[str, str] = field(default_factory=dict[str, str])
     keeps_all: bool = False
     """Whether every key stays as it is."""
+    stays_in_store: set[KeyName] = field(default_factory=set[KeyName])
+    """Keys that stay active until the next run, because this one deletes a store that holds them."""
     only_working: KeyName | None = None
     """A key that makes no room for a new one because the newer one does not work."""
     blocking: KeyName | None = None
@@ -144,6 +146,8 @@ class _Planner:
         self.warnings += self.delivery.warnings
         self.keeps_all = self.delivery.undecided is not None
         keys = self._usable_keys
+        if self.delivery.is_held_back and (why := self._obstacle(keys)):
+            self._skip(why)
         new = self._new_key(keys, takes_over)
         replaced: KeyName | None = None
         if takes_over and len(keys) > 1:
@@ -164,11 +168,6 @@ class _Planner:
         if current and not plan.is_new and not is_activated and not self._has_expired:
             withheld = self.delivery.withhold(current, self.asked.new) if self.asked.new else None
             self.warnings += filter(None, [withheld, self.delivery.takes_anothers_place(current)])
-        if plan.is_new and self.asked.leaving:
-            self.warnings.append(
-                f"{', '.join(self.asked.leaving)} can read the new key until this run takes them off the readers of "
-                "the secret, which may be as late as its end, or later if it fails."
-            )
         actions = retirements(plan, keys)
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
         lines.append(self.delivery.line(plan.is_new))
@@ -196,18 +195,8 @@ class _Planner:
         new = self._adopted_name() if takes_over or self.is_listing else due
         if not new or self.is_listing:
             return new
-        if why := self._obstacle(keys):
-            return self._skip(why)
-        if self.asked.leaving and not takes_over and not self._lacks_current(keys):  # they could read the new key
-            return self._skip(
-                f"no new key is issued yet: this run first takes {', '.join(self.asked.leaving)} off the readers of "
-                "the secret. For the new key, run `pulumi up` again."
-            )
-        return new
-
-    def _lacks_current(self, keys: Sequence[Key]) -> bool:
-        """Whether the key that was handed over last is not among the keys, and no newer one is."""
-        return all(key.name < before.name for before in self.state.handed_over[:1] for key in keys)
+        why = self._obstacle(keys)
+        return self._skip(why) if why else new
 
     def _obstacle(self, keys: Sequence[Key]) -> str | None:
         """Why no new key can be delivered; None if it can."""
@@ -217,11 +206,13 @@ class _Planner:
                 f"the parameter from the state, which leaves it unchanged in SSM: `pulumi state delete "
                 f"'{self.asked.parameter}' --target-dependents`. Then run `pulumi up` again."
             )
-            if keys and self._lacks_current(keys):
+            handed_over = self.state.handed_over[0].name if self.state.handed_over else KeyName(0)
+            if keys and all(key.name < handed_over for key in keys):  # the current one is gone
                 keep = self.spell("users.{}.key.keep_secret", self.user)
                 cure = f"Set {keep} to true for this key; before the next one, retire the previous key: {RETIRE}."
             elif len(keys) > 1:
-                cure = f"Retire the previous key first: {RETIRE}. Then remove {remove}"
+                back = f" with serial {keys[0].name.serial}" if self.rules.serial > keys[0].name.serial else ""
+                cure = f"Retire the previous key first{back}: {RETIRE}. Then remove {remove}"
             else:
                 cure = f"Remove {remove}"
             return (
@@ -348,7 +339,8 @@ class _Planner:
         if self._has_expired and in_stores & in_use.keys():  # the guard keeps a key together with its copies
             self.delivery.is_withheld = True
             return in_use.keys() | in_stores
-        kept = set(in_use) | self._held(plan, keys)
+        self.stays_in_store = self._held(plan, keys)
+        kept = set(in_use) | self.stays_in_store
         kept |= set() if plan.is_new else self._kept_for_current(plan, keys, retired.keys() - {plan.current.name})
         left = retired.keys() - kept - {plan.current.name, plan.replaced}
         for key in (key for key in keys if key.name in left):
@@ -372,7 +364,9 @@ class _Planner:
 
     def _expired_on(self, plan: KeyPlan, keys: Sequence[Key]) -> date | None:
         if self._has_expired:
-            return self.rules.expires if plan.current.status == "inactive" else None
+            # Also where the key stays for one more run: the stores that are new do not get it.
+            is_ending = plan.current.status == "inactive" or plan.current.name in self.stays_in_store
+            return self.rules.expires if is_ending else None
         if not plan.is_new and not keys[0].active and plan.current.status != "active":
             return self.state.expired_on  # a later day alone does not put an inactive key into the stores again
         return None

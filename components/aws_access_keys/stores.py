@@ -13,7 +13,7 @@ from pulumi_aws import iam, secretsmanager, ssm
 from aws_access_keys.credentials import stored_id
 from aws_access_keys.direct_delivery import DirectDelivery
 from aws_access_keys.rules.names import DESCRIPTION
-from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_VERSION, STASH
+from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_POLICY, SECRET_VERSION, STASH
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.run import Run
@@ -80,19 +80,23 @@ class Stores:
             opts=pulumi.ResourceOptions(parent=self.parent, depends_on=self.after, hooks=self._hooks),
         )
         self._registered(secret)
-        if store.readers:
-            readers = secretsmanager.SecretPolicy(
-                f"{self.name}/{stored}",
-                secret_arn=secret.arn,
-                policy=readers_policy(store.readers),
-                opts=pulumi.ResourceOptions(
-                    parent=self.parent,
-                    hooks=pulumi.ResourceHookBinding(before_delete=self._guard),
-                    delete_before_replace=True,  # A secret has one policy: deleting the old one last would delete it.
-                ),
-            )
-            self._registered(readers)
-        return secret.id
+        urn, readers = self.state.store_urn(SECRET_POLICY, stored), store.readers or ()
+        if not readers and urn not in self.run.resources:
+            return secret.id
+        policy = secretsmanager.SecretPolicy(
+            f"{self.name}/{stored}",
+            secret_arn=secret.arn,
+            policy=readers_policy(readers),
+            opts=pulumi.ResourceOptions(
+                parent=self.parent,
+                hooks=pulumi.ResourceHookBinding(before_delete=self._guard),
+                delete_before_replace=True,  # A secret has one policy: deleting the old one last would delete it.
+            ),
+        )
+        self._registered(policy)
+        if urn not in self.run.resources:  # a preview does not know its id
+            return secret.id
+        return pulumi.Output.all(secret.id, policy.id).apply(lambda ids: ids[0])  # a removed reader goes first
 
     def _version(self, store: SecretSettings, secret_id: "pulumi.Input[str]") -> list[secretsmanager.SecretVersion]:
         stored = store.stored_name(self.direct.user, "secrets_manager")

@@ -345,29 +345,58 @@ def test_a_store_passes_to_another_user_in_two_updates_where_somebody_could_read
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("left", [[], ["arn:aws:iam::123456789012:user/app"]])
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_a_new_key_does_not_go_into_a_secret_before_those_have_gone_who_are_not_to_read_it_any_more(
-    new_stack: NewStack, sandbox: Sandbox, is_kept: bool
+def test_who_is_removed_from_the_readers_cannot_read_the_key_of_the_same_update(
+    new_stack: NewStack, sandbox: Sandbox, is_kept: bool, left: list[str]
 ) -> None:
-    secrets, stack = sandbox.client("secretsmanager"), new_stack()
+    stack, former = new_stack(), reader(sandbox, "former")
+    reader(sandbox, "app")
 
-    def settings(serial: int, **store: Any) -> dict[str, Any]:
+    def settings(serial: int, readers: list[str]) -> dict[str, Any]:
+        store = {"name": "team/eu/app/key"} | ({"readers": readers} if readers else {})
         return {**config(serial=serial, keepSecret=is_kept), "deliver": {"secretsManager": store}}
 
-    def readable() -> bool:
-        return "ResourcePolicy" in secrets.get_resource_policy(SecretId="access-keys/test-user")
+    stack.write(settings(1, [*left, "arn:aws:iam::123456789012:user/former"]))
+    stack.up()
+    first = content(sandbox, former)
+    sandbox.control.fail("secretsmanager:PutResourcePolicy", "AccessDeniedException", times=50)
+    stack.write(settings(2, left))
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    assert content(sandbox, former) == first, "while they can read it, no other key is in it"
+    stack.up()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        content(sandbox, former)
+    current = content(sandbox)
+    assert current != first
+    assert works(sandbox, (current["aws_access_key_id"], current["aws_secret_access_key"]))
+    assert stack.preview("--expect-no-changes").changes == {}
+    assert stack.refresh("--expect-no-changes").changes == {}
+    stack.write(settings(2, [*left, "arn:aws:iam::123456789012:user/former"]))
+    stack.up()
+    assert content(sandbox, former) == current, "they are readers again"
 
-    stack.write(settings(1, readers=ROOT))
+
+@pytest.mark.long
+def test_an_expired_key_does_not_go_into_a_store_that_is_new(new_stack: NewStack, sandbox: Sandbox) -> None:
+    def settings(name: str, **key: Any) -> dict[str, Any]:
+        return {**config(**key), "deliver": {"secretsManager": {"name": name}}}
+
+    def held(name: str) -> list[str]:
+        found = sandbox.client("secretsmanager").batch_get_secret_value(SecretIdList=[name])["SecretValues"]
+        return [one["SecretString"] for one in found]
+
+    stack = new_stack()
+    stack.write(settings("old"))
     stack.up()
-    first = read(sandbox, "secretsManager")
-    stack.write(settings(2))
-    done = stack.up(check=False)
-    assert f"no new key is issued yet: this run first takes {ROOT[0]} off the readers of the secret" in done.text
-    assert not readable()
-    assert read(sandbox, "secretsManager") == first
-    assert keys_in_iam(sandbox) == {first[0]: "Active"}
+    key = stack.key("test-user")
+    stack.write(settings("new", expires=in_days(-1)))
+    assert f"the access key {key[0]} stays active until the next `pulumi up`" in stack.up().text
+    assert "expired" in held("new")[0], "the key is not in the new secret"
     stack.up()
-    assert read(sandbox, "secretsManager") != first, "as the message advises"
+    assert keys_in_iam(sandbox) == {key[0]: "Inactive"}
+    assert "expired" in held("new")[0]
     assert stack.preview("--expect-no-changes").changes == {}
 
 

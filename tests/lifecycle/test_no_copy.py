@@ -450,6 +450,54 @@ def test_a_key_with_which_the_command_failed_stays_where_the_serial_goes_back(
 
 
 @pytest.mark.long
+def test_a_key_with_which_the_command_failed_stays_while_no_other_one_can_be_delivered(
+    new_stack: NewStack, sandbox: Sandbox, command: Command
+) -> None:
+    stack = new_stack()
+    stack.write(unkept(1, command.settings))
+    stack.up()
+    command.write(after="sys.exit(1)")
+    stack.write(unkept(2, command.settings))
+    assert stack.up(check=False).code != 0
+    (half, left) = command.key(sandbox), keys_in_iam(sandbox)
+    stack.write(unkept(2, {"command": ["no-such-program"]}))
+    for done in (stack.preview(), stack.up(check=False)):
+        assert "your store may have it, so it stays until another key can be issued in its place" in done.text
+        assert "no new key is issued: the program 'no-such-program', which delivers it, is neither on PATH" in done.text
+        assert f"{half[0]} of test-user is" not in done.text
+    assert keys_in_iam(sandbox) == left, "the key that the store has still works"
+    command.write()
+    stack.write(unkept(2, command.settings))
+    assert f"{half[0]} of test-user is replaced: the command that was to deliver it failed" in stack.up().text
+    assert works(sandbox, command.key(sandbox))
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("store", ["ssm", "secretsManager"])
+def test_where_a_store_fails_before_the_command_nobody_is_asked_what_the_command_did(
+    new_stack: NewStack, sandbox: Sandbox, command: Command, store: str
+) -> None:
+    deliver, stack = {store: {}, **command.settings}, new_stack()
+    stack.write(unkept(1, deliver))
+    stack.up()
+    first = command.key(sandbox)
+    sandbox.control.fail("ssm:PutParameter", "AccessDeniedException", times=50)
+    sandbox.control.fail("secretsmanager:PutSecretValue", "AccessDeniedException", times=50)
+    stack.write(unkept(2, deliver))
+    assert "was not delivered to the " in stack.up(check=False).text
+    sandbox.control.clear_faults()
+    assert command.key(sandbox) == first
+    stack.up()
+    assert command.key(sandbox) != first, "as the message says"
+    assert works(sandbox, command.key(sandbox))
+    assert list(stored_keys(sandbox).values()) == [command.key(sandbox)]
+    assert stack.preview("--expect-no-changes").changes == {}
+    command.forget()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("is_command", [True, False])
 def test_where_a_key_that_was_not_delivered_may_be_in_use_nothing_is_retired(
     new_stack: NewStack, sandbox: Sandbox, command: Command, is_command: bool
@@ -951,6 +999,54 @@ def test_a_parameter_that_somebody_else_has_is_not_deleted_after_a_delivery_that
     assert ssm.get_parameter(Name="/app/password", WithDecryption=True)["Parameter"]["Value"] == "theirs"
     if then:
         assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("then", ["rotation", "removal", "destroy"])
+def test_a_parameter_that_has_become_another_stacks_keeps_its_key(
+    new_stack: NewStack, sandbox: Sandbox, then: str
+) -> None:
+    ours, theirs = new_stack(), new_stack()
+
+    def settings(user: str, serial: int = 1, name: str = "/shared") -> dict[str, Any]:
+        return {**two({"ssm": {"name": name}}, **{user: serial}), "groups": {f"of-{user}": GROUPS["test"]}} | {
+            "users": {user: {"groups": [f"of-{user}"], "key": {"serial": serial}}}
+        }
+
+    ours.write(settings("ann"))
+    ours.up()
+    sandbox.client("ssm").delete_parameter(Name="/shared")
+    theirs.write(settings("bob"))
+    theirs.up()
+    held = stored_keys(sandbox)["/shared"]
+    if then == "rotation":
+        ours.write(settings("ann", serial=2))
+        refused = ours.up(check=False)
+        assert refused.code != 0
+        assert f"to the parameter '/shared' in SSM: it has the access key {held[0]} of bob by now" in refused.text
+        ours.write(settings("ann", serial=2, name="/ann"))
+    if then == "removal":
+        ours.write(settings("ann", serial=2, name="/ann"))
+    done = ours.run("destroy", "--run-program", "--yes") if then == "destroy" else ours.up()
+    assert f"the parameter '/shared' in SSM stays as it is: it has the access key {held[0]} of bob" in done.text
+    assert stored_keys(sandbox)["/shared"] == held
+    assert works(sandbox, held)
+    if then != "destroy":
+        assert works(sandbox, stored_keys(sandbox)["/ann"])
+        assert ours.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
+def test_a_parameter_goes_whose_key_the_stack_has_deleted_since(new_stack: NewStack, sandbox: Sandbox) -> None:
+    stack = new_stack()
+    stack.write(unkept(1, {"ssm": {"name": "/old"}}))
+    kill_at(stack, "ssm:PutParameter", False)
+    stack.write(config())
+    sandbox.control.fail("ssm:DeleteParameter", "AccessDeniedException", times=50)
+    assert "the parameter '/old' in SSM was not deleted" in stack.up(check=False).text
+    sandbox.control.clear_faults()
+    assert "stays as it is" not in stack.up().text
+    assert stored_keys(sandbox) == {}, "no store holds a key that this program has deleted"
 
 
 @pytest.mark.long

@@ -93,7 +93,7 @@ MORE_CASES = [
         "UpdateAccessKey",
         " is Active.",
     ),
-    (READ, MANAGER, "DeleteResourcePolicy", "its resource policy in Secrets Manager is gone or another one"),
+    (READ, MANAGER, "PutResourcePolicy", "its resource policy in Secrets Manager is gone or another one"),
     (MANAGER, READ, "PutResourcePolicy", "Secrets Manager has a resource policy for it"),
     (SSM, file({}, {"deliver": {"ssm": FIELDS}}), "PutParameter", "/ann' is gone or has another content"),
     (

@@ -528,7 +528,7 @@ def test_an_expired_key_stays_active_while_a_store_that_goes_holds_it(aws: FakeA
     guard, rules = RetireGuard(TODAY, account, {}), {"ann": KeyRules(expires=TODAY)}
     plan = plan_users(rules, {}, state.parsed.users, TODAY, guard, account, held={"AKIA-ann-1"})["ann"]
     assert plan.plan.current.status is None
-    assert plan.expired_on is None
+    assert plan.expired_on == TODAY, "no other store gets the key"
 
 
 def test_a_key_that_works_although_its_user_is_to_have_none_is_named_until_it_does_not(aws: FakeAws) -> None:
@@ -670,18 +670,14 @@ def test_a_key_that_does_not_work_and_takes_anothers_place_in_a_store_is_named(a
     assert any("Whether it works could not be checked" in warning for warning in plan.warnings)
 
 
-def test_a_new_key_waits_until_readers_who_leave_have_gone_unless_the_current_key_is_gone(aws: FakeAws) -> None:
-    handling = {"ann": Handling(leaving=["arn:aws:iam::111122223333:role/former"])}
+def test_without_an_update_that_finished_a_parameter_in_the_state_is_not_taken_for_that_of_a_key_that_is_gone(
+    aws: FakeAws,
+) -> None:
     aws.keys = {"ann": ["AKIA-ann-1"]}
-    waits = planned(aws, MadeUpState().user("ann", "1"), {"ann": KeyRules(serial=2)}, handling=handling)["ann"]
-    assert not waits.plan.is_new
-    assert "this run first takes arn:aws:iam::111122223333:role/former off the readers" in waits.skipped[0]
-    aws.keys = {"ann": []}
-    gone = MadeUpState().user("ann", handed_over=["1"])
-    at_once = planned(aws, gone, {"ann": KeyRules(serial=2)}, handling=handling)["ann"]
-    assert at_once.plan.is_new
-    assert not at_once.skipped
-    assert "role/former can read the new key until this run takes them off" in at_once.warnings[1]
+    state = MadeUpState().user("ann", "1", handed_over=[])
+    handling = {"ann": Handling(parameter="urn:of-a-parameter")}
+    (why,) = planned(aws, state, {"ann": KeyRules(serial=2)}, handling=handling)["ann"].skipped
+    assert "but the state has the SSM parameter with its value. Remove the parameter from the state" in why
 
 
 @pytest.mark.parametrize("asked", [{"missing": "deliver.sh"}, {"parameter": "urn:of-a-parameter"}])
