@@ -270,7 +270,7 @@ class DeliveryCheck:
         if self.undelivered is None:
             return None
         tried = self.state.attempted == self.undelivered.id
-        why = "the command that was to deliver it failed" if tried else "no store has its secret"
+        why = "its delivery failed" if tried else "no store has its secret"
         what = "replaced" if is_replaced else "deleted"
         return f"the access key {self.undelivered.id} of {self.user} is {what}: {why}"
 

@@ -203,8 +203,7 @@ class DirectDelivery:
         put = {"Name": name, "Value": text, "Type": "SecureString", **key}
         put["Description"] = DESCRIPTION.format(self.user)
         if self.state.delivered_directly.to.get("ssm") == name:
-            found = text_in_store(self.account, "ssm", name)
-            if other := key_of_another(self.account, found, {self.user: self.state}):
+            if other := key_of_another(self.account, "ssm", name, {self.user: self.state}):
                 raise pulumi.RunError(
                     f"it has {other} by now, maybe the only copy. Name another parameter, or take that key out of it."
                 )
@@ -273,10 +272,13 @@ def text_in_store(account: Account, kind: str, name: str) -> str | None:
         raise
 
 
-def key_of_another(account: Account, text: str | None, users: Mapping[str, UserState]) -> str | None:
-    """The access key of somebody else in the account that a store holds, in words, as far as the caller may ask. text:
-    its content. users: those to whom it belongs."""
-    held = stored_id(text)
+def key_of_another(account: Account, kind: str, name: str, users: Mapping[str, UserState]) -> str | None:
+    """The access key of somebody else in the account that a store holds, in words; None also where the caller may not
+    ask. users: those to whom the store belongs."""
+    try:
+        held, _ = key_in_store(account, kind, name)
+    except AwsQueryError:
+        return None
     if held is None or not is_key_id(held) or any(held in user.known_ids for user in users.values()):
         return None  # AWS learns nothing else from a store
     owner = account.owner(held)
@@ -304,12 +306,12 @@ def is_own(account: Account, parameter: str, text: str, users: Mapping[str, User
 def _whose(state: ComponentState, account: Account, parameter: str) -> str | None:
     """Why a parameter that is no resource is not the component's to delete, as a clause; None if it is. Its Stash is
     there before it, also where the name turned out to be somebody else's. Raises AwsQueryError."""
-    text = text_in_store(account, "ssm", parameter)
-    if text is None:
-        return None
-    if other := key_of_another(account, text, state.users):
+    if other := key_of_another(account, "ssm", parameter, state.users):
         return f"it has {other}"
-    if parameter in state.recorded_parameters or is_own(account, parameter, text, state.users):
+    if parameter in state.recorded_parameters:
+        return None
+    text = text_in_store(account, "ssm", parameter)
+    if text is None or is_own(account, parameter, text, state.users):
         return None
     return "it has no key of this stack, and no update has recorded that the stack wrote it"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.direct_delivery import TOKEN, key_in_store, key_of_another, text_in_store
+from aws_access_keys.direct_delivery import TOKEN, key_in_store, key_of_another
 from aws_access_keys.facts import Facts
 from aws_access_keys.rules.keys import is_key_id
 from aws_access_keys.rules.names import DESCRIPTION
@@ -81,21 +81,14 @@ def existing_secret_problems(
                     f"the secret '{name}' holds the key of another user: its description is '{text}'. "
                     "Choose another secret; or, if nobody delivers that key there any more, change its description.",
                 )
-            elif not pulumi.runtime.is_dry_run() and (other := _key_of_another(account, store.existing, user, state)):
+            elif not pulumi.runtime.is_dry_run() and (  # a preview reads no secret
+                other := key_of_another(account, "secretsManager", store.existing, {user: state.user(user)})
+            ):
                 yield Problem(
                     where,
                     f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "
                     "nobody needs that key there any more, empty the secret.",
                 )
-
-
-def _key_of_another(account: Account, secret: str, user: str, state: ComponentState) -> str | None:
-    """The access key of somebody else that a secret holds. Not for previews, which read no secret."""
-    try:
-        text = text_in_store(account, "secretsmanager", secret)
-    except AwsQueryError:
-        return None
-    return key_of_another(account, text, {user: state.user(user)})
 
 
 def existing_facts(settings: AccessSettings, state: ComponentState, account: Account) -> tuple[Facts, Facts]:

@@ -90,11 +90,18 @@ def given_twice(
     for user in settings.users_with_key:
         deliver = settings.effective_deliver(user)
         store = deliver.secrets_manager if deliver else None
-        if store and store.readers:
-            secret = state.store_urn(SECRET, store.stored_name(user, "secrets_manager"))
+        if store and store.existing is None:
+            name, where = store.stored_name(user, "secrets_manager"), "users.{}.deliver.secrets_manager.readers"
+            secret = state.store_urn(SECRET, name)
             for arn in (arn for arn, urn in state.in_stack.items() if urn == secret):
-                for why in other_givers(state, "secret", arn, RESOURCE_POLICY):
-                    yield Problem(spell("users.{}.deliver.secrets_manager.readers", user), why)
+                if store.readers:
+                    found = [*other_givers(state, "secret", arn, RESOURCE_POLICY)]
+                elif name in state.secret_policies:
+                    found = map(_BESIDE.format, state.given.get(("secret", arn), {}).get(RESOURCE_POLICY, ()))
+                else:
+                    found = ()
+                for why in found:
+                    yield Problem(spell(where, user), why)
 
 
 def _wanted(
@@ -195,6 +202,10 @@ def already_in_stack(kind: str, urn: str, state: ComponentState) -> str:
     return f"{text} {FORGET.format(urn)} Then run `pulumi up` again."
 
 
+_BESIDE = (
+    "'{}' gives the secret a resource policy, too, and the two would overwrite each other: the stack keeps the one "
+    "that had its readers. List those who may read it as readers instead, or give the secret another name."
+)
 _FORMER = (
     "this stack already has it, as '{}', which belongs to a component of another name or with another parent. Restore "
     "both: aliases do not cover users, groups and keys."

@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.rules.names import DESCRIPTION, in_words
-from aws_access_keys.rules.resource_types import PARAMETER, SECRET, SECRET_POLICY
+from aws_access_keys.rules.resource_types import PARAMETER, SECRET
 from aws_access_keys.rules.rotation import KeyName
 from aws_access_keys.rules.secrets import readers_in
 from aws_access_keys.run import Run
@@ -73,7 +73,7 @@ class PassingStores:
         former = self._run.outputs(self._state.store_urn(SECRET, name)).get("description")
         is_anothers = former in {DESCRIPTION.format(other) for other in self._state.users if other != user}
         is_anothers |= any(True for _ in self._state.held_by(user, {"secretsManager": name}))
-        has = readers_in(self._run.outputs(self._state.store_urn(SECRET_POLICY, name)).get("policy"))
+        has = readers_in(self._state.secret_policies.get(name))
         deliver = self._settings.effective_deliver(user)
         wants = (deliver.secrets_manager.readers if deliver and deliver.secrets_manager else None) or ()
         return is_anothers and has != set(wants)

@@ -57,7 +57,7 @@ class AccessKeysProvider(ComponentProvider):
         except pulumi.RunError as error:
             raise _for_users(error) from None
         if made.skipped and not pulumi.runtime.is_dry_run():
-            waits = "Deletions wait for an update that skips nothing, or for --continue-on-error."
+            waits = "Deletions wait for an update that skips nothing."
             _fail(name, made, f"{skipped_message(made.skipped, OTHER_LANGUAGES)}\n{waits}")
         urn = await made.urn.future()
         assert urn
@@ -125,6 +125,6 @@ def main() -> None:
     """Serve the package to the engine, whose address is the first argument."""
     server.ProviderServicer = _Servicer  # main() takes none
     # One object for each provider of the program: by it, components of one account are recognized (Run.claim).
-    name = "_create_provider_resource"
-    setattr(server, name, cache(getattr(server, name)))
+    if create := getattr(server, name := "_create_provider_resource", None):
+        setattr(server, name, cache(create))
     server.main(AccessKeysProvider(), sys.argv[1:])

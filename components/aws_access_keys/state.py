@@ -308,6 +308,8 @@ class ComponentState:
     """Channel of the last finished run → the marks of what was sent there: rules/notices.py."""
     secrets: frozenset[str] = frozenset()
     """The names of the secrets that the stack created; others are only written to."""
+    secret_policies: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The name of each of these to which the component gave a resource policy → the policy."""
     acted: int | None = None
     """How many updates have delivered keys themselves or sent notices; None where that is not recorded: updating.py."""
 

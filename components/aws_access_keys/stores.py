@@ -13,7 +13,7 @@ from pulumi_aws import iam, secretsmanager, ssm
 from aws_access_keys.credentials import stored_id
 from aws_access_keys.direct_delivery import DirectDelivery
 from aws_access_keys.rules.names import DESCRIPTION
-from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_POLICY, SECRET_VERSION, STASH
+from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, SECRET, SECRET_VERSION, STASH
 from aws_access_keys.rules.secrets import readers_policy
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.run import Run
@@ -80,8 +80,8 @@ class Stores:
             opts=pulumi.ResourceOptions(parent=self.parent, depends_on=self.after, hooks=self._hooks),
         )
         self._registered(secret)
-        urn, readers = self.state.store_urn(SECRET_POLICY, stored), store.readers or ()
-        if not readers and urn not in self.run.resources:
+        readers, had_policy = store.readers or (), stored in self.state.secret_policies
+        if not readers and not had_policy:
             return secret.id
         policy = secretsmanager.SecretPolicy(
             f"{self.name}/{stored}",
@@ -94,9 +94,10 @@ class Stores:
             ),
         )
         self._registered(policy)
-        if urn not in self.run.resources:  # a preview does not know its id
+        if not had_policy:
             return secret.id
-        return pulumi.Output.all(secret.id, policy.id).apply(lambda ids: ids[0])  # a removed reader goes first
+        # A removed reader goes first. (The id is known even if the policy could not be changed, what it has is not.)
+        return pulumi.Output.all(secret.id, policy.policy).apply(lambda known: known[0])
 
     def _version(self, store: SecretSettings, secret_id: "pulumi.Input[str]") -> list[secretsmanager.SecretVersion]:
         stored = store.stored_name(self.direct.user, "secrets_manager")

@@ -441,7 +441,7 @@ def test_a_key_with_which_the_command_failed_stays_where_the_serial_goes_back(
     assert keys_in_iam(sandbox) == left
     command.write()
     stack.write(unkept(3, command.settings))
-    assert f"{half[0]} of test-user is replaced: the command that was to deliver it failed" in stack.up().text
+    assert f"{half[0]} of test-user is replaced: its delivery failed" in stack.up().text
     assert command.key(sandbox)[0] not in left
     assert works(sandbox, command.key(sandbox))
     assert works(sandbox, old)
@@ -468,7 +468,7 @@ def test_a_key_with_which_the_command_failed_stays_while_no_other_one_can_be_del
     assert keys_in_iam(sandbox) == left, "the key that the store has still works"
     command.write()
     stack.write(unkept(2, command.settings))
-    assert f"{half[0]} of test-user is replaced: the command that was to deliver it failed" in stack.up().text
+    assert f"{half[0]} of test-user is replaced: its delivery failed" in stack.up().text
     assert works(sandbox, command.key(sandbox))
     assert stack.preview("--expect-no-changes").changes == {}
     command.forget()

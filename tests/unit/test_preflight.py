@@ -193,11 +193,13 @@ def test_a_secrets_policy_of_the_program_is_not_replaced_by_readers_which_would_
     state.add(secret, "access/access-keys/ann", {"name": "access-keys/ann", "arn": arn})
     policy = "aws:secretsmanager/secretPolicy:SecretPolicy"
     assert problems(aws, {"ann": {"deliver": deliver}}, state) == {}
-    state.add(f"{secret}${policy}", "access/access-keys/ann", {"secretArn": arn})
+    state.add(f"aws:iam/user:User${policy}", "access/access-keys/ann", {"secretArn": arn})
     assert problems(aws, {"ann": {"deliver": deliver}}, state) == {}, "the component's own"
     state.plain(policy, {"secretArn": arn})
     found = problems(aws, {"ann": {"deliver": deliver}}, state)
     assert "gives a resource policy to the secret, too" in found["users.ann.deliver.secrets_manager.readers"]
+    found = problems(aws, {"ann": {"deliver": {"secrets_manager": {}}}}, state)
+    assert "the two would overwrite each other" in found["users.ann.deliver.secrets_manager.readers"]
 
 
 def test_a_name_that_differs_only_in_case_from_a_removed_one_is_refused(aws: FakeAws) -> None:

@@ -108,7 +108,7 @@ def write_profile(stack: str, user: str, profile: str, file: str | None, force: 
     if edited.overriding:
         names = ", ".join(edited.overriding)
         warnings.append(f"the profile also has {names}, which AWS's tools may use instead of the key.")
-    if names := ", ".join(_configured(profile) & set(OVERRIDING_SETTINGS)):
+    if names := ", ".join(sorted(_configured(profile) & set(OVERRIDING_SETTINGS))):
         warnings.append(f"in AWS's config file, the profile has {names}, which AWS's tools may use instead of the key.")
     command = f"aws sts get-caller-identity --profile {quote(profile)}" + (
         f" --region {quote(region)}" if region else ""

@@ -445,7 +445,7 @@ ROWS = (
         "ssm",
         up="PutParameter GetParameter DeleteParameter ListTagsForResource",
         refresh="GetParameter ListTagsForResource",
-        destroy="DeleteParameter",
+        destroy="DeleteParameter GetParameter",
     ),
     Row(
         "`deliver.ssm`",
@@ -475,6 +475,7 @@ ROWS = (
         "kms",
         up="Encrypt Decrypt",
         refresh="Decrypt",
+        destroy="Decrypt",
         only=("StringLike", "kms:ViaService", "ssm"),
     ),
     Row(

@@ -58,25 +58,15 @@ def replica_problems(where: str, regions: Sequence[str]) -> Iterator[Problem]:
 def readers_policy(readers: Sequence[str]) -> str:
     """The resource policy with which these principals can read a secret, and nobody else can do more than before.
 
-    Without any, it changes nothing: it denies what nobody may do without credentials. A secret that had readers keeps
-    it, because a deletion comes last in an update, and those who were removed could read the new key until then.
+    Without any, it denies only what nobody may do without credentials. A secret that had readers keeps that, because a
+    deletion comes last in an update, and those who were removed could read the new key until then.
     """
-    statement: dict[str, object] = {
-        "Sid": "NoReaders",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "secretsmanager:GetSecretValue",
-        "Resource": "*",
-        "Condition": {"StringEquals": {"aws:PrincipalType": "Anonymous"}},
-    }
-    readers_statement: dict[str, object] = {
-        "Sid": "Readers",
-        "Effect": "Allow",
-        "Principal": {"AWS": sorted(readers)},
-        "Action": ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
-        "Resource": "*",
-    }
-    return json.dumps({"Version": VERSION, "Statement": [readers_statement if readers else statement]})
+    statement: dict[str, object] = {"Sid": "Readers", "Effect": "Allow", "Principal": {"AWS": sorted(readers)}}
+    statement["Action"] = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    if not readers:
+        statement |= {"Sid": "NoReaders", "Effect": "Deny", "Principal": "*"}
+        statement["Condition"] = {"StringEquals": {"aws:PrincipalType": "Anonymous"}}
+    return json.dumps({"Version": VERSION, "Statement": [{**statement, "Resource": "*"}]})
 
 
 def readers_in(policy: str | None) -> set[str]:
