@@ -94,10 +94,10 @@ class Stores:
             ),
         )
         self._registered(policy)
-        if not had_policy:
-            return secret.id
-        # A removed reader goes first. (The id is known even if the policy could not be changed, what it has is not.)
-        return pulumi.Output.all(secret.id, policy.policy).apply(lambda known: known[0])
+        # A removed reader goes first. If the policy could not be changed, what it has is not known, unlike its URN; but
+        # where --target leaves out a new one, only the URN is known.
+        after = policy.policy if had_policy else policy.urn
+        return pulumi.Output.all(secret.id, after).apply(lambda known: known[0])
 
     def _version(self, store: SecretSettings, secret_id: "pulumi.Input[str]") -> list[secretsmanager.SecretVersion]:
         stored = store.stored_name(self.direct.user, "secrets_manager")

@@ -24,7 +24,7 @@ from aws_access_keys.state import ComponentState
 
 
 def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
-    """What a run is about to change, as the state has it before; of policies and secrets, not of those that are new.
+    """What a run is about to change, as the state has it before; of policies, not of those that are new.
 
     What a group or user has beside it that is adopted now is somebody else's.
     """
@@ -32,7 +32,7 @@ def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
     adopted |= {f"user {name}" for name in settings.users if settings.adopts(name)}
     adopted -= facts.keys()
     found = Facts()
-    for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in _LEFT)}):
+    for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in (*_LEFT, "secret"))}):
         has, wants = facts.get(owner, {}), wanted.get(owner, {})
         changed = {
             what: value

@@ -379,6 +379,57 @@ def test_who_is_removed_from_the_readers_cannot_read_the_key_of_the_same_update(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_an_expired_key_in_use_keeps_its_copy_where_the_store_changes_with_the_expiry(
+    new_stack: NewStack, sandbox: Sandbox, is_kept: bool
+) -> None:
+    def settings(store: str, **key: Any) -> dict[str, Any]:
+        asked = config(keepSecret=is_kept, retireGuard={"idleDays": 3}, **key)
+        return {**asked, "deliver": {store: {}}}
+
+    stack = new_stack()
+    stack.write(settings("ssm"))
+    stack.up()
+    key = read(sandbox, "ssm")
+    assert works(sandbox, key)
+    stack.write(settings("secretsManager", expires=in_days(-1)))
+    done = stack.up(check=False)
+    assert done.code != 0
+    assert ("is still in use and is not deactivated" if is_kept else "its only copy would be deleted with") in done.text
+    assert read(sandbox, "secretsManager" if is_kept else "ssm") == key, "the key stays together with its copy"
+    assert works(sandbox, key)
+
+
+@pytest.mark.long
+def test_a_key_in_a_store_that_is_not_deleted_yet_makes_no_room(new_stack: NewStack, sandbox: Sandbox) -> None:
+    def settings(serial: int, name: str) -> dict[str, Any]:
+        asked = held_names(ann={"secretsManager": {"name": name}}, bob={"ssm": {"name": "/bob"}})
+        for user in asked["users"].values():
+            user["key"] = {"serial": serial}
+        return asked
+
+    stack = new_stack()
+    stack.write(settings(1, "old"))
+    stack.up()
+    first = stack.outputs()["accessKeyIds"]["ann"]
+    sandbox.control.fail("ssm:PutParameter", "AccessDeniedException", times=500)
+    stack.write(settings(2, "new"))
+    assert stack.up(check=False).code != 0
+    stack.write(settings(3, "new"))
+    refused = stack.up(check=False)
+    assert (
+        f"a secret or parameter that this run deletes has the access key {first}, which would make room" in refused.text
+    )
+    assert keys_in_iam(sandbox, "ann")[first] == "Active", "the old secret still has it"
+    sandbox.control.clear_faults()
+    stack.up(check=False)
+    stack.up()
+    assert first not in keys_in_iam(sandbox, "ann"), "as the message advises"
+    assert [secret["Name"] for secret in sandbox.client("secretsmanager").list_secrets()["SecretList"]] == ["new"]
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
 def test_an_expired_key_does_not_go_into_a_store_that_is_new(new_stack: NewStack, sandbox: Sandbox) -> None:
     def settings(name: str, **key: Any) -> dict[str, Any]:
         return {**config(**key), "deliver": {"secretsManager": {"name": name}}}

@@ -187,6 +187,7 @@ THIRDS = [
     (with_group("more", {"policies": ["AmazonSQSFullAccess"]}), "AttachGroupPolicy", PLAIN),
     (OWN, "AttachGroupPolicy", WRITERS_OWN),
     (BOUNDED, "PutUserPermissionsBoundary", WRITERS_OWN),
+    (READ, "PutResourcePolicy", MANAGER),
 ]
 
 
@@ -213,6 +214,9 @@ def test_what_an_interrupted_update_added_is_named_before_a_third_file_is_applie
     attached = iam.list_attached_group_policies(GroupName="readers")["AttachedPolicies"]
     assert [one["PolicyName"] for one in attached] == ["AmazonS3ReadOnlyAccess"]
     assert {group["GroupName"] for group in iam.list_groups()["Groups"]} == third["groups"].keys()
+    manager = sandbox.client("secretsmanager")
+    for secret in manager.list_secrets()["SecretList"]:
+        assert "ResourcePolicy" not in manager.get_resource_policy(SecretId=secret["Name"]), "nobody else reads it"
 
 
 @pytest.mark.parametrize("fault", ["killed", "lost"])
