@@ -287,8 +287,7 @@ class Deliveries:
         state = self._state.user(user)
         current = state.key(plan.plan.current.name)
         lost = state.delivered_directly.gone(wanted)
-        has_ended = current and plan.expired_on and (not current.active or plan.plan.current.status == "inactive")
-        is_replaced = plan.plan.is_new or plan.is_moved or has_ended
+        is_replaced = plan.plan.is_new or plan.is_moved or plan.expired_on
         if not lost or current is None or current.id not in state.unkept or is_replaced:
             return
         left = {kind: to for kind, to in state.delivered_directly.to.items() if wanted.get(kind) == to}

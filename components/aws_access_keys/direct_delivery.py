@@ -274,11 +274,13 @@ def text_in_store(account: Account, kind: str, name: str) -> str | None:
 
 def key_of_another(account: Account, kind: str, name: str, users: Mapping[str, UserState]) -> str | None:
     """The access key of somebody else in the account that a store holds, in words; None also where the caller may not
-    ask. users: those to whom the store belongs."""
+    ask. users: those to whom the store belongs. Raises AwsQueryError."""
     try:
         held, _ = key_in_store(account, kind, name)
-    except AwsQueryError:
-        return None
+    except AwsQueryError as error:
+        if error.is_denied:
+            return None
+        raise
     if held is None or not is_key_id(held) or any(held in user.known_ids for user in users.values()):
         return None  # AWS learns nothing else from a store
     owner = account.owner(held)

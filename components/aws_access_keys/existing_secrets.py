@@ -46,7 +46,9 @@ def existing_secret_problems(
             )
         elif name not in state.secrets_written:
             try:
-                found = account.ask("secretsmanager", "describe_secret", SecretId=store.existing)
+                found, other = account.ask("secretsmanager", "describe_secret", SecretId=store.existing), None
+                if not pulumi.runtime.is_dry_run() and "DeletedDate" not in found:  # a preview reads no secret
+                    other = key_of_another(account, "secretsManager", store.existing, {user: state.user(user)})
             except AwsQueryError as error:
                 cure = "Create it first, or correct the name; the identity running Pulumi needs"
                 actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
@@ -81,9 +83,7 @@ def existing_secret_problems(
                     f"the secret '{name}' holds the key of another user: its description is '{text}'. "
                     "Choose another secret; or, if nobody delivers that key there any more, change its description.",
                 )
-            elif not pulumi.runtime.is_dry_run() and (  # a preview reads no secret
-                other := key_of_another(account, "secretsManager", store.existing, {user: state.user(user)})
-            ):
+            elif other:
                 yield Problem(
                     where,
                     f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "

@@ -97,7 +97,8 @@ def given_twice(
                 if store.readers:
                     found = [*other_givers(state, "secret", arn, RESOURCE_POLICY)]
                 elif name in state.secret_policies:
-                    found = map(_BESIDE.format, state.given.get(("secret", arn), {}).get(RESOURCE_POLICY, ()))
+                    givers = state.given.get(("secret", arn), {}).get(RESOURCE_POLICY, ())
+                    found = [f"{_BESIDE.format(urn)} {FORGET.format(urn)}" for urn in givers]
                 else:
                     found = ()
                 for why in found:

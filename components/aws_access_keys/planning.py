@@ -339,7 +339,8 @@ class _Planner:
         if self._has_expired and in_stores & in_use.keys():  # the guard keeps a key together with its copies
             self.delivery.is_withheld = True
             return in_use.keys() | in_stores
-        self.stays_in_store = self._held(plan, keys) - in_use.keys()  # the guard keeps a key with its copies
+        # The guard keeps a key with its copies.
+        self.stays_in_store = self._held(plan, [key for key in keys if key.name not in in_use])
         kept = set(in_use) | self.stays_in_store
         kept |= set() if plan.is_new else self._kept_for_current(plan, keys, retired.keys() - {plan.current.name})
         left = retired.keys() - kept - {plan.current.name, plan.replaced}
@@ -507,7 +508,8 @@ class _Planner:
         elif oldest and (why := self.delivery.needs(existing[0], oldest)):
             new = self._skip(why)
         elif oldest and oldest.active and oldest.id in self.held:
-            new = self._skip(
+            new = None
+            self.warnings.append(  # an error would keep a program in YAML from the deletion
                 f"no new key is issued yet: a secret or parameter that this run deletes has the access key "
                 f"{oldest.id}, which would make room for it. To issue another key, run `pulumi up` again."
             )

@@ -169,6 +169,8 @@ def removed_copies(
     stashes = f"{urn_below(state.urn, USER, STASH)}/ssm:"
     inputs = [had["outputs"].get("input") for urn, had in resources.items() if urn.startswith(stashes)]
     unkept = {str(one["parameter"]) for one in inputs if one}
+    # Where a later key was delivered elsewhere, nothing records any more which store has the one before it.
+    unrecorded = {key for of_user in state.users.values() for key in of_user.unkept - of_user.delivered}
     lines: list[str] = []
     held: set[str] = set()
     for field, token, what in (
@@ -188,7 +190,9 @@ def removed_copies(
                 "update has recorded"
                 for stored in sorted(unkept - found - kept)
             ]
-        held |= {key for stored in found - kept if (key := state.copies.get((token, name_below(token, stored))))}
+        for stored in (found | unkept if token == PARAMETER else found) - kept:
+            key = state.copies.get((token, name_below(token, stored)))
+            held |= {key} if key else unrecorded
         if token == SECRET:
             secrets = {store.stored_name(user, field): store for user, store in stores.items() if store}
             for urn, had in resources.items():

@@ -160,7 +160,9 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
         tested={name: int(runs) for name, runs in record.tested.items()},
         notices={channel: mapping(marks) for channel, marks in mapping(own.get("notices")).items()},
         secrets=frozenset(secrets),
-        secret_policies={name: str(found.get("policy")) for name, found in below.outputs(USER, SECRET_POLICY).items()},
+        secret_policies={
+            name: str(found.get("policy") or "") for name, found in below.outputs(USER, SECRET_POLICY).items()
+        },
         number=int(max(record.number.get(THIS_RUN, 0), own.get(THIS_RUN) or 0)),
         is_written=record.number.get(THIS_RUN) in (None, own.get(THIS_RUN)),
         secrets_written=_written(versions, copies, direct.values()),
