@@ -2,12 +2,13 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from configparser import ConfigParser
 from datetime import date
 from io import StringIO
 from typing import Any
 
+from aws_access_keys.rules.keys import is_key_id, is_secret
 from aws_access_keys.rules.untyped import mapping
 
 
@@ -27,19 +28,36 @@ def credentials_file(key_ids: Mapping[str, str], secrets: Mapping[str, str]) -> 
 def stored_key(content: Any) -> tuple[str, str] | None:
     """The access key id and the secret in what a store holds, None if there is no key in it.
 
-    A key is delivered as JSON with two texts, the id first, under names that the user may choose.
+    A key is delivered as JSON with two texts, the id first, under names that the user may choose. Where somebody edited
+    it, the order may be another one, and there may be more.
     """
-    try:
-        key_id, secret = json.loads(content).values()
-    except (TypeError, ValueError, AttributeError, RecursionError):
-        return None
-    return (key_id, secret) if isinstance(key_id, str) and isinstance(secret, str) else None
+    texts = _texts(content)
+    if (key_id := _only(texts, is_key_id)) is None:
+        return (texts[0], texts[1]) if len(texts) == 2 else None
+    others = [text for text in texts if text != key_id]
+    secret = others[0] if len(others) == 1 else _only(others, is_secret)
+    return None if secret is None else (key_id, secret)
 
 
 def stored_id(content: Any) -> str | None:
     """The access key id in what a store holds, None if there is no key in it."""
     key = stored_key(content)
-    return key and key[0]
+    return key[0] if key else _only(_texts(content), is_key_id)
+
+
+def _texts(content: Any) -> list[str]:
+    """The texts in a JSON object."""
+    try:
+        values = [*json.loads(content).values()]
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        return []
+    return [value for value in values if isinstance(value, str)]
+
+
+def _only(texts: list[str], fits: Callable[[str], bool]) -> str | None:
+    """The only one of the texts that fits."""
+    found = [text for text in texts if fits(text)]
+    return found[0] if len(found) == 1 else None
 
 
 def expired_text(day: date) -> str:

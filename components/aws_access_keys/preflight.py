@@ -23,6 +23,8 @@ from aws_access_keys.rules.policies import attachable_policies, policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import GROUP, USER
 from aws_access_keys.rules.s3_grants import grant_policies
+from aws_access_keys.rules.secrets import is_covered
+from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState
 
@@ -56,8 +58,40 @@ def preflight(
     yield from had_twice(spell, state)
     yield from adopted_twice(settings, spell, state, account)
     yield from given_twice(settings, spell, state, partition, policies)
+    yield from _policies_of_others(settings, spell, state, account)
     yield from parameters_of_others(store_places(settings, spell)["parameter"], state, account)
     yield from adoption_problems(settings, spell, state, ignored_tags, account)
+
+
+def _policies_of_others(
+    settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
+) -> Iterator[Problem]:
+    """Resource policies that somebody gave to secrets of the stack, and that the first `readers` would replace."""
+    for user in settings.users_with_key:
+        deliver = settings.effective_deliver(user)
+        store = deliver.secrets_manager if deliver else None
+        if store is None or not store.readers:
+            continue
+        name = store.stored_name(user, "secrets_manager")
+        if name not in state.secrets or name in state.secret_policies:
+            continue
+        where = spell("users.{}.deliver.secrets_manager.readers", user)
+        try:
+            found = account.ask("secretsmanager", "get_resource_policy", SecretId=name)
+        except AwsQueryError as error:
+            if error.code == "ResourceNotFoundException" or (error.is_denied and pulumi.runtime.is_dry_run()):
+                continue  # who may only preview need not read it; the update does
+            cure = error.cure(f"secretsmanager:GetResourcePolicy on {name}")
+            yield Problem(where, f"the resource policy of the secret '{name}' could not be read ({error}). {cure}")
+            continue
+        policy = mapping(found).get("ResourcePolicy")
+        if policy and not is_covered(policy, store.readers):
+            yield Problem(
+                where,
+                f"the secret '{name}' has a resource policy that somebody else wrote, and readers would replace it. "
+                "List all who may read the secret as readers, and delete that policy: `aws secretsmanager "
+                f"delete-resource-policy --secret-id {name}`; or leave readers out.",
+            )
 
 
 def _taken(

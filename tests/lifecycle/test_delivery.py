@@ -437,6 +437,69 @@ def test_a_key_in_a_store_that_is_not_deleted_yet_makes_no_room(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("kind", ["secretsManager", "ssm"])
+def test_a_previous_key_that_somebody_put_back_in_a_form_of_their_own_is_not_retired(
+    new_stack: NewStack, sandbox: Sandbox, is_kept: bool, kind: str
+) -> None:
+    stack, delivered = new_stack(), list[str]()
+    deliver = {kind: {"name": "/store", "fields": {"id": "username", "secret": "password"}}}
+    for serial in (1, 2):
+        stack.write({**config(serial=serial, keepSecret=is_kept), "deliver": deliver})
+        stack.up()
+        delivered.append(_text(sandbox, kind))
+    old = json.loads(delivered[0])
+    edited = json.dumps({"password": old["password"], "username": old["username"], "region": "ap-northeast-2"})
+    _put(sandbox, kind, edited)
+    stack.write({**config(serial=2, previous="deleted", keepSecret=is_kept), "deliver": deliver})
+    refused = stack.up(check=False)
+    assert f"the access key {old['username']} of test-user is not retired, because " in refused.text
+    assert keys_in_iam(sandbox)[old["username"]] == "Active"
+    _put(sandbox, kind, delivered[1])
+    stack.up()
+    assert old["username"] not in keys_in_iam(sandbox)
+
+
+def _text(sandbox: Sandbox, kind: str) -> str:
+    if kind == "ssm":
+        return sandbox.client("ssm").get_parameter(Name="/store", WithDecryption=True)["Parameter"]["Value"]
+    return sandbox.client("secretsmanager").get_secret_value(SecretId="/store")["SecretString"]
+
+
+def _put(sandbox: Sandbox, kind: str, text: str) -> None:
+    if kind == "ssm":
+        sandbox.client("ssm").put_parameter(Name="/store", Value=text, Overwrite=True)
+    else:
+        sandbox.client("secretsmanager").put_secret_value(SecretId="/store", SecretString=text)
+
+
+@pytest.mark.long
+def test_readers_do_not_replace_a_policy_that_somebody_gave_to_the_secret(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, secrets, app = new_stack(), sandbox.client("secretsmanager"), "arn:aws:iam::123456789012:user/app"
+    reader(sandbox, "app")
+    stack.write({**config(), "deliver": {"secretsManager": {"name": "s"}}})
+    stack.up()
+    allow = {"Effect": "Allow", "Principal": {"AWS": app}, "Action": "secretsmanager:GetSecretValue", "Resource": "*"}
+    for statement, readers, is_refused in (
+        ({**allow, "Effect": "Deny"}, [app], True),
+        (allow, ROOT, True),
+        (allow, [app], False),
+    ):
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        secrets.put_resource_policy(SecretId="s", ResourcePolicy=policy)
+        stack.write({**config(), "deliver": {"secretsManager": {"name": "s", "readers": readers}}})
+        for run in (stack.preview, stack.up):
+            done = run(check=not is_refused)
+            told = "the secret 's' has a resource policy that somebody else wrote, and readers would replace it"
+            assert (told in done.text) is is_refused
+        stays = json.loads(secrets.get_resource_policy(SecretId="s")["ResourcePolicy"])["Statement"] == [statement]
+        assert stays is is_refused
+    assert stack.preview("--expect-no-changes").changes == {}
+
+
+@pytest.mark.long
 def test_an_expired_key_does_not_go_into_a_store_that_is_new(new_stack: NewStack, sandbox: Sandbox) -> None:
     def settings(name: str, **key: Any) -> dict[str, Any]:
         return {**config(**key), "deliver": {"secretsManager": {"name": name}}}

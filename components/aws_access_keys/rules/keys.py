@@ -8,11 +8,17 @@ from aws_access_keys.rules.problem import Problem
 from aws_access_keys.rules.rotation import Calendar
 
 _KEY_ID = re.compile(r"AKIA[A-Z0-9]{12,124}")
+_SECRET = re.compile(r"[A-Za-z0-9/+]{40}")
 
 
 def is_key_id(text: str) -> bool:
     """Whether a text looks like the id of a user's access key."""
     return bool(_KEY_ID.fullmatch(text))
+
+
+def is_secret(text: str) -> bool:
+    """Whether a text looks like the secret of an access key. Source: CreateAccessKey in the IAM API reference."""
+    return bool(_SECRET.fullmatch(text))
 
 
 CONSOLE_TAGS = "AKIA"  # prefix of the user tags in which the console keeps the descriptions of keys

@@ -69,6 +69,15 @@ def readers_policy(readers: Sequence[str]) -> str:
     return json.dumps({"Version": VERSION, "Statement": [{**statement, "Resource": "*"}]})
 
 
+def is_covered(policy: str, readers: Sequence[str]) -> bool:
+    """Whether nothing is lost of a secret's policy with one for these readers: `readers_policy` wrote it, or it does no
+    more than allow them something."""
+    statements = [mapping(one) for one in listed(mapping(json.loads(policy)).get("Statement"))]
+    if [one.get("Sid") for one in statements] in (["Readers"], ["NoReaders"]):
+        return True
+    return all(one.get("Effect") == "Allow" for one in statements) and readers_in(policy) <= set(readers)
+
+
 def readers_in(policy: str | None) -> set[str]:
     """Whom a resource policy allows something, also one that somebody changed; nobody without one."""
     found: set[str] = set()
