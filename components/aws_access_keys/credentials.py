@@ -29,12 +29,12 @@ def stored_key(content: Any) -> tuple[str, str] | None:
     """The access key id and the secret in what a store holds, None if there is no key in it.
 
     A key is delivered as JSON with two texts, the id first, under names that the user may choose. Where somebody edited
-    it, the order may be another one, and there may be more.
+    it, the order may differ, and there may be more fields.
     """
     texts = _texts(content)
     if (key_id := _only(texts, is_key_id)) is None:
         return (texts[0], texts[1]) if len(texts) == 2 else None
-    others = [text for text in texts if text != key_id]
+    others = [text for text in dict.fromkeys(texts) if text != key_id]
     secret = others[0] if len(others) == 1 else _only(others, is_secret)
     return None if secret is None else (key_id, secret)
 
@@ -55,9 +55,9 @@ def _texts(content: Any) -> list[str]:
 
 
 def _only(texts: list[str], fits: Callable[[str], bool]) -> str | None:
-    """The only one of the texts that fits."""
-    found = [text for text in texts if fits(text)]
-    return found[0] if len(found) == 1 else None
+    """The text that fits, where others do not."""
+    found = {text for text in texts if fits(text)}
+    return found.pop() if len(found) == 1 else None
 
 
 def expired_text(day: date) -> str:

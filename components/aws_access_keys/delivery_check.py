@@ -17,7 +17,7 @@ import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.credentials import stored_id
-from aws_access_keys.direct_delivery import key_in_store, stored_secret, text_in_store
+from aws_access_keys.direct_delivery import stored_secret, text_in_store
 from aws_access_keys.iam import use_by_others
 from aws_access_keys.renamed import renamed
 from aws_access_keys.rules.keys import delete_command, status_command
@@ -175,9 +175,8 @@ class DeliveryCheck:
         stores = dict[str, str]() if pulumi.runtime.is_dry_run() else aws_stores(self.asked.to)
         for kind, name in stores.items():
             with suppress(AwsQueryError):
-                held, _ = key_in_store(self.account, kind, name)
-                if held and held in ids:
-                    found[in_words({kind: name})] = held
+                text = text_in_store(self.account, kind, name) or ""
+                found |= {in_words({kind: name}): held for held in ids if held in text}
         return found
 
     def completes(self, existing: Sequence[Key], oldest: Key | None) -> bool:
@@ -208,11 +207,11 @@ class DeliveryCheck:
             try:
                 if not works(self.account, self.user, key):
                     return None
-                held, _ = key_in_store(self.account, kind, name)
+                text = text_in_store(self.account, kind, name) or ""
             except AwsQueryError as error:
                 cure = error.cure("permission to read it")
                 return f"{stays}, because {place} may have it, which could not be checked ({error}). {cure}"
-            if held == key.id:
+            if key.id in text:  # in whatever form somebody wrote it
                 return (
                     f"{stays}, because {place} has it, although this stack put {later} there. Put {later} back "
                     "(docs/delivery.md, 'A key put back by hand'), then run `pulumi up` again."
@@ -323,7 +322,7 @@ class DeliveryCheck:
         if not has_failed:
             return None
         others = tuple(other for other in self.state.keys if other != key)
-        begin = f"the command failed with the access key {key.id}, and your store may have it"
+        begin = f"the delivery of the access key {key.id} failed, and your store may have it"
         if not due_key(self.rules, others, self.today):
             return (
                 f"{begin}. For another key in its place, set serial to {key.name.serial + 1}; if your store does not "

@@ -25,7 +25,7 @@ import pulumi
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import CommandError, project_folder, run_command
 from aws_access_keys.credentials import is_expired, stored_id, stored_key
-from aws_access_keys.rules.keys import is_key_id
+from aws_access_keys.rules.keys import is_key_id, key_ids
 from aws_access_keys.rules.names import DESCRIPTION, in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, STASH, USER
@@ -205,7 +205,8 @@ class DirectDelivery:
         if self.state.delivered_directly.to.get("ssm") == name:
             if other := key_of_another(self.account, "ssm", name, {self.user: self.state}):
                 raise pulumi.RunError(
-                    f"it has {other} by now, maybe the only copy. Name another parameter, or take that key out of it."
+                    f"it has {other} by now, maybe the only copy. Name another parameter; or, once that key is stored "
+                    "elsewhere, delete this one"
                 )
         else:
             try:
@@ -276,22 +277,22 @@ def key_of_another(account: Account, kind: str, name: str, users: Mapping[str, U
     """The access key of somebody else in the account that a store holds, in words; None also where the caller may not
     ask. users: those to whom the store belongs. Raises AwsQueryError."""
     try:
-        held, _ = key_in_store(account, kind, name)
+        text = text_in_store(account, kind, name) or ""
     except AwsQueryError as error:
-        if error.is_denied:
+        if error.is_denied or error.code == "InvalidKeyId":  # its KMS key is disabled or gone, so nobody can read it
             return None
         raise
-    if held is None or not is_key_id(held) or any(held in user.known_ids for user in users.values()):
-        return None  # AWS learns nothing else from a store
-    owner = account.owner(held)
-    return None if owner is None or owner in users else f"the access key {held} of {owner}"
+    for key_id in sorted(key_ids(text).difference(*(user.known_ids for user in users.values()))):
+        if (owner := account.owner(key_id)) is not None and owner not in users:
+            return f"the access key {key_id} of {owner}"
+    return None
 
 
 def is_own(account: Account, parameter: str, text: str, users: Mapping[str, UserState]) -> bool:
     """Whether a parameter has a key of these users that the state knows, or something that this program wrote and that
-    works no more. text: its content. Raises AwsQueryError."""
+    no longer works. text: its content. Raises AwsQueryError."""
     held = stored_id(text)
-    if any(held in user.known_ids for user in users.values()):
+    if any(held in known.known_ids for known in users.values()):
         return True
     description = account.parameters([parameter]).get(parameter, {}).get("Description")
     user = next((user for user in users if DESCRIPTION.format(user) == description), None)
@@ -305,7 +306,7 @@ def is_own(account: Account, parameter: str, text: str, users: Mapping[str, User
     return account.owner(held) is None  # the user may have been renamed
 
 
-def _whose(state: ComponentState, account: Account, parameter: str) -> str | None:
+def _why_kept(state: ComponentState, account: Account, parameter: str) -> str | None:
     """Why a parameter that is no resource is not the component's to delete, as a clause; None if it is. Its Stash is
     there before it, also where the name turned out to be somebody else's. Raises AwsQueryError."""
     if other := key_of_another(account, "ssm", parameter, state.users):
@@ -315,7 +316,7 @@ def _whose(state: ComponentState, account: Account, parameter: str) -> str | Non
     text = text_in_store(account, "ssm", parameter)
     if text is None or is_own(account, parameter, text, state.users):
         return None
-    return "it has no key of this stack, and no update has recorded that the stack wrote it"
+    return "it has no key that an update of this stack has recorded; delete it if nobody needs it"
 
 
 def parameter_hook(
@@ -341,8 +342,8 @@ def parameter_hook(
         if (owner, name) in kept or pulumi.runtime.is_dry_run():
             return
         try:
-            if why := _whose(state_of(owner), accounts[owner], name):
-                pulumi.log.warn(f"the parameter '{name}' in SSM stays as it is: {why}. Delete it if nobody needs it.")
+            if why := _why_kept(state_of(owner), accounts[owner], name):
+                pulumi.log.warn(f"the parameter '{name}' in SSM stays as it is: {why}.")
                 return
             accounts[owner].ask("ssm", "delete_parameter", Name=name)
         except AwsQueryError as error:

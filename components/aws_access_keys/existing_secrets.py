@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.direct_delivery import TOKEN, key_in_store, key_of_another
+from aws_access_keys.direct_delivery import TOKEN, key_of_another, text_in_store
 from aws_access_keys.facts import Facts
-from aws_access_keys.rules.keys import is_key_id
+from aws_access_keys.rules.keys import key_ids
 from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import SECRET
@@ -46,9 +46,7 @@ def existing_secret_problems(
             )
         elif name not in state.secrets_written:
             try:
-                found, other = account.ask("secretsmanager", "describe_secret", SecretId=store.existing), None
-                if not pulumi.runtime.is_dry_run() and "DeletedDate" not in found:  # a preview reads no secret
-                    other = key_of_another(account, "secretsManager", store.existing, {user: state.user(user)})
+                found = account.ask("secretsmanager", "describe_secret", SecretId=store.existing)
             except AwsQueryError as error:
                 cure = "Create it first, or correct the name; the identity running Pulumi needs"
                 actions = "secretsmanager:DescribeSecret, PutSecretValue and GetSecretValue on it"
@@ -83,12 +81,22 @@ def existing_secret_problems(
                     f"the secret '{name}' holds the key of another user: its description is '{text}'. "
                     "Choose another secret; or, if nobody delivers that key there any more, change its description.",
                 )
-            elif other:
+            elif other := _key_of_another(account, store.existing, user, state):
                 yield Problem(
                     where,
                     f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "
                     "nobody needs that key there any more, empty the secret.",
                 )
+
+
+def _key_of_another(account: Account, secret: str, user: str, state: ComponentState) -> str | None:
+    """See key_of_another. Not for previews, which read no secret."""
+    if pulumi.runtime.is_dry_run():
+        return None
+    try:
+        return key_of_another(account, "secretsManager", secret, {user: state.user(user)})
+    except AwsQueryError as error:
+        return f"what could not be read ({error})"
 
 
 def existing_facts(settings: AccessSettings, state: ComponentState, account: Account) -> tuple[Facts, Facts]:
@@ -130,9 +138,9 @@ def interrupted(
                 "into it."
             )
             return
-        held, _ = key_in_store(account, "secretsmanager", name)
+        held = key_ids(text_in_store(account, "secretsmanager", name) or "")
         ids = {key_id for user in state.users.values() for key_id in user.known_ids}
-        if held is None or (held not in ids and not (is_key_id(held) and account.owner(held) in state.users)):
+        if not any(key_id in ids or account.owner(key_id) in state.users for key_id in held):
             return
     except AwsQueryError as error:
         if error.code != "ResourceNotFoundException":

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pulumi
 
 from aws_access_keys.account import MAX_WORKERS, AccessKeyMetadata, Account, AwsQueryError
-from aws_access_keys.direct_delivery import key_in_store
+from aws_access_keys.direct_delivery import text_in_store
 from aws_access_keys.iam import was_trial
 from aws_access_keys.retire_guard import RetireGuard
 from aws_access_keys.rules.keys import delete_command, status_command
@@ -147,7 +147,8 @@ def _strays(
         held = set(state.strays)
         if unknown:
             stores = dict.fromkeys([*changing, *(("secretsManager", name) for name in state.overtaken)])
-            held |= {found for place in stores if (found := key_in_store(account, *place)[0])}
+            texts = [text_in_store(account, *place) or "" for place in stores]
+            held |= {key_id for key_id in unknown if any(key_id in text for text in texts)}
     except AwsQueryError as error:
         return error
     return [key_id for key_id in unknown if key_id in held]

@@ -206,13 +206,14 @@ class _Planner:
                 f"the parameter from the state, which leaves it unchanged in SSM: `pulumi state delete "
                 f"'{self.asked.parameter}' --target-dependents`. Then run `pulumi up` again."
             )
-            handed_over = self.state.handed_over[0].name if self.state.handed_over else KeyName(0)
-            if keys and all(key.name < handed_over for key in keys):  # the current one is gone
+            before = self.state.handed_over[:1]
+            if keys and before and all(key.name < before[0].name for key in keys):  # the current one is gone
                 keep = self.spell("users.{}.key.keep_secret", self.user)
                 cure = f"Set {keep} to true for this key; before the next one, retire the previous key: {RETIRE}."
             elif len(keys) > 1:
-                back = f" with serial {keys[0].name.serial}" if self.rules.serial > keys[0].name.serial else ""
-                cure = f"Retire the previous key first{back}: {RETIRE}. Then remove {remove}"
+                serial = keys[0].name.serial
+                back = f"set serial back to {serial}, and retire" if self.rules.serial > serial else "retire"
+                cure = f"First {back} the previous key: {RETIRE}. Then remove {remove}"
             else:
                 cure = f"Remove {remove}"
             return (
@@ -339,7 +340,7 @@ class _Planner:
         if self._has_expired and in_stores & in_use.keys():  # the guard keeps a key together with its copies
             self.delivery.is_withheld = True
             return in_use.keys() | in_stores
-        # The guard keeps a key with its copies.
+        # One that is in use stays anyway, and was reported.
         self.stays_in_store = self._held(plan, [key for key in keys if key.name not in in_use])
         kept = set(in_use) | self.stays_in_store
         kept |= set() if plan.is_new else self._kept_for_current(plan, keys, retired.keys() - {plan.current.name})
@@ -510,8 +511,8 @@ class _Planner:
         elif oldest and oldest.active and oldest.id in self.held:
             new = None
             self.warnings.append(  # an error would keep a program in YAML from the deletion
-                f"no new key is issued yet: a secret or parameter that this run deletes has the access key "
-                f"{oldest.id}, which would make room for it. To issue another key, run `pulumi up` again."
+                f"no new key is issued yet: this run deletes a secret or parameter that has the access key {oldest.id}"
+                ", and that key makes room for it after that. For the new key, run `pulumi up` again."
             )
         elif oldest and (
             why := self.delivery.put_back(existing, oldest) or self._in_use(existing, oldest.name, "deleted")

@@ -88,9 +88,9 @@ def _policies_of_others(
         if policy and not is_covered(policy, store.readers):
             yield Problem(
                 where,
-                f"the secret '{name}' has a resource policy that somebody else wrote, and readers would replace it. "
-                "List all who may read the secret as readers, and delete that policy: `aws secretsmanager "
-                f"delete-resource-policy --secret-id {name}`; or leave readers out.",
+                f"the secret '{name}' has a resource policy that this stack did not write, and readers would replace it"
+                ". Leave readers out; or list all who may read the secret, and if the policy does more than allow it, "
+                f"delete it first: `aws secretsmanager delete-resource-policy --secret-id {name}`.",
             )
 
 

@@ -13,11 +13,12 @@ from aws_access_keys.key_endings import described, in_parallel, take_back
 from aws_access_keys.renamed import renamed, renamed_text
 from aws_access_keys.rules.keys import delete_command
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
+from aws_access_keys.rules.names import DESCRIPTION
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState, UserState
+from aws_access_keys.state import ComponentState, UserState, stored_in
 from aws_access_keys.urns import name_below, urn_below
 
 _Found = Callable[[Any], Iterator[str]]
@@ -170,7 +171,10 @@ def removed_copies(
     inputs = [had["outputs"].get("input") for urn, had in resources.items() if urn.startswith(stashes)]
     unkept = {str(one["parameter"]) for one in inputs if one}
     # Where a later key was delivered elsewhere, nothing records any more which store has the one before it.
-    unrecorded = {key for of_user in state.users.values() for key in of_user.unkept - of_user.delivered}
+    unrecorded = {
+        user: of_user.unkept - of_user.delivered for user, of_user in state.users.items() if not of_user.expired_on
+    }
+    recorded = {place for of_user in state.users.values() for place in stored_in(of_user.delivered_directly.to)}
     lines: list[str] = []
     held: set[str] = set()
     for field, token, what in (
@@ -180,7 +184,9 @@ def removed_copies(
         stores = {user: getattr(deliver, field) for user, deliver in delivers.items() if deliver}
         kept = {store.stored_name(user, field) for user, store in stores.items() if store}
         begin = f"{urn_below(state.urn, USER, token)}/"
-        found = {str(had["outputs"].get("name")) for urn, had in resources.items() if urn.startswith(begin)}
+        had = [found["outputs"] for urn, found in resources.items() if urn.startswith(begin)]
+        users = {str(one.get("name")): _user_of(one.get("description"), state) for one in had}
+        found = {*users}
         found |= unkept & state.recorded_parameters if token == PARAMETER else set()
         why = "no user's key is delivered there any more. Applications that read it will fail"
         lines += [f"{what.format(stored)}: {why}" for stored in sorted(found - kept)]
@@ -191,8 +197,12 @@ def removed_copies(
                 for stored in sorted(unkept - found - kept)
             ]
         for stored in (found | unkept if token == PARAMETER else found) - kept:
-            key = state.copies.get((token, name_below(token, stored)))
-            held |= {key} if key else unrecorded
+            place = (token, name_below(token, stored))
+            if key := state.copies.get(place):
+                held.add(key)
+            elif place not in recorded:
+                owner = users.get(stored)
+                held |= {key for user, keys in unrecorded.items() if owner in (None, user) for key in keys}
         if token == SECRET:
             secrets = {store.stored_name(user, field): store for user, store in stores.items() if store}
             for urn, had in resources.items():
@@ -214,6 +224,11 @@ def removed_copies(
         if user not in settings.users and (command := found_user.delivered_directly.to.get("command")):
             lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted")
     return lines, held
+
+
+def _user_of(description: Any, state: ComponentState) -> str | None:
+    """The user for whom the stack created a store with this description."""
+    return next((user for user in state.users if DESCRIPTION.format(user) == description), None)
 
 
 def renamed_users(

@@ -64,7 +64,7 @@ class Delivered:
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The same stores → the names of the two fields, where they are not the usual ones."""
     failed: str | None = None
-    """The id of the key with which the command failed."""
+    """The id of the key whose delivery failed, by the command or before it ran."""
     kms_key: str | None = None
     """What encrypts the parameter; None where that is not recorded."""
     region: str | None = None

@@ -437,7 +437,7 @@ def test_a_key_with_which_the_command_failed_stays_where_the_serial_goes_back(
     (half, left) = command.key(sandbox), keys_in_iam(sandbox)
     stack.write(unkept(1, command.settings, previous="deleted"))
     for done in (stack.preview(), stack.up(check=False), stack.up(check=False)):
-        assert f"the command failed with the access key {half[0]}, and your store may have it" in done.text
+        assert f"the delivery of the access key {half[0]} failed, and your store may have it" in done.text
     assert keys_in_iam(sandbox) == left
     command.write()
     stack.write(unkept(3, command.settings))

@@ -42,5 +42,5 @@ def test_what_pulumi_printed_before_it_was_killed_is_not_shown(tmp_path: Path, m
     program.write_text(f"#!/bin/sh\necho '{DOCUMENT}'\nkill -9 $$\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with pytest.raises(StackError, match=r"^`pulumi stack` ended with exit code -9\.$"):
+    with pytest.raises(StackError, match=r"^`pulumi stack export` ended with exit code -9\.$"):
         pulumi("stack", "export", "--show-secrets")

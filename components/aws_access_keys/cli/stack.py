@@ -55,7 +55,7 @@ def pulumi(*arguments: str, stdin: str | None = None) -> str:
         ) from None
     if done.returncode:
         # What it printed may have secrets in it, also where it was interrupted.
-        text = (done.stderr or f"`pulumi {arguments[0]}` ended with exit code {done.returncode}.").strip()
+        text = (done.stderr or f"`pulumi {' '.join(arguments[:2])}` ended with exit code {done.returncode}.").strip()
         text = text.removeprefix("error: ")
         is_unknown = re.fullmatch("no stack named '.*' found", text)
         raise StackError(f"{text}. `pulumi stack ls` lists the stacks of this backend." if is_unknown else text)

@@ -16,6 +16,11 @@ def is_key_id(text: str) -> bool:
     return bool(_KEY_ID.fullmatch(text))
 
 
+def key_ids(text: str) -> set[str]:
+    """What looks like the id of a user's access key in any text."""
+    return set(_KEY_ID.findall(text))
+
+
 def is_secret(text: str) -> bool:
     """Whether a text looks like the secret of an access key. Source: CreateAccessKey in the IAM API reference."""
     return bool(_SECRET.fullmatch(text))

@@ -15,6 +15,7 @@ from aws_access_keys.rules.untyped import mapping
 
 _ARN = re.compile(r"arn:([\w-]+):secretsmanager:[a-z0-9-]+:\d{12}:secret:([A-Za-z0-9/_+=.@-]+)-[A-Za-z0-9]{6}")
 _PRINCIPAL = re.compile(r"arn:([\w-]+):(iam::\d{12}:(root|(user|role)/[!-~]+)|sts::\d{12}:assumed-role/[!-~]+/[!-~]+)")
+_READ = ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue")
 _REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-\d")
 
 
@@ -58,11 +59,11 @@ def replica_problems(where: str, regions: Sequence[str]) -> Iterator[Problem]:
 def readers_policy(readers: Sequence[str]) -> str:
     """The resource policy with which these principals can read a secret, and nobody else can do more than before.
 
-    Without any, it denies only what nobody may do without credentials. A secret that had readers keeps that, because a
-    deletion comes last in an update, and those who were removed could read the new key until then.
+    Without any, it only denies anonymous requests, which nothing allows anyway. A secret that had readers keeps such a
+    policy, because a deletion comes last in an update, and those who were removed could read the new key until then.
     """
     statement: dict[str, object] = {"Sid": "Readers", "Effect": "Allow", "Principal": {"AWS": sorted(readers)}}
-    statement["Action"] = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    statement["Action"] = [*_READ]
     if not readers:
         statement |= {"Sid": "NoReaders", "Effect": "Deny", "Principal": "*"}
         statement["Condition"] = {"StringEquals": {"aws:PrincipalType": "Anonymous"}}
@@ -70,12 +71,18 @@ def readers_policy(readers: Sequence[str]) -> str:
 
 
 def is_covered(policy: str, readers: Sequence[str]) -> bool:
-    """Whether nothing is lost of a secret's policy with one for these readers: `readers_policy` wrote it, or it does no
-    more than allow them something."""
+    """Whether nothing is lost of a secret's policy with one for these readers: `readers_policy` wrote it, or it allows
+    them no more than that does."""
     statements = [mapping(one) for one in listed(mapping(json.loads(policy)).get("Statement"))]
-    if [one.get("Sid") for one in statements] in (["Readers"], ["NoReaders"]):
+    if json.loads(policy) == json.loads(readers_policy([])):
         return True
-    return all(one.get("Effect") == "Allow" for one in statements) and readers_in(policy) <= set(readers)
+    allows = {"Sid", "Effect", "Principal", "Action", "Resource"}
+    is_plain = all(
+        one.get("Effect") == "Allow" and one.keys() <= allows and {*map(str, listed(one.get("Action")))} <= {*_READ}
+        for one in statements
+    )
+    is_ours = [one.get("Sid") for one in statements] == ["Readers"]
+    return is_plain and (is_ours or readers_in(policy) <= set(readers))
 
 
 def readers_in(policy: str | None) -> set[str]:
