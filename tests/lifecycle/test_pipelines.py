@@ -43,7 +43,7 @@ def project(new_stack: NewStack) -> Stack:
     (stack.folder / ".venv").symlink_to(CHECKOUT / ".venv")
     imitations = stack.folder / "imitations"
     imitations.mkdir()
-    for name in ("gh", "curl"):
+    for name in ("gh", "curl", "git"):
         (imitations / name).write_text(IMITATION)
         (imitations / name).chmod(stat.S_IRWXU)
     pulumi = shutil.which("pulumi", path=stack.sandbox.environment["PATH"])
@@ -131,6 +131,7 @@ def test_gitlab_does_the_same(project: Stack, sandbox: Sandbox) -> None:
         "CI_API_V4_URL": "https://gitlab.example/api/v4",
         "CI_PROJECT_ID": "3",
         "CI_MERGE_REQUEST_IID": "7",
+        "CI_DEFAULT_BRANCH": "main",
     }
     for name in ("preview", "up", "inventory"):
         job = pipeline[name]
@@ -142,7 +143,9 @@ def test_gitlab_does_the_same(project: Stack, sandbox: Sandbox) -> None:
     name, *record = (project.folder / "record").read_text().splitlines()
     assert name.endswith("/curl")
     assert "https://gitlab.example/api/v4/projects/3/merge_requests/7/notes" in record
-    assert record[-1] == 'header = "PRIVATE-TOKEN:glpat-secret"', "the token came on standard input"
+    text = "\n".join(record)
+    assert text.index('header = "PRIVATE-TOKEN:glpat-secret"') > text.index("\n--config\n"), "on standard input"
+    assert "\nfetch\norigin\nmain\n" in text, "an update takes the newest commit"
     assert len(keys_in_iam(sandbox, "data-loader")) == 1
     assert "data-loader" in (project.folder / "inventory.html").read_text()
 
