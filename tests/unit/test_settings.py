@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from base64 import b64encode
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pulumi
 import pytest
 import yaml
 from aws_access_keys import stack_settings
+from aws_access_keys.rules.pgp import PgpError, public_key
 from aws_access_keys.rules.problem import STACK_FILE
 from aws_access_keys.rules.rotation import Calendar, KeyRules
 from aws_access_keys.setting_types import settings_of
 from aws_access_keys.settings import StackSettings
 from aws_access_keys.validation import SettingsError
+from pysequoia import Profile, Tsk
 
 from tests.unit.made_up_state import MadeUpState
 from tests.unit.recording import deploy
@@ -237,3 +240,13 @@ def test_a_text_of_thousands_of_brackets_is_refused_like_any_other_text() -> Non
     text = refusal(config({"aws-access-keys:users": "[" * 3000}))
     assert "aws-access-keys:users: expected a mapping" in text
     assert len(text) < 400, "and is not repeated whole"
+
+
+def test_an_openpgp_key_without_a_user_id_is_refused_because_the_provider_cannot_use_it() -> None:
+    for user_id, is_usable in (("ann <ann@example.com>", True), (None, False)):
+        key = b64encode(bytes(Tsk.generate(user_id, profile=Profile.RFC4880).extract_certificate())).decode()
+        if is_usable:
+            assert public_key(key) == key
+        else:
+            with pytest.raises(PgpError, match="has no user id, without which the aws provider cannot use it"):
+                public_key(key)

@@ -30,6 +30,8 @@ def public_key(text: str) -> str:
     except Exception as error:  # pysequoia raises nothing more special; its first line is for people
         reason = str(error).splitlines()[0]
         raise PgpError(f"this is not a usable OpenPGP public key: {reason}. {_HOW}") from None
+    if not certificate.user_ids:  # the provider would create the access key, and then fail to encrypt its secret
+        raise PgpError("this OpenPGP key has no user id, without which the aws provider cannot use it. Add one to it.")
     if "PRIVATE KEY" in text or certificate.has_secret_keys:
         raise PgpError(f"this is a private OpenPGP key. Keep it private and specify the public one. {_HOW}")
     return b64encode(bytes(certificate)).decode()
