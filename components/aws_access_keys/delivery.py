@@ -96,7 +96,7 @@ class Deliveries:
     def handling(self, user: str) -> Handling:
         """What the plan of a user must know of the delivery of a key whose secret is not kept."""
         deliver = self._settings.effective_deliver(user)
-        to = deliver.destinations(user) if deliver else {}
+        to = self._settings.destinations(user)
         program = deliver.command[0] if deliver and deliver.command else None
         missing = program if program and not exists(program, project_folder()) else None
         urn = self._state.store_urn(PARAMETER, to.get("ssm", ""))
@@ -135,7 +135,7 @@ class Deliveries:
         """Says where this program will deliver a new key; and once, that `keep_secret` applies from the next key on."""
         keep, deliver, state = self.keeps(user), self._settings.effective_deliver(user), self._state.user(user)
         place = f"{self._spell.prefix}{self._settings.key_place(self._spell, user, 'keep_secret')}"
-        to = deliver.destinations(user) if deliver else {}
+        to = self._settings.destinations(user)
         to = to if not keep else {kind: where for kind, where in to.items() if kind == "command"}
         if plan.plan.is_new and to and pulumi.runtime.is_dry_run():
             only = "" if keep else "; its secret is kept nowhere else"
@@ -276,8 +276,7 @@ class Deliveries:
         """Secrets that cannot be delivered; and those that are not kept, and that this run would delete or overwrite
         where they were delivered."""
         for user, plan in plans.items():
-            deliver = self._settings.effective_deliver(user)
-            wanted = deliver.destinations(user) if deliver else {}
+            wanted = self._settings.destinations(user)
             lost = (*self._lost(user, plan, wanted), *self._passing.problems(user, plans, self._is_unkept(user, plan)))
             for text in (*lost, *self._undeliverable(user, plan, wanted)):
                 yield Problem(self._spell("users.{}.deliver", user), text)

@@ -78,7 +78,7 @@ class DeliveryCheck:
     is_decided: bool = False
     """Whether the settings decide that it was delivered, which is not recorded."""
     is_held_back: bool = False
-    """Whether it stays until another key can be issued in its place: the command failed with it."""
+    """Whether it stays until another key can be issued in its place: its delivery failed."""
     skipped: tuple[str, ...] = ()
     """What is not done, with the reason and the cure."""
     warnings: tuple[str, ...] = ()

@@ -26,11 +26,11 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import CommandError, project_folder, run_command
 from aws_access_keys.credentials import is_expired, stored_id, stored_key
 from aws_access_keys.rules.keys import is_key_id, key_ids
-from aws_access_keys.rules.names import DESCRIPTION, in_words
+from aws_access_keys.rules.names import DESCRIPTION, described_user, in_words
 from aws_access_keys.rules.problem import Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER, STASH, USER
 from aws_access_keys.settings import DeliverSettings
-from aws_access_keys.state import ComponentState, Delivered, UserState
+from aws_access_keys.state import ComponentState, Delivered, UserState, known_ids
 from aws_access_keys.urns import urn_below
 
 _GONE = ("ResourceNotFoundException", "ParameterNotFound")
@@ -282,7 +282,7 @@ def key_of_another(account: Account, kind: str, name: str, users: Mapping[str, U
         if error.is_denied or error.code == "InvalidKeyId":  # its KMS key is disabled or gone, so nobody can read it
             return None
         raise
-    for key_id in sorted(key_ids(text).difference(*(user.known_ids for user in users.values()))):
+    for key_id in sorted(key_ids(text) - known_ids(users)):
         if (owner := account.owner(key_id)) is not None and owner not in users:
             return f"the access key {key_id} of {owner}"
     return None
@@ -292,10 +292,9 @@ def is_own(account: Account, parameter: str, text: str, users: Mapping[str, User
     """Whether a parameter has a key of these users that the state knows, or something that this program wrote and that
     no longer works. text: its content. Raises AwsQueryError."""
     held = stored_id(text)
-    if any(held in known.known_ids for known in users.values()):
+    if held in known_ids(users):
         return True
-    description = account.parameters([parameter]).get(parameter, {}).get("Description")
-    user = next((user for user in users if DESCRIPTION.format(user) == description), None)
+    user = described_user(account.parameters([parameter]).get(parameter, {}), users)
     if user is None:
         return False
     if held is None:

@@ -14,7 +14,7 @@ from aws_access_keys.rules.resource_types import SECRET
 from aws_access_keys.rules.rotation import RETIRE
 from aws_access_keys.rules.secrets import secret_name
 from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState
+from aws_access_keys.state import ComponentState, known_ids
 from aws_access_keys.urns import component_of
 
 
@@ -22,10 +22,8 @@ def existing_secret_problems(
     settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
 ) -> Iterator[Problem]:
     """Secrets of others into which a key is to be written for the first time."""
-    for user in settings.users_with_key:
-        deliver = settings.effective_deliver(user)
-        store = deliver.secrets_manager if deliver else None
-        if store is None or store.existing is None:
+    for user, store in settings.secrets().items():
+        if store.existing is None:
             continue
         place = "deliver.secrets_manager.existing"
         where = spell(f"users.{{}}.{place}", user) if "deliver" in settings.users[user].given else spell(place)
@@ -102,9 +100,7 @@ def _key_of_another(account: Account, secret: str, user: str, state: ComponentSt
 def existing_facts(settings: AccessSettings, state: ComponentState, account: Account) -> tuple[Facts, Facts]:
     """What is current in those that are written for the first time, and what all are to have. A preview, whose facts
     are not recorded, does not ask."""
-    deliver = {user: settings.effective_deliver(user) for user in settings.users_with_key}
-    stores = [found.secrets_manager for found in deliver.values() if found and found.secrets_manager]
-    existing = [store.existing for store in stores if store.existing is not None]
+    existing = [store.existing for store in settings.secrets().values() if store.existing is not None]
     given = {secret_name(name): name for name in existing}
     facts = Facts()
     for name in set[str]() if pulumi.runtime.is_dry_run() else given.keys() - state.secrets_written:
@@ -139,8 +135,7 @@ def interrupted(
             )
             return
         held = key_ids(text_in_store(account, "secretsmanager", name) or "")
-        ids = {key_id for user in state.users.values() for key_id in user.known_ids}
-        if not any(key_id in ids or account.owner(key_id) in state.users for key_id in held):
+        if not any(key_id in known_ids(state.users) or account.owner(key_id) in state.users for key_id in held):
             return
     except AwsQueryError as error:
         if error.code != "ResourceNotFoundException":

@@ -18,7 +18,6 @@ from aws_access_keys.rules.resource_types import (
     GROUP_POLICY,
     PARAMETER,
     SECRET,
-    SECRET_POLICY,
     USER,
     USER_POLICY,
 )
@@ -65,10 +64,10 @@ def facts_in_state(state: ComponentState, resources: Mapping[str, Any]) -> Facts
     for found in below.outputs(USER, PARAMETER).values():
         kms = kms_key_of(found.get("keyId"), PARAMETER)
         facts[f"parameter {found.get('name')}"] = {"version": version_of(found.get("version")), "kms": kms}
-    policies = below.outputs(USER, SECRET_POLICY)
     for path, found in below.outputs(USER, SECRET).items():
         regions = regions_of(one.get("region") for one in found.get("replicas") or ())
-        readers, kms = _document(policies.get(path, {})), kms_key_of(found.get("kmsKeyId"), SECRET)
+        policy, kms = state.secret_policies.get(path), kms_key_of(found.get("kmsKeyId"), SECRET)
+        readers = digest(policy) if policy else ""
         facts[f"secret {found.get('name')}"] = {"readers": readers, "kms": kms, "replicas": regions}
     return facts
 

@@ -87,22 +87,17 @@ def given_twice(
             for place, key, what in wanted:
                 for why in other_givers(state, kind, name, what, key, stays):
                     yield Problem(place, why)
-    for user in settings.users_with_key:
-        deliver = settings.effective_deliver(user)
-        store = deliver.secrets_manager if deliver else None
-        if store and store.existing is None:
-            name, where = store.stored_name(user, "secrets_manager"), "users.{}.deliver.secrets_manager.readers"
-            secret = state.store_urn(SECRET, name)
-            for arn in (arn for arn, urn in state.in_stack.items() if urn == secret):
-                if store.readers:
-                    found = [*other_givers(state, "secret", arn, RESOURCE_POLICY)]
-                elif name in state.secret_policies:
-                    givers = state.given.get(("secret", arn), {}).get(RESOURCE_POLICY, ())
-                    found = [f"{_BESIDE.format(urn)} {FORGET.format(urn)}" for urn in givers]
-                else:
-                    found = ()
-                for why in found:
-                    yield Problem(spell(where, user), why)
+    for user, store in settings.secrets().items():
+        name, where = store.stored_name(user, "secrets_manager"), "users.{}.deliver.secrets_manager.readers"
+        secret = state.store_urn(SECRET, name)
+        for arn in (arn for arn, urn in state.in_stack.items() if urn == secret):
+            if store.readers:
+                found = other_givers(state, "secret", arn, RESOURCE_POLICY)
+            else:
+                givers = state.given.get(("secret", arn), {}).get(RESOURCE_POLICY, ())
+                beside = givers if name in state.secret_policies else ()
+                found = (f"{_BESIDE.format(urn)} {FORGET.format(urn)}" for urn in beside)
+            yield from (Problem(spell(where, user), why) for why in found)
 
 
 def _wanted(

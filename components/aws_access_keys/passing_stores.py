@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aws_access_keys.planning import UserPlan
-from aws_access_keys.rules.names import DESCRIPTION, in_words
+from aws_access_keys.rules.names import described_user, in_words
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET
 from aws_access_keys.rules.rotation import KeyName
 from aws_access_keys.rules.secrets import readers_in
@@ -26,7 +26,7 @@ class PassingStores:
     def problems(self, user: str, plans: Mapping[str, UserPlan], is_unkept: bool) -> Iterator[str]:
         """Stores that another user has, and that this user cannot have in one update. is_unkept: whether the secret of
         the user's current key, as planned, is not kept."""
-        plan, wanted = plans[user], self._wanted(user)
+        plan, wanted = plans[user], self._settings.destinations(user)
         current = self._state.user(user).key(plan.plan.current.name)
         secret = wanted.get("secretsManager")
         is_written = not is_unkept or plan.plan.is_new or plan.is_moved or plan.expired_on
@@ -70,14 +70,10 @@ class PassingStores:
 
     def _has_other_readers(self, user: str, name: str) -> bool:
         """Whether a secret in the state is another user's, whose readers are not those that this user's is to have."""
-        former = self._run.outputs(self._state.store_urn(SECRET, name)).get("description")
-        is_anothers = former in {DESCRIPTION.format(other) for other in self._state.users if other != user}
+        former = described_user(self._run.outputs(self._state.store_urn(SECRET, name)), self._state.users)
+        is_anothers = former not in (None, user)
         is_anothers |= any(True for _ in self._state.held_by(user, {"secretsManager": name}))
         has = readers_in(self._state.secret_policies.get(name))
-        deliver = self._settings.effective_deliver(user)
-        wants = (deliver.secrets_manager.readers if deliver and deliver.secrets_manager else None) or ()
+        store = self._settings.secret(user)
+        wants = (store.readers if store else None) or ()
         return is_anothers and has != set(wants)
-
-    def _wanted(self, user: str) -> Mapping[str, Any]:
-        deliver = self._settings.effective_deliver(user)
-        return deliver.destinations(user) if deliver else {}

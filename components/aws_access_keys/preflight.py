@@ -67,13 +67,9 @@ def _policies_of_others(
     settings: AccessSettings, spell: Spelling, state: ComponentState, account: Account
 ) -> Iterator[Problem]:
     """Resource policies that somebody gave to secrets of the stack, and that the first `readers` would replace."""
-    for user in settings.users_with_key:
-        deliver = settings.effective_deliver(user)
-        store = deliver.secrets_manager if deliver else None
-        if store is None or not store.readers:
-            continue
+    for user, store in settings.secrets().items():
         name = store.stored_name(user, "secrets_manager")
-        if name not in state.secrets or name in state.secret_policies:
+        if not store.readers or name not in state.secrets or name in state.secret_policies:
             continue
         where = spell("users.{}.deliver.secrets_manager.readers", user)
         try:

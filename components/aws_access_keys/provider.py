@@ -125,6 +125,7 @@ def main() -> None:
     """Serve the package to the engine, whose address is the first argument."""
     server.ProviderServicer = _Servicer  # main() takes none
     # One object for each provider of the program: by it, components of one account are recognized (Run.claim).
-    if create := getattr(server, name := "_create_provider_resource", None):
+    name = "_create_provider_resource"
+    if create := getattr(server, name, None):
         setattr(server, name, cache(create))
     server.main(AccessKeysProvider(), sys.argv[1:])

@@ -13,7 +13,7 @@ from aws_access_keys.key_endings import described, in_parallel, take_back
 from aws_access_keys.renamed import renamed, renamed_text
 from aws_access_keys.rules.keys import delete_command
 from aws_access_keys.rules.leak import DENY_NAME, QUARANTINE
-from aws_access_keys.rules.names import DESCRIPTION
+from aws_access_keys.rules.names import described_user
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET, STASH, USER
 from aws_access_keys.rules.untyped import mapping
@@ -185,7 +185,7 @@ def removed_copies(
         kept = {store.stored_name(user, field) for user, store in stores.items() if store}
         begin = f"{urn_below(state.urn, USER, token)}/"
         had = [found["outputs"] for urn, found in resources.items() if urn.startswith(begin)]
-        users = {str(one.get("name")): _user_of(one.get("description"), state) for one in had}
+        users = {str(one.get("name")): described_user(one, state.users) for one in had}
         found = {*users}
         found |= unkept & state.recorded_parameters if token == PARAMETER else set()
         why = "no user's key is delivered there any more. Applications that read it will fail"
@@ -224,11 +224,6 @@ def removed_copies(
         if user not in settings.users and (command := found_user.delivered_directly.to.get("command")):
             lines.append(f"what the command '{command[0]}' delivered for {user} is not deleted")
     return lines, held
-
-
-def _user_of(description: Any, state: ComponentState) -> str | None:
-    """The user for whom the stack created a store with this description."""
-    return next((user for user in state.users if DESCRIPTION.format(user) == description), None)
 
 
 def renamed_users(

@@ -621,6 +621,20 @@ class AccessSettings(Section):
         own = self.users[user]
         return None if own.key is None else own.deliver if "deliver" in own.given else self.deliver
 
+    def destinations(self, user: str) -> Mapping[str, Any]:
+        """Where a user's key is delivered, as DeliverSettings.destinations has it; empty for nowhere."""
+        deliver = self.effective_deliver(user)
+        return deliver.destinations(user) if deliver else {}
+
+    def secret(self, user: str) -> SecretSettings | None:
+        """What is asked of the secret in Secrets Manager into which a user's key goes; None without one."""
+        deliver = self.effective_deliver(user)
+        return deliver.secrets_manager if deliver else None
+
+    def secrets(self) -> dict[str, SecretSettings]:
+        """User → the same, of those who have one."""
+        return {user: store for user in self.users_with_key if (store := self.secret(user))}
+
     def effective_tags(self, user: str) -> Tags:
         """A user's tags: the user's own over everybody's."""
         return self.tags | self.users[user].tags

@@ -262,6 +262,11 @@ class UserState:
         return key.id in self.handed_over_ids | self.delivered
 
 
+def known_ids(users: Mapping[str, UserState]) -> set[str]:
+    """The same of several users."""
+    return {key_id for user in users.values() for key_id in user.known_ids}
+
+
 @dataclass(frozen=True)
 class ComponentState:
     """All users and groups of one component in the state."""

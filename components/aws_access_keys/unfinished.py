@@ -12,12 +12,9 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.existing_secrets import interrupted
 from aws_access_keys.facts import FIRST_WRITTEN, HAS, Facts, kms_key_of, regions_of, status_of, tag_facts, version_of
 from aws_access_keys.rules.documents import digest
-from aws_access_keys.rules.names import DESCRIPTION
+from aws_access_keys.rules.names import described_user
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import (
-    PARAMETER,
-    SECRET,
-)
+from aws_access_keys.rules.resource_types import PARAMETER, SECRET
 from aws_access_keys.rules.untyped import mapping
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState
@@ -32,7 +29,7 @@ def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
     adopted |= {f"user {name}" for name in settings.users if settings.adopts(name)}
     adopted -= facts.keys()
     found = Facts()
-    for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in (*_LEFT, "secret"))}):
+    for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in _NEW)}):
         has, wants = facts.get(owner, {}), wanted.get(owner, {})
         changed = {
             what: value
@@ -45,6 +42,9 @@ def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
 
 _LEFT = ("group", "user", "parameter")
 """What has something, or is there, that nobody knows of, if it was to be new and is not wanted any more."""
+
+_NEW = (*_LEFT, "secret")
+"""What can have something that nobody knows of, if it was to be new: a secret, readers."""
 
 _GONE_WITH_IT = ("boundary", "key", "kms", "path", "tag")
 """What keeps nothing from being deleted."""
@@ -200,6 +200,5 @@ def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentS
     found = account.parameters([name]).get(name, {})
     if which == "kms":
         return kms_key_of(found.get("KeyId"), PARAMETER)
-    ours = {DESCRIPTION.format(user) for user in state.users}
-    is_ours = f"parameter {name}" in facts or found.get("Description") in ours
+    is_ours = f"parameter {name}" in facts or described_user(found, state.users)
     return version_of(found["Version"]) if found and is_ours else ""

@@ -62,7 +62,20 @@ def put_by_hand(sandbox: Sandbox, store: str, user: str = "test-user") -> tuple[
 
 def put_into_store(sandbox: Sandbox, store: str, key: tuple[str, str], user: str = "test-user") -> None:
     """Put a key into a user's secret or parameter."""
-    text = json.dumps({"aws_access_key_id": key[0], "aws_secret_access_key": key[1]})
+    put_text(sandbox, store, json.dumps({"aws_access_key_id": key[0], "aws_secret_access_key": key[1]}), user)
+
+
+def text_in_store(sandbox: Sandbox, store: str, user: str = "test-user") -> str:
+    """What a consumer reads from a user's secret or parameter."""
+    if store == "secretsManager":
+        return sandbox.client("secretsmanager").get_secret_value(SecretId=f"access-keys/{user}")["SecretString"]
+    found = sandbox.client("ssm").get_parameter(Name=f"/access-keys/{user}", WithDecryption=True)["Parameter"]
+    assert found["Type"] == "SecureString"
+    return found["Value"]
+
+
+def put_text(sandbox: Sandbox, store: str, text: str, user: str = "test-user") -> None:
+    """Put a text into a user's secret or parameter."""
     if store == "ssm":
         sandbox.client("ssm").put_parameter(Name=f"/access-keys/{user}", Value=text, Overwrite=True)
     else:

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.faults.matrix import stored_keys
-from tests.lifecycle.helpers import NewStack, config, in_days, keys_in_iam, works
+from tests.lifecycle.helpers import NewStack, config, in_days, keys_in_iam, put_text, text_in_store, works
 from tests.lifecycle.stack import Sandbox
 
 COMMAND = [sys.executable, "-c", "import sys; sys.stdin.read()"]
@@ -18,13 +18,7 @@ COMMAND = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
 def read(sandbox: Sandbox, store: str) -> tuple[str, str]:
     """The key that a consumer reads from a store."""
-    if store == "secretsManager":
-        text = sandbox.client("secretsmanager").get_secret_value(SecretId="access-keys/test-user")["SecretString"]
-    else:
-        answer = sandbox.client("ssm").get_parameter(Name="/access-keys/test-user", WithDecryption=True)
-        assert answer["Parameter"]["Type"] == "SecureString"
-        text = answer["Parameter"]["Value"]
-    key = json.loads(text)
+    key = json.loads(text_in_store(sandbox, store))
     return key["aws_access_key_id"], key["aws_secret_access_key"]
 
 
@@ -441,35 +435,22 @@ def test_a_previous_key_that_somebody_put_back_in_a_form_of_their_own_is_not_ret
     new_stack: NewStack, sandbox: Sandbox, is_kept: bool, kind: str
 ) -> None:
     stack, delivered = new_stack(), list[str]()
-    deliver = {kind: {"name": "/store", "fields": {"id": "username", "secret": "password"}}}
+    deliver = {kind: {"fields": {"id": "username", "secret": "password"}}}
     for serial in (1, 2):
         stack.write({**config(serial=serial, keepSecret=is_kept), "deliver": deliver})
         stack.up()
-        delivered.append(_text(sandbox, kind))
+        delivered.append(text_in_store(sandbox, kind))
     old = json.loads(delivered[0])
     usual = {"aws_access_key_id": old["username"], "aws_secret_access_key": old["password"]}
     edited = json.dumps({"password": old["password"], "username": old["username"], "region": "us-east-1", **usual})
-    _put(sandbox, kind, edited)
+    put_text(sandbox, kind, edited)
     stack.write({**config(serial=2, previous="deleted", keepSecret=is_kept), "deliver": deliver})
     refused = stack.up(check=False)
     assert f"the access key {old['username']} of test-user is not retired, because " in refused.text
     assert keys_in_iam(sandbox)[old["username"]] == "Active"
-    _put(sandbox, kind, delivered[1])
+    put_text(sandbox, kind, delivered[1])
     stack.up()
     assert old["username"] not in keys_in_iam(sandbox)
-
-
-def _text(sandbox: Sandbox, kind: str) -> str:
-    if kind == "ssm":
-        return sandbox.client("ssm").get_parameter(Name="/store", WithDecryption=True)["Parameter"]["Value"]
-    return sandbox.client("secretsmanager").get_secret_value(SecretId="/store")["SecretString"]
-
-
-def _put(sandbox: Sandbox, kind: str, text: str) -> None:
-    if kind == "ssm":
-        sandbox.client("ssm").put_parameter(Name="/store", Value=text, Overwrite=True)
-    else:
-        sandbox.client("secretsmanager").put_secret_value(SecretId="/store", SecretString=text)
 
 
 @pytest.mark.long

@@ -186,6 +186,15 @@ def _stored_name_problem(store: str, name: str) -> str | None:
 
 DESCRIPTION = "Access key of IAM user {}"
 """The description of the secret or parameter that a stack creates for a user."""
+
+
+def described_user(store: Mapping[str, Any], users: Iterable[str]) -> str | None:
+    """The user among these for whom a secret or parameter was created, by its description. store: what AWS or the state
+    has of it."""
+    description = store.get("description", store.get("Description"))
+    return next((user for user in users if DESCRIPTION.format(user) == description), None)
+
+
 _WHERE = {
     "secretsManager": "the secret '{}' in Secrets Manager",
     "existingSecret": "the secret '{}' in Secrets Manager",
