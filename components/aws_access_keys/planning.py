@@ -141,6 +141,7 @@ class _Planner:
     def plan(self) -> UserPlan:
         """The plan. Raises KeyLimitError."""
         takes_over = self.adopted if self.state.takes_over(self.adopted) else None
+        self._check_secret()
         self.delivery.check()
         self.skipped += self.delivery.skipped
         self.warnings += self.delivery.warnings
@@ -187,6 +188,21 @@ class _Planner:
             is_untouched=self.delivery.is_untouched,
             is_withheld=self.delivery.is_withheld,
             undecided=self.delivery.undecided,
+        )
+
+    def _check_secret(self) -> None:
+        """Whether somebody can have the secret of the newest key. Raises KeyLimitError."""
+        newest = next(iter(self.state.keys), None)
+        if newest is None or newest.id not in self.state.secretless or self._has_expired:
+            return
+        if newest.id in {*self.state.handed_over_ids, self.adopted, self.state.adopted}:
+            return
+        adopt = f"{self.spell.prefix}{self.spell('users.{}.key.adopt.id', self.user)}"
+        raise KeyLimitError(
+            f"{self.delivery.place}: the state has the access key {newest.id} of {self.user} from an update that "
+            "failed, without its secret, as where the aws provider could not encrypt it. Nobody can use it. Delete it, "
+            f"then run `pulumi refresh` and `pulumi up` for another one: {self._delete_command(newest.id)}. If it was "
+            f"imported by hand, set {adopt} to it instead. Nothing was changed."
         )
 
     def _new_key(self, keys: Sequence[Key], takes_over: str | None) -> KeyName | None:

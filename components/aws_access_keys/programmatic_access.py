@@ -55,7 +55,7 @@ from aws_access_keys.settings import (
 from aws_access_keys.state import THIS_RUN, ComponentState, KeyPlans, RunRecord, UserState, regions_of_stores
 from aws_access_keys.state_reading import read_state
 from aws_access_keys.takeover import is_listing
-from aws_access_keys.unfinished import changes, unfinished
+from aws_access_keys.unfinished import changes, foreign_policies, unfinished
 from aws_access_keys.updating import is_update
 from aws_access_keys.validation import SettingsError, pgp_problems, refuse, rule_problems
 
@@ -408,7 +408,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self._changes = changes(facts | existing, wanted, settings)
         is_first = any(owner.startswith(FIRST_WRITTEN) and owner not in facts for owner in self._changes)
         self._number = {THIS_RUN: state.number + 1} if is_first else {}
-        return list(unfinished(state.changes, facts, wanted, state, places, self._spell, self._account))
+        left = list(unfinished(state.changes, facts, wanted, state, places, self._spell, self._account))
+        if self._is_listing:
+            return left
+        return [*left, *foreign_policies(facts, wanted, settings, state, self._spell, self._account)]
 
     def _register_all(self, run: Run, state: ComponentState, guard: RetireGuard, plans: Mapping[str, UserPlan]) -> None:
         settings = self._settings.with_tags(self._kept_tags)

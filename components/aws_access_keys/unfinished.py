@@ -8,11 +8,15 @@ is looked up in AWS.
 
 from collections.abc import Iterator, Mapping
 
+import pulumi
+
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.existing_secrets import interrupted
 from aws_access_keys.facts import FIRST_WRITTEN, HAS, Facts, kms_key_of, regions_of, status_of, tag_facts, version_of
+from aws_access_keys.key_endings import in_parallel
 from aws_access_keys.rules.documents import digest
 from aws_access_keys.rules.names import described_user
+from aws_access_keys.rules.networks import ALLOW_FROM
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET
 from aws_access_keys.rules.untyped import mapping
@@ -25,9 +29,7 @@ def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
 
     What a group or user has beside it that is adopted now is somebody else's.
     """
-    adopted = {f"group {name}" for name, group in settings.groups.items() if group.adopt}
-    adopted |= {f"user {name}" for name in settings.users if settings.adopts(name)}
-    adopted -= facts.keys()
+    adopted = _adopted(settings) - facts.keys()
     found = Facts()
     for owner in sorted({*facts, *(owner for owner in wanted if owner.split(" ")[0] in _NEW)}):
         has, wants = facts.get(owner, {}), wanted.get(owner, {})
@@ -38,6 +40,54 @@ def changes(facts: Facts, wanted: Facts, settings: AccessSettings) -> Facts:
         }
         found |= {owner: changed} if changed else {}
     return found
+
+
+def _adopted(settings: AccessSettings) -> set[str]:
+    groups = {f"group {name}" for name, group in settings.groups.items() if group.adopt}
+    return groups | {f"user {name}" for name in settings.users if settings.adopts(name)}
+
+
+def foreign_policies(
+    facts: Facts, wanted: Facts, settings: AccessSettings, state: ComponentState, spell: Spelling, account: Account
+) -> Iterator[Problem]:
+    """Inline policies that IAM has, that no update of this stack wrote, and that the settings would replace by others.
+
+    Asked about those only that are new to a group or user who exists already.
+    """
+    exist = facts.keys() | _adopted(settings)
+    new = [
+        (owner, what)
+        for owner, wants in wanted.items()
+        if owner in exist
+        for what in wants
+        if what.startswith("inline ") and what not in {**facts.get(owner, {}), **state.changes.get(owner, {})}
+    ]
+
+    def check(asked: tuple[str, str]) -> Problem | None:
+        owner, what = asked
+        kind, name = owner.split(" ", 1)
+        policy = what.removeprefix("inline ")
+        place, other = spell(f"{kind}s.{{}}.allow_from", name), "Remove the setting"
+        if policy != ALLOW_FROM:
+            place = spell(f"{kind}s.{{}}.inline.{{}}", name, policy)
+            other = "Choose another name, write the document that IAM has"
+        try:
+            actual = _in_aws(account, kind, name, what, state, facts)
+        except AwsQueryError as error:
+            if error.is_denied and pulumi.runtime.is_dry_run():
+                return None  # who may only preview need not read it; the update does
+            cure = error.cure(f"iam:Get{kind.capitalize()}Policy")
+            return Problem(place, f"whether the {kind} has such a policy could not be checked ({error}). {cure}")
+        if actual in ("", wanted[owner][what]):
+            return None
+        delete = f"aws iam delete-{kind}-policy --{kind}-name {name} --policy-name {policy}"
+        return Problem(
+            place,
+            f"IAM has an inline policy '{policy}' of this {kind}, which is not from this stack and would be replaced. "
+            f"{other}, or delete that policy: `{delete}`.",
+        )
+
+    yield from filter(None, in_parallel(check, new))
 
 
 _LEFT = ("group", "user", "parameter")

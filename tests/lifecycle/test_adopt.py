@@ -58,6 +58,32 @@ def test_what_the_settings_do_not_have_stays(new_stack: NewStack, sandbox: Sandb
     assert tags(sandbox) == {"cost": "42"}
 
 
+def test_an_inline_policy_that_is_not_the_stacks_is_not_replaced(
+    new_stack: NewStack, sandbox: Sandbox, existing: str
+) -> None:
+    stack, iam = new_stack(), sandbox.client("iam")
+    iam.put_user_policy(UserName="bob", PolicyName="allow-from", PolicyDocument=OWN)
+    group: dict[str, Any] = {"path": "/data/", "adopt": True, "inline": {"old": {**json.loads(OWN), "Id": "mine"}}}
+    user: dict[str, Any] = {"groups": ["team"], "adopt": True}
+    stack.write({"groups": {"team": group}, "users": {"ann": user}})
+    for run in (stack.preview, stack.up):
+        text = run(check=False).text
+        assert "groups.team.inline.old: IAM has an inline policy 'old' of this group" in text
+        assert "`aws iam delete-group-policy --group-name team --policy-name old`" in text
+    assert iam.get_group_policy(GroupName="team", PolicyName="old")["PolicyDocument"] == json.loads(OWN)
+    group["inline"] = {"old": json.loads(OWN)}
+    stack.write({"groups": {"team": group}, "users": {"ann": user, "bob": user}})
+    stack.up()
+    group["inline"] = {"old": {**json.loads(OWN), "Id": "mine"}}
+    stack.write({"groups": {"team": group}, "users": {"ann": user, "bob": user}})
+    stack.up()
+    assert iam.get_group_policy(GroupName="team", PolicyName="old")["PolicyDocument"]["Id"] == "mine", "now it is ours"
+    stack.write({"groups": {"team": group}, "users": {"ann": user, "bob": {**user, "allowFrom": ["8.8.8.0/24"]}}})
+    refused = stack.up(check=False).text
+    assert "users.bob.allowFrom: IAM has an inline policy 'allow-from' of this user" in refused
+    assert "Remove the setting, or delete that policy: `aws iam delete-user-policy --user-name bob" in refused
+
+
 def test_an_existing_key_is_taken_over_with_the_user_and_its_tags(
     new_stack: NewStack, sandbox: Sandbox, existing: str
 ) -> None:

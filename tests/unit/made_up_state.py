@@ -56,11 +56,13 @@ class MadeUpState:
         expired: str | None = None,
         lost: Sequence[str] = (),
         adopts: str | None = None,
+        secretless: Sequence[str] = (),
     ) -> "MadeUpState":
         """A user and the keys with these names, newest first.
 
         handed_over: the keys that the last finished run registered. planned: those that the last run wanted. Default of
         both: all keys. retired: the key that the settings made inactive. adopts: the id of the key that was adopted.
+        secretless: the keys whose secret is not in the state.
         """
         self.add(USER, f"{self.name}/{user}", {"name": user, "permissionsBoundary": boundary})
         membership = f"{USER}$aws:iam/userGroupMembership:UserGroupMembership"
@@ -69,7 +71,8 @@ class MadeUpState:
             status = "Inactive" if key in inactive else "Active"
             name = f"{self.name}/{user}/{key}"
             outputs = {"id": key_id(name), "status": status, "createDate": f"{created}T00:00:00Z"}
-            outputs["secret"] = f"secret-of-{name}"
+            if key not in secretless:
+                outputs["secret"] = f"secret-of-{name}"
             self.add(f"{USER}$aws:iam/accessKey:AccessKey", name, outputs)
         registered = [
             {"id": key_id(f"{user}/{key}"), "name": key, "status": "Inactive" if key in inactive else "Active"}

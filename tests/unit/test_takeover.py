@@ -275,6 +275,8 @@ def test_everything_of_groups_users_and_keys_is_read() -> None:
             resource("policy_attachment", users=["ann"], groups=None, policy_arn=OWN),
             resource("group_policy", group="web", name="own"),
             resource("access_key", user="ann", id="AKIA1", secret=None, encrypted_secret="c", key_fingerprint="f"),
+            resource("group_policies_exclusive", group_name="web", policy_names=["own"]),
+            resource("user_policy_attachments_exclusive", user_name="ann", policy_arns=[]),
             resource("role", name="other"),
         )
     )
@@ -282,7 +284,10 @@ def test_everything_of_groups_users_and_keys_is_read() -> None:
     assert found.held == {("user", "ann", OWN), ("group", "web", "own"), ("user", "ann", "AKIA1")}
     assert found.keys == {"AKIA1": {"encryptedSecret": "c", "keyFingerprint": "f"}}
     assert found.accounts == {"123456789012"}
-    assert found.addresses_of({("group", "web")}) == ["module.a.aws_iam_group.x", "aws_iam_group_policy.x"]
+    exclusive = "aws_iam_group_policies_exclusive.x"
+    of_group = ["module.a.aws_iam_group.x", "aws_iam_group_policy.x", exclusive]
+    assert found.addresses_of({("group", "web")}) == of_group, "what would remove the policies of others goes, too"
+    assert "aws_iam_user_policy_attachments_exclusive.x" in found.addresses_of({("user", "ann")})
 
 
 def test_the_output_of_terraform_show_is_read() -> None:

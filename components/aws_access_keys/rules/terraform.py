@@ -145,6 +145,10 @@ def _add(state: TerraformState, resource: Resource) -> None:
             held = [("user", values["user"], group) for group in values["groups"]]
         case "group_membership":
             held = [("user", user, values["group"]) for user in values["users"]]
+        case "group_policies_exclusive" | "group_policy_attachments_exclusive":
+            state.addresses.append((resource.address, frozenset({("group", values["group_name"])})))
+        case "user_policies_exclusive" | "user_policy_attachments_exclusive":
+            state.addresses.append((resource.address, frozenset({("user", values["user_name"])})))
         case "access_key":
             held = [("user", values["user"], values["id"])]
             known = {name: values[attribute] for attribute, name in _OUTPUTS.items() if values.get(attribute)}
