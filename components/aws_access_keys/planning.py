@@ -191,19 +191,14 @@ class _Planner:
         )
 
     def _check_secret(self) -> None:
-        """Whether somebody can have the secret of the newest key. Raises KeyLimitError."""
+        """Raises KeyLimitError where nobody has the secret of the newest key."""
         newest = next(iter(self.state.keys), None)
-        if newest is None or newest.id not in self.state.secretless or self._has_expired:
-            return
-        if newest.id in {*self.state.handed_over_ids, self.adopted, self.state.adopted}:
-            return
-        adopt = f"{self.spell.prefix}{self.spell('users.{}.key.adopt.id', self.user)}"
-        raise KeyLimitError(
-            f"{self.delivery.place}: the state has the access key {newest.id} of {self.user} from an update that "
-            "failed, without its secret, as where the aws provider could not encrypt it. Nobody can use it. Delete it, "
-            f"then run `pulumi refresh` and `pulumi up` for another one: {self._delete_command(newest.id)}. If it was "
-            f"imported by hand, set {adopt} to it instead. Nothing was changed."
-        )
+        if newest and newest.id in self.state.lost_secrets - self.state.handed_over_ids and not self._has_expired:
+            raise KeyLimitError(
+                f"{self.delivery.place}: the last update could not encrypt the secret of the access key {newest.id} of "
+                f"{self.user}, so nobody has it. Correct pgpKey, delete the key, and run `pulumi refresh` and `pulumi "
+                f"up` for another one: {self._delete_command(newest.id)}. Nothing was changed."
+            )
 
     def _new_key(self, keys: Sequence[Key], takes_over: str | None) -> KeyName | None:
         """The key that is to be issued or taken over; None if there is none, or if what is in the way was reported."""

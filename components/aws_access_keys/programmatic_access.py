@@ -231,11 +231,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         before = {user: found for user, found in before.items() if found.keys}
         undecided = {user: found.undecided for user, found in before.items()}
         undecided |= {user: plan.undecided for user, plan in plans.items()}
+        adopts = {
+            user: str(found.adopting)
+            for user in users
+            if (found := self._state.user(user)).adopting in {key.id for key in found.keys}
+        }
         planned = {user: list(found.planned) for user, found in before.items() if found.planned}
         return RunRecord(
             plans=planned | {user: [str(key.name) for key in plan.plan.keys] for user, plan in plans.items()},
             idle_days={user: days for user in users if (days := guard.idle_days(user))},
-            adopts={user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt},
+            adopts=adopts | {user: key.adopt.id for user in plans if (key := self._settings.effective_key(user)).adopt},
             retired={user: str(key.name) for user, plan in plans.items() if (key := plan.retired_key)},
             expired={user: plan.expired_on.isoformat() for user, plan in plans.items() if plan.expired_on},
             lost={user: [key_id for owner, key_id in left if owner == user] for user, _ in left},

@@ -194,8 +194,8 @@ class UserState:
     """The AWS account of the user."""
     unkept: frozenset[str] = frozenset()
     """The ids of the keys whose secret is not kept."""
-    secretless: frozenset[str] = frozenset()
-    """The ids of the others whose secret the state has not: adopted ones, and those whose secret was lost."""
+    lost_secrets: frozenset[str] = frozenset()
+    """The ids of the keys whose secret nobody has, because the provider could not encrypt it to an OpenPGP key."""
     keep_secret: bool = True
     """What the last run's settings asked for."""
     delivered_directly: Delivered = field(default_factory=Delivered)

@@ -59,7 +59,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     record = RunRecord.of_outputs(plans.get("", {}))
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     registered = mapping(own.get("keys"))
-    keys, unkept, encrypted, secretless = _keys(below, record, registered)
+    keys, unkept, encrypted, lost_secrets = _keys(below, record, registered)
     secrets = below.outputs(USER, SECRET)
     stashes = below.outputs(USER, STASH)
     direct = _delivered_directly(stashes, secrets, record.writing)
@@ -114,7 +114,7 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
             account_id=arn.split(":")[4] if (arn := exist.get(user, {}).get("arn")) else None,
             unkept=frozenset(key.id for key in of_user if key.id in unkept),
-            secretless=frozenset(key.id for key in of_user if key.id in secretless),
+            lost_secrets=frozenset(key.id for key in of_user if key.id in lost_secrets),
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
             kept_tags=mapping(record.tags.get(user)),
@@ -204,12 +204,12 @@ class Below(NamedTuple):
 def _keys(
     below: Below, record: RunRecord, registered: Mapping[str, Any]
 ) -> tuple[dict[str, tuple[Key, ...]], set[str], set[str], set[str]]:
-    """User → keys, newest first; the ids of those whose secret is not kept, is encrypted, and is not in the state.
+    """User → keys, newest first; the ids of those whose secret is not kept, is encrypted, and was lost.
 
     registered: user → the keys that the last finished run handed over.
     """
     keys: dict[str, list[Key]] = {}
-    unkept, encrypted, secretless = set[str](), set[str](), set[str]()
+    unkept, encrypted, lost_secrets = set[str](), set[str](), set[str]()
     for path, found in below.outputs(USER, KEY).items():
         user, _, name = path.rpartition("/")
         if not (parsed := KeyName.parse(name)) or not isinstance(found.get("id"), str):
@@ -218,8 +218,8 @@ def _keys(
             unkept.add(found["id"])
         elif found.get("keyFingerprint"):
             encrypted.add(found["id"])
-        elif not found.get("secret"):
-            secretless.add(found["id"])
+        elif found.get("pgpKey"):  # the provider could not encrypt it
+            lost_secrets.add(found["id"])
         is_active = found.get("status") != "Inactive"
         # Only what a finished run saw: in one that failed, somebody else may have deactivated the key afterwards.
         seen = mapping(mapping(registered.get(user)).get("previous"))
@@ -229,7 +229,7 @@ def _keys(
         late = date.fromisoformat(now["handedOver"]) if now.get("id") == found["id"] and "handedOver" in now else None
         keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired, late))
     newest_first = {user: tuple(sorted(found, key=lambda key: key.name, reverse=True)) for user, found in keys.items()}
-    return newest_first, unkept, encrypted, secretless
+    return newest_first, unkept, encrypted, lost_secrets
 
 
 def _delivered_directly(

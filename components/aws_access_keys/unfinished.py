@@ -84,7 +84,7 @@ def foreign_policies(
         return Problem(
             place,
             f"IAM has an inline policy '{policy}' of this {kind}, which is not from this stack and would be replaced. "
-            f"{other}, or delete that policy: `{delete}`.",
+            f"{other}; or delete that policy, right before the update, which then creates the new one: `{delete}`.",
         )
 
     yield from filter(None, in_parallel(check, new))

@@ -241,6 +241,31 @@ def test_adopting_says_what_it_would_change(new_stack: NewStack, sandbox: Sandbo
     assert stack.preview("--expect-no-changes").changes == {}
 
 
+@pytest.mark.long
+def test_a_user_whose_adoption_failed_is_not_deleted_as_if_it_were_the_stacks_own(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="by-hand")
+    key_id = iam.create_access_key(UserName="by-hand")["AccessKey"]["AccessKeyId"]
+    stack, settings = new_stack(), config("by-hand", adopt={"id": key_id})
+    settings["users"]["bob"] = {"groups": ["test"]}
+    for key in (settings["users"]["by-hand"]["key"], {}, {}):  # it shows as imported
+        sandbox.control.fail("CreateAccessKey", "AccessDenied")
+        settings["users"]["by-hand"]["key"] = key
+        stack.write(settings)
+        assert stack.up(check=False).code != 0
+    del settings["users"]["by-hand"]
+    stack.write(settings)
+    for run in (stack.preview, stack.up):
+        assert f"the run that was to adopt the access key {key_id} failed" in run(check=False).text
+    assert keys_in_iam(sandbox, "by-hand") == {key_id: "Active"}
+    settings["users"]["by-hand"] = {"groups": ["test"]}
+    stack.write(settings)
+    stack.up()
+    assert keys_in_iam(sandbox, "by-hand") == {key_id: "Active"}
+
+
 def test_a_secret_in_the_clear_is_refused(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(config("by-hand", adopt={"id": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI"}))

@@ -56,13 +56,13 @@ class MadeUpState:
         expired: str | None = None,
         lost: Sequence[str] = (),
         adopts: str | None = None,
-        secretless: Sequence[str] = (),
+        lost_secrets: Sequence[str] = (),
     ) -> "MadeUpState":
         """A user and the keys with these names, newest first.
 
         handed_over: the keys that the last finished run registered. planned: those that the last run wanted. Default of
         both: all keys. retired: the key that the settings made inactive. adopts: the id of the key that was adopted.
-        secretless: the keys whose secret is not in the state.
+        lost_secrets: the keys whose secret could not be encrypted.
         """
         self.add(USER, f"{self.name}/{user}", {"name": user, "permissionsBoundary": boundary})
         membership = f"{USER}$aws:iam/userGroupMembership:UserGroupMembership"
@@ -71,8 +71,7 @@ class MadeUpState:
             status = "Inactive" if key in inactive else "Active"
             name = f"{self.name}/{user}/{key}"
             outputs = {"id": key_id(name), "status": status, "createDate": f"{created}T00:00:00Z"}
-            if key not in secretless:
-                outputs["secret"] = f"secret-of-{name}"
+            outputs |= {"pgpKey": "a key"} if key in lost_secrets else {"secret": f"secret-of-{name}"}
             self.add(f"{USER}$aws:iam/accessKey:AccessKey", name, outputs)
         registered = [
             {"id": key_id(f"{user}/{key}"), "name": key, "status": "Inactive" if key in inactive else "Active"}
