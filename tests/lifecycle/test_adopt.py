@@ -81,7 +81,7 @@ def test_an_inline_policy_that_is_not_the_stacks_is_not_replaced(
     stack.write({"groups": {"team": group}, "users": {"ann": user, "bob": {**user, "allowFrom": ["8.8.8.0/24"]}}})
     refused = stack.up(check=False).text
     assert "users.bob.allowFrom: IAM has an inline policy 'allow-from' of this user" in refused
-    assert "Remove the setting; or delete that policy right before the update" in refused
+    assert "Remove the setting; or delete that policy, right before the update" in refused
 
 
 def test_an_existing_key_is_taken_over_with_the_user_and_its_tags(
