@@ -223,7 +223,8 @@ class UserKeys:
             if secret:
                 place = f"{self.spell.prefix}{self.spell('users.{}.key.adopt.secret', self.user_name)}"
                 given = place if secret == adopted_secret else None
-                await wait_until_accepted(self.account, user, key_id, secret, given=given)
+                is_new = key_id not in self.state.handed_over_ids
+                await wait_until_accepted(self.account, user, key_id, secret, given=given, is_new=is_new)
             else:
                 reason = "is encrypted to the user's OpenPGP key" if self.settings.pgp_key else "is unknown"
                 pulumi.log.info(f"the access key {key_id} of user {user} was not verified because its secret {reason}")

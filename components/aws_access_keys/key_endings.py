@@ -180,9 +180,9 @@ def still_active(
             continue
         for key in found:
             if key.id in handed_over:
-                text = f"the access key {key.id} of {user} still works, although {why}: the state lost it. Deactivate"
-                command = status_command(user, key.id, "Inactive")
-                problems[user, key.id] = Problem(spell("users.{}.key", user), f"{text} it: {command}")
+                text = f"an access key of {user} still works, although {why}: {described(key, account)}. The state lost"
+                cure = f"it. If nobody uses it, deactivate it: {status_command(user, key.id, 'Inactive')}"
+                problems[user, key.id] = Problem(spell("users.{}.key", user), f"{text} {cure}")
             else:
                 warnings.append(unmanaged_key(user, key, account))
     return problems, warnings

@@ -313,9 +313,9 @@ class _Planner:
                 continue
             if newer:
                 self._skip(
-                    f"{stays}: IAM has a newer key, {newer}, that the state does not have. If an older state was "
-                    f"restored, restore a newer one, or set adopt to {{id: {newer}}}; otherwise delete that key: "
-                    f"{self._delete_command(newer)}"
+                    f"{stays}: IAM has a newer key that the state does not have, {described(newer, self.account)}. If "
+                    f"an older state was restored, restore a newer one. If that key is in use, set adopt to {{id: "
+                    f"{newer.id}}}; if nobody uses it, delete it: {self._delete_command(newer.id)}"
                 )
                 found.add(key.name)
             elif is_leaked:
@@ -326,12 +326,12 @@ class _Planner:
                 found.add(key.name)
         return found
 
-    def _newer_than(self, key: Key) -> str | None:
-        """The id of a key that was created after another one, and that the state does not have."""
-        created = {one.id: one.created for one in self.account.list_access_keys(self.user)}
+    def _newer_than(self, key: Key) -> AccessKeyMetadata | None:
+        """A key that was created after another one, and that the state does not have."""
+        listed = self.account.list_access_keys(self.user)
+        created = next((one.created for one in listed if one.id == key.id), None)
         known = {*self._state_ids(), self.adopted}
-        newer = [one for one in created if one not in known and key.id in created and created[one] > created[key.id]]
-        return newer[0] if newer else None
+        return next((one for one in listed if one.id not in known and created and one.created > created), None)
 
     def _kept(self, plan: KeyPlan, keys: Sequence[Key]) -> set[KeyName]:
         """The keys that stay as they are, whatever the plan is; each is reported."""

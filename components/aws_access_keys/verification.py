@@ -21,12 +21,19 @@ class NotAcceptedError(pulumi.RunError):
 
 
 async def wait_until_accepted(
-    account: Account, user: str, key_id: str, secret: str, is_kept: bool = True, given: str | None = None
+    account: Account,
+    user: str,
+    key_id: str,
+    secret: str,
+    is_kept: bool = True,
+    given: str | None = None,
+    is_new: bool = True,
 ) -> None:
-    """Try a new key with STS GetCallerIdentity until AWS accepts it, backing off from 0.2 to 5 seconds.
+    """Try a key with STS GetCallerIdentity until AWS accepts it, backing off from 0.2 to 5 seconds.
 
     Raises NotAcceptedError after VERIFY_TIMEOUT seconds, or at once on an error that waiting does not change. is_kept:
     whether the next run knows the secret, too. given: where the settings have the secret, of an existing key.
+    is_new: whether nobody can have the key yet.
     """
     from botocore.exceptions import ClientError
 
@@ -34,14 +41,15 @@ async def wait_until_accepted(
         client: Any = await asyncio.to_thread(account.sts_client_of, key_id, secret)
     except AwsQueryError as error:
         raise NotAcceptedError(
-            f"the new access key {key_id} of user {user} could not be verified ({error}). The key is in the state, and "
+            f"the access key {key_id} of user {user} could not be verified ({error}). The key is in the state, and "
             "the key before it was not touched. Fix the credentials with which Pulumi runs, and run `pulumi up` again."
         ) from None
     delete = delete_command(user, key_id)
+    kind = "adopted " if given else "new " if is_new else ""
     again = f"to keep waiting; for another key, delete this one first: {delete}, pulumi refresh, pulumi up."
     if not is_kept:
         again = "for another key in its place: the secret of this one is not kept."
-    if given:
+    if given or not is_new:
         again = "to try again. Its users may use it: only the trial failed."
     began, pause, waiting = time.monotonic(), 0.2, False
     while True:
@@ -57,18 +65,18 @@ async def wait_until_accepted(
                     "delivered, and the key was not touched. Correct the secret."
                 ) from None
             if not temporary or waited + pause > VERIFY_TIMEOUT:
-                which = f"{'adopted' if given else 'new'} access key {key_id} of user {user}"
+                which = f"{kind}access key {key_id} of user {user}"
                 raise NotAcceptedError(
                     f"AWS does not accept the {which} ({code}, after {waited:.0f} seconds). The key is in the state, "
                     f"and the key before it was not touched. Run `pulumi up` again {again}"
                 ) from None
             if not waiting:
-                pulumi.log.info(f"waiting for AWS to accept the new access key {key_id} of user {user} ...")
+                pulumi.log.info(f"waiting for AWS to accept the {kind}access key {key_id} of user {user} ...")
                 waiting = True
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
         else:
             if waiting:
                 waited = time.monotonic() - began
-                pulumi.log.info(f"AWS accepts the new access key {key_id} of user {user}, after {waited:.0f} seconds")
+                pulumi.log.info(f"AWS accepts the {kind}access key {key_id} of user {user}, after {waited:.0f} seconds")
             return

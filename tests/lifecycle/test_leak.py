@@ -193,6 +193,24 @@ def test_the_key_is_stopped_even_if_the_output_cannot_be_written(
 
 
 @pytest.mark.long
+def test_a_key_that_a_program_has_without_the_component_is_named_with_what_would_activate_it(
+    new_stack: NewStack, sandbox: Sandbox, ann: tuple[str, str]
+) -> None:
+    stack = new_stack()
+    stack.write(config())
+    stack.run(
+        "import", "aws:iam/accessKey:AccessKey", "old", ann[0], "--yes", "--protect=false", "--generate-code=false"
+    )
+    done = leak(sandbox, stack.folder, ann[0], "--stack", stack.name)
+    assert not works(sandbox, ann)
+    told = f"Stack {stack.name} has the key as a resource of its own, urn:pulumi:{stack.name}::"
+    assert told in done.stdout
+    assert "Set its status to Inactive there" in done.stdout
+    assert done.returncode == 1, "there is something left to do"
+    assert "Set its status to Active there" in leak(sandbox, stack.folder, ann[0], "--undo").stdout
+
+
+@pytest.mark.long
 def test_undo_activates_no_key_that_was_inactive_before(sandbox: Sandbox, ann: tuple[str, str], tmp_path: Path) -> None:
     sandbox.client("iam").update_access_key(UserName="ann", AccessKeyId=ann[0], Status="Inactive")
     leak(sandbox, tmp_path, ann[0])

@@ -717,7 +717,8 @@ def test_status_activates_no_key_that_is_older_than_one_that_the_state_does_not_
     aws.created_on = {"AKIA-newer": CREATED + timedelta(days=1)}
     plan = ann(aws, MadeUpState().user("ann", "1", inactive=["1"]), KeyRules(status="active"))
     assert plan.plan.current.status is None
-    assert "IAM has a newer key, AKIA-newer, that the state does not have" in plan.skipped[0]
+    assert "IAM has a newer key that the state does not have, AKIA-newer (active, created" in plan.skipped[0]
+    assert f"if nobody uses it, delete it: {DELETE} AKIA-newer" in plan.skipped[0]
 
 
 # ---- whenIdle

@@ -16,8 +16,8 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.cli.rotate import as_listed, edit, entry_of, in_project, update_warnings
 from aws_access_keys.cli.stack import (
     StackError,
-    keys_in_state,
     list_stacks,
+    owned,
     selected_stack,
     stack_config,
     stack_keys,
@@ -26,6 +26,7 @@ from aws_access_keys.cli.usage import Looked, as_data, as_text, look_up
 from aws_access_keys.iam import format_error, sdk_errors
 from aws_access_keys.rules import leak as rules
 from aws_access_keys.rules.keys import delete_command, status_command
+from aws_access_keys.rules.resource_types import COMPONENT
 from aws_access_keys.session import session_for
 
 Say = Callable[[str], None]
@@ -114,8 +115,8 @@ class _Answer:
         self.is_off = True
         """Whether the key is inactive by now."""
         self._behind = timedelta()
-        self.unfinished = ""
-        """The stack whose state has the key from an update that failed."""
+        self.resource: tuple[str, str] | None = None
+        """The stack whose state has the key, though not its outputs, and the URN."""
         self.before: datetime | None = None
 
     # ---- whose it is
@@ -270,34 +271,27 @@ class _Answer:
         others: list[str] = (self._tried(list_stacks) if self.in_project else None) or []
         stacks = [*([self.stack] if self.stack else []), *(stack for stack in others if stack != self.stack)]
         for stack in stacks:
+            keys: dict[str, Any] = {}
             try:
-                keys: dict[str, Any] = stack_keys(stack)["keys"]
+                keys = stack_keys(stack)["keys"]
             except StackError as error:
                 if "no access keys yet" not in error.message:
                     self._problem(f"Stack {stack} cannot be read: {error.message}")
-                continue
+                    continue
             for user, part in keys.items():
                 for role in ("current", "previous"):
                     if part and part.get(role) and part[role]["id"] == self.key_id:
                         self.owner = Owner(stack, user.rpartition("/")[2], role, part)
                         return
-            if self.key_id in (self._tried(partial(keys_in_state, stack)) or {}):
-                self.unfinished = stack
+            found = self._tried(partial(owned, stack))
+            if resource := found.keys.get(self.key_id) if found else None:
+                self.resource = stack, resource["urn"]
 
     def edit_file(self) -> None:
         """Change the stack file so that no update makes the key active again."""
         owner, request = self.owner, self.request
-        if owner is None and self.unfinished and request.undo:
-            self.say(f"  Stack {self.unfinished} has the key, from an update that did not finish: `pulumi refresh` and")
-            self.say("  `pulumi up` complete it.")
-            return
-        if owner is None and self.unfinished:
-            self._problem(
-                f"Stack {self.unfinished} has the key, and no update has finished since. After `access-keys takeover`, "
-                "run `pulumi up` and this command again. If an update that was to issue the key failed, the next one "
-                "would complete it: delete the key first; then `pulumi refresh` and `pulumi up` issue another one: "
-                f"{delete_command(self.user, self.key_id)}"
-            )
+        if owner is None and self.resource:
+            self._without_record(*self.resource)
             return
         if owner is None:
             where = "No stack of this project has the key." if self.in_project else "There is no Pulumi project here."
@@ -344,6 +338,25 @@ class _Answer:
             self.say("  The current key is another one, so no new one was asked for.")
         self.data["next"] = up
         self.say(f"  Next: {up}")
+
+    def _without_record(self, stack: str, urn: str) -> None:
+        """What to do about a key that a stack has, and that is not in its outputs."""
+        if COMPONENT not in urn:
+            status = "Active" if self.request.undo else "Inactive"
+            self._problem(
+                f"Stack {stack} has the key as a resource of its own, {urn}. Set its status to {status} there, or the "
+                "next update after a `pulumi refresh` makes it what it was."
+            )
+        elif self.request.undo:
+            self.say(f"  Stack {stack} has the key, from an update that did not finish: `pulumi refresh` and")
+            self.say("  `pulumi up` complete it.")
+        else:
+            self._problem(
+                f"Stack {stack} has the key, and no update has finished since. After `access-keys takeover`, run "
+                "`pulumi up` and this command again. If an update that was to issue the key failed, the next one would "
+                "complete it: delete the key first; then `pulumi refresh` and `pulumi up` issue another one: "
+                f"{delete_command(self.user, self.key_id)}"
+            )
 
     def _after_undo(self, owner: Owner, up: str) -> None:
         """What else a false alarm needs."""

@@ -19,12 +19,13 @@ from aws_access_keys.clock import moment_of
 from aws_access_keys.iam import LastUse, is_trial, use_by_others
 from aws_access_keys.rules.findings import Finding, Limits, overdue_findings
 from aws_access_keys.rules.problem import OTHER_LANGUAGES
-from aws_access_keys.rules.rotation import waits_for
+from aws_access_keys.rules.rotation import RETIRE, waits_for
 from aws_access_keys.rules.takeover import Foreign
 
 REMEDY = (
-    "For a new key, run `access-keys rotate USER`. To retire the previous key, set key.previous to inactive or "
-    "deleted; to suspend a key that nobody uses, set key.status to inactive. Then run `pulumi up`."
+    f"For a new key, run `access-keys rotate USER` and `pulumi up`. To retire the previous key, {RETIRE}: else the "
+    "next rotation deletes the key in use. To suspend a key that nobody uses, set status to inactive, and run `pulumi "
+    "up`."
 )
 KEY_LIMITS = (
     "An active key is overdue if it is more than {max_age_days} days old, or if nobody has used it for {idle_days} "

@@ -380,6 +380,11 @@ def _lines(
         yield f"{len(plan.specs)} resources would be imported. Nothing was changed; to do it, add --yes."
     else:
         yield f"{len(plan.specs)} resources were imported, and {plan.path} describes them. Nothing was changed in AWS."
+    if done and (until := _until_rotated(plan.described.users)):
+        yield (
+            f"AWS does not show the secret of an existing key, so the file has {' and '.join(until)} for some of the "
+            "users. Remove that with a user's first rotation."
+        )
     if changes is None:
         yield f"Check the next update before anything else: pulumi preview --stack {quote(plan.stack)}; {command}"
     elif changes:
@@ -389,6 +394,15 @@ def _lines(
         yield "The stack's outputs are written, and the next update changes nothing."
     if done and terraform:
         yield from forget_commands(terraform, plan.described.entities)
+
+
+def _until_rotated(users: Mapping[str, Any]) -> list[str]:
+    """The settings that some users need until the stack has issued a key for them."""
+    found = {"deliver: null": False, "keepSecret: true": False}
+    for has in users.values():
+        found["deliver: null"] |= "deliver" in has
+        found["keepSecret: true"] |= "keepSecret" in (has.get("key") or {})
+    return [what for what, is_there in found.items() if is_there]
 
 
 def _diff(plan: Takeover) -> list[str]:
