@@ -125,6 +125,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                     "AWS. Nothing of this component was created or changed."
                 )
         self._account = Account(session)
+        self._has_session = session is not aws_session
         not_inherited = pulumi.ResourceOptions(retain_on_delete=False)
         super().__init__(COMPONENT, name, None, pulumi.ResourceOptions.merge(opts, not_inherited))
         run = Run.current()
@@ -343,7 +344,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             "policy": policies,
             **store_places(settings, spell),
         }
-        problems = [found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places)]
+        problems = [
+            found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places, self._where)
+        ]
         self._expectations = Expectations(settings, spell, self._partition, state, self._account)
         warnings: list[str] = []
         adopted = {user: key.adopt.id for user, key in keys.items() if key.adopt}
@@ -396,6 +399,17 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         for line in lines:
             pulumi.log.info(line)
         return plans
+
+    def _where(self) -> tuple[str, str | None] | None:
+        """The id of the component's account and the region of its stores; None if they are not known: the session is
+        that of the stack, and the provider may be for another account."""
+        account_id = next((user.account_id for user in self._state.users.values() if user.account_id), None)
+        # An existing secret is looked for, and found, with the session.
+        is_found = any(store.existing for store in self._settings.secrets().values())
+        if account_id is None and (self._has_session or not self._has_provider or is_found):
+            account_id = self._account.caller_account
+        region = provider_region(self) or (None if self._has_provider else self._account.session_region)
+        return (account_id, region) if account_id else None
 
     def _look_up(
         self, run: Run, state: ComponentState, plans: Mapping[str, UserPlan], places: Mapping[str, str]

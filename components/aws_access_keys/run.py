@@ -4,10 +4,10 @@ import asyncio
 import atexit
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any
+from typing import Any, NamedTuple
 
 import pulumi
 
@@ -66,7 +66,7 @@ class Run:
         self.parameters: set[tuple[str, str]] = set()
         """URN of the component and name of each parameter that is a resource."""
         self.one_time_key = OneTimeKey()
-        self._owners: dict[tuple[int, str, str], tuple[pulumi.ComponentResource, str]] = {}
+        self._owners: dict[tuple[str, str], list[_Owner]] = {}
         self._fails = False
         # The event loop's own threads can all wait for the engine, which waits for a hook.
         self._threads = ThreadPoolExecutor(MAX_WORKERS)
@@ -90,20 +90,29 @@ class Run:
         return getattr(root, _ATTRIBUTE)
 
     def claim(
-        self, component: pulumi.ComponentResource, name: str, kind: str, places: Mapping[str, str]
+        self,
+        component: pulumi.ComponentResource,
+        name: str,
+        kind: str,
+        places: Mapping[str, str],
+        account: Callable[[], tuple[str, str | None] | None],
     ) -> Iterator[Problem]:
-        """Entities that another component of the same account has already. An account is identified by its provider.
+        """Entities that another component of the same account has already.
 
-        kind: `user`, `group`, `policy`, `secret` or `parameter`. places: name in AWS → the setting.
+        kind: `user`, `group`, `policy`, `secret` or `parameter`. places: name in AWS → the setting. account: gives its
+        id and the region of the stores, if they are known; not asked where the provider or the names differ.
         """
-        provider = id(component.get_provider(USER))
         for entity, place in places.items():
-            same = entity if kind in ("secret", "parameter") else entity.casefold()  # IAM ignores case
-            owner, owner_name = self._owners.setdefault((provider, kind, same), (component, name))
-            if owner is not component:
+            is_store = kind in ("secret", "parameter")
+            same = entity if is_store else entity.casefold()  # IAM ignores case
+            mine = _Owner(component, name, id(component.get_provider(USER)), account)
+            owners = self._owners.setdefault((kind, same), [])
+            other = next((one for one in owners if one.shares_account(mine, is_store)), None)
+            owners.append(mine)
+            if other:
                 yield Problem(
                     place,
-                    f"the component '{owner_name}' has a {kind} of this name in the same account. Rename or remove one "
+                    f"the component '{other.name}' has a {kind} of this name in the same account. Rename or remove one "
                     "of the two, or pass each component the provider of its own account.",
                 )
 
@@ -313,6 +322,25 @@ class Run:
         name = component_name(component)
         other = next(iter(self.guards.values()))
         return other.of_removed(name, {user: found.idle_days for user, found in state.users.items()})
+
+
+class _Owner(NamedTuple):
+    """A component that has an entity in AWS."""
+
+    component: pulumi.ComponentResource
+    name: str
+    provider: int
+    account: Callable[[], tuple[str, str | None] | None]
+    """As for `Run.claim`."""
+
+    def shares_account(self, other: "_Owner", is_store: bool) -> bool:
+        """Whether another component is in the same account; of stores, also in the same region."""
+        if self.component is other.component or self.provider == other.provider:
+            return self.component is not other.component
+        mine, its = self.account(), other.account()
+        if mine is None or its is None or mine[0] != its[0]:
+            return False
+        return not is_store or (mine[1] is not None and mine[1] == its[1])
 
 
 def _hook(name: str, check: pulumi.ResourceHookFunction) -> pulumi.ResourceHook:

@@ -111,6 +111,24 @@ def test_two_components_with_one_user_are_refused_before_anything_of_the_second_
 
 
 @pytest.mark.long
+def test_two_providers_of_one_account_do_not_hide_that_two_components_write_into_one_secret(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack(program=PROGRAM)
+    sandbox.client("secretsmanager").create_secret(Name="shared", SecretString="of the team")
+    deliver = {"deliver": {"secrets_manager": {"existing": "shared"}}}
+    ann, bob = component(ann={}) | deliver, component("others", bob={}) | deliver | {"region": "ap-northeast-2"}
+    write(stack, one=ann, two=bob)
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert "users.bob.deliver.secrets_manager: the component 'one' has a secret of this name" in refused.text
+    bob = component("others", ann={}) | {"region": "ap-northeast-2"}
+    write(stack, one=ann)
+    stack.up()
+    write(stack, one=ann, two=bob)
+    assert stack.up(check=False).code != 0, "IAM has the user already, whichever provider asks"
+
+
+@pytest.mark.long
 def test_two_components_do_not_touch_each_others_keys(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack(program=PROGRAM)
     write(stack, one=component(ann={}), two=component("others", bob={}))

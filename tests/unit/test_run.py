@@ -4,12 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pulumi_aws
 import pytest
-from aws_access_keys import ProgrammaticAccess
+from aws_access_keys import ProgrammaticAccess, programmatic_access
 from aws_access_keys.retire_guard import InUseError
 from aws_access_keys.rules.problem import STACK_FILE, Problem, as_lines, masked
 from aws_access_keys.run import Run, _exit
@@ -148,6 +148,34 @@ def test_two_accounts_can_have_users_of_one_name() -> None:
             component(account, "ann", opts=pulumi.ResourceOptions(provider=provider))
 
     assert deploy(program).keys == ["dev/ann/1", "prod/ann/1"]
+
+
+def test_two_providers_of_one_account_do_not_hide_that_two_components_have_one_user_or_store(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def program(user: str, *regions: str) -> Callable[[], None]:
+        found = {f"c{index}": region for index, region in enumerate(regions)}
+        # To mocks, every provider is in one region.
+        monkeypatch.setattr(programmatic_access, "provider_region", lambda one: found[one._name])
+
+        def run() -> None:
+            for index, name in enumerate(found):
+                provider = pulumi_aws.Provider(name)
+                args: Any = {
+                    "groups": {f"of-{name}": GROUPS["g"]},
+                    "users": {user.format(index): {"groups": [f"of-{name}"]}},
+                    "deliver": {"secrets_manager": {"name": "team/key"}},
+                }
+                opts = pulumi.ResourceOptions(provider=provider)
+                ProgrammaticAccess(name, args, opts, session=cast("Any", lambda: aws), today=date(2026, 11, 24))
+
+        return run
+
+    message = refusal(program("ann", "eu-west-1", "us-east-1"))
+    assert "users.ann: the component 'c0' has a user of this name in the same account" in message
+    assert "secret of this name" not in message, "each region has secrets of its own"
+    assert "'c0' has a secret of this name" in refusal(program("ann{}", "eu-west-1", "eu-west-1"))
+    deploy(program("ann{}", "eu-west-1", "us-east-1"))
 
 
 def test_the_next_run_in_the_same_process_starts_from_nothing() -> None:

@@ -62,7 +62,10 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
     lines += [f"  {kind}: {', '.join(names)}" for kind, names in found.items() if names]
     after = [f"pulumi up --stack {stack}" for stack in (source, target)]
     if not dry_run:
-        lines.append(f"Next: {' && '.join(after)}, which change nothing but the outputs. Preview them first.")
+        lines.append(
+            f"Next: {' && '.join(after)}. Preview them first: they change nothing but the outputs, or complete what an "
+            "update that failed began."
+        )
     return {"source": source, "target": target, "moved": not dry_run, **found, "next": after}, "\n".join(lines)
 
 

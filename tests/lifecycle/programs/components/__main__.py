@@ -1,8 +1,8 @@
 """A program of one's own: the components that `own:components` describes, below the one that `own:parent` names, if it
 names one (retained on delete, if `own:retain` is set), with a provider as the role in `own:role` or in the region in
-`own:region`, and the former name in `own:alias`; the user that `own:plain` names, with a key, as resources without a
-component; `own:given`, the policy of AWS that such a resource gives to user ann; and `own:secret`, the name of such a
-secret. It exports nothing."""
+`own:region`, or each with one in its own `region`, and the former name in `own:alias`; the user that `own:plain` names,
+with a key, as resources without a component; `own:given`, the policy of AWS that such a resource gives to user ann; and
+`own:secret`, the name of such a secret. It exports nothing."""
 
 import json
 
@@ -35,4 +35,5 @@ provider = role and aws.Provider(
 if region := config.get("region"):
     provider = aws.Provider("other", region=region)
 for name, args in json.loads(config.require("components")).items():
-    ProgrammaticAccess(name, args, pulumi.ResourceOptions(parent=parent, provider=provider or None, aliases=aliases))
+    own = aws.Provider(name, region=args.pop("region")) if "region" in args else provider or None
+    ProgrammaticAccess(name, args, pulumi.ResourceOptions(parent=parent, provider=own, aliases=aliases))
