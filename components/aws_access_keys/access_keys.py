@@ -223,7 +223,7 @@ class UserKeys:
             if secret:
                 place = f"{self.spell.prefix}{self.spell('users.{}.key.adopt.secret', self.user_name)}"
                 given = place if secret == adopted_secret else None
-                is_new = key_id not in self.state.handed_over_ids
+                is_new = key_id not in self.state.handed_over_ids | self.state.delivered
                 await wait_until_accepted(self.account, user, key_id, secret, given=given, is_new=is_new)
             else:
                 reason = "is encrypted to the user's OpenPGP key" if self.settings.pgp_key else "is unknown"

@@ -180,8 +180,10 @@ def still_active(
             continue
         for key in found:
             if key.id in handed_over:
-                text = f"an access key of {user} still works, although {why}: {described(key, account)}. The state lost"
-                cure = f"it. If nobody uses it, deactivate it: {status_command(user, key.id, 'Inactive')}"
+                text = f"an access key of {user} still works, although {why}: {described(key, account)}."
+                cure = (
+                    f"The state lost it. If nobody uses it, deactivate it: {status_command(user, key.id, 'Inactive')}"
+                )
                 problems[user, key.id] = Problem(spell("users.{}.key", user), f"{text} {cure}")
             else:
                 warnings.append(unmanaged_key(user, key, account))

@@ -88,6 +88,8 @@ def given_twice(
                 for why in other_givers(state, kind, name, what, key, stays):
                     yield Problem(place, why)
     for user, store in settings.secrets().items():
+        if store.existing is not None:
+            continue  # it has no readers
         name, where = store.stored_name(user, "secrets_manager"), "users.{}.deliver.secrets_manager.readers"
         secret = state.store_urn(SECRET, name)
         for arn in (arn for arn, urn in state.in_stack.items() if urn == secret):

@@ -195,9 +195,9 @@ class _Planner:
         newest = next(iter(self.state.keys), None)
         if newest and newest.id in self.state.lost_secrets - self.state.handed_over_ids and not self._has_expired:
             raise KeyLimitError(
-                f"{self.delivery.place}: the last update could not encrypt the secret of the access key {newest.id} of "
-                f"{self.user}, so nobody has it. Correct pgpKey, delete the key, and run `pulumi refresh` and `pulumi "
-                f"up` for another one: {self._delete_command(newest.id)}. Nothing was changed."
+                f"{self.delivery.place}: an earlier update could not encrypt the secret of the access key {newest.id} "
+                f"of {self.user}, so nobody has it. Correct {self.spell('pgp_key')}, delete the key, and run `pulumi "
+                f"refresh` and `pulumi up` for another one: {self._delete_command(newest.id)}. Nothing was changed."
             )
 
     def _new_key(self, keys: Sequence[Key], takes_over: str | None) -> KeyName | None:

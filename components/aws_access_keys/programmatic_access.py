@@ -41,9 +41,9 @@ from aws_access_keys.rules.keys import CONSOLE_TAGS, description_problems
 from aws_access_keys.rules.moving import interrupted
 from aws_access_keys.rules.policies import administrator_warning, partition_of
 from aws_access_keys.rules.problem import PYTHON, STACK_FILE, Problem, Spelling, as_lines
-from aws_access_keys.rules.resource_types import COMPONENT
+from aws_access_keys.rules.resource_types import COMPONENT, USER
 from aws_access_keys.rules.untyped import mapping
-from aws_access_keys.run import Run
+from aws_access_keys.run import Place, Run
 from aws_access_keys.session import aws_session, is_sandbox
 from aws_access_keys.setting_types import read_section
 from aws_access_keys.settings import (
@@ -125,7 +125,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                     "AWS. Nothing of this component was created or changed."
                 )
         self._account = Account(session)
-        self._has_session = session is not aws_session
+        self._has_own_session = session is not aws_session
         not_inherited = pulumi.ResourceOptions(retain_on_delete=False)
         super().__init__(COMPONENT, name, None, pulumi.ResourceOptions.merge(opts, not_inherited))
         run = Run.current()
@@ -345,7 +345,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             **store_places(settings, spell),
         }
         problems = [
-            found for kind, places in claims.items() for found in run.claim(self, self._name, kind, places, self._where)
+            found
+            for kind, places in claims.items()
+            for found in run.claim(self, self._name, kind, places, self._place_of)
         ]
         self._expectations = Expectations(settings, spell, self._partition, state, self._account)
         warnings: list[str] = []
@@ -400,16 +402,16 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             pulumi.log.info(line)
         return plans
 
-    def _where(self) -> tuple[str, str | None] | None:
-        """The id of the component's account and the region of its stores; None if they are not known: the session is
-        that of the stack, and the provider may be for another account."""
+    def _place_of(self, kind: str) -> Place | None:
+        """As for `Run.claim`. A provider of the program's own may be for another account than the stack's session."""
         account_id = next((user.account_id for user in self._state.users.values() if user.account_id), None)
-        # An existing secret is looked for, and found, with the session.
-        is_found = any(store.existing for store in self._settings.secrets().values())
-        if account_id is None and (self._has_session or not self._has_provider or is_found):
+        has_provider = self.get_provider(USER) is not None
+        # An existing secret was looked for, and found, with the session.
+        has_existing = kind == "secret" and any(store.existing for store in self._settings.secrets().values())
+        if account_id is None and (self._has_own_session or not has_provider or has_existing):
             account_id = self._account.caller_account
-        region = provider_region(self) or (None if self._has_provider else self._account.session_region)
-        return (account_id, region) if account_id else None
+        region = provider_region(self) or (None if has_provider else self._account.session_region)
+        return Place(account_id, region) if account_id else None
 
     def _look_up(
         self, run: Run, state: ComponentState, plans: Mapping[str, UserPlan], places: Mapping[str, str]

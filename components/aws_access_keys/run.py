@@ -35,6 +35,21 @@ ALREADY_REPORTED_EXIT_CODE = 32
 `pulumi-language-python-exec` in the Pulumi SDK."""
 
 
+STORES = ("secret", "parameter")
+
+
+class Place(NamedTuple):
+    """Where a component has its entities."""
+
+    account_id: str
+    region: str | None
+    """Of the stores; None if it is not known."""
+
+
+PlaceOf = Callable[[str], Place | None]
+"""Where a component has its entities of a kind; None if the account is not known."""
+
+
 class Run:
     """One preview, update or destroy. `Run.current()` is the one that is going on."""
 
@@ -95,19 +110,18 @@ class Run:
         name: str,
         kind: str,
         places: Mapping[str, str],
-        account: Callable[[], tuple[str, str | None] | None],
+        place_of: PlaceOf,
     ) -> Iterator[Problem]:
         """Entities that another component of the same account has already.
 
-        kind: `user`, `group`, `policy`, `secret` or `parameter`. places: name in AWS → the setting. account: gives its
-        id and the region of the stores, if they are known; not asked where the provider or the names differ.
+        kind: `user`, `group`, `policy`, `secret` or `parameter`. places: name in AWS → the setting. place_of: called
+        only if the names match and the providers differ.
         """
+        mine = _Owner(component, name, id(component.get_provider(USER)), place_of)
         for entity, place in places.items():
-            is_store = kind in ("secret", "parameter")
-            same = entity if is_store else entity.casefold()  # IAM ignores case
-            mine = _Owner(component, name, id(component.get_provider(USER)), account)
+            same = entity if kind in STORES else entity.casefold()  # IAM ignores case
             owners = self._owners.setdefault((kind, same), [])
-            other = next((one for one in owners if one.shares_account(mine, is_store)), None)
+            other = next((one for one in owners if one.shares(kind, mine)), None)
             owners.append(mine)
             if other:
                 yield Problem(
@@ -330,17 +344,18 @@ class _Owner(NamedTuple):
     component: pulumi.ComponentResource
     name: str
     provider: int
-    account: Callable[[], tuple[str, str | None] | None]
-    """As for `Run.claim`."""
+    place_of: PlaceOf
 
-    def shares_account(self, other: "_Owner", is_store: bool) -> bool:
-        """Whether another component is in the same account; of stores, also in the same region."""
-        if self.component is other.component or self.provider == other.provider:
-            return self.component is not other.component
-        mine, its = self.account(), other.account()
-        if mine is None or its is None or mine[0] != its[0]:
+    def shares(self, kind: str, other: "_Owner") -> bool:
+        """Whether another component has its entities of a kind in the same account, and stores in the same region."""
+        if self.component is other.component:
             return False
-        return not is_store or (mine[1] is not None and mine[1] == its[1])
+        if self.provider == other.provider:
+            return True
+        mine, its = self.place_of(kind), other.place_of(kind)
+        if mine is None or its is None or mine.account_id != its.account_id:
+            return False
+        return kind not in STORES or (mine.region is not None and mine.region == its.region)
 
 
 def _hook(name: str, check: pulumi.ResourceHookFunction) -> pulumi.ResourceHook:

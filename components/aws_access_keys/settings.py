@@ -632,7 +632,7 @@ class AccessSettings(Section):
         return deliver.secrets_manager if deliver else None
 
     def secrets(self) -> dict[str, SecretSettings]:
-        """User → the same, of those who have one."""
+        """User → the settings of the secret in Secrets Manager, of those who have one."""
         return {user: store for user in self.users_with_key if (store := self.secret(user))}
 
     def effective_tags(self, user: str) -> Tags:

@@ -175,7 +175,7 @@ class UserState:
     adopting: str | None = None
     """The id of the key that the last run was to take over, with a user who existed before; None once it finished."""
     adopted: str | None = None
-    """The id of the key that the settings of the last run adopted."""
+    """The id of the key that the settings of the last run adopted, or of one whose adoption has not finished."""
     force_destroy: bool = False
     """Whether the user is deleted with everything that the stack does not manage."""
     is_encrypted: bool = False
@@ -265,7 +265,7 @@ class UserState:
 
 
 def known_ids(users: Mapping[str, UserState]) -> set[str]:
-    """The same of several users."""
+    """The ids of several users' keys: of those in the state, and of those that the last finished run handed over."""
     return {key_id for user in users.values() for key_id in user.known_ids}
 
 

@@ -67,15 +67,15 @@ def foreign_policies(
         owner, what = asked
         kind, name = owner.split(" ", 1)
         policy = what.removeprefix("inline ")
-        place, other = spell(f"{kind}s.{{}}.allow_from", name), "Remove the setting"
+        place, cure = spell(f"{kind}s.{{}}.allow_from", name), "Remove the setting."
         if policy != ALLOW_FROM:
             place = spell(f"{kind}s.{{}}.inline.{{}}", name, policy)
-            other = "Choose another name, write the document that IAM has"
+            cure = "Choose another name, or copy the document from IAM into the settings."
         try:
             actual = _in_aws(account, kind, name, what, state, facts)
         except AwsQueryError as error:
             if error.is_denied and pulumi.runtime.is_dry_run():
-                return None  # who may only preview need not read it; the update does
+                return None  # who may only preview may lack this permission; the update asks again
             cure = error.cure(f"iam:Get{kind.capitalize()}Policy")
             return Problem(place, f"whether the {kind} has such a policy could not be checked ({error}). {cure}")
         if actual in ("", wanted[owner][what]):
@@ -83,18 +83,19 @@ def foreign_policies(
         delete = f"aws iam delete-{kind}-policy --{kind}-name {name} --policy-name {policy}"
         return Problem(
             place,
-            f"IAM has an inline policy '{policy}' of this {kind}, which is not from this stack and would be replaced. "
-            f"{other}; or delete that policy, right before the update, which then creates the new one: `{delete}`.",
+            f"IAM already has an inline policy '{policy}' of this {kind}. This stack did not create it, and the update "
+            f"would overwrite it. {cure} To replace the policy, delete it right before the update: `{delete}`.",
         )
 
     yield from filter(None, in_parallel(check, new))
 
 
 _LEFT = ("group", "user", "parameter")
-"""What has something, or is there, that nobody knows of, if it was to be new and is not wanted any more."""
+"""Kinds of which AWS may have something that the state lacks: an update failed while it created it, and the settings no
+longer ask for it."""
 
 _NEW = (*_LEFT, "secret")
-"""What can have something that nobody knows of, if it was to be new: a secret, readers."""
+"""The same, also while the settings ask for it: a secret may have other readers."""
 
 _GONE_WITH_IT = ("boundary", "key", "kms", "path", "tag")
 """What keeps nothing from being deleted."""
@@ -250,5 +251,5 @@ def _in_aws(account: Account, kind: str, name: str, what: str, state: ComponentS
     found = account.parameters([name]).get(name, {})
     if which == "kms":
         return kms_key_of(found.get("KeyId"), PARAMETER)
-    is_ours = f"parameter {name}" in facts or described_user(found, state.users)
+    is_ours = f"parameter {name}" in facts or described_user(found, state.users) is not None
     return version_of(found["Version"]) if found and is_ours else ""

@@ -1,4 +1,4 @@
-"""The trial of a new access key: AWS takes some seconds to accept one everywhere."""
+"""The trial of an access key: AWS takes some seconds to accept one everywhere."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ VERIFY_TIMEOUT = 60.0  # seconds; AWS takes about 10 to make a new key work ever
 
 
 class NotAcceptedError(pulumi.RunError):
-    """A new key that AWS does not accept in time."""
+    """A key that AWS does not accept in time."""
 
 
 async def wait_until_accepted(
@@ -50,7 +50,7 @@ async def wait_until_accepted(
     if not is_kept:
         again = "for another key in its place: the secret of this one is not kept."
     if given or not is_new:
-        again = "to try again. Its users may use it: only the trial failed."
+        again = "to try again. Do not delete the key: applications may be using it."
     began, pause, waiting = time.monotonic(), 0.2, False
     while True:
         try:

@@ -68,7 +68,7 @@ def test_an_inline_policy_that_is_not_the_stacks_is_not_replaced(
     stack.write({"groups": {"team": group}, "users": {"ann": user}})
     for run in (stack.preview, stack.up):
         text = run(check=False).text
-        assert "groups.team.inline.old: IAM has an inline policy 'old' of this group" in text
+        assert "groups.team.inline.old: IAM already has an inline policy 'old' of this group" in text
         assert "`aws iam delete-group-policy --group-name team --policy-name old`" in text
     assert iam.get_group_policy(GroupName="team", PolicyName="old")["PolicyDocument"] == json.loads(OWN)
     group["inline"] = {"old": json.loads(OWN)}
@@ -80,8 +80,8 @@ def test_an_inline_policy_that_is_not_the_stacks_is_not_replaced(
     assert iam.get_group_policy(GroupName="team", PolicyName="old")["PolicyDocument"]["Id"] == "mine", "now it is ours"
     stack.write({"groups": {"team": group}, "users": {"ann": user, "bob": {**user, "allowFrom": ["8.8.8.0/24"]}}})
     refused = stack.up(check=False).text
-    assert "users.bob.allowFrom: IAM has an inline policy 'allow-from' of this user" in refused
-    assert "Remove the setting; or delete that policy, right before the update" in refused
+    assert "users.bob.allowFrom: IAM already has an inline policy 'allow-from' of this user" in refused
+    assert "Remove the setting. To replace the policy, delete it right before the update" in refused
 
 
 def test_an_existing_key_is_taken_over_with_the_user_and_its_tags(

@@ -203,11 +203,11 @@ def test_a_key_that_a_program_has_without_the_component_is_named_with_what_would
     )
     done = leak(sandbox, stack.folder, ann[0], "--stack", stack.name)
     assert not works(sandbox, ann)
-    told = f"Stack {stack.name} has the key as a resource of its own, urn:pulumi:{stack.name}::"
+    told = f"Stack {stack.name} has the key outside ProgrammaticAccess, as urn:pulumi:{stack.name}::"
     assert told in done.stdout
-    assert "Set its status to Inactive there" in done.stdout
+    assert "Set its status to Inactive in the program" in done.stdout
     assert done.returncode == 1, "there is something left to do"
-    assert "Set its status to Active there" in leak(sandbox, stack.folder, ann[0], "--undo").stdout
+    assert "Set its status to Active in the program" in leak(sandbox, stack.folder, ann[0], "--undo").stdout
 
 
 @pytest.mark.long

@@ -155,7 +155,7 @@ def test_two_providers_of_one_account_do_not_hide_that_two_components_have_one_u
 ) -> None:
     def program(user: str, *regions: str) -> Callable[[], None]:
         found = {f"c{index}": region for index, region in enumerate(regions)}
-        # To mocks, every provider is in one region.
+        # The mocks report the same region for every provider.
         monkeypatch.setattr(programmatic_access, "provider_region", lambda one: found[one._name])
 
         def run() -> None:

@@ -342,10 +342,10 @@ class _Answer:
     def _without_record(self, stack: str, urn: str) -> None:
         """What to do about a key that a stack has, and that is not in its outputs."""
         if COMPONENT not in urn:
-            status = "Active" if self.request.undo else "Inactive"
+            status, undone = ("Active", "deactivates") if self.request.undo else ("Inactive", "activates")
             self._problem(
-                f"Stack {stack} has the key as a resource of its own, {urn}. Set its status to {status} there, or the "
-                "next update after a `pulumi refresh` makes it what it was."
+                f"Stack {stack} has the key outside ProgrammaticAccess, as {urn}. Set its status to {status} in the "
+                f"program; otherwise the next update after a `pulumi refresh` {undone} the key again."
             )
         elif self.request.undo:
             self.say(f"  Stack {stack} has the key, from an update that did not finish: `pulumi refresh` and")

@@ -63,8 +63,8 @@ def move(users: Sequence[str], source: str, target: str, dry_run: bool) -> tuple
     after = [f"pulumi up --stack {stack}" for stack in (source, target)]
     if not dry_run:
         lines.append(
-            f"Next: {' && '.join(after)}. Preview them first: they change nothing but the outputs, or complete what an "
-            "update that failed began."
+            f"Next: {' && '.join(after)}. Preview them first: they change only outputs, or complete what a failed "
+            "update began."
         )
     return {"source": source, "target": target, "moved": not dry_run, **found, "next": after}, "\n".join(lines)
 

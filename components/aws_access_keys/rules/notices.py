@@ -98,7 +98,7 @@ def notices(
     for mark in sent.keys() - marks.keys():
         if mark.startswith(_WORKS):
             key, user, owner = mark.removeprefix(_WORKS), sent[mark]["user"], sent[mark].get("owner")
-            text = f"The access key {key} of {user} is retired: it was deactivated, deleted, or left the stack."
+            text = f"The access key {key} of {user} is retired, or is no longer in this stack."
             due[mark] = Notice("retired", user, owner, key, None, text, ())
     return due, marks
 

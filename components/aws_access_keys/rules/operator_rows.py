@@ -165,7 +165,7 @@ ROWS = (
         up="PutUserPermissionsBoundary DeleteUserPermissionsBoundary",
     ),
     Row(
-        "`users.NAME.allowFrom`",
+        "`users.NAME.inline`, `users.NAME.allowFrom`",
         "UserInlinePolicies",
         "user:with inline policies",
         "iam",

@@ -23,9 +23,9 @@ from aws_access_keys.rules.rotation import RETIRE, waits_for
 from aws_access_keys.rules.takeover import Foreign
 
 REMEDY = (
-    f"For a new key, run `access-keys rotate USER` and `pulumi up`. To retire the previous key, {RETIRE}: else the "
-    "next rotation deletes the key in use. To suspend a key that nobody uses, set status to inactive, and run `pulumi "
-    "up`."
+    f"For a new key, run `access-keys rotate USER` and `pulumi up`. To retire the previous key, {RETIRE}: otherwise "
+    "the next rotation deletes the key in use. To suspend a key that nobody uses, set key.status to inactive, and run "
+    "`pulumi up`."
 )
 KEY_LIMITS = (
     "An active key is overdue if it is more than {max_age_days} days old, or if nobody has used it for {idle_days} "

@@ -382,8 +382,8 @@ def _lines(
         yield f"{len(plan.specs)} resources were imported, and {plan.path} describes them. Nothing was changed in AWS."
     if done and (until := _until_rotated(plan.described.users)):
         yield (
-            f"AWS does not show the secret of an existing key, so the file has {' and '.join(until)} for some of the "
-            "users. Remove that with a user's first rotation."
+            f"Until their first rotation, some users need {' and '.join(until)}, which the stack file now has. Remove "
+            "this from a user when you first rotate the key."
         )
     if changes is None:
         yield f"Check the next update before anything else: pulumi preview --stack {quote(plan.stack)}; {command}"
