@@ -9,8 +9,10 @@ from typing import Any
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.removal import items_of_group, unmanaged_items
 from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.networks import ALLOW_FROM
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
+from aws_access_keys.rules.resource_types import PARAMETER
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState, UserState
 
@@ -53,6 +55,8 @@ def adoption_problems(
         adopt = settings.effective_key(user).adopt
         if adopt and state.user(user).takes_over(adopt.id):
             is_taken_back = bool(state.user(user).handed_over)
+            if adopt.secret is None:
+                yield from _only_copies(adopt.id, spell("users.{}.key.adopt", user), state, spell)
             yield from _KeyAdoption(settings, spell, user, ignored_tags, account, is_taken_back).problems()
         elif adopt and not state.user(user).has_adopted(adopt.id):
             keys = ", ".join(key.id for key in state.user(user).keys)
@@ -60,6 +64,18 @@ def adoption_problems(
                 spell("users.{}.key.adopt.id", user),
                 f"'{adopt.id}' cannot be adopted: '{user}' has keys of this stack ({keys}), and the current one works. "
                 "Remove adopt.",
+            )
+
+
+def _only_copies(key_id: str, place: str, state: ComponentState, spell: Spelling) -> Iterator[Problem]:
+    """Stores of the stack that hold a key which is taken over without its secret. They go: the key is not delivered."""
+    for (kind, name), held in state.copies.items():
+        if held == key_id and (kind == PARAMETER or name in state.secrets):
+            where = f"the parameter '{name}' in SSM" if kind == PARAMETER else f"the secret '{name}' in Secrets Manager"
+            yield Problem(
+                place,
+                f"{where} has the secret of {key_id}, perhaps as its only copy, and would be deleted. Specify that "
+                f"secret here, and leave {spell('deliver')} as it was; or, if nobody needs it, delete it there first.",
             )
 
 
@@ -119,10 +135,14 @@ def taken_over(
         user = settings.users[name]
         own = {
             *user.inline,
+            *([ALLOW_FROM] if user.allow_from is not None else ()),
             *(policy_arn(policy, partition) for policy in user.policies if policy not in settings.policy_documents),
         }
         items = [f"the tag {key}" for key in tags.get(name, ())]
-        items += unmanaged_items(name, UserState(policies=frozenset(own)), account)
+        adopt = settings.effective_key(name).adopt
+        taken = f"the access key {adopt.id} " if adopt else None
+        found = unmanaged_items(name, UserState(policies=frozenset(own)), account)
+        items += [item for item in found if not (taken and item.startswith(taken))]
         yield _line("user", name, items)
 
 
@@ -135,6 +155,7 @@ def _items_of_group(settings: AccessSettings, name: str, partition: str, account
     group = settings.groups[name]
     own = {
         *group.inline,
+        *([ALLOW_FROM] if group.allow_from is not None else ()),
         *(policy_arn(policy, partition) for policy in group.policies if policy not in settings.policy_documents),
     }
     members = {user for user, found in settings.users.items() if name in found.groups}

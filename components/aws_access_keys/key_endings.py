@@ -83,9 +83,9 @@ def stray_keys(
     account: Account,
 ) -> list[Problem]:
     """Keys that IAM and a secret or parameter of the stack have, and its state has not: it is older than they are, as
-    one that was restored. The store would get an older key, or go. adopted: user → id of the key that is taken over.
-    changing: user → kind and name of each store that goes, or gets something else than it has. removed: users that are
-    no longer in the settings.
+    one that was restored. The store would get an older key, or go. adopted: user → id of the key that is taken over
+    with its secret. changing: user → kind and name of each store that goes, or gets something else than it has.
+    removed: users that are no longer in the settings.
     """
     users = sorted(
         user

@@ -358,7 +358,10 @@ class ProgrammaticAccess(pulumi.ComponentResource):
             )
             problems += self._expectations.problems()
             changing = {user: self._deliveries.changing(user, self._today) for user in state.users}
-            problems += stray_keys(state.users, adopted, changing, removed, spell, self._account)
+            with_secret = {
+                user: key.adopt.id for user, key in keys.items() if key.adopt and key.adopt.secret is not None
+            }
+            problems += stray_keys(state.users, with_secret, changing, removed, spell, self._account)
             warnings += missing_buckets(settings, spell, state, self._account)
         lost, unmanaged = lost_users(settings, state.users, spell, self._account)
         renames = renamed_users([*removed, *had_keys], settings.users, state.users, spell, self._account)

@@ -351,8 +351,8 @@ def _key_problems(
     if deliver and key.adopt and key.adopt.secret is None:
         yield Problem(
             adopt,
-            "the adopted key cannot be delivered without its secret. Specify its secret, or "
-            f"{spell.off('deliver')} for this user until the first rotation and then remove adopt.",
+            "the adopted key cannot be delivered without its secret. Specify its secret. If nobody has it, "
+            f"{spell.off('deliver')} for this user; with the first rotation, remove that and adopt.",
         )
 
 

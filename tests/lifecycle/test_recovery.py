@@ -614,6 +614,40 @@ def test_a_restored_state_costs_no_secret_in_secrets_manager_either(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("store", ["ssm", "secretsManager"])
+def test_a_key_that_is_taken_back_without_its_secret_does_not_take_the_store_along_that_has_it(
+    new_stack: NewStack, sandbox: Sandbox, store: str, keep: bool
+) -> None:
+    stack, deliver, iam = new_stack(), {"deliver": {store: {}}}, sandbox.client("iam")
+    stack.write({**config(keepSecret=keep), **deliver})
+    stack.up()
+    stack.save_state()
+    stack.write({**config(serial=2, previous="deleted", keepSecret=keep), **deliver})
+    stack.up()
+    (in_use,) = stored_keys(sandbox).values()
+    stack.restore_state()
+    stack.refresh()
+    stack.write(config(serial=2, previous="deleted", adopt={"id": in_use[0]}))
+    for run in (stack.preview, stack.up):
+        assert f"does not have the access key {in_use[0]} of test-user, but IAM does" in run(check=False).text
+    assert [*stored_keys(sandbox).values()] == [in_use], "a state that is older than the key"
+
+    stack.write({**config(serial=2, adopt={"id": in_use[0]}), **deliver})
+    set_adopted_secret(stack, in_use[1])
+    stack.up()
+    iam.update_user(UserName="test-user", NewUserName="app")
+    stack.refresh()
+    app = config("app", serial=2, adopt={"id": in_use[0]})
+    app["users"]["app"]["adopt"] = True
+    stack.write(app)
+    for run in (stack.preview, stack.up):
+        assert f"has the secret of {in_use[0]}, perhaps as its only copy, and would be" in run(check=False).text
+    assert [*stored_keys(sandbox).values()] == [in_use], "a user who was renamed in IAM"
+    assert works(sandbox, in_use)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["ssm", "secretsManager"])
 def test_nobody_is_told_to_delete_the_key_in_a_store_after_state_and_file_were_restored(
     new_stack: NewStack, sandbox: Sandbox, store: str
