@@ -66,8 +66,8 @@ class UserKeys:
     """Of every user of the component: known when the current key is accepted and delivered."""
     issued: "list[pulumi.Output[bool]]"
     """Of every user of the component: see updating.py."""
-    all_accepted: "pulumi.Output[bool]"
-    """Known after all proofs, see `all_accepted`."""
+    retires: "pulumi.Output[bool]"
+    """Whether previous keys may be retired, once that is known: see `all_accepted`."""
 
     def register(self) -> RegisteredKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
@@ -87,9 +87,9 @@ class UserKeys:
             self.issued.append(current.id.apply(lambda key_id: key_id not in known))
         held = pulumi.Output.all(secret, *map(held_key, delivered))
         self.proofs.append(held.apply(lambda found: self._hold(found[1:])))
-        previous = self._key(plan.previous, False, [current, *delivered], self.all_accepted) if plan.previous else None
+        previous = self._key(plan.previous, False, [current, *delivered], self.retires) if plan.previous else None
         kept = {key.name for key in plan.keys}
-        self.all_accepted.apply(
+        self.retires.apply(
             lambda done: None if done else self._restore([key for key in self.state.keys if key.name not in kept])
         )
         if self.settings.description is not None:

@@ -6,6 +6,7 @@ must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -163,7 +164,7 @@ class _Planner:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, stays)
         if keep := self._kept(plan, keys) | stays:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
-        self._warn(plan, [key for key in keys if key.name not in leaked])
+        self._warn(plan, [key for key in keys if key.name not in leaked], takes_over)
         current = next((key for key in keys if key.name == plan.current.name), None)
         is_activated = current and not current.active and plan.current.status == "active"
         if current and not plan.is_new and not is_activated and not self._has_expired:
@@ -171,7 +172,7 @@ class _Planner:
             self.warnings += filter(None, [withheld, self.delivery.takes_anothers_place(current)])
         actions = retirements(plan, keys)
         lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
-        lines.append(self.delivery.line(plan.is_new))
+        lines += [self._taken_over(takes_over, plan), self.delivery.line(plan.is_new)]
         return UserPlan(
             plan,
             skipped=tuple(self.skipped),
@@ -264,7 +265,21 @@ class _Planner:
             if key != self.delivery.undelivered
         )
 
-    def _warn(self, plan: KeyPlan, keys: Sequence[Key]) -> None:
+    def _taken_over(self, key_id: str | None, plan: KeyPlan) -> str | None:
+        """The line about a key that the settings deactivate as it is taken over; a warning where they activate it.
+        key_id: of that key; None if there is none."""
+        if key_id is None or self.rules.status is None:
+            return None
+        with suppress(AwsQueryError):
+            for key in self.account.list_access_keys(self.user):
+                if key.id == key_id and key.active and plan.current.status == "inactive":
+                    taken = Key(plan.current.name, key.id, key.active, key.created.date())
+                    return retired_line(self.account, self.user, taken, "deactivated", "its status is set to inactive")
+                if key.id == key_id and not key.active and plan.current.status == "active":
+                    self.warnings.append(_activated(key.id, is_current=True))
+        return None
+
+    def _warn(self, plan: KeyPlan, keys: Sequence[Key], takes_over: str | None) -> None:
         """Settings that do less, or more, than they seem to."""
         self.warnings += notes(self.rules, keys, self.today)
         is_pending = len(keys) > 1 and not self.state.was_handed_over(keys[0])
@@ -275,12 +290,11 @@ class _Planner:
                 f"serial was lowered since. To go back to the previous one, delete it, and run `pulumi refresh` and "
                 f"`pulumi up`: {self._delete_command(keys[0].id)}"
             )
-        if plan.is_new and self.rules.status == "inactive":
+        if plan.is_new and not takes_over and self.rules.status == "inactive":
             self.warnings.append("status is inactive, so the new key is created inactive, and nobody can use it yet.")
         wanted = {key.name: key.status for key in plan.keys}
         self.warnings += [
-            f"the access key {key.id} is inactive and becomes active again, because the settings ask for it. If it was "
-            f"deactivated because it is not to be used, {_undo(key.name == plan.current.name)}."
+            _activated(key.id, key.name == plan.current.name)
             for key in keys
             if not key.active and wanted.get(key.name) == "active"
         ]
@@ -628,6 +642,13 @@ class _Planner:
 
     def _delete_command(self, key_id: str) -> str:
         return delete_command(self.user, key_id)
+
+
+def _activated(key_id: str, is_current: bool) -> str:
+    return (
+        f"the access key {key_id} is inactive and becomes active again, because the settings ask for it. If it was "
+        f"deactivated because it is not to be used, {_undo(is_current)}."
+    )
 
 
 def _undo(is_current: bool) -> str:

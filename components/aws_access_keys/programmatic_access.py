@@ -178,6 +178,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         for warning in warnings:
             pulumi.log.warn(warning)
+        # In a plugin, that makes the engine leave out the stack's outputs: the keys in them are not retired.
+        self._is_held = run.is_plugin and bool(self.skipped)
         run.report(self.skipped, spell)
         run.undelivered |= {plan.undelivered for plan in plans.values() if plan.undelivered}
         settings = self._settings
@@ -205,8 +207,14 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
+        if self._is_held and any(plan.retired and plan.plan.previous for plan in plans.values()):
+            pulumi.log.info("no previous key is deactivated or deleted as long as changes are skipped")
         if pulumi.runtime.is_dry_run():
-            rotated = [user for user, plan in plans.items() if plan.plan.is_new and state.user(user).keys]
+            rotated = [
+                user
+                for user, plan in plans.items()
+                if plan.plan.is_new and not plan.takes_over and state.user(user).keys
+            ]
             for line in kept_items(rotated, state.users, self._account):
                 pulumi.log.info(line)
         for user, plan in plans.items():
@@ -473,7 +481,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 tried=self._tried[user],
                 proofs=proofs,
                 issued=issued,
-                all_accepted=accepted,
+                retires=accepted.apply(lambda done: done and not self._is_held),
             ).register()
         arns = {("groups", name): made.arn for name, made in self.groups.items()}
         arns |= {("users", name): made.arn for name, made in self.users.items()}
@@ -547,7 +555,9 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
-        outputs: dict[str, Any] = {"keys": self.keys} | ({"expectations": expectations} if expectations else {})
+        outputs: dict[str, Any] = {"keys": registered if self._is_held else self.keys} | (
+            {"expectations": expectations} if expectations else {}
+        )
         outputs |= self._number
         # Not annotated on the class, where it would count as an output.
         self.notices = None

@@ -56,7 +56,7 @@ class Run:
     _of_plugin: "Run | None" = None
 
     def __init__(self, is_plugin: bool) -> None:
-        self._is_plugin = is_plugin
+        self.is_plugin = is_plugin
         self.guards: dict[str, RetireGuard] = {}
         """URN of a component → its guard."""
         self.resources: Mapping[str, Any] = {}
@@ -144,7 +144,7 @@ class Run:
                 f"{as_lines(skipped, spell)}"
             )
             return
-        if self._is_plugin:
+        if self.is_plugin:
             return  # provider.py reports it
         pulumi.log.error(skipped_message(skipped, spell))
         if not self._fails:

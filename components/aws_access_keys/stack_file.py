@@ -102,6 +102,13 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
     The file may not exist: the configuration can come from somewhere else (`pulumi up --config-file`).
     """
     project = _read_yaml(Path(pulumi.get_root_directory(), "Pulumi.yaml"))
+    for key in (key for name, value in _pairs(project) if name.value == "config" for key, _ in _pairs(value)):
+        if str(key.value).startswith(f"{NAMESPACE}:"):
+            yield Problem(
+                f"Pulumi.yaml, line {key.start_mark.line + 1}",
+                f"`access-keys` does not read '{key.value}' here. Move it to Pulumi.{pulumi.get_stack()}.yaml.",
+                is_absolute=True,
+            )
     folder = next((value.value for key, value in _pairs(project) if key.value == "stackConfigDir"), "")
     path = Path(pulumi.get_root_directory(), str(folder), f"Pulumi.{pulumi.get_stack()}.yaml")
     for key, value in _pairs(_read_yaml(path)):

@@ -198,11 +198,39 @@ def test_what_is_to_be_deleted_waits_for_what_was_refused_unless_the_update_cont
     example.write(FIRST, GUARDED)
     refused = example.up(check=False)
     assert "is still in use" in refused
-    assert "Deletions were not made either: they wait for an update that skips nothing." in refused
+    assert (
+        "No previous key was deactivated, and nothing was deleted: both wait for an update that skips nothing."
+        in refused
+    )
     assert keys_in_iam(sandbox, "bob"), "the engine does not come to its deletions"
     assert "is still in use" in example.up("--continue-on-error", check=False), "the update fails again"
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["ann"], "but bob is gone"
     assert example.key() != first, "and the outputs of the stack have the new key"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("example", ["yaml"], indirect=True)
+def test_no_key_is_deactivated_that_the_outputs_still_have_because_another_users_was_refused(
+    example: Program, sandbox: Sandbox
+) -> None:
+    bob = "bob: { groups: [readers], key: { serial:  1 } }\n        "
+    example.write("ann:", f"{bob}ann:")
+    example.up()
+    first = example.key()
+    assert works(sandbox, first)
+    assert works(sandbox, example.key("bob"))
+    example.write(FIRST, 'key: { serial: 2, previous: "inactive" }')
+    example.write("key: { serial:  1 }", GUARDED)
+    assert "no previous key is deactivated or deleted as long as changes" in example.run(*example.pulumi, "preview")
+    for _ in range(2):
+        assert "no previous key is deactivated or deleted as long as changes" in example.up(check=False)
+        assert set(keys_in_iam(sandbox, "ann").values()) == {"Active"}
+        assert example.key() == first, "whoever takes the key from the outputs gets one that works"
+    example.write(", retireGuard: { idleDays: 30 }", "")
+    example.up()
+    second = example.key()
+    assert works(sandbox, second)
+    assert keys_in_iam(sandbox, "ann") == {first[0]: "Inactive", second[0]: "Active"}
 
 
 @pytest.mark.long

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 import pytest
@@ -654,6 +654,20 @@ def test_the_overlap_counts_from_the_run_that_hands_a_key_over(aws: FakeAws) -> 
     ended = ann(aws, state, rules, guard=False)
     assert ended.plan.previous is not None
     assert ended.plan.previous.status == "inactive"
+
+
+@pytest.mark.parametrize(("is_active", "status"), [(True, "inactive"), (False, "active"), (True, "active")])
+def test_what_the_settings_do_to_a_key_as_it_is_taken_over_is_said(
+    aws: FakeAws, is_active: bool, status: Literal["active", "inactive"]
+) -> None:
+    aws.keys, aws.inactive = {"ann": ["AKIA-theirs"]}, set() if is_active else {"AKIA-theirs"}
+    aws.used = {"AKIA-theirs": USED}
+    plan = ann(aws, MadeUpState(), KeyRules(status=status), adopted="AKIA-theirs", guard=False)
+    retired, warnings = " ".join(plan.retired), " ".join(plan.warnings)
+    is_deactivated = is_active and status == "inactive"
+    assert ("AKIA-theirs of ann (used on" in retired and "its status is set to inactive" in retired) is is_deactivated
+    assert ("AKIA-theirs is inactive and becomes active again" in warnings) is not is_active
+    assert "the new key is created inactive" not in warnings
 
 
 def test_a_lowered_serial_does_not_undo_what_a_failed_run_began_and_the_way_back_is_named(aws: FakeAws) -> None:

@@ -213,6 +213,13 @@ def test_the_stack_file_is_checked_where_the_project_keeps_it(tmp_path: Any) -> 
     assert "'aws-access-keys:users' is outside 'config:'" in refusal(config(), folder=str(tmp_path))
 
 
+def test_settings_that_all_stacks_have_from_the_project_are_refused(tmp_path: Any) -> None:
+    project = "name: p\nruntime: python\nconfig:\n  aws:region: us-east-1\n  aws-access-keys:tags: {value: {a: b}}\n"
+    (tmp_path / "Pulumi.yaml").write_text(project)
+    message = refusal(config(), folder=str(tmp_path))
+    assert "Pulumi.yaml, line 5: `access-keys` does not read 'aws-access-keys:tags' here. Move it to Pulumi." in message
+
+
 @pytest.mark.parametrize("prefix", ["2024", "true", "1e3"])
 def test_a_prefix_that_looks_like_another_type_is_text(prefix: str) -> None:
     assert read({"aws-access-keys:namePrefix": prefix}).name_prefix == prefix
