@@ -66,8 +66,10 @@ class UserKeys:
     """Of every user of the component: known when the current key is accepted and delivered."""
     issued: "list[pulumi.Output[bool]]"
     """Of every user of the component: see updating.py."""
-    retires: "pulumi.Output[bool]"
-    """Whether previous keys may be retired, once that is known: see `all_accepted`."""
+    all_accepted: "pulumi.Output[bool]"
+    """Known after all proofs, see `all_accepted`."""
+    outputs_stay: bool
+    """Whether the engine will not write the stack's outputs: previous keys that these may have are not deactivated."""
 
     def register(self) -> RegisteredKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
@@ -87,9 +89,12 @@ class UserKeys:
             self.issued.append(current.id.apply(lambda key_id: key_id not in known))
         held = pulumi.Output.all(secret, *map(held_key, delivered))
         self.proofs.append(held.apply(lambda found: self._hold(found[1:])))
-        previous = self._key(plan.previous, False, [current, *delivered], self.retires) if plan.previous else None
+        retires = self.all_accepted
+        if self.outputs_stay and not self.plan.expired_on and plan.previous and plan.previous.status == "inactive":
+            retires = pulumi.Output.from_input(False)
+        previous = self._key(plan.previous, False, [current, *delivered], retires) if plan.previous else None
         kept = {key.name for key in plan.keys}
-        self.retires.apply(
+        self.all_accepted.apply(
             lambda done: None if done else self._restore([key for key in self.state.keys if key.name not in kept])
         )
         if self.settings.description is not None:

@@ -4,6 +4,7 @@ AWS is asked before anything is registered, and only about what the state does n
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aws_access_keys.account import Account, AwsQueryError
@@ -12,9 +13,10 @@ from aws_access_keys.rules.limits import KEYS_PER_USER
 from aws_access_keys.rules.networks import ALLOW_FROM
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
-from aws_access_keys.rules.resource_types import PARAMETER
+from aws_access_keys.rules.resource_types import PARAMETER, SECRET
 from aws_access_keys.settings import AccessSettings
 from aws_access_keys.state import ComponentState, UserState
+from aws_access_keys.urns import name_below
 
 
 def adoption_problems(
@@ -56,7 +58,7 @@ def adoption_problems(
         if adopt and state.user(user).takes_over(adopt.id):
             is_taken_back = bool(state.user(user).handed_over)
             if adopt.secret is None:
-                yield from _only_copies(adopt.id, spell("users.{}.key.adopt", user), state, spell)
+                yield from _only_copies(adopt.id, spell("users.{}.key.adopt", user), state, spell, account)
             yield from _KeyAdoption(settings, spell, user, ignored_tags, account, is_taken_back).problems()
         elif adopt and not state.user(user).has_adopted(adopt.id):
             keys = ", ".join(key.id for key in state.user(user).keys)
@@ -67,16 +69,24 @@ def adoption_problems(
             )
 
 
-def _only_copies(key_id: str, place: str, state: ComponentState, spell: Spelling) -> Iterator[Problem]:
+def _only_copies(
+    key_id: str, place: str, state: ComponentState, spell: Spelling, account: Account
+) -> Iterator[Problem]:
     """Stores of the stack that hold a key which is taken over without its secret. They go: the key is not delivered."""
+    recorded = {name_below(PARAMETER, name): name for name in state.recorded_parameters}
     for (kind, name), held in state.copies.items():
-        if held == key_id and (kind == PARAMETER or name in state.secrets):
-            where = f"the parameter '{name}' in SSM" if kind == PARAMETER else f"the secret '{name}' in Secrets Manager"
-            yield Problem(
-                place,
-                f"{where} has the secret of {key_id}, perhaps as its only copy, and would be deleted. Specify that "
-                f"secret here, and leave {spell('deliver')} as it was; or, if nobody needs it, delete it there first.",
-            )
+        if held != key_id or (kind == SECRET and name not in state.secrets):
+            continue
+        if kind == PARAMETER and name in recorded:  # of which a refresh sees nothing
+            with suppress(AwsQueryError):
+                if not account.parameters([recorded[name]]):
+                    continue
+        where = f"the parameter '{name}' in SSM" if kind == PARAMETER else f"the secret '{name}' in Secrets Manager"
+        yield Problem(
+            place,
+            f"{where} has the secret of {key_id}, perhaps as its only copy, and would be deleted. Specify that secret "
+            f"here, and leave {spell('deliver')} as it was. If somebody deleted it there, run `pulumi refresh`.",
+        )
 
 
 def new_groups(settings: AccessSettings, state: ComponentState) -> list[str]:

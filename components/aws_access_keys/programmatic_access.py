@@ -178,8 +178,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         )
         for warning in warnings:
             pulumi.log.warn(warning)
-        # In a plugin, that makes the engine leave out the stack's outputs: the keys in them are not retired.
-        self._is_held = run.is_plugin and bool(self.skipped)
+        # Then the engine does not write the stack's outputs. Not annotated on the class, either.
+        self.outputs_stay = run.is_plugin and bool(self.skipped)
         run.report(self.skipped, spell)
         run.undelivered |= {plan.undelivered for plan in plans.values() if plan.undelivered}
         settings = self._settings
@@ -207,8 +207,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 pulumi.log.info(line)
             for warning in plan.warnings:
                 pulumi.log.warn(f"{spell.prefix}{spell('users.{}.key', user)}: {warning}")
-        if self._is_held and any(plan.retired and plan.plan.previous for plan in plans.values()):
-            pulumi.log.info("no previous key is deactivated or deleted as long as changes are skipped")
+        if self.outputs_stay and any(plan.retired for plan in plans.values()):
+            pulumi.log.info("as changes are skipped, no previous key is deactivated yet, unless it expires")
         if pulumi.runtime.is_dry_run():
             rotated = [
                 user
@@ -481,7 +481,8 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 tried=self._tried[user],
                 proofs=proofs,
                 issued=issued,
-                retires=accepted.apply(lambda done: done and not self._is_held),
+                all_accepted=accepted,
+                outputs_stay=self.outputs_stay,
             ).register()
         arns = {("groups", name): made.arn for name, made in self.groups.items()}
         arns |= {("users", name): made.arn for name, made in self.users.items()}
@@ -555,9 +556,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         self.user_arns = by_user({user: made.arn for user, made in self.users.items()})
         self.group_arns = by_user({group: made.arn for group, made in self.groups.items()})
         # Only what the next run must know: every other output would be one more copy of a secret in the state.
-        outputs: dict[str, Any] = {"keys": registered if self._is_held else self.keys} | (
-            {"expectations": expectations} if expectations else {}
-        )
+        outputs: dict[str, Any] = {"keys": self.keys} | ({"expectations": expectations} if expectations else {})
         outputs |= self._number
         # Not annotated on the class, where it would count as an output.
         self.notices = None

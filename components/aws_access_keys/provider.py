@@ -57,9 +57,9 @@ class AccessKeysProvider(ComponentProvider):
         except pulumi.RunError as error:
             raise _for_users(error) from None
         if made.skipped and not pulumi.runtime.is_dry_run():
-            waits = (
-                "No previous key was deactivated, and nothing was deleted: both wait for an update that skips nothing."
-            )
+            waits = "Deletions were not made either: they wait for an update that skips nothing."
+            if made.outputs_stay:
+                waits += " So does the deactivation of previous keys, which the stack's outputs may still have."
             _fail(name, made, f"{skipped_message(made.skipped, OTHER_LANGUAGES)}\n{waits}")
         urn = await made.urn.future()
         assert urn

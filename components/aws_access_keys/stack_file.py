@@ -103,7 +103,8 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
     """
     project = _read_yaml(Path(pulumi.get_root_directory(), "Pulumi.yaml"))
     for key in (key for name, value in _pairs(project) if name.value == "config" for key, _ in _pairs(value)):
-        if str(key.value).startswith(f"{NAMESPACE}:"):
+        namespace, _, name = str(key.value).rpartition(":")
+        if namespace == NAMESPACE or (not namespace and name in _NAMES and pulumi.get_project() == NAMESPACE):
             yield Problem(
                 f"Pulumi.yaml, line {key.start_mark.line + 1}",
                 f"`access-keys` does not read '{key.value}' here. Move it to Pulumi.{pulumi.get_stack()}.yaml.",
