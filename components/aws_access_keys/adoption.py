@@ -10,12 +10,13 @@ from typing import Any
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.removal import items_of_group, unmanaged_items
 from aws_access_keys.rules.limits import KEYS_PER_USER
+from aws_access_keys.rules.names import in_words
 from aws_access_keys.rules.networks import ALLOW_FROM
 from aws_access_keys.rules.policies import policy_arn
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import PARAMETER, SECRET
-from aws_access_keys.settings import AccessSettings
-from aws_access_keys.state import ComponentState, UserState
+from aws_access_keys.settings import AccessSettings, GroupSettings, UserSettings
+from aws_access_keys.state import ComponentState
 from aws_access_keys.urns import name_below
 
 
@@ -81,7 +82,7 @@ def _only_copies(
             with suppress(AwsQueryError):
                 if not account.parameters([recorded[name]]):
                     continue
-        where = f"the parameter '{name}' in SSM" if kind == PARAMETER else f"the secret '{name}' in Secrets Manager"
+        where = in_words({"ssm" if kind == PARAMETER else "secretsManager": recorded.get(name, name)})
         yield Problem(
             place,
             f"{where} has the secret of {key_id}, perhaps as its only copy, and would be deleted. Specify that secret "
@@ -142,18 +143,18 @@ def taken_over(
     for name in new_groups(settings, state):
         yield _line("group", name, _items_of_group(settings, name, partition, account))
     for name in new_users(settings, state):
-        user = settings.users[name]
-        own = {
-            *user.inline,
-            *([ALLOW_FROM] if user.allow_from is not None else ()),
-            *(policy_arn(policy, partition) for policy in user.policies if policy not in settings.policy_documents),
-        }
-        items = [f"the tag {key}" for key in tags.get(name, ())]
+        own = _own_policies(settings, settings.users[name], partition)
         adopt = settings.effective_key(name).adopt
-        taken = f"the access key {adopt.id} " if adopt else None
-        found = unmanaged_items(name, UserState(policies=frozenset(own)), account)
-        items += [item for item in found if not (taken and item.startswith(taken))]
+        items = [f"the tag {key}" for key in tags.get(name, ())]
+        items += unmanaged_items(name, {adopt.id} if adopt else (), own, account)
         yield _line("user", name, items)
+
+
+def _own_policies(settings: AccessSettings, holder: GroupSettings | UserSettings, partition: str) -> set[str]:
+    """The existing policies that a group or user is to have: names of inline ones, ARNs of attached ones."""
+    limit = [ALLOW_FROM] if holder.allow_from is not None else []
+    attached = (policy for policy in holder.policies if policy not in settings.policy_documents)
+    return {*holder.inline, *limit, *(policy_arn(policy, partition) for policy in attached)}
 
 
 def _line(kind: str, name: str, items: Sequence[str]) -> str:
@@ -162,12 +163,7 @@ def _line(kind: str, name: str, items: Sequence[str]) -> str:
 
 
 def _items_of_group(settings: AccessSettings, name: str, partition: str, account: Account) -> list[str]:
-    group = settings.groups[name]
-    own = {
-        *group.inline,
-        *([ALLOW_FROM] if group.allow_from is not None else ()),
-        *(policy_arn(policy, partition) for policy in group.policies if policy not in settings.policy_documents),
-    }
+    own = _own_policies(settings, settings.groups[name], partition)
     members = {user for user, found in settings.users.items() if name in found.groups}
     try:
         return items_of_group(name, own, members, account)

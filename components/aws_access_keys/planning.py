@@ -6,7 +6,6 @@ must not be done is skipped for that user; everybody else's plan is carried out.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -164,15 +163,16 @@ class _Planner:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, stays)
         if keep := self._kept(plan, keys) | stays:
             plan = plan_keys(self.rules, keys, self.today, new, replaced, keep)
-        self._warn(plan, [key for key in keys if key.name not in leaked], takes_over)
+        taken = self._taken_over(takes_over, plan)
+        self._warn(plan, [key for key in keys if key.name not in leaked], taken)
         current = next((key for key in keys if key.name == plan.current.name), None)
         is_activated = current and not current.active and plan.current.status == "active"
         if current and not plan.is_new and not is_activated and not self._has_expired:
             withheld = self.delivery.withhold(current, self.asked.new) if self.asked.new else None
             self.warnings += filter(None, [withheld, self.delivery.takes_anothers_place(current)])
-        actions = retirements(plan, keys)
-        lines = [self._retired(plan, key, actions[key.name]) for key in keys if key.name in actions]
-        lines += [self._taken_over(takes_over, plan), self.delivery.line(plan.is_new)]
+        actions = retirements(plan, [*keys, *taken])
+        lines = [self._retired(plan, key, actions[key.name]) for key in (*keys, *taken) if key.name in actions]
+        lines.append(self.delivery.line(plan.is_new))
         return UserPlan(
             plan,
             skipped=tuple(self.skipped),
@@ -265,22 +265,15 @@ class _Planner:
             if key != self.delivery.undelivered
         )
 
-    def _taken_over(self, key_id: str | None, plan: KeyPlan) -> str | None:
-        """The line about a key that the settings deactivate as it is taken over; a warning where they activate it.
-        key_id: of that key; None if there is none."""
+    def _taken_over(self, key_id: str | None, plan: KeyPlan) -> list[Key]:
+        """The existing key that becomes the current one, if the settings may change its status; else none."""
         if key_id is None or self.rules.status is None:
-            return None
-        with suppress(AwsQueryError):
-            for key in self.account.list_access_keys(self.user):
-                if key.id == key_id and key.active and plan.current.status == "inactive":
-                    taken = Key(plan.current.name, key.id, key.active, key.created.date())
-                    return retired_line(self.account, self.user, taken, "deactivated", "its status is set to inactive")
-                if key.id == key_id and not key.active and plan.current.status == "active":
-                    self.warnings.append(_activated(key.id, is_current=True))
-        return None
+            return []
+        listed = self.account.list_access_keys(self.user)
+        return [Key(plan.current.name, one.id, one.active, one.created.date()) for one in listed if one.id == key_id]
 
-    def _warn(self, plan: KeyPlan, keys: Sequence[Key], takes_over: str | None) -> None:
-        """Settings that do less, or more, than they seem to."""
+    def _warn(self, plan: KeyPlan, keys: Sequence[Key], taken: Sequence[Key]) -> None:
+        """Settings that do less, or more, than they seem to. taken: the key that is taken over."""
         self.warnings += notes(self.rules, keys, self.today)
         is_pending = len(keys) > 1 and not self.state.was_handed_over(keys[0])
         is_issued = keys and keys[0].id not in (self.adopted, self.state.adopted)
@@ -290,12 +283,13 @@ class _Planner:
                 f"serial was lowered since. To go back to the previous one, delete it, and run `pulumi refresh` and "
                 f"`pulumi up`: {self._delete_command(keys[0].id)}"
             )
-        if plan.is_new and not takes_over and self.rules.status == "inactive":
+        if plan.is_new and not taken and self.rules.status == "inactive":
             self.warnings.append("status is inactive, so the new key is created inactive, and nobody can use it yet.")
         wanted = {key.name: key.status for key in plan.keys}
         self.warnings += [
-            _activated(key.id, key.name == plan.current.name)
-            for key in keys
+            f"the access key {key.id} is inactive and becomes active again, because the settings ask for it. If it was "
+            f"deactivated because it is not to be used, {_undo(key.name == plan.current.name)}."
+            for key in (*keys, *taken)
             if not key.active and wanted.get(key.name) == "active"
         ]
         if self.rules.previous == "active" and plan.previous and plan.previous.status is None:
@@ -642,13 +636,6 @@ class _Planner:
 
     def _delete_command(self, key_id: str) -> str:
         return delete_command(self.user, key_id)
-
-
-def _activated(key_id: str, is_current: bool) -> str:
-    return (
-        f"the access key {key_id} is inactive and becomes active again, because the settings ask for it. If it was "
-        f"deactivated because it is not to be used, {_undo(is_current)}."
-    )
 
 
 def _undo(is_current: bool) -> str:

@@ -132,7 +132,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
         state, run.resources = read_state(self)
         if why := interrupted(run.resources):
             raise pulumi.RunError(why)
-        if account_id := next((user.account_id for user in state.users.values() if user.account_id), None):
+        if account_id := state.account_id:
             # The provider could tell without boto3, but to ask it would put it, with these credentials, into the state,
             # and `pulumi refresh` would use it.
             self._account.check_account(account_id)
@@ -415,7 +415,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
 
     def _place_of(self, kind: str) -> Place | None:
         """As for `Run.claim`. A provider of the program's own may be for another account than the stack's session."""
-        account_id = next((user.account_id for user in self._state.users.values() if user.account_id), None)
+        account_id = self._state.account_id
         has_provider = self.get_provider(USER) is not None
         # An existing secret was looked for, and found, with the session.
         has_existing = kind == "secret" and any(store.existing for store in self._settings.secrets().values())

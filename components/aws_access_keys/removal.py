@@ -43,7 +43,7 @@ def removal_problems(
 ) -> tuple[list[Problem], list[str]]:
     """What keeps removed users from being deleted, and a line for each one that is deleted with what is listed."""
     states = state.users
-    found = in_parallel(lambda user: list(unmanaged_items(user, states[user], account)), removed)
+    found = in_parallel(lambda user: list(_unmanaged(user, states[user], account)), removed)
     problems: list[Problem] = []
     lines = list(filter(None, in_parallel(lambda user: _other_groups(user, state, account), removed)))
     for user, things in zip(removed, found, strict=True):
@@ -91,7 +91,7 @@ def unfinished_adoptions(removed: Sequence[str], state: ComponentState, spell: S
 
 def kept_items(users: Sequence[str], states: Mapping[str, UserState], account: Account) -> list[str]:
     """A line about each user who gets a new key and has more in IAM, which a new key does not change."""
-    found = in_parallel(lambda user: ", ".join(unmanaged_items(user, states[user], account)), users)
+    found = in_parallel(lambda user: ", ".join(_unmanaged(user, states[user], account)), users)
     return [
         f"the user {user} gets a new key, and keeps these items, which this stack does not manage: {items}"
         for user, items in zip(users, found, strict=True)
@@ -99,11 +99,16 @@ def kept_items(users: Sequence[str], states: Mapping[str, UserState], account: A
     ]
 
 
-def unmanaged_items(user: str, state: UserState, account: Account) -> Iterator[str]:
-    """What a user has in IAM that the stack does not manage, in words."""
-    known = {key.id for key in state.keys}
+def _unmanaged(user: str, state: UserState, account: Account) -> Iterator[str]:
+    return unmanaged_items(user, {key.id for key in state.keys}, state.policies, account)
+
+
+def unmanaged_items(user: str, keys: Collection[str], policies: Collection[str], account: Account) -> Iterator[str]:
+    """What a user has in IAM that the stack does not manage, in words. keys, policies: what it does manage, ids of keys
+    and names of inline policies or ARNs of attached ones.
+    """
     with suppress(AwsQueryError):
-        others = [key for key in account.list_access_keys(user) if key.id not in known]
+        others = [key for key in account.list_access_keys(user) if key.id not in keys]
         yield from (f"the access key {described(key, account)}" for key in others)
     for operation, describe in ATTACHED.items():
         try:
@@ -111,7 +116,7 @@ def unmanaged_items(user: str, state: UserState, account: Account) -> Iterator[s
         except AwsQueryError:
             continue  # without the permission, IAM refuses when the user is deleted
         if response is not None:
-            yield from describe(_without(response, state.policies))
+            yield from describe(_without(response, policies))
 
 
 def group_problems(

@@ -102,14 +102,7 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
     The file may not exist: the configuration can come from somewhere else (`pulumi up --config-file`).
     """
     project = _read_yaml(Path(pulumi.get_root_directory(), "Pulumi.yaml"))
-    for key in (key for name, value in _pairs(project) if name.value == "config" for key, _ in _pairs(value)):
-        namespace, _, name = str(key.value).rpartition(":")
-        if namespace == NAMESPACE or (not namespace and name in _NAMES and pulumi.get_project() == NAMESPACE):
-            yield Problem(
-                f"Pulumi.yaml, line {key.start_mark.line + 1}",
-                f"`access-keys` does not read '{key.value}' here. Move it to Pulumi.{pulumi.get_stack()}.yaml.",
-                is_absolute=True,
-            )
+    yield from _project_problems(project)
     folder = next((value.value for key, value in _pairs(project) if key.value == "stackConfigDir"), "")
     path = Path(pulumi.get_root_directory(), str(folder), f"Pulumi.{pulumi.get_stack()}.yaml")
     for key, value in _pairs(_read_yaml(path)):
@@ -132,6 +125,19 @@ def _file_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(
                 f"line {key.start_mark.line + 1}",
                 f"Pulumi ignores '{name}' and everything below it. Did you mean 'config'?",
+                is_absolute=True,
+            )
+
+
+def _project_problems(project: "yaml.Node | None") -> Iterator[Problem]:
+    """Settings of the project, which Pulumi passes on and the commands of access-keys do not know of."""
+    for key in (key for name, value in _pairs(project) if name.value == "config" for key, _ in _pairs(value)):
+        namespace, _, name = str(key.value).rpartition(":")
+        # A key without a namespace gets that of the project.
+        if namespace == NAMESPACE or (not namespace and name in _NAMES and pulumi.get_project() == NAMESPACE):
+            yield Problem(
+                f"Pulumi.yaml, line {key.start_mark.line + 1}",
+                f"`access-keys` does not read '{key.value}' here. Move it to Pulumi.{pulumi.get_stack()}.yaml.",
                 is_absolute=True,
             )
 

@@ -320,6 +320,11 @@ class ComponentState:
     acted: int | None = None
     """How many updates have delivered keys themselves or sent notices; None where that is not recorded: updating.py."""
 
+    @property
+    def account_id(self) -> str | None:
+        """The AWS account of the users; None where the state has none."""
+        return next((user.account_id for user in self.users.values() if user.account_id), None)
+
     @cached_property
     def policy_names(self) -> Mapping[str, str]:
         """ARN of each customer managed policy → its name."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pulumi
 
@@ -39,6 +39,10 @@ STORED = {SECRET: (SECRET_VERSION, "secretString"), PARAMETER: (PARAMETER, "valu
 """Type of a store → type of the resource of the same name that holds the delivered key, and its output that does."""
 
 
+_Secret = Literal["unkept", "encrypted", "lost"]
+"""What became of a key's secret: it is not kept, is encrypted to an OpenPGP key, or could not be encrypted."""
+
+
 def read_state(component: pulumi.ComponentResource) -> tuple[ComponentState, Mapping[str, Any]]:
     """What the state has of a component that was just registered, and the outputs of all resources of the stack by URN.
 
@@ -59,13 +63,13 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
     record = RunRecord.of_outputs(plans.get("", {}))
     own: Mapping[str, Any] = resources.get(urn, {}).get("outputs", {})
     registered = mapping(own.get("keys"))
-    keys, unkept, encrypted, lost_secrets = _keys(below, record, registered)
+    keys, secret_of = _keys(below, record, registered)
     secrets = below.outputs(USER, SECRET)
     stashes = below.outputs(USER, STASH)
     direct = _delivered_directly(stashes, secrets, record.writing)
     # Nobody here could deliver what is encrypted to somebody's OpenPGP key: its secret was not kept.
-    unkept |= encrypted & {one.content for one in direct.values()}
-    encrypted -= unkept
+    encrypted = (one.content for one in direct.values() if one.content and secret_of.get(one.content) == "encrypted")
+    secret_of |= dict.fromkeys(encrypted, "unkept")
     copies = {
         (store, path): key_id
         for store, (kind, content) in STORED.items()
@@ -106,15 +110,15 @@ def parse_state(urn: str, resources: Mapping[str, Any]) -> ComponentState:
             adopting=None if handed_over else record.adopts.get(user),
             adopted=record.adopts.get(user),
             force_destroy=bool(exist.get(user, {}).get("forceDestroy")),
-            is_encrypted=bool(of_user) and of_user[0].id in encrypted,
+            is_encrypted=bool(of_user) and secret_of.get(of_user[0].id) == "encrypted",
             policies=policies.get(user, frozenset()),
             groups=frozenset(map(str, memberships.get(user, {}).get("groups") or ())),
             lost=frozenset(record.lost.get(user, ())),
             expired_on=date.fromisoformat(record.expired[user]) if user in record.expired else None,
             boundary=exist.get(user, {}).get("permissionsBoundary") or None,
             account_id=arn.split(":")[4] if (arn := exist.get(user, {}).get("arn")) else None,
-            unkept=frozenset(key.id for key in of_user if key.id in unkept),
-            lost_secrets=frozenset(key.id for key in of_user if key.id in lost_secrets),
+            unkept=frozenset(key.id for key in of_user if secret_of.get(key.id) == "unkept"),
+            lost_secrets=frozenset(key.id for key in of_user if secret_of.get(key.id) == "lost"),
             keep_secret=bool(record.keep_secret.get(user, True)),
             delivered_directly=direct.get(user, Delivered()),
             kept_tags=mapping(record.tags.get(user)),
@@ -203,23 +207,23 @@ class Below(NamedTuple):
 
 def _keys(
     below: Below, record: RunRecord, registered: Mapping[str, Any]
-) -> tuple[dict[str, tuple[Key, ...]], set[str], set[str], set[str]]:
-    """User → keys, newest first; the ids of those whose secret is not kept, is encrypted, and was lost.
+) -> tuple[dict[str, tuple[Key, ...]], dict[str, _Secret]]:
+    """User → keys, newest first; and id of each key whose secret is not in the state as it is → what became of it.
 
     registered: user → the keys that the last finished run handed over.
     """
     keys: dict[str, list[Key]] = {}
-    unkept, encrypted, lost_secrets = set[str](), set[str](), set[str]()
+    secret_of: dict[str, _Secret] = {}
     for path, found in below.outputs(USER, KEY).items():
         user, _, name = path.rpartition("/")
         if not (parsed := KeyName.parse(name)) or not isinstance(found.get("id"), str):
             continue
         if {found["id"], name} & set(record.unkept.get(user, ())):
-            unkept.add(found["id"])
+            secret_of[found["id"]] = "unkept"
         elif found.get("keyFingerprint"):
-            encrypted.add(found["id"])
+            secret_of[found["id"]] = "encrypted"
         elif found.get("pgpKey"):  # the provider could not encrypt it
-            lost_secrets.add(found["id"])
+            secret_of[found["id"]] = "lost"
         is_active = found.get("status") != "Inactive"
         # Only what a finished run saw: in one that failed, somebody else may have deactivated the key afterwards.
         seen = mapping(mapping(registered.get(user)).get("previous"))
@@ -229,7 +233,7 @@ def _keys(
         late = date.fromisoformat(now["handedOver"]) if now.get("id") == found["id"] and "handedOver" in now else None
         keys.setdefault(user, []).append(Key(parsed, found["id"], is_active, _day(found), is_retired, late))
     newest_first = {user: tuple(sorted(found, key=lambda key: key.name, reverse=True)) for user, found in keys.items()}
-    return newest_first, unkept, encrypted, lost_secrets
+    return newest_first, secret_of
 
 
 def _delivered_directly(

@@ -184,16 +184,22 @@ def test_a_wrong_arg_is_refused_before_anything_is_made(example: Program, sandbo
         example.write(wrong, right)
 
 
+def up_with(bob: str, example: Program, sandbox: Sandbox) -> tuple[str, str]:
+    """Ann's key, which works, after an update that also made bob. bob: his lines in the program."""
+    example.write("ann:", f"{bob}ann:")
+    example.up()
+    key = example.key()
+    assert works(sandbox, key)
+    return key
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("example", ["yaml"], indirect=True)
 def test_what_is_to_be_deleted_waits_for_what_was_refused_unless_the_update_continues_on_error(
     example: Program, sandbox: Sandbox
 ) -> None:
     bob = "bob: { groups: [readers] }\n        "
-    example.write("ann:", f"{bob}ann:")
-    example.up()
-    first = example.key()
-    assert works(sandbox, first)
+    first = up_with(bob, example, sandbox)
     example.write(bob, "")
     example.write(FIRST, GUARDED)
     refused = example.up(check=False)
@@ -210,11 +216,7 @@ def test_what_is_to_be_deleted_waits_for_what_was_refused_unless_the_update_cont
 def test_no_key_is_deactivated_that_the_outputs_still_have_because_another_users_was_refused(
     example: Program, sandbox: Sandbox
 ) -> None:
-    bob = "bob: { groups: [readers], key: { serial:  1 } }\n        "
-    example.write("ann:", f"{bob}ann:")
-    example.up()
-    first = example.key()
-    assert works(sandbox, first)
+    first = up_with("bob: { groups: [readers], key: { serial:  1 } }\n        ", example, sandbox)
     assert works(sandbox, example.key("bob"))
     example.write(FIRST, 'key: { serial: 2, previous: "inactive" }')
     example.write("key: { serial:  1 }", GUARDED)

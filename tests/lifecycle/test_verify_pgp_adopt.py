@@ -7,7 +7,7 @@ from typing import Any
 import pysequoia
 import pytest
 
-from tests.lifecycle.helpers import NewStack, config, keys_in_iam, works
+from tests.lifecycle.helpers import NewStack, config, keys_in_iam, set_adopted_secret, works
 from tests.lifecycle.stack import Sandbox
 
 
@@ -248,12 +248,15 @@ def test_a_user_whose_adoption_failed_is_not_deleted_as_if_it_were_the_stacks_ow
     iam = sandbox.client("iam")
     iam.create_user(UserName="by-hand")
     key_id = iam.create_access_key(UserName="by-hand")["AccessKey"]["AccessKeyId"]
-    stack, settings = new_stack(), config("by-hand", adopt={"id": key_id})
+    stack = new_stack()
+    stack.write(config("by-hand", adopt={"id": key_id}))
+    set_adopted_secret(stack, "x" * 40, "by-hand")
+    assert "AWS does not accept it as the secret of the access key" in stack.up(check=False).text
+    settings = config("by-hand")  # it shows as imported
     settings["users"]["bob"] = {"groups": ["test"]}
-    for key in (settings["users"]["by-hand"]["key"], {}, {}):  # it shows as imported
+    stack.write(settings)
+    for _ in range(2):
         sandbox.control.fail("CreateAccessKey", "AccessDenied")
-        settings["users"]["by-hand"]["key"] = key
-        stack.write(settings)
         assert stack.up(check=False).code != 0
     del settings["users"]["by-hand"]
     stack.write(settings)

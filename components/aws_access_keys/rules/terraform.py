@@ -23,6 +23,9 @@ _OUTPUTS = {
 """Attribute of an access key → output of the resource in Pulumi."""
 
 
+_EXCLUSIVE = re.compile(r"aws_iam_(group|user)_(?:policies|policy_attachments)_exclusive")
+
+
 class TerraformError(ValueError):
     """A file that is no Terraform state which can be read; the text explains why and what to do."""
 
@@ -145,10 +148,8 @@ def _add(state: TerraformState, resource: Resource) -> None:
             held = [("user", values["user"], group) for group in values["groups"]]
         case "group_membership":
             held = [("user", user, values["group"]) for user in values["users"]]
-        case "group_policies_exclusive" | "group_policy_attachments_exclusive":
-            state.addresses.append((resource.address, frozenset({("group", values["group_name"])})))
-        case "user_policies_exclusive" | "user_policy_attachments_exclusive":
-            state.addresses.append((resource.address, frozenset({("user", values["user_name"])})))
+        case _ if found := _EXCLUSIVE.fullmatch(resource.type):
+            state.addresses.append((resource.address, frozenset({(found[1], values[f"{found[1]}_name"])})))
         case "access_key":
             held = [("user", values["user"], values["id"])]
             known = {name: values[attribute] for attribute, name in _OUTPUTS.items() if values.get(attribute)}

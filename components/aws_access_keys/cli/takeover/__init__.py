@@ -398,10 +398,10 @@ def _lines(
 
 def _until_rotated(users: Mapping[str, Any]) -> list[str]:
     """The settings that some users need until the stack has issued a key for them."""
-    found = {"deliver: null": False, "keepSecret: true": False}
-    for has in users.values():
-        found["deliver: null"] |= "deliver" in has
-        found["keepSecret: true"] |= "keepSecret" in (has.get("key") or {})
+    found = {
+        "deliver: null": any("deliver" in has for has in users.values()),
+        "keepSecret: true": any("keepSecret" in mapping(has.get("key")) for has in users.values()),
+    }
     return [what for what, is_there in found.items() if is_there]
 
 
