@@ -139,6 +139,7 @@ def _project_problems(project: "yaml.Node | None") -> Iterator[Problem]:
                 f"Pulumi.yaml, line {key.start_mark.line + 1}",
                 f"`access-keys` does not read '{key.value}' here. Move it to Pulumi.{pulumi.get_stack()}.yaml.",
                 is_absolute=True,
+                in_file=False,
             )
 
 

@@ -218,6 +218,7 @@ def test_settings_that_all_stacks_have_from_the_project_are_refused(tmp_path: An
     (tmp_path / "Pulumi.yaml").write_text(project)
     message = refusal(config(), folder=str(tmp_path))
     assert "Pulumi.yaml, line 5: `access-keys` does not read 'aws-access-keys:tags' here. Move it to Pulumi." in message
+    assert "Fix this in" not in message, "it is not in the stack file"
 
 
 @pytest.mark.parametrize("prefix", ["2024", "true", "1e3"])
