@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import pulumi
 from aws_access_keys.account import MAX_WORKERS, Account, AwsQueryError
 from aws_access_keys.direct_delivery import OneTimeKey, parameter_hook
 from aws_access_keys.key_endings import retired_line, unmanaged_key
+from aws_access_keys.removal import unmanaged_items
 from aws_access_keys.renamed import renamed
 from aws_access_keys.retire_guard import InUseError, RetireGuard
 from aws_access_keys.rules.problem import Problem, Spelling, as_lines
@@ -280,21 +282,24 @@ class Run:
             pulumi.log.info(line)
 
     def _refuse_others(self, component: str, user: str, guard: RetireGuard) -> None:
-        """Refuse to destroy a user of whom IAM has a key that the state has not: a store of the stack may have its only
-        copy, and IAM would delete everything else before it refuses."""
+        """Refuse to destroy a user who has in IAM what the state has not: IAM would delete everything else before it
+        refuses, and of a key a store of the stack may have the only copy."""
         state = self._known(component, user)
         # That of a component which is no longer in the program: as in _guard_of_removed.
         account = self.accounts.get(component) or next(iter(self.accounts.values()))
-        try:
-            known = {key.id for key in state.keys}
-            others = [key for key in account.list_access_keys(user) if key.id not in known]
-        except AwsQueryError:
-            return
-        for key in others:
-            if refusal := guard.refusal(user, key.id, "deleted"):
-                raise InUseError(refusal)
-            if not state.force_destroy:
-                raise InUseError(f"the user {user} cannot be deleted. {unmanaged_key(user, key, account)}")
+        known = {key.id for key in state.keys}
+        with suppress(AwsQueryError):
+            for key in [key for key in account.list_access_keys(user) if key.id not in known]:
+                if refusal := guard.refusal(user, key.id, "deleted"):
+                    raise InUseError(refusal)
+                if not state.force_destroy:
+                    raise InUseError(f"the user {user} cannot be deleted. {unmanaged_key(user, key, account)}")
+        if not state.force_destroy and (items := ", ".join(unmanaged_items(user, known, state.policies, account))):
+            raise InUseError(
+                f"the user {user} cannot be deleted, because {user} still has items in IAM that this stack does not "
+                f"manage: {items}. Remove them in IAM; or, to delete them with the user, follow 'Remove users, destroy "
+                "a stack' in docs/keys.md."
+            )
 
     def _check_store(self, args: pulumi.ResourceHookArgs) -> None:
         """`pulumi destroy` deletes what holds a key before the key: its consumers would lose a key that is kept.

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle.helpers import GROUPS, NewStack, config, keys_in_iam
+from tests.faults.matrix import stored_keys
+from tests.lifecycle.helpers import GROUPS, NewStack, config, in_days, keys_in_iam
 from tests.lifecycle.stack import Sandbox
 
 QUARANTINE = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3"
@@ -48,6 +49,31 @@ def test_a_user_with_more_than_the_stack_knows_is_not_removed_half_way(new_stack
     assert "the user ann also leaves groups that this stack does not manage: theirs" in stack.preview().text
     stack.up()
     assert [user["UserName"] for user in sandbox.client("iam").list_users()["Users"]] == ["bob"]
+
+
+@pytest.mark.parametrize("idle_days", [0, pytest.param(3, marks=pytest.mark.long)], ids=["no guard", "guard"])
+def test_a_destroy_that_runs_the_program_deletes_no_user_half_way(
+    new_stack: NewStack, sandbox: Sandbox, idle_days: int
+) -> None:
+    stack, iam = new_stack(), sandbox.client("iam")
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": idle_days}} if idle_days else {}
+    stack.write({**config("ann", **guard), "deliver": {"secretsManager": {}}})
+    stack.up()
+    iam.create_login_profile(UserName="ann", Password="Correct-Horse-Battery-9")
+    stack.environment["ACCESS_KEYS_TODAY"] = in_days(10)
+    before = keys_in_iam(sandbox, "ann"), stored_keys(sandbox)
+    refused = [stack.run("destroy", "--run-program", "--preview-only", check=False)]
+    refused += [stack.destroy("--run-program", check=False)] if idle_days else []
+    for shown in refused:
+        assert shown.code != 0
+        assert "the user ann cannot be deleted" in shown.text
+        assert "a console password" in shown.text
+        assert "DeleteConflict" not in shown.text
+    assert (keys_in_iam(sandbox, "ann"), stored_keys(sandbox)) == before, "nothing was deleted"
+    iam.delete_login_profile(UserName="ann")
+    stack.run("destroy", "--run-program", "--preview-only")
+    stack.destroy("--run-program")
+    assert iam.list_users()["Users"] == []
 
 
 @pytest.mark.parametrize("way", ["in IAM", pytest.param("in the state", marks=pytest.mark.long)])

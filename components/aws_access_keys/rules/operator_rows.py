@@ -74,8 +74,9 @@ _QUOTAS = "checks that IAM's quotas allow a new attachment or membership"
 _USED = "the retire guard, `adopt`, the report, the inventory, and the last use in messages"
 _ATTACHED = (
     "GetLoginProfile ListMFADevices ListUserPolicies ListAttachedUserPolicies ListSigningCertificates "
-    "ListSSHPublicKeys ListServiceSpecificCredentials ListGroupsForUser"
+    "ListSSHPublicKeys ListServiceSpecificCredentials"
 )
+_REMOVED = f"{_ATTACHED} ListGroupsForUser"
 _HELD = "GetGroup ListAttachedGroupPolicies ListGroupPolicies"
 _STRIPPED = (
     "ListUserPolicies DeleteUserPolicy ListAttachedUserPolicies DetachUserPolicy ListAccessKeys DeleteAccessKey "
@@ -385,8 +386,16 @@ ROWS = (
         "CheckRemovals",
         "user",
         "iam",
-        up=_ATTACHED,
-        preview=_ATTACHED,
+        up=_REMOVED,
+        preview=_REMOVED,
+        otherwise=_LATER,
+    ),
+    Row(
+        "checks before a user is removed, and in the preview of a rotation",
+        "DestroyChecks",
+        "user:with a key",
+        "iam",
+        destroy=_ATTACHED,
         otherwise=_LATER,
     ),
     Row(
