@@ -12,7 +12,7 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
 from aws_access_keys.credentials import expired_text
 from aws_access_keys.delivery_check import Handling
-from aws_access_keys.direct_delivery import DirectDelivery, stored_secret
+from aws_access_keys.direct_delivery import DirectDelivery, key_of_another, stored_secret
 from aws_access_keys.passing_stores import PassingStores
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.retire_guard import RetireGuard
@@ -278,24 +278,57 @@ class Deliveries:
         for user, plan in plans.items():
             wanted = self._settings.destinations(user)
             lost = (*self._lost(user, plan, wanted), *self._passing.problems(user, plans, self._is_unkept(user, plan)))
-            for text in (*lost, *self._undeliverable(user, plan, wanted)):
+            for text in (*lost, *self._anothers(user, plan, wanted), *self._undeliverable(user, plan, wanted)):
                 yield Problem(self._spell("users.{}.deliver", user), text)
 
     def _lost(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
         """The only copy of the secret of a user's key that stays, which goes with a store."""
         state = self._state.user(user)
-        current = state.key(plan.plan.current.name)
-        lost = state.delivered_directly.gone(wanted)
-        is_replaced = plan.plan.is_new or plan.is_moved or plan.expired_on
-        if not lost or current is None or current.id not in state.unkept or is_replaced:
+        current, direct = state.key(plan.plan.current.name), state.delivered_directly
+        lost = direct.gone(wanted)
+        if not lost or plan.expired_on:
             return
-        left = {kind: to for kind, to in state.delivered_directly.to.items() if wanted.get(kind) == to}
-        if not self._have(left, current.id):
+        if plan.plan.is_new or current is None or current.id not in state.unkept:
+            yield from () if wanted else self._lost_of_previous(user, plan, lost)
+        elif not plan.is_moved:
+            left = {kind: to for kind, to in direct.to.items() if wanted.get(kind) == to}
+            if self._have(left, current.id):
+                return
             yield (
                 f"the secret of the access key {current.id} was not kept, so its only copy would be deleted with "
                 f"{in_words(lost)}, and this run delivers neither it nor a new key elsewhere"
                 f"{''.join(f': {why}' for why in plan.skipped) or '.'} Restore deliver as it was, also to destroy the "
                 f"stack; to change it, raise serial to {current.name.serial + 1}, and do so once that key is issued."
+            )
+
+    def _lost_of_previous(self, user: str, plan: UserPlan, lost: Mapping[str, str]) -> Iterator[str]:
+        """The same of a previous key, where the one after it is delivered nowhere. lost: the stores that go."""
+        state, planned = self._state.user(user), {key.name for key in plan.plan.keys}
+        for key in state.keys:
+            if key.id == state.delivered_directly.key_id and key.id in state.unkept and key.name in planned:
+                yield (
+                    f"the access key {key.id} stays, and its secret was not kept, so its only copy would be deleted "
+                    f"with {in_words(lost)}, while the key after it is delivered nowhere. Restore deliver as "
+                    "it was, and run `pulumi up`, which delivers that key there; then change deliver. Or, if nobody "
+                    f"uses {key.id}, set previous to deleted, so that it goes together with its copy."
+                )
+
+    def _anothers(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
+        """A parameter that this program wrote, that becomes a resource, and that another stack has by now: the provider
+        would overwrite it. A preview reads no parameter."""
+        state, name = self._state.user(user), wanted.get("ssm")
+        if not name or name != state.delivered_directly.to.get("ssm") or pulumi.runtime.is_dry_run():
+            return
+        if self._is_unkept(user, plan) or self._state.store_urn(PARAMETER, name) in self._run.resources:
+            return
+        try:
+            other = key_of_another(self._account, "ssm", name, {user: state})
+        except AwsQueryError as error:
+            other = f"what could not be read ({error})"
+        if other:
+            yield (
+                f"the parameter '{name}' in SSM has {other} by now, maybe the only copy. Name another parameter; or, "
+                "once that key is stored elsewhere, delete this one."
             )
 
     def _undeliverable(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:

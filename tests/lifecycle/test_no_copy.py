@@ -937,6 +937,52 @@ def test_the_only_copy_is_not_deleted_with_its_store(new_stack: NewStack, sandbo
     assert works(sandbox, stack.key("test-user")), "as the message advises: the next key is in the state"
 
 
+@pytest.mark.parametrize(
+    "before", ["a key to issue", pytest.param("a key that was not delivered", marks=pytest.mark.long)]
+)
+def test_the_only_copy_is_not_deleted_in_the_update_that_asks_for_a_key_without_a_store(
+    new_stack: NewStack, sandbox: Sandbox, before: str
+) -> None:
+    stack = new_stack()
+    guard: dict[str, Any] = {"retireGuard": {"idleDays": 3}}
+    stack.write(unkept(1, {"secretsManager": {}}, **guard))
+    stack.up()
+    held = stored_keys(sandbox)
+    assert works(sandbox, held[SECRET])
+    if before != "a key to issue":
+        stack.write({**config(serial=2, **guard), "deliver": {"secretsManager": {}}})
+        sandbox.control.fail("secretsmanager:PutSecretValue", "AccessDeniedException")
+        stack.up(check=False)
+        sandbox.control.clear_faults()
+    stack.write(config(serial=2, **guard))
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0
+        assert f"the access key {held[SECRET][0]} stays, and its secret was not kept" in refused.text
+    assert stored_keys(sandbox) == held, "its consumers read it there"
+    stack.write({**config(serial=2, **guard), "deliver": {"secretsManager": {}}})
+    stack.up()
+    newer = stored_keys(sandbox)[SECRET]
+    assert newer != held[SECRET]
+    assert works(sandbox, newer), "as the message advises"
+    stack.write(config(serial=2, **guard))
+    stack.up(check=False)
+    assert works(sandbox, stack.key("test-user"))
+
+
+@pytest.mark.long
+def test_the_only_copy_goes_with_its_key_where_the_next_one_is_for_no_store(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack = new_stack()
+    stack.write(unkept(1, {"ssm": {}}))
+    stack.up()
+    (held,) = stored_keys(sandbox).values()
+    stack.write(config(serial=2, previous="deleted"))
+    stack.up()
+    assert stored_keys(sandbox) == {}, "as the message advises"
+    assert held[0] not in keys_in_iam(sandbox)
+
+
 @pytest.mark.long
 def test_a_parameter_with_the_only_copy_is_not_replaced(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
@@ -1002,7 +1048,7 @@ def test_a_parameter_that_somebody_else_has_is_not_deleted_after_a_delivery_that
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("then", ["rotation", "removal", "destroy"])
+@pytest.mark.parametrize("then", ["rotation", "rotation to a key that is kept", "removal", "destroy"])
 def test_a_parameter_that_has_become_another_stacks_keeps_its_key(
     new_stack: NewStack, sandbox: Sandbox, then: str
 ) -> None:
@@ -1019,12 +1065,14 @@ def test_a_parameter_that_has_become_another_stacks_keeps_its_key(
     theirs.write(settings("bob"))
     theirs.up()
     held = stored_keys(sandbox)["/shared"]
-    if then == "rotation":
-        ours.write(settings("ann", serial=2))
+    if then.startswith("rotation"):
+        kept = {"keyDefaults": {}} if then == "rotation to a key that is kept" else {}
+        ours.write(settings("ann", serial=2) | kept)
         refused = ours.up(check=False)
         assert refused.code != 0
-        assert f"to the parameter '/shared' in SSM: it has the access key {held[0]} of bob by now" in refused.text
-        ours.write(settings("ann", serial=2, name="/ann"))
+        assert "the parameter '/shared' in SSM" in refused.text
+        assert f"has the access key {held[0]} of bob by now" in refused.text
+        ours.write(settings("ann", serial=2, name="/ann") | kept)
     if then == "removal":
         ours.write(settings("ann", serial=2, name="/ann"))
     done = ours.run("destroy", "--run-program", "--yes") if then == "destroy" else ours.up()
