@@ -112,7 +112,8 @@ def stray_keys(
                 f"the state does not have the access key {key_id} of {user}, but IAM does, and a secret or parameter "
                 "of this stack holds it: the state is older than the key, and the store would get an older one, or be "
                 f"deleted. {_cure(key_id, states[user], user in removed, spell)}; or, if nobody uses the key, delete "
-                f"it: {delete_command(user, key_id)}",
+                f"it{'' if user in removed else ' and raise serial, so that no store keeps it'}: "
+                f"{delete_command(user, key_id)}",
             )
             for key_id in found
             if adopted.get(user) != key_id

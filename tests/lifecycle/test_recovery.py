@@ -747,6 +747,31 @@ def test_a_restored_state_that_was_not_refreshed_changes_no_store_with_a_newer_k
 
 
 @pytest.mark.long
+def test_no_store_keeps_a_newer_key_that_was_deleted_after_a_state_was_restored(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, deliver = new_stack(), {"deliver": {"secretsManager": {}}}
+    stack.write({**config(), **deliver})
+    stack.up()
+    stack.save_state()
+    stack.write({**config(serial=2), **deliver})
+    stack.up()
+    (newer,) = stored_keys(sandbox).values()
+    stack.restore_state()
+    stack.write({**config(), **deliver})
+    stack.refresh()
+    refused = stack.up(check=False)
+    assert "if nobody uses the key, delete it and raise serial, so that no store keeps it: aws iam" in refused.text
+    sandbox.client("iam").delete_access_key(UserName="test-user", AccessKeyId=newer[0])
+    stack.write({**config(serial=2), **deliver})
+    stack.refresh()
+    stack.up()
+    (held,) = stored_keys(sandbox).values()
+    assert held[0] != newer[0]
+    assert works(sandbox, held), "as the message advises"
+
+
+@pytest.mark.long
 def test_without_an_answer_about_the_current_key_the_previous_one_stays(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     for serial in (1, 2):

@@ -56,9 +56,12 @@ def test_a_program_is_found_on_path_or_in_the_folder(tmp_path: Path) -> None:
         run_command(["./nowhere"], KEY, tmp_path, 10)
 
 
-def test_long_output_is_shortened_and_bytes_that_are_not_text_are_replaced(tmp_path: Path) -> None:
+def test_long_output_is_shortened_and_bytes_that_are_not_text_or_control_a_terminal_are_not_shown(
+    tmp_path: Path,
+) -> None:
     code = "import os; os.write(1, b'\\xff' + b'x' * 100_000 + b'the end'); raise SystemExit(7)"
     with pytest.raises(CommandError, match=r"it exited with code 7; it printed: \.\.\.x+the end$") as error:
         run_command(python(code), KEY, tmp_path, 10)
     assert len(str(error.value)) < 1100
+    assert run_command(python("print('\\x1b[2Jtwo\\nlines')"), KEY, tmp_path, 10) == "; it printed: [2Jtwo\nlines"
     assert os.getcwd() != str(tmp_path), "the program's own folder does not change"
