@@ -95,8 +95,8 @@ def _signal_name(number: int) -> str:
 
 def _shown(output: bytes, secret: str) -> str:
     text = output.decode(errors="replace")
-    text = (redacted(text, secret) if secret else text).strip()
     text = "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")  # no terminal escapes
+    text = (redacted(text, secret) if secret else text).strip()
     return f"; it printed: {'...' if len(text) > _SHOWN else ''}{text[-_SHOWN:]}" if text else ""
 
 

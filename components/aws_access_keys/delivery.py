@@ -304,13 +304,16 @@ class Deliveries:
     def _lost_of_previous(self, user: str, plan: UserPlan, lost: Mapping[str, str]) -> Iterator[str]:
         """The same of a previous key, where the one after it is delivered nowhere. lost: the stores that go."""
         state, planned = self._state.user(user), {key.name for key in plan.plan.keys}
+        settings = self._settings.effective_key(user)
         for key in state.keys:
             if key.id == state.delivered_directly.key_id and key.id in state.unkept and key.name in planned:
+                without = f" and remove {self._spell('pgp_key')}" if settings.pgp_key else ""
+                goes = f" Or, if nobody uses {key.id}, set previous to deleted, so that it goes together with its copy."
                 yield (
                     f"the access key {key.id} stays, and its secret was not kept, so its only copy would be deleted "
-                    f"with {in_words(lost)}, while the key after it is delivered nowhere. Restore deliver as "
-                    "it was, and run `pulumi up`, which delivers that key there; then change deliver. Or, if nobody "
-                    f"uses {key.id}, set previous to deleted, so that it goes together with its copy."
+                    f"with {in_words(lost)}, while the key after it is delivered nowhere. Restore deliver as it was"
+                    f"{without}, and run `pulumi up`, which delivers that key there; then change deliver."
+                    f"{'' if settings.rotation else goes}"
                 )
 
     def _anothers(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:

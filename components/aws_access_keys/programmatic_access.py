@@ -215,7 +215,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 for user, plan in plans.items()
                 if plan.plan.is_new and not plan.takes_over and state.user(user).keys
             ]
-            for line in kept_items(rotated, state.users, self._account):
+            for line in kept_items(rotated, state, self._account):
                 pulumi.log.info(line)
         for user, plan in plans.items():
             self._deliveries.note(user, plan)

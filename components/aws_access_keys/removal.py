@@ -43,7 +43,7 @@ def removal_problems(
 ) -> tuple[list[Problem], list[str]]:
     """What keeps removed users from being deleted, and a line for each one that is deleted with what is listed."""
     states = state.users
-    found = in_parallel(lambda user: list(_unmanaged(user, states[user], account)), removed)
+    found = in_parallel(lambda user: list(_unmanaged(user, state, account)), removed)
     problems: list[Problem] = []
     lines = list(filter(None, in_parallel(lambda user: _other_groups(user, state, account), removed)))
     for user, things in zip(removed, found, strict=True):
@@ -89,9 +89,9 @@ def unfinished_adoptions(removed: Sequence[str], state: ComponentState, spell: S
             )
 
 
-def kept_items(users: Sequence[str], states: Mapping[str, UserState], account: Account) -> list[str]:
+def kept_items(users: Sequence[str], state: ComponentState, account: Account) -> list[str]:
     """A line about each user who gets a new key and has more in IAM, which a new key does not change."""
-    found = in_parallel(lambda user: ", ".join(_unmanaged(user, states[user], account)), users)
+    found = in_parallel(lambda user: ", ".join(_unmanaged(user, state, account)), users)
     return [
         f"the user {user} gets a new key, and keeps these items, which this stack does not manage: {items}"
         for user, items in zip(users, found, strict=True)
@@ -99,8 +99,8 @@ def kept_items(users: Sequence[str], states: Mapping[str, UserState], account: A
     ]
 
 
-def _unmanaged(user: str, state: UserState, account: Account) -> Iterator[str]:
-    return unmanaged_items(user, {key.id for key in state.keys}, state.policies, account)
+def _unmanaged(user: str, state: ComponentState, account: Account) -> Iterator[str]:
+    return unmanaged_items(user, {key.id for key in state.users[user].keys}, state.policies_of(user), account)
 
 
 def unmanaged_items(user: str, keys: Collection[str], policies: Collection[str], account: Account) -> Iterator[str]:
@@ -289,7 +289,11 @@ def lost_users(
 
 
 def _inline(policy: str) -> str:
-    leaked = ", by which `access-keys leak` denies the sessions of a leaked key" if policy.startswith(DENY_NAME) else ""
+    leaked = (
+        ", by which `access-keys leak` denies the sessions of a leaked key: delete that key first"
+        if policy.startswith(DENY_NAME)
+        else ""
+    )
     return f"the inline policy '{policy}'{leaked}"
 
 

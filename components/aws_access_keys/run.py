@@ -84,6 +84,7 @@ class Run:
         """URN of the component and name of each parameter that is a resource."""
         self.one_time_key = OneTimeKey()
         self._owners: dict[tuple[str, str], list[_Owner]] = {}
+        self._states: dict[str, ComponentState] = {}
         self._fails = False
         # The event loop's own threads can all wait for the engine, which waits for a hook.
         self._threads = ThreadPoolExecutor(MAX_WORKERS)
@@ -254,10 +255,10 @@ class Run:
                 "it has leaked. Run `pulumi up` again."
             )
 
-    def _check(self, args: pulumi.ResourceHookArgs) -> None:
+    async def _check(self, args: pulumi.ResourceHookArgs) -> None:
         """Refuse to delete or deactivate a key in use, and to delete the secret or parameter that holds it."""
         if args.type != KEY:
-            self._check_store(args)
+            await self._check_store(args)
             return
         if args.new_inputs is not None and args.new_inputs.get("status") != "Inactive":
             return  # it keeps working
@@ -272,18 +273,24 @@ class Run:
         staying = self.staying.get(args.id) if args.new_inputs is None else None
         if staying is None:
             if component not in self.guards:
-                self._refuse_others(component, user, guard)
+                await self._refuse_others(component, user, guard)
             return
         account = self.accounts[component]
         if why := renamed(user, [staying], account):
             raise InUseError(f"{args.name} is not deleted: {why}")
-        self._refuse_others(component, user, guard)
+        await self._refuse_others(component, user, guard)
         if line := retired_line(account, user, staying, "deleted", "the stack is destroyed"):
             pulumi.log.info(line)
 
-    def _refuse_others(self, component: str, user: str, guard: RetireGuard) -> None:
+    async def _refuse_others(self, component: str, user: str, guard: RetireGuard) -> None:
         """Refuse to destroy a user who has in IAM what the state has not: IAM would delete everything else before it
         refuses, and of a key a store of the stack may have the only copy."""
+        # One request after the other for one user; other hooks go on.
+        look = self._threads.submit(copy_context().run, self._others, component, user, guard)
+        if why := await asyncio.wrap_future(look):
+            raise InUseError(why)
+
+    def _others(self, component: str, user: str, guard: RetireGuard) -> str | None:
         state = self._known(component, user)
         # That of a component which is no longer in the program: as in _guard_of_removed.
         account = self.accounts.get(component) or next(iter(self.accounts.values()))
@@ -291,17 +298,19 @@ class Run:
         with suppress(AwsQueryError):
             for key in [key for key in account.list_access_keys(user) if key.id not in known]:
                 if refusal := guard.refusal(user, key.id, "deleted"):
-                    raise InUseError(refusal)
+                    return refusal
                 if not state.force_destroy:
-                    raise InUseError(f"the user {user} cannot be deleted. {unmanaged_key(user, key, account)}")
-        if not state.force_destroy and (items := ", ".join(unmanaged_items(user, known, state.policies, account))):
-            raise InUseError(
-                f"the user {user} cannot be deleted, because {user} still has items in IAM that this stack does not "
-                f"manage: {items}. Remove them in IAM; or, to delete them with the user, follow 'Remove users, destroy "
-                "a stack' in docs/keys.md."
-            )
+                    return f"the user {user} cannot be deleted. {unmanaged_key(user, key, account)}"
+        own = self._state_of(component).policies_of(user)
+        if state.force_destroy or not (items := ", ".join(unmanaged_items(user, known, own, account))):
+            return None
+        return (
+            f"the user {user} cannot be deleted, because {user} still has items in IAM that this stack does not manage"
+            f": {items}. Remove them in IAM; or, to delete them with the user, follow 'Remove users, destroy a stack' "
+            "in docs/keys.md."
+        )
 
-    def _check_store(self, args: pulumi.ResourceHookArgs) -> None:
+    async def _check_store(self, args: pulumi.ResourceHookArgs) -> None:
         """`pulumi destroy` deletes what holds a key before the key: its consumers would lose a key that is kept.
 
         Where the program no longer has the secret or parameter, it goes once another store has the key.
@@ -314,13 +323,15 @@ class Run:
         component, user = owner
         guard = self.guards.get(component) or self._guard_of_removed(component)
         if args.urn in self.stores or component not in self.guards:
-            self._refuse_others(component, user, guard)
+            await self._refuse_others(component, user, guard)
         for key in self._known(component, user).keys:
             if refusal := guard.refusal(user, key.id, "deleted"):
                 raise InUseError(f"{args.name} is not deleted, because it holds the key of {user}: {refusal}")
 
     def _state_of(self, component: str) -> ComponentState:
-        return parse_state(component, self.resources)
+        if component not in self._states:
+            self._states[component] = parse_state(component, self.resources)
+        return self._states[component]
 
     def _known(self, component: str, user: str) -> UserState:
         """What the state has of a user, who may no longer be in the program."""

@@ -385,6 +385,10 @@ class ComponentState:
         """A user's state; an empty one for a new user."""
         return self.users.get(name, UserState())
 
+    def policies_of(self, user: str) -> set[str]:
+        """The policies that the stack gives a user, this component or its program: names of inline ones, ARNs."""
+        return {*self.user(user).policies, *self.given.get(("user", user), {})}
+
 
 class KeyPlans(pulumi.ComponentResource):
     """What a run is about to do, in the state before any key is touched."""

@@ -238,6 +238,7 @@ def test_a_policy_that_the_program_gives_without_the_component_is_not_given_twic
     stack.up()
     stack.write({"own:components": {"one": one}, "own:given": "AmazonSQSFullAccess"})
     assert stack.up().changes == {"create": 1}
+    stack.run("destroy", "--run-program", "--preview-only")  # the policy goes with it, and keeps no user
     one["users"]["ann"]["policies"] = ["AmazonSQSFullAccess"]
     write(stack, one=one)
     refused = stack.up(check=False)

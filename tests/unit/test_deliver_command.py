@@ -65,3 +65,8 @@ def test_long_output_is_shortened_and_bytes_that_are_not_text_or_control_a_termi
     assert len(str(error.value)) < 1100
     assert run_command(python("print('\\x1b[2Jtwo\\nlines')"), KEY, tmp_path, 10) == "; it printed: [2Jtwo\nlines"
     assert os.getcwd() != str(tmp_path), "the program's own folder does not change"
+
+
+def test_a_secret_that_is_printed_with_other_bytes_in_between_is_not_shown(tmp_path: Path) -> None:
+    code = "import json, sys; print(json.load(sys.stdin)['aws_secret_access_key'].replace('', '\\0'))"
+    assert KEY["aws_secret_access_key"] not in run_command(python(code), KEY, tmp_path, 10)

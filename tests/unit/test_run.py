@@ -1,5 +1,6 @@
 """What the components of a program share in a run: how it ends, whose users are whose, and the retire guard's hook."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -213,15 +214,15 @@ def test_a_key_in_use_is_neither_deleted_nor_deactivated(aws: FakeAws) -> None:
     run = guarded(aws, state)
     aws.used = {"AKIA-ann-1": USED}
     with pytest.raises(InUseError, match=r"AKIA-ann-1 of user ann is still in use and is not deleted: it was used"):
-        run._check(deletion(state, "ann"))
+        asyncio.run(run._check(deletion(state, "ann")))
     with pytest.raises(InUseError, match=r"is not deactivated"):
-        run._check(deletion(state, "ann", status="Inactive"))
-    run._check(deletion(state, "ann", status="Active"))
+        asyncio.run(run._check(deletion(state, "ann", status="Inactive")))
+    asyncio.run(run._check(deletion(state, "ann", status="Active")))
 
 
 def test_a_key_that_is_not_in_use_goes(aws: FakeAws) -> None:
     state = MadeUpState().user("ann", "1")
-    guarded(aws, state)._check(deletion(state, "ann"))
+    asyncio.run(guarded(aws, state)._check(deletion(state, "ann")))
 
 
 def test_the_hook_names_the_key_of_a_user_without_a_guard_and_lets_it_go(
@@ -231,7 +232,7 @@ def test_the_hook_names_the_key_of_a_user_without_a_guard_and_lets_it_go(
     run = guarded(aws, state, verify=False)
     aws.used = {"AKIA-ann-1": USED}
     monkeypatch.setattr(pulumi.log, "info", lines.append)
-    run._check(deletion(state, "ann"))
+    asyncio.run(run._check(deletion(state, "ann")))
     (line,) = lines
     assert line.startswith("the access key AKIA-ann-1 of ann (used on ")
     assert line.endswith(" is deleted: the stack is destroyed")
@@ -248,20 +249,20 @@ def test_a_text_is_shown_without_what_may_be_a_secret() -> None:
 def test_a_component_that_was_removed_from_the_program_is_still_guarded(aws: FakeAws) -> None:
     removed = MadeUpState("old").user("bob", "1", idle_days=3.0)
     run = guarded(aws, removed)
-    run._check(deletion(removed, "bob"))
+    asyncio.run(run._check(deletion(removed, "bob")))
     del aws.keys["bob"]
     run = guarded(aws, removed)
     aws.used = {"AKIA-bob-1": USED}
     with pytest.raises(InUseError, match=r"AKIA-bob-1 of user bob is still in use.* in the key of bob alone, run"):
-        run._check(deletion(removed, "bob"))
+        asyncio.run(run._check(deletion(removed, "bob")))
     run = guarded(aws, removed)
     aws.keys = {}
     with pytest.raises(InUseError, match=r"it is not in the account that this run uses, so its last use is unknown"):
-        run._check(deletion(removed, "bob"))
+        asyncio.run(run._check(deletion(removed, "bob")))
 
 
 def test_a_removed_component_without_a_guard_asks_nothing(aws: FakeAws) -> None:
     removed = MadeUpState("old").user("bob", "1")
     run = guarded(aws, removed)
     aws.used = {"AKIA-bob-1": USED}
-    run._check(deletion(removed, "bob"))
+    asyncio.run(run._check(deletion(removed, "bob")))
