@@ -12,7 +12,7 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
 from aws_access_keys.credentials import expired_text
 from aws_access_keys.delivery_check import Handling
-from aws_access_keys.direct_delivery import DirectDelivery, key_of_another, stored_secret
+from aws_access_keys.direct_delivery import DirectDelivery, content_of_another, stored_secret
 from aws_access_keys.passing_stores import PassingStores
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.retire_guard import RetireGuard
@@ -289,11 +289,11 @@ class Deliveries:
         if not lost or plan.expired_on:
             return
         if plan.plan.is_new or current is None or current.id not in state.unkept:
-            yield from () if wanted else self._lost_of_previous(user, plan, lost)
-        elif not plan.is_moved:
-            left = {kind: to for kind, to in direct.to.items() if wanted.get(kind) == to}
-            if self._have(left, current.id):
-                return
+            if not wanted:
+                yield from self._lost_of_previous(user, plan, lost)
+            return
+        left = {kind: to for kind, to in direct.to.items() if wanted.get(kind) == to}
+        if not plan.is_moved and not self._have(left, current.id):
             yield (
                 f"the secret of the access key {current.id} was not kept, so its only copy would be deleted with "
                 f"{in_words(lost)}, and this run delivers neither it nor a new key elsewhere"
@@ -318,17 +318,12 @@ class Deliveries:
 
     def _anothers(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
         """A parameter that this program wrote, that becomes a resource, and that another stack has by now: the provider
-        would overwrite it. A preview reads no parameter."""
+        would overwrite it."""
         state, name = self._state.user(user), wanted.get("ssm")
-        if not name or name != state.delivered_directly.to.get("ssm") or pulumi.runtime.is_dry_run():
+        if not name or name != state.delivered_directly.to.get("ssm") or self._is_unkept(user, plan):
             return
-        if self._is_unkept(user, plan) or self._state.store_urn(PARAMETER, name) in self._run.resources:
-            return
-        try:
-            other = key_of_another(self._account, "ssm", name, {user: state})
-        except AwsQueryError as error:
-            other = f"what could not be read ({error})"
-        if other:
+        is_resource = self._state.store_urn(PARAMETER, name) in self._run.resources
+        if not is_resource and (other := content_of_another(self._account, "ssm", name, {user: state})):
             yield (
                 f"the parameter '{name}' in SSM has {other} by now, maybe the only copy. Name another parameter; or, "
                 "once that key is stored elsewhere, delete this one."

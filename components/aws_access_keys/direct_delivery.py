@@ -288,6 +288,16 @@ def key_of_another(account: Account, kind: str, name: str, users: Mapping[str, U
     return None
 
 
+def content_of_another(account: Account, kind: str, name: str, users: Mapping[str, UserState]) -> str | None:
+    """The same, before a store is written to: also what could not be read. A preview reads no store."""
+    if pulumi.runtime.is_dry_run():
+        return None
+    try:
+        return key_of_another(account, kind, name, users)
+    except AwsQueryError as error:
+        return f"what could not be read ({error})"
+
+
 def is_own(account: Account, parameter: str, text: str, users: Mapping[str, UserState]) -> bool:
     """Whether a parameter has a key of these users that the state knows, or something that this program wrote and that
     no longer works. text: its content. Raises AwsQueryError."""

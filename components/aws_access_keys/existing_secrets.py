@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.direct_delivery import TOKEN, key_of_another, text_in_store
+from aws_access_keys.direct_delivery import TOKEN, content_of_another, text_in_store
 from aws_access_keys.facts import Facts
 from aws_access_keys.rules.keys import key_ids
 from aws_access_keys.rules.names import DESCRIPTION
@@ -79,22 +79,12 @@ def existing_secret_problems(
                     f"the secret '{name}' holds the key of another user: its description is '{text}'. "
                     "Choose another secret; or, if nobody delivers that key there any more, change its description.",
                 )
-            elif other := _key_of_another(account, store.existing, user, state):
+            elif other := content_of_another(account, "secretsManager", store.existing, {user: state.user(user)}):
                 yield Problem(
                     where,
                     f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "
                     "nobody needs that key there any more, empty the secret.",
                 )
-
-
-def _key_of_another(account: Account, secret: str, user: str, state: ComponentState) -> str | None:
-    """See key_of_another. Not for previews, which read no secret."""
-    if pulumi.runtime.is_dry_run():
-        return None
-    try:
-        return key_of_another(account, "secretsManager", secret, {user: state.user(user)})
-    except AwsQueryError as error:
-        return f"what could not be read ({error})"
 
 
 def existing_facts(settings: AccessSettings, state: ComponentState, account: Account) -> tuple[Facts, Facts]:
