@@ -53,6 +53,7 @@ def furnish(strict: Strict) -> tuple[Credentials, dict[str, Any]]:
     kms_key = kms.create_key()["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName="alias/kept", TargetKeyId=kms_key)
     cipher = kms.encrypt(KeyId=kms_key, Plaintext=b"kept text")["CiphertextBlob"]
+    strict.client("sns").create_topic(Name="kept-topic")
     signing = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["KeyId"]
     return key, {"own": own, "idle": idle, "secret": secret, "cipher": cipher, "signing": signing}
 
@@ -82,6 +83,8 @@ def check(strict: Strict, key: Credentials, made: dict[str, Any]) -> None:
     kms = strict.client("kms")
     assert kms.decrypt(CiphertextBlob=made["cipher"])["Plaintext"] == b"kept text"
     assert kms.describe_key(KeyId="alias/kept")["KeyMetadata"]["Enabled"]
+    (topic,) = strict.client("sns").list_topics()["Topics"]
+    assert topic["TopicArn"].endswith(":kept-topic")
     assert kms.sign(KeyId=made["signing"], Message=b"m", SigningAlgorithm="ECDSA_SHA_256")["Signature"]
 
 

@@ -1,7 +1,8 @@
 """Keeps the account over a stop: saved encrypted in one file, a moment after every change and at the stop.
 
 What survives: IAM (users, groups, roles, policies, keys with their last use, tags), S3 buckets and, as long as all
-objects together are at most 32 MiB, their objects, Secrets Manager, SSM parameters, KMS keys, assumed roles.
+objects together are at most 32 MiB, their objects, Secrets Manager, SSM parameters, KMS keys, SNS topics, assumed
+roles.
 What does not: all other services, unfinished multipart uploads, and above 32 MiB the objects; nothing else of the
 account is written to disk.
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "aws-account.bin"
 FORMAT = 1
-SERVICES = ("iam", "sts", "s3", "secretsmanager", "ssm", "kms")
+SERVICES = ("iam", "sts", "s3", "secretsmanager", "ssm", "kms", "sns")
 OBJECTS_LIMIT = 32 * 1024 * 1024  # bytes of all S3 objects together
 DELAY = 0.4  # seconds from a change to the save, so that a burst of changes is saved once
 
