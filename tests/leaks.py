@@ -28,6 +28,7 @@ def _base64(secret: bytes) -> Iterator[bytes]:
 def _json_escaped(secret: bytes) -> Iterator[bytes]:
     yield json.dumps(secret.decode())[1:-1].encode()
     yield secret.replace(b"/", b"\\/")
+    yield secret.replace(b"+", b"\\u002b")
     yield secret.replace(b"/", b"\\u002f").replace(b"+", b"\\u002b")
 
 

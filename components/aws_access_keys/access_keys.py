@@ -63,7 +63,7 @@ class UserKeys:
     tried: str | None
     """When the last run began that tried the current key; see RunRecord."""
     proofs: "list[pulumi.Output[Any]]"
-    """Of every user of the component: known when the current key is accepted and delivered."""
+    """Of every user of the component: known when the current key is accepted and delivered, and has its description."""
     issued: "list[pulumi.Output[bool]]"
     """Of every user of the component: see updating.py."""
     all_accepted: "pulumi.Output[bool]"
@@ -92,16 +92,18 @@ class UserKeys:
         retires = self.all_accepted
         if self.outputs_stay and not self.plan.expired_on and plan.previous and plan.previous.status == "inactive":
             retires = pulumi.Output.from_input(False)
+        if self.settings.description is not None:
+            before = plan.previous and self.state.key(plan.previous.name)
+            ids = [current.id, *([pulumi.Output.from_input(before.id)] if before else [])]
+            described = self.descriptions.describe(
+                f"{self.name}/descriptions", self.user, self.user.name, ids, self.settings.description
+            )
+            self.proofs.append(described.urn)
         previous = self._key(plan.previous, False, [current, *delivered], retires) if plan.previous else None
         kept = {key.name for key in plan.keys}
         self.all_accepted.apply(
             lambda done: None if done else self._restore([key for key in self.state.keys if key.name not in kept])
         )
-        if self.settings.description is not None:
-            ids = [key.id for key in (current, previous) if key is not None]
-            self.descriptions.describe(
-                f"{self.name}/descriptions", self.user, self.user.name, ids, self.settings.description
-            )
         status = self._status(current, previous, secret)
         without_copy = self.direct.without_copy
         shown = pulumi.Output.secret(None) if without_copy else secret  # the stack's outputs are in the state

@@ -86,6 +86,12 @@ class Account:
             return self.client("sts").meta.region_name
         return None
 
+    @property
+    def region_option(self) -> str:
+        """What a command of the AWS CLI needs for a secret or parameter: its shell may have another region."""
+        region = self.regions.get("ssm") or self.session_region
+        return f" --region {region}" if region else ""
+
     def client(self, service: str, region: str | None = None) -> Any:
         """A boto3 client of a service, made once. region: None for the one in `regions`, or of the session."""
         region = region or self.regions.get(service)
@@ -125,10 +131,19 @@ class Account:
 
     def owner(self, key_id: str) -> str | None:
         """The user whose key this is; None where AWS does not tell, as for a key that is gone."""
+        with suppress(AwsQueryError):
+            return self.certain_owner(key_id)
+        return None
+
+    def certain_owner(self, key_id: str) -> str | None:
+        """The same; None also where the caller may not ask, as for a key of another account. Raises AwsQueryError for
+        what another try could answer."""
         try:
             response = self._last_used(key_id)
-        except AwsQueryError:
-            return None
+        except AwsQueryError as error:
+            if error.is_denied:
+                return None
+            raise
         return response and response.get("UserName")
 
     def _last_used(self, key_id: str) -> Any:

@@ -1,7 +1,7 @@
 """Delivery of a user's current key into a secret store, from which its consumers read it after each rotation."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -10,21 +10,23 @@ from pulumi_aws import iam
 
 from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
-from aws_access_keys.credentials import expired_text
+from aws_access_keys.credentials import expired_text, stored_id
 from aws_access_keys.delivery_check import Handling
 from aws_access_keys.direct_delivery import DirectDelivery, content_of_another, stored_secret
+from aws_access_keys.key_endings import in_parallel
 from aws_access_keys.passing_stores import PassingStores
 from aws_access_keys.planning import UserPlan
 from aws_access_keys.retire_guard import RetireGuard
-from aws_access_keys.rules.names import in_words
+from aws_access_keys.rules.names import described_user, in_words
 from aws_access_keys.rules.problem import Problem, Spelling
 from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER
 from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.run import Run
 from aws_access_keys.settings import USUAL_FIELDS, AccessSettings, DeliverSettings, StoreSettings
-from aws_access_keys.state import KINDS, ComponentState, aws_stores, stored_in
+from aws_access_keys.state import KINDS, ComponentState, aws_stores, known_ids, stored_in
 from aws_access_keys.state_reading import STORED
 from aws_access_keys.stores import Content, Stores
+from aws_access_keys.urns import component_of, name_below
 
 Delivery = Callable[[Content, list[pulumi.Resource], bool], list[pulumi.Resource]]
 """Puts a value into the user's stores. Takes what makes it, what is deleted after the stores, and whether only a new
@@ -272,14 +274,59 @@ class Deliveries:
         kms_key = AWS_KEYS[PARAMETER] if asked is None else asked
         return isinstance(kms_key, str) and held.get("keyId", kms_key) != kms_key
 
+    def taken(self, changing: Mapping[str, Sequence[tuple[str, str]]]) -> list[Problem]:
+        """Parameters that are resources, that go or get another value, and that another stack has by now: the provider
+        would delete or overwrite them. changing: user → what `changing` returns."""
+        state, users = self._state, self._state.users
+        going = {place for stores in changing.values() for place in stores}
+        wanted = {self._settings.destinations(user).get("ssm"): user for user in self._settings.users_with_key}
+        asked: dict[str, str] = {}
+        for urn, found in self._run.resources.items():
+            if f"${PARAMETER}::" not in urn or component_of(urn, state.components) != state.urn:
+                continue
+            name, held = found["outputs"].get("name"), stored_id(found["outputs"].get("value"))
+            if ("ssm", name) in going or (held and held not in known_ids(users)):
+                user = wanted.get(name) or described_user(found["outputs"], users)
+                asked[name] = self._spell("users.{}.deliver", user) if user else self._spell("users")
+
+        def ask(name: str) -> str | None:
+            return content_of_another(self._account, "ssm", name, users)
+
+        return [
+            Problem(
+                asked[name],
+                f"the parameter '{name}' in SSM has {other} by now, maybe the only copy, and would be overwritten or "
+                "deleted. Store that key elsewhere, delete the parameter, and run `pulumi refresh`, then this command "
+                "again.",
+            )
+            for name, other in zip(asked, in_parallel(ask, list(asked)), strict=True)
+            if other
+        ]
+
     def problems(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
         """Secrets that cannot be delivered; and those that are not kept, and that this run would delete or overwrite
         where they were delivered."""
         for user, plan in plans.items():
             wanted = self._settings.destinations(user)
             lost = (*self._lost(user, plan, wanted), *self._passing.problems(user, plans, self._is_unkept(user, plan)))
-            for text in (*lost, *self._anothers(user, plan, wanted), *self._undeliverable(user, plan, wanted)):
+            others = (*self._respelled(wanted), *self._anothers(user, plan, wanted))
+            for text in (*lost, *others, *self._undeliverable(user, plan, wanted)):
                 yield Problem(self._spell("users.{}.deliver", user), text)
+
+    def _respelled(self, wanted: Mapping[str, Any]) -> Iterator[str]:
+        """A parameter that only loses or gains the / at the start: the former one would be deleted, and is the same.
+
+        Source: https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-parameter-name-constraints.html
+        """
+        if (name := wanted.get("ssm")) is None:
+            return
+        resource = self._run.outputs(self._state.store_urn(PARAMETER, name)).get("name", name)
+        for had in sorted({*self._state.recorded_parameters, resource} - {name}):
+            if name_below(PARAMETER, had) == name_below(PARAMETER, name):
+                yield (
+                    f"'{name}' differs only in the '/' at the start from '{had}', which the stack has: to AWS, both are"
+                    f" one parameter. Keep '{had}', or choose another name."
+                )
 
     def _lost(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
         """The only copy of the secret of a user's key that stays, which goes with a store."""

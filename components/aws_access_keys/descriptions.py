@@ -31,14 +31,14 @@ class KeyDescriptions:
         user_name: pulumi.Output[str],
         key_ids: Sequence[pulumi.Output[str]],
         description: "pulumi.Input[str]",
-    ) -> None:
+    ) -> pulumi.Stash:
         """Give each key of a user the description; an empty one removes them."""
 
         def tags(values: "list[Any]") -> dict[str, str]:
             text: str = values[0]
             return dict.fromkeys(values[1:], text) if text else {}
 
-        pulumi.Stash(
+        return pulumi.Stash(
             name,
             input={"user": user_name, "tags": pulumi.Output.all(description, *key_ids).apply(tags)},
             opts=pulumi.ResourceOptions(

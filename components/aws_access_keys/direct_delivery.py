@@ -269,7 +269,9 @@ def text_in_store(account: Account, kind: str, name: str) -> str | None:
         if error.code in _GONE:
             return None
         if error.code == "InvalidRequestException":  # of a secret that is scheduled for deletion
-            error.hint = f"Restore the secret: `aws secretsmanager restore-secret --secret-id {name}`."
+            error.hint = (
+                f"Restore the secret: `aws secretsmanager restore-secret --secret-id {name}{account.region_option}`."
+            )
         raise
 
 
@@ -283,7 +285,7 @@ def key_of_another(account: Account, kind: str, name: str, users: Mapping[str, U
             return None
         raise
     for key_id in sorted(key_ids(text) - known_ids(users)):
-        if (owner := account.owner(key_id)) is not None and owner not in users:
+        if (owner := account.certain_owner(key_id)) is not None and owner not in users:
             return f"the access key {key_id} of {owner}"
     return None
 
@@ -312,7 +314,7 @@ def is_own(account: Account, parameter: str, text: str, users: Mapping[str, User
     listed = {key.id for key in account.list_access_keys_now(user)}
     if not is_key_id(held) or held in listed or account.is_unlisted(user, held):
         return False
-    return account.owner(held) is None  # the user may have been renamed
+    return account.certain_owner(held) is None  # the user may have been renamed
 
 
 def _why_kept(state: ComponentState, account: Account, parameter: str) -> str | None:

@@ -125,7 +125,7 @@ def interrupted(
             )
             return
         held = key_ids(text_in_store(account, "secretsmanager", name) or "")
-        if not any(key_id in known_ids(state.users) or account.owner(key_id) in state.users for key_id in held):
+        if not any(key_id in known_ids(state.users) or account.certain_owner(key_id) in state.users for key_id in held):
             return
     except AwsQueryError as error:
         if error.code != "ResourceNotFoundException":
@@ -135,10 +135,10 @@ def interrupted(
         return
     cure = (
         f"aws secretsmanager update-secret-version-stage --secret-id {name} --version-stage AWSCURRENT "
-        f"--move-to-version-id {before} --remove-from-version-id {now}"
+        f"--move-to-version-id {before} --remove-from-version-id {now}{account.region_option}"
     )
     if not before:
-        cure = f"aws secretsmanager put-secret-value --secret-id {name} --secret-string '{{}}'"
+        cure = f"aws secretsmanager put-secret-value --secret-id {name} --secret-string '{{}}'{account.region_option}"
     other = "; or, write another content into it" if before else ""
     text = f"{begin} '{name}' has an access key of this stack in place of what it had"
     yield Problem(place, f"{text}. Run `{cure}`, then this command again{other}.", in_file=False)

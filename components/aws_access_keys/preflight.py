@@ -86,7 +86,8 @@ def _policies_of_others(
                 where,
                 f"the secret '{name}' has a resource policy that this stack did not write, and readers would replace it"
                 ". Leave readers out; or list all who may read the secret, and if the policy does more than allow it, "
-                f"delete it first: `aws secretsmanager delete-resource-policy --secret-id {name}`.",
+                f"delete it first: `aws secretsmanager delete-resource-policy --secret-id {name}"
+                f"{account.region_option}`.",
             )
 
 

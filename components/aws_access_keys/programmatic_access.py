@@ -370,6 +370,7 @@ class ProgrammaticAccess(pulumi.ComponentResource):
                 user: key.adopt.id for user, key in keys.items() if key.adopt and key.adopt.secret is not None
             }
             problems += stray_keys(state.users, with_secret, changing, removed, spell, self._account)
+            problems += self._deliveries.taken(changing)
             warnings += missing_buckets(settings, spell, state, self._account)
         lost, unmanaged = lost_users(settings, state.users, spell, self._account)
         renames = renamed_users([*removed, *had_keys], settings.users, state.users, spell, self._account)

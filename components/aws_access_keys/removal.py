@@ -214,10 +214,11 @@ def removed_copies(
                 stored = secrets.get(str(had["outputs"].get("name"))) if urn.startswith(begin) else None
                 if stored and not stored.replicas and (last := had["outputs"].get("replicas")):
                     name, regions = had["outputs"]["name"], sorted(str(replica["region"]) for replica in last)
+                    region = str(had["outputs"]["arn"]).split(":")[3]
                     lines.append(
                         f"the secret '{name}' keeps its replicas in {', '.join(regions)}: the aws provider does not "
                         f"remove the last ones. Run: aws secretsmanager remove-regions-from-replication --secret-id "
-                        f"{name} --remove-replica-regions {' '.join(regions)}, then pulumi refresh"
+                        f"{name} --remove-replica-regions {' '.join(regions)} --region {region}, then pulumi refresh"
                     )
             written = {stored: key for (kind, stored), key in state.copies.items() if kind == SECRET}
             lines += [

@@ -139,14 +139,15 @@ def unfinished(
                 yield Problem(place, f"{text}. {error.cure('the permissions of a refresh')}", in_file=False)
                 continue
             if actual != value:
-                text = _told(what, value, actual, {"kind": kind, "name": name}, state)
+                text = _told(what, value, actual, {"kind": kind, "name": name, "region": account.region_option}, state)
                 yield Problem(
                     place, f"the last update did not finish, and the state does not know that {text}", in_file=False
                 )
 
 
 def _told(what: str, value: str, actual: str, owner: Mapping[str, str], state: ComponentState) -> str:
-    """What AWS has otherwise, and what to do. value: of the state. actual: in AWS. owner: its `kind` and `name`."""
+    """What AWS has otherwise, and what to do. value: of the state. actual: in AWS. owner: its `kind` and `name`, and
+    the `region` of stores, as an option."""
     which, _, of = what.partition(" ")
     actual = actual or "gone"
     tells = [_EXTRA.get(which) if not value else None, _OTHERWISE.get(f"{which} {actual}"), _OTHERWISE[which]]
@@ -199,14 +200,15 @@ _EXTRA = {
         "aws iam remove-user-from-group --user-name {name} --group-name {of}",
         _STAYS,
     ),
-    "version": ("the parameter '{name}' has the access key", "aws ssm delete-parameter --name {name}"),
+    "version": ("the parameter '{name}' has the access key", "aws ssm delete-parameter --name {name}{region}"),
     "readers": (
         "Secrets Manager has a resource policy for it",
-        "aws secretsmanager delete-resource-policy --secret-id {name}",
+        "aws secretsmanager delete-resource-policy --secret-id {name}{region}",
     ),
     "replicas": (
         "the secret has a replica in {actual}",
-        "aws secretsmanager remove-regions-from-replication --secret-id {name} --remove-replica-regions {actual}",
+        "aws secretsmanager remove-regions-from-replication --secret-id {name} --remove-replica-regions {actual}"
+        "{region}",
     ),
 }
 """What AWS has and the state has not → the same. Of most of it, a refresh sees nothing."""

@@ -30,10 +30,14 @@ def by_hand(sandbox: Sandbox, command: str) -> None:
     """Run `aws SERVICE OPERATION --NAME VALUE ...`."""
     service, operation, *options = shlex.split(command)[1:]
     arguments: dict[str, Any] = {}
+    region = "ap-northeast-2"
     for option, value in zip(options[::2], options[1::2], strict=True):
+        if option == "--region":
+            region = value
+            continue
         name = "".join(part.capitalize() for part in option.strip("-").split("-"))
         arguments[name] = [value] if name.endswith("Regions") else value
-    getattr(sandbox.client(service), operation.replace("-", "_"))(**arguments)
+    getattr(sandbox.client(service, region=region), operation.replace("-", "_"))(**arguments)
 
 
 def works(sandbox: Sandbox, key: tuple[str, str]) -> bool:

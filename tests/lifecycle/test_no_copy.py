@@ -1085,6 +1085,65 @@ def test_a_parameter_that_has_become_another_stacks_keeps_its_key(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("then", ["rotation", "refresh", "another name", "removal"])
+def test_a_parameter_that_is_a_resource_and_has_become_another_stacks_keeps_its_key(
+    new_stack: NewStack, sandbox: Sandbox, then: str
+) -> None:
+    ours, theirs = new_stack(), new_stack()
+
+    def settings(user: str, serial: int = 1, name: str = "/shared", **key: Any) -> dict[str, Any]:
+        users = {user: {"groups": [f"of-{user}"], "key": {"serial": serial, **key}}}
+        return {"groups": {f"of-{user}": GROUPS["test"]}, "users": users, "deliver": {"ssm": {"name": name}}}
+
+    changed = {
+        "rotation": settings("ann", serial=2),
+        "refresh": settings("ann"),
+        "another name": settings("ann", name="/ann"),
+        "removal": {"groups": {"of-ann": GROUPS["test"]}, "users": {}, "allowNoUsers": True},
+    }
+    ours.write(settings("ann"))
+    ours.up()
+    key = ours.key("ann")
+    sandbox.client("ssm").delete_parameter(Name="/shared")
+    theirs.write(settings("bob", keepSecret=False))
+    theirs.up()
+    held = stored_keys(sandbox)["/shared"]
+    if then == "refresh":
+        ours.refresh()
+    ours.write(changed[then])
+    refused = ours.up(check=False)
+    assert refused.code != 0, "the parameter has bob's only copy"
+    assert f"users.ann.deliver: the parameter '/shared' in SSM has the access key {held[0]} of bob" in refused.text
+    assert keys_in_iam(sandbox, "ann") == {key[0]: "Active"}, "nothing was changed"
+    assert stored_keys(sandbox)["/shared"] == held
+    theirs.write(settings("bob", name="/bob", keepSecret=False))
+    theirs.up()
+    ours.refresh()
+    ours.up()
+    assert ours.preview("--expect-no-changes").changes == {}
+    assert works(sandbox, stored_keys(sandbox)["/bob"])
+    if then != "removal":
+        assert works(sandbox, stored_keys(sandbox)["/ann" if then == "another name" else "/shared"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_parameter_does_not_change_its_name_by_the_slash_alone(
+    new_stack: NewStack, sandbox: Sandbox, is_kept: bool
+) -> None:
+    stack = new_stack()
+    stack.write({**config(keepSecret=is_kept), "deliver": {"ssm": {"name": "shared"}}})
+    stack.up()
+    held = stored_keys(sandbox)["shared"]
+    stack.write({**config(serial=2, keepSecret=False), "deliver": {"ssm": {"name": "/shared"}}})
+    for refused in (stack.preview(check=False), stack.up(check=False)):
+        assert refused.code != 0, "AWS has one parameter of both names, and it would be deleted"
+        assert "deliver: '/shared' differs only in the '/' at the start from 'shared', which the stack" in refused.text
+    assert works(sandbox, held)
+    assert stored_keys(sandbox) == {"shared": held}
+
+
+@pytest.mark.long
 def test_a_parameter_goes_whose_key_the_stack_has_deleted_since(new_stack: NewStack, sandbox: Sandbox) -> None:
     stack = new_stack()
     stack.write(unkept(1, {"ssm": {"name": "/old"}}))

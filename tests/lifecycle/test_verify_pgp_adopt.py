@@ -166,6 +166,28 @@ def test_a_description_that_aws_refused_is_written_by_the_next_run(new_stack: Ne
 
 
 @pytest.mark.long
+def test_the_key_in_the_outputs_works_until_an_update_finishes_with_a_description(
+    new_stack: NewStack, sandbox: Sandbox
+) -> None:
+    stack, ignored = new_stack(), {"aws:ignoreTags": {"keyPrefixes": ["AKIA"]}}
+    stack.write({**config(), **ignored})
+    stack.up()
+    first = stack.key("test-user")
+    stack.write({**config(serial=2, previous="inactive", description="nightly report"), **ignored})
+    sandbox.control.fail("iam:TagUser", "AccessDenied", times=50)
+    assert stack.up(check=False).code != 0
+    sandbox.control.clear_faults()
+    assert stack.key("test-user") == first, "the engine wrote no outputs"
+    assert works(sandbox, first), "and so the key in them is not retired"
+    stack.up()
+    second = stack.key("test-user")
+    assert works(sandbox, second)
+    assert keys_in_iam(sandbox) == {first[0]: "Inactive", second[0]: "Active"}
+    tags = {tag["Key"]: tag["Value"] for tag in sandbox.client("iam").list_user_tags(UserName="test-user")["Tags"]}
+    assert tags == dict.fromkeys([first[0], second[0]], "nightly report")
+
+
+@pytest.mark.long
 def test_a_key_made_by_hand_is_adopted_and_rotated_like_any_other(new_stack: NewStack, sandbox: Sandbox) -> None:
     iam = sandbox.client("iam")
     iam.create_user(UserName="by-hand")

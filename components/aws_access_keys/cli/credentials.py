@@ -77,7 +77,8 @@ def current_key(stack: str, user: str) -> CurrentKey:
             f"The stack does not have the secret of {user}'s access key {ids[user]}: the key was adopted without it. "
             f"For a key with a secret: access-keys rotate {quote(user)} --stack {quote(stack)}"
         )
-    if ids[user] not in keys_in_state(stack):  # the outputs are those of the last update that finished
+    in_state = keys_in_state(stack)
+    if ids[user] not in in_state:  # the outputs are those of the last update that finished
         raise CredentialsError(
             f"Stack '{stack}' no longer has the access key {ids[user]} of {user}, though its outputs do: {user} has "
             f"moved to another stack, an update failed, or the key was deleted in IAM. Use that other stack, or run "
@@ -88,7 +89,7 @@ def current_key(stack: str, user: str) -> CurrentKey:
     own = {ids[user], *(key_id for of_user in of_users if ids[user] in of_user for key_id in of_user)}
     known = {key_id for of_user in of_users for key_id in of_user}
     kept = dict.fromkeys(known, False) | {key_id: name in outputs["secretAccessKeys"] for name, key_id in ids.items()}
-    active = keys.get(user, {}).get("current", {}).get("status") != "Inactive"
+    active = in_state[ids[user]].is_active and keys.get(user, {}).get("current", {}).get("status") != "Inactive"
     return CurrentKey(user, stack, ids[user], secret, active, own, kept)
 
 

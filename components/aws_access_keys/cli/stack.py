@@ -166,6 +166,7 @@ class KeyInState(NamedTuple):
     """`current` or `previous` key of a component, else `managed`."""
     record: dict[str, Any]
     """What the component knows of its user, as in the output `keys`; empty for a key outside the component."""
+    is_active: bool = True
 
 
 def keys_in_state(stack: str) -> dict[str, KeyInState]:
@@ -182,7 +183,10 @@ def keys_in_state(stack: str) -> dict[str, KeyInState]:
                     records[key_id] = (role, part)
     return {
         found["id"]: KeyInState(
-            stack, mapping(found.get("outputs")).get("user"), *records.get(found["id"], ("managed", {}))
+            stack,
+            mapping(found.get("outputs")).get("user"),
+            *records.get(found["id"], ("managed", {})),
+            is_active=mapping(found.get("outputs")).get("status") != "Inactive",
         )
         for found in resources
         if found["type"] == KEY and isinstance(found.get("id"), str)

@@ -25,6 +25,6 @@ def _forms(secret: str) -> Iterator[str]:
     for safe in ("", "/"):
         yield urllib.parse.quote(secret, safe=safe)
     yield json.dumps(secret)[1:-1]
-    yield secret.replace("/", r"\/")
-    yield secret.replace("/", r"\u002f").replace("+", r"\u002b")
+    for plus in (secret.replace("+", r"\u002b"), secret):  # some escape it for the sake of HTML
+        yield from (plus, plus.replace("/", r"\/"), plus.replace("/", r"\u002f"))
     yield raw.hex()

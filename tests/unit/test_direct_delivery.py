@@ -1,0 +1,44 @@
+"""Whose key a store has, as far as AWS tells."""
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+from aws_access_keys.account import Account, AwsQueryError
+from aws_access_keys.direct_delivery import content_of_another
+
+from tests.unit.fake_aws import aws_error
+
+KEY = "AKIAIOSFODNN7EXAMPLE"
+
+
+class Store(Account):
+    """An account with one parameter, which has a key."""
+
+    def __init__(self, answer: Any) -> None:
+        """answer: of GetAccessKeyLastUsed, or the code of its error."""
+        super().__init__(boto3.Session)
+        self.answer = answer
+
+    def ask(self, service: str, operation: str, region: str | None = None, /, **parameters: Any) -> Any:
+        if operation == "get_parameter":
+            text = json.dumps({"aws_access_key_id": KEY, "aws_secret_access_key": "s3cr3t/+" * 5})
+            return {"Parameter": {"Value": text}}
+        assert operation == "get_access_key_last_used"
+        if isinstance(self.answer, str):
+            raise AwsQueryError(aws_error(self.answer))
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ({"UserName": "bob"}, f"the access key {KEY} of bob"),
+        (None, None),
+        ("AccessDenied", None),
+        ("Throttling", "what could not be read (Throttling: Throttling it is)"),
+    ],
+)
+def test_a_store_is_somebody_elses_also_where_another_try_could_tell(answer: Any, found: str | None) -> None:
+    assert content_of_another(Store(answer), "ssm", "/shared", {}) == found
