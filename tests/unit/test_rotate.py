@@ -327,6 +327,21 @@ def test_what_cannot_be_done_is_refused_in_one_message(run: Run, arguments: list
     assert run.text == USERS + file, "nothing is changed"
 
 
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("users: {ann: {groups: [x]}}", "users without its namespace"),
+        ("""aws-access-keys:users: '{"ann": {"groups": ["x"]}}'""", "aws-access-keys:users as JSON text"),
+    ],
+)
+def test_users_that_only_pulumi_understands_are_named(run: Run, line: str, what: str) -> None:
+    run.have(file := f"config:\n  {line}\n")
+    code, text = run("ann")
+    assert code == 1
+    assert f"Pulumi.dev.yaml has {what}, which Pulumi understands and this command does not edit. Write it as" in text
+    assert run.text == file, "nothing is changed"
+
+
 def test_outside_a_project_it_says_where_to_run(run: Run) -> None:
     code, text = run("ann")
     assert (code, text) == (

@@ -74,6 +74,12 @@ def entry_of(stack: str, user: str) -> Entry:
     path = stack_file(stack)
     text, data = read_yaml(path) if path.exists() else ("", {})
     config = mapping(data.get("config"))
+    if "users" in config or isinstance(config.get(f"{NAMESPACE}:users"), str):
+        what = "users without its namespace" if "users" in config else f"{NAMESPACE}:users as JSON text"
+        raise StackError(
+            f"{path} has {what}, which Pulumi understands and this command does not edit. Write it as a mapping, as in "
+            f"`{NAMESPACE}:users: {{ann: {{groups: [test]}}}}`, and run the command again."
+        )
     if f"{NAMESPACE}:users" not in config:
         raise _in_program(stack, user, path)
     users = {str(name): value for name, value in mapping(config.get(f"{NAMESPACE}:users")).items()}
