@@ -74,9 +74,11 @@ class UserKeys:
     def register(self) -> RegisteredKeys:
         """Register the current key, what it is delivered into, and after these the previous key, retired as planned."""
         plan = self.plan.plan
+        retires: pulumi.Output[bool] = self.all_accepted
         if self.plan.expired_on:  # the copies go first
             delivered = self.deliver(partial(expired_content, self.plan.expired_on), [], False)
-            current = self._key(plan.current, False, delivered, self._no_failure(delivered))
+            retires = self._no_failure(delivered)
+            current = self._key(plan.current, False, delivered, retires)
             secret = self._accepted_secret(current)
         else:
             current = self._key(plan.current, plan.is_new)
@@ -89,7 +91,6 @@ class UserKeys:
             self.issued.append(current.id.apply(lambda key_id: key_id not in known))
         held = pulumi.Output.all(secret, *map(held_key, delivered))
         self.proofs.append(held.apply(lambda found: self._hold(found[1:])))
-        retires = self.all_accepted
         if self.outputs_stay and not self.plan.expired_on and plan.previous and plan.previous.status == "inactive":
             retires = pulumi.Output.from_input(False)
         if self.settings.description is not None:
@@ -98,7 +99,7 @@ class UserKeys:
             described = self.descriptions.describe(
                 f"{self.name}/descriptions", self.user, self.user.name, ids, self.settings.description
             )
-            self.proofs.append(described.urn)
+            self.proofs.append(described.id)
         previous = self._key(plan.previous, False, [current, *delivered], retires) if plan.previous else None
         kept = {key.name for key in plan.keys}
         self.all_accepted.apply(
@@ -126,10 +127,10 @@ class UserKeys:
             )
         return False
 
-    def _no_failure(self, delivered: Sequence[pulumi.Resource]) -> "pulumi.Input[bool]":
+    def _no_failure(self, delivered: Sequence[pulumi.Resource]) -> "pulumi.Output[bool]":
         """Whether what takes the place of an expired key is in every store, once that is known."""
         if not self.direct.without_copy:
-            return True  # the engine knows
+            return pulumi.Output.from_input(True)  # the engine knows
         urns = pulumi.Output.all(*(resource.urn for resource in delivered))
         return urns.apply(lambda _: not self.direct.failures)
 

@@ -86,10 +86,9 @@ class Account:
             return self.client("sts").meta.region_name
         return None
 
-    @property
-    def region_option(self) -> str:
-        """What a command of the AWS CLI needs for a secret or parameter: its shell may have another region."""
-        region = self.regions.get("ssm") or self.session_region
+    def region_option(self, service: str) -> str:
+        """What a command of the AWS CLI needs for a secret or parameter: the shell may be set to another region."""
+        region = self.regions.get(service) or self.session_region
         return f" --region {region}" if region else ""
 
     def client(self, service: str, region: str | None = None) -> Any:
@@ -137,11 +136,11 @@ class Account:
 
     def certain_owner(self, key_id: str) -> str | None:
         """The same; None also where the caller may not ask, as for a key of another account. Raises AwsQueryError for
-        what another try could answer."""
+        anything that a retry might answer."""
         try:
             response = self._last_used(key_id)
         except AwsQueryError as error:
-            if error.is_denied:
+            if error.is_denied or error.code == "ValidationError":  # what looks like a key's id is none
                 return None
             raise
         return response and response.get("UserName")

@@ -12,7 +12,7 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
 from aws_access_keys.credentials import expired_text, stored_id
 from aws_access_keys.delivery_check import Handling
-from aws_access_keys.direct_delivery import DirectDelivery, content_of_another, stored_secret
+from aws_access_keys.direct_delivery import DirectDelivery, key_of_another, stored_secret
 from aws_access_keys.key_endings import in_parallel
 from aws_access_keys.passing_stores import PassingStores
 from aws_access_keys.planning import UserPlan
@@ -23,7 +23,7 @@ from aws_access_keys.rules.resource_types import AWS_KEYS, PARAMETER
 from aws_access_keys.rules.rotation import due_key
 from aws_access_keys.run import Run
 from aws_access_keys.settings import USUAL_FIELDS, AccessSettings, DeliverSettings, StoreSettings
-from aws_access_keys.state import KINDS, ComponentState, aws_stores, known_ids, stored_in
+from aws_access_keys.state import KINDS, ComponentState, UserState, aws_stores, known_ids, stored_in
 from aws_access_keys.state_reading import STORED
 from aws_access_keys.stores import Content, Stores
 from aws_access_keys.urns import component_of, name_below
@@ -275,8 +275,8 @@ class Deliveries:
         return isinstance(kms_key, str) and held.get("keyId", kms_key) != kms_key
 
     def taken(self, changing: Mapping[str, Sequence[tuple[str, str]]]) -> list[Problem]:
-        """Parameters that are resources, that go or get another value, and that another stack has by now: the provider
-        would delete or overwrite them. changing: user → what `changing` returns."""
+        """Parameters that are resources, that are about to be overwritten or deleted, and that now belong to another
+        stack: the provider does not look. changing: user → what `changing` returns."""
         state, users = self._state, self._state.users
         going = {place for stores in changing.values() for place in stores}
         wanted = {self._settings.destinations(user).get("ssm"): user for user in self._settings.users_with_key}
@@ -289,19 +289,24 @@ class Deliveries:
                 user = wanted.get(name) or described_user(found["outputs"], users)
                 asked[name] = self._spell("users.{}.deliver", user) if user else self._spell("users")
 
-        def ask(name: str) -> str | None:
-            return content_of_another(self._account, "ssm", name, users)
+        found = in_parallel(lambda name: self._why_not(name, users), list(asked))
+        return [Problem(asked[name], why) for name, why in zip(asked, found, strict=True) if why]
 
-        return [
-            Problem(
-                asked[name],
-                f"the parameter '{name}' in SSM has {other} by now, maybe the only copy, and would be overwritten or "
-                "deleted. Store that key elsewhere, delete the parameter, and run `pulumi refresh`, then this command "
-                "again.",
-            )
-            for name, other in zip(asked, in_parallel(ask, list(asked)), strict=True)
-            if other
-        ]
+    def _why_not(self, parameter: str, users: Mapping[str, UserState]) -> str | None:
+        """Why a parameter is not to be written or deleted, and what to do. users: those to whom it belongs. A preview
+        reads no store."""
+        if pulumi.runtime.is_dry_run():
+            return None
+        try:
+            other = key_of_another(self._account, "ssm", parameter, users)
+        except AwsQueryError as error:
+            text = f"whether the parameter '{parameter}' in SSM now belongs to another stack could not be checked"
+            return f"{text} ({error}). Run this command again."
+        return other and (
+            f"the parameter '{parameter}' in SSM now holds {other}, possibly its only copy, which this run would "
+            "overwrite or delete. Store that key elsewhere, delete the parameter, and run `pulumi refresh`, then this "
+            "command again."
+        )
 
     def problems(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
         """Secrets that cannot be delivered; and those that are not kept, and that this run would delete or overwrite
@@ -314,7 +319,7 @@ class Deliveries:
                 yield Problem(self._spell("users.{}.deliver", user), text)
 
     def _respelled(self, wanted: Mapping[str, Any]) -> Iterator[str]:
-        """A parameter that only loses or gains the / at the start: the former one would be deleted, and is the same.
+        """A parameter whose name only gains or loses its leading /: the old one would be deleted, and is the same.
 
         Source: https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-parameter-name-constraints.html
         """
@@ -324,8 +329,8 @@ class Deliveries:
         for had in sorted({*self._state.recorded_parameters, resource} - {name}):
             if name_below(PARAMETER, had) == name_below(PARAMETER, name):
                 yield (
-                    f"'{name}' differs only in the '/' at the start from '{had}', which the stack has: to AWS, both are"
-                    f" one parameter. Keep '{had}', or choose another name."
+                    f"'{name}' differs from '{had}', which the stack has, only in the leading '/': AWS treats both as "
+                    f"the same parameter. Keep '{had}', or choose another name."
                 )
 
     def _lost(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -364,17 +369,13 @@ class Deliveries:
                 )
 
     def _anothers(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
-        """A parameter that this program wrote, that becomes a resource, and that another stack has by now: the provider
-        would overwrite it."""
+        """A parameter that this program wrote, that becomes a resource, and that now belongs to another stack."""
         state, name = self._state.user(user), wanted.get("ssm")
         if not name or name != state.delivered_directly.to.get("ssm") or self._is_unkept(user, plan):
             return
         is_resource = self._state.store_urn(PARAMETER, name) in self._run.resources
-        if not is_resource and (other := content_of_another(self._account, "ssm", name, {user: state})):
-            yield (
-                f"the parameter '{name}' in SSM has {other} by now, maybe the only copy. Name another parameter; or, "
-                "once that key is stored elsewhere, delete this one."
-            )
+        if not is_resource and (why := self._why_not(name, {user: state})):
+            yield why
 
     def _undeliverable(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
         """A current key that stays and is to be delivered, although nobody here knows its secret."""

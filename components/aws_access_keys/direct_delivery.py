@@ -269,9 +269,8 @@ def text_in_store(account: Account, kind: str, name: str) -> str | None:
         if error.code in _GONE:
             return None
         if error.code == "InvalidRequestException":  # of a secret that is scheduled for deletion
-            error.hint = (
-                f"Restore the secret: `aws secretsmanager restore-secret --secret-id {name}{account.region_option}`."
-            )
+            region = account.region_option("secretsmanager")
+            error.hint = f"Restore the secret: `aws secretsmanager restore-secret --secret-id {name}{region}`."
         raise
 
 

@@ -133,12 +133,13 @@ def interrupted(
             text = f"{begin} '{name}', into which it was to write, could not be read ({error}). {cure}"
             yield Problem(place, text, in_file=False)
         return
+    region = account.region_option("secretsmanager")
     cure = (
         f"aws secretsmanager update-secret-version-stage --secret-id {name} --version-stage AWSCURRENT "
-        f"--move-to-version-id {before} --remove-from-version-id {now}{account.region_option}"
+        f"--move-to-version-id {before} --remove-from-version-id {now}{region}"
     )
     if not before:
-        cure = f"aws secretsmanager put-secret-value --secret-id {name} --secret-string '{{}}'{account.region_option}"
+        cure = f"aws secretsmanager put-secret-value --secret-id {name} --secret-string '{{}}'{region}"
     other = "; or, write another content into it" if before else ""
     text = f"{begin} '{name}' has an access key of this stack in place of what it had"
     yield Problem(place, f"{text}. Run `{cure}`, then this command again{other}.", in_file=False)

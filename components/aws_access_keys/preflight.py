@@ -87,7 +87,7 @@ def _policies_of_others(
                 f"the secret '{name}' has a resource policy that this stack did not write, and readers would replace it"
                 ". Leave readers out; or list all who may read the secret, and if the policy does more than allow it, "
                 f"delete it first: `aws secretsmanager delete-resource-policy --secret-id {name}"
-                f"{account.region_option}`.",
+                f"{account.region_option('secretsmanager')}`.",
             )
 
 

@@ -139,7 +139,8 @@ def unfinished(
                 yield Problem(place, f"{text}. {error.cure('the permissions of a refresh')}", in_file=False)
                 continue
             if actual != value:
-                text = _told(what, value, actual, {"kind": kind, "name": name, "region": account.region_option}, state)
+                region = account.region_option("ssm" if kind == "parameter" else "secretsmanager")
+                text = _told(what, value, actual, {"kind": kind, "name": name, "region": region}, state)
                 yield Problem(
                     place, f"the last update did not finish, and the state does not know that {text}", in_file=False
                 )

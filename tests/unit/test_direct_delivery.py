@@ -1,4 +1,4 @@
-"""Whose key a store has, as far as AWS tells."""
+"""Whose key a store has, as far as AWS says."""
 
 import json
 from typing import Any

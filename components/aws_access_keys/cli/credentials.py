@@ -89,7 +89,13 @@ def current_key(stack: str, user: str) -> CurrentKey:
     own = {ids[user], *(key_id for of_user in of_users if ids[user] in of_user for key_id in of_user)}
     known = {key_id for of_user in of_users for key_id in of_user}
     kept = dict.fromkeys(known, False) | {key_id: name in outputs["secretAccessKeys"] for name, key_id in ids.items()}
-    active = in_state[ids[user]].is_active and keys.get(user, {}).get("current", {}).get("status") != "Inactive"
+    active = keys.get(user, {}).get("current", {}).get("status") != "Inactive"
+    if active and not in_state[ids[user]].is_active:
+        raise CredentialsError(
+            f"The access key {ids[user]} of {user} is inactive, which the outputs of stack '{stack}' do not show yet: "
+            f"an update failed, or somebody deactivated the key. Run `pulumi up --stack {quote(stack)}`, then this "
+            "command again."
+        )
     return CurrentKey(user, stack, ids[user], secret, active, own, kept)
 
 

@@ -74,11 +74,10 @@ def entry_of(stack: str, user: str) -> Entry:
     path = stack_file(stack)
     text, data = read_yaml(path) if path.exists() else ("", {})
     config = mapping(data.get("config"))
-    if "users" in config or isinstance(config.get(f"{NAMESPACE}:users"), str):
-        what = "users without its namespace" if "users" in config else f"{NAMESPACE}:users as JSON text"
+    if isinstance(config.get(f"{NAMESPACE}:users"), str):
         raise StackError(
-            f"{path} has {what}, which Pulumi understands and this command does not edit. Write it as a mapping, as in "
-            f"`{NAMESPACE}:users: {{ann: {{groups: [test]}}}}`, and run the command again."
+            f"{path} has {NAMESPACE}:users as JSON text, which Pulumi accepts but this command cannot edit. Write it "
+            f"as a mapping, as in `{NAMESPACE}:users: {{ann: {{groups: [test]}}}}`, and run the command again."
         )
     if f"{NAMESPACE}:users" not in config:
         raise _in_program(stack, user, path)

@@ -25,6 +25,6 @@ def _forms(secret: str) -> Iterator[str]:
     for safe in ("", "/"):
         yield urllib.parse.quote(secret, safe=safe)
     yield json.dumps(secret)[1:-1]
-    for plus in (secret.replace("+", r"\u002b"), secret):  # some escape it for the sake of HTML
+    for plus in (secret.replace("+", r"\u002b"), secret):  # some tools escape it for HTML
         yield from (plus, plus.replace("/", r"\/"), plus.replace("/", r"\u002f"))
     yield raw.hex()
