@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.faults.scenarios import FAILED, MISSED, POINT
 from tests.leaks import Search
 from tests.lifecycle.stack import Sandbox
 
-LEAKS = pytest.StashKey[str]()
+LEAKS = pytest.StashKey[list[str]]()
 COUNTED = "counted"
 
 
@@ -35,7 +36,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     yield made
     made.stop()
     search = Search(made.issued).folders(tmp_path_factory.getbasetemp(), exempt=_asked_for)
-    pytestconfig.stash[LEAKS] = str(search)
+    pytestconfig.stash[LEAKS] = [str(search)]
     assert not search.found, f"{search}: {', '.join(search.found)}"
 
 
@@ -48,26 +49,37 @@ def _asked_for(path: Path) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: "pytest.CallInfo[None]"
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Hand the result of the search, and what is counted, to the process that prints it."""
+    """Hand what is counted to the process that prints it."""
     report = yield
-    if call.when == "teardown" and LEAKS in item.config.stash:
-        report.user_properties.append(("leaks", item.config.stash[LEAKS]))
     if call.when == "call" and (counted := item.get_closest_marker("counted")):
         report.user_properties.append((COUNTED, counted.args[0]))
     return report
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the result of the search to the process that prints it: the last test may be one of another folder, to which
+    the hook above does not apply."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["leaks"] = session.config.stash.get(LEAKS, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the result of a process that has finished."""
+    node.config.stash.setdefault(LEAKS, []).extend(getattr(node, "workeroutput", {}).get("leaks", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the searches of all processes looked at, how much was tried, and which fault points failed."""
-    found: dict[str, list[str]] = {"leaks": [], "summary": [], COUNTED: [], POINT: [], MISSED: [], FAILED: []}
+    found: dict[str, list[str]] = {"summary": [], COUNTED: [], POINT: [], MISSED: [], FAILED: []}
     failed: Counter[str] = Counter()
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
         for name, value in getattr(report, "user_properties", []):
-            if name == "leaks" or (name in found and report.when == "call"):
+            if name in found and report.when == "call":
                 found[name].append(value)
             if name == COUNTED and report.when == "call":
                 failed[value] += report.failed
-    for line in (*found["leaks"], *found["summary"]):
+    for line in (*terminalreporter.config.stash.get(LEAKS, ()), *found["summary"]):
         terminalreporter.write_line(line)
     for what, count in sorted(Counter(found[COUNTED]).items()):
         terminalreporter.write_line(f"{what}: {count} tried, {failed[what]} failed")
