@@ -12,7 +12,7 @@ from aws_access_keys.account import Account, AwsQueryError
 from aws_access_keys.command import exists, project_folder
 from aws_access_keys.credentials import expired_text, stored_id
 from aws_access_keys.delivery_check import Handling
-from aws_access_keys.direct_delivery import DirectDelivery, key_of_another, stored_secret
+from aws_access_keys.direct_delivery import DirectDelivery, not_ours, stored_secret
 from aws_access_keys.key_endings import in_parallel
 from aws_access_keys.passing_stores import PassingStores
 from aws_access_keys.planning import UserPlan
@@ -293,20 +293,12 @@ class Deliveries:
         return [Problem(asked[name], why) for name, why in zip(asked, found, strict=True) if why]
 
     def _why_not(self, parameter: str, users: Mapping[str, UserState]) -> str | None:
-        """Why a parameter is not to be written or deleted, and what to do. users: those to whom it belongs. A preview
-        reads no store."""
-        if pulumi.runtime.is_dry_run():
-            return None
-        try:
-            other = key_of_another(self._account, "ssm", parameter, users)
-        except AwsQueryError as error:
-            text = f"whether the parameter '{parameter}' in SSM now belongs to another stack could not be checked"
-            return f"{text} ({error}). Run this command again."
-        return other and (
-            f"the parameter '{parameter}' in SSM now holds {other}, possibly its only copy, which this run would "
-            "overwrite or delete. Store that key elsewhere, delete the parameter, and run `pulumi refresh`, then this "
-            "command again."
+        """Why a parameter is not to be written or deleted, and what to do. users: those to whom it belongs."""
+        cure = (
+            "This run would overwrite or delete it. Store that key elsewhere, delete the parameter, and run `pulumi "
+            "refresh`, then this command again."
         )
+        return not_ours(self._account, "ssm", parameter, users, cure)
 
     def problems(self, plans: Mapping[str, UserPlan]) -> Iterator[Problem]:
         """Secrets that cannot be delivered; and those that are not kept, and that this run would delete or overwrite

@@ -289,14 +289,17 @@ def key_of_another(account: Account, kind: str, name: str, users: Mapping[str, U
     return None
 
 
-def content_of_another(account: Account, kind: str, name: str, users: Mapping[str, UserState]) -> str | None:
-    """The same, before a store is written to: also what could not be read. A preview reads no store."""
+def not_ours(account: Account, kind: str, name: str, users: Mapping[str, UserState], cure: str) -> str | None:
+    """Why a store is not to be written or deleted, and what to do: it holds somebody else's key, or could not be read.
+    cure: what to do about that key. A preview reads no store."""
     if pulumi.runtime.is_dry_run():
         return None
+    place = in_words({kind: name})
     try:
-        return key_of_another(account, kind, name, users)
+        other = key_of_another(account, kind, name, users)
     except AwsQueryError as error:
-        return f"what could not be read ({error})"
+        return f"whether {place} holds somebody else's key could not be checked ({error}). Run this command again."
+    return other and f"{place} holds {other}, possibly its only copy. {cure}"
 
 
 def is_own(account: Account, parameter: str, text: str, users: Mapping[str, UserState]) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import pulumi
 
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.direct_delivery import TOKEN, content_of_another, text_in_store
+from aws_access_keys.direct_delivery import TOKEN, not_ours, text_in_store
 from aws_access_keys.facts import Facts
 from aws_access_keys.rules.keys import key_ids
 from aws_access_keys.rules.names import DESCRIPTION
@@ -79,12 +79,10 @@ def existing_secret_problems(
                     f"the secret '{name}' holds the key of another user: its description is '{text}'. "
                     "Choose another secret; or, if nobody delivers that key there any more, change its description.",
                 )
-            elif other := content_of_another(account, "secretsManager", store.existing, {user: state.user(user)}):
-                yield Problem(
-                    where,
-                    f"the secret '{name}' holds {other}, and might be its only copy. Choose another secret; or, if "
-                    "nobody needs that key there any more, empty the secret.",
-                )
+            else:
+                cure = "Choose another secret; or, if nobody needs that key there any more, empty the secret."
+                if why := not_ours(account, "secretsManager", name, {user: state.user(user)}, cure):
+                    yield Problem(where, why)
 
 
 def existing_facts(settings: AccessSettings, state: ComponentState, account: Account) -> tuple[Facts, Facts]:

@@ -1113,9 +1113,7 @@ def test_a_parameter_that_is_a_resource_and_has_become_another_stacks_keeps_its_
     ours.write(changed[then])
     refused = ours.up(check=False)
     assert refused.code != 0, "the parameter has bob's only copy"
-    assert (
-        f"users.ann.deliver: the parameter '/shared' in SSM now holds the access key {held[0]} of bob" in refused.text
-    )
+    assert f"users.ann.deliver: the parameter '/shared' in SSM holds the access key {held[0]} of bob" in refused.text
     assert keys_in_iam(sandbox, "ann") == {key[0]: "Active"}, "nothing was changed"
     assert stored_keys(sandbox)["/shared"] == held
     theirs.write(settings("bob", name="/bob", keepSecret=False))

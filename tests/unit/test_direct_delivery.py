@@ -6,7 +6,8 @@ from typing import Any
 import boto3
 import pytest
 from aws_access_keys.account import Account, AwsQueryError
-from aws_access_keys.direct_delivery import content_of_another
+from aws_access_keys.direct_delivery import not_ours
+from aws_access_keys.state import UserState
 
 from tests.unit.fake_aws import aws_error
 
@@ -34,11 +35,13 @@ class Store(Account):
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
-        ({"UserName": "bob"}, f"the access key {KEY} of bob"),
+        ({"UserName": "bob"}, f"the parameter '/shared' in SSM holds the access key {KEY} of bob, possibly its only"),
+        ({"UserName": "ann"}, None),
         (None, None),
         ("AccessDenied", None),
-        ("Throttling", "what could not be read (Throttling: Throttling it is)"),
+        ("Throttling", "whether the parameter '/shared' in SSM holds somebody else's key could not be checked (Throt"),
     ],
 )
-def test_a_store_is_somebody_elses_also_where_another_try_could_tell(answer: Any, found: str | None) -> None:
-    assert content_of_another(Store(answer), "ssm", "/shared", {}) == found
+def test_a_store_is_left_alone_also_where_aws_did_not_say_whose_key_it_holds(answer: Any, found: str | None) -> None:
+    why = not_ours(Store(answer), "ssm", "/shared", {"ann": UserState()}, "Choose another.")
+    assert why is None if found is None else str(why).startswith(found)
