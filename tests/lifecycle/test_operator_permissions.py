@@ -126,7 +126,7 @@ class Operator:
         self.may(command)
         control, key = self.stack.sandbox.control, self.stack.environment["AWS_ACCESS_KEY_ID"]
         number = len(self.results)
-        copy = self.stack.folder.with_name(f"before {number}")
+        copy = self.stack.folder.with_name(f"{self.stack.name} before {number}")
         if not self.known:
             control.take_snapshot(copy.name)
             shutil.copytree(self.stack.folder, copy / "stack")
