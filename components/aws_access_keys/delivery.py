@@ -26,7 +26,7 @@ from aws_access_keys.settings import USUAL_FIELDS, AccessSettings, DeliverSettin
 from aws_access_keys.state import KINDS, ComponentState, UserState, aws_stores, known_ids, stored_in
 from aws_access_keys.state_reading import STORED
 from aws_access_keys.stores import Content, Stores
-from aws_access_keys.urns import component_of, name_below
+from aws_access_keys.urns import component_of
 
 Delivery = Callable[[Content, list[pulumi.Resource], bool], list[pulumi.Resource]]
 """Puts a value into the user's stores. Takes what makes it, what is deleted after the stores, and whether only a new
@@ -278,14 +278,14 @@ class Deliveries:
         """Parameters that are resources, that are about to be overwritten or deleted, and that now belong to another
         stack: the provider does not look. changing: user → what `changing` returns."""
         state, users = self._state, self._state.users
-        going = {place for stores in changing.values() for place in stores}
+        known, going = known_ids(users), {place for stores in changing.values() for place in stores}
         wanted = {self._settings.destinations(user).get("ssm"): user for user in self._settings.users_with_key}
         asked: dict[str, str] = {}
         for urn, found in self._run.resources.items():
             if f"${PARAMETER}::" not in urn or component_of(urn, state.components) != state.urn:
                 continue
             name, held = found["outputs"].get("name"), stored_id(found["outputs"].get("value"))
-            if ("ssm", name) in going or (held and held not in known_ids(users)):
+            if ("ssm", name) in going or (held and held not in known):
                 user = wanted.get(name) or described_user(found["outputs"], users)
                 asked[name] = self._spell("users.{}.deliver", user) if user else self._spell("users")
 
@@ -317,13 +317,13 @@ class Deliveries:
         """
         if (name := wanted.get("ssm")) is None:
             return
-        resource = self._run.outputs(self._state.store_urn(PARAMETER, name)).get("name", name)
-        for had in sorted({*self._state.recorded_parameters, resource} - {name}):
-            if name_below(PARAMETER, had) == name_below(PARAMETER, name):
-                yield (
-                    f"'{name}' differs from '{had}', which the stack has, only in the leading '/': AWS treats both as "
-                    f"the same parameter. Keep '{had}', or choose another name."
-                )
+        had = name.removeprefix("/") if name.startswith("/") else f"/{name}"
+        resource = self._run.outputs(self._state.store_urn(PARAMETER, name)).get("name")
+        if had == resource or had in self._state.recorded_parameters:
+            yield (
+                f"'{name}' differs from '{had}', which the stack has, only in the leading '/': AWS treats both as "
+                f"the same parameter. Keep '{had}', or choose another name."
+            )
 
     def _lost(self, user: str, plan: UserPlan, wanted: Mapping[str, Any]) -> Iterator[str]:
         """The only copy of the secret of a user's key that stays, which goes with a store."""

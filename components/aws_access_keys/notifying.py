@@ -119,17 +119,17 @@ class Notifying:
         commands: list[str] = []
         if deliver and (store := deliver.secrets_manager):
             name = store.existing or store.stored_name(user, "secrets_manager")
-            commands.append(f"aws secretsmanager get-secret-value --secret-id {name}{self._where('secretsmanager')}")
+            commands.append(
+                f"aws secretsmanager get-secret-value --secret-id {name}{self._account.region_option('secretsmanager')}"
+            )
         if deliver and (store := deliver.ssm):
             name = store.stored_name(user, "ssm")
-            commands.append(f"aws ssm get-parameter --name {name} --with-decryption{self._where('ssm')}")
+            commands.append(
+                f"aws ssm get-parameter --name {name} --with-decryption{self._account.region_option('ssm')}"
+            )
         if deliver and deliver.command and not commands:
             return ()  # it is where the command put it
         return tuple(commands or [f"access-keys credentials {user} --stack {pulumi.get_stack()}"])
-
-    def _where(self, service: str) -> str:
-        region = self._account.regions.get(service)
-        return f" --region {region}" if region else ""
 
     def _publish(self, notice: Notice) -> None:
         assert self._notify.sns
